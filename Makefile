@@ -1,0 +1,41 @@
+# Everything starts from nothing: a virtual environment in .venv, installed through constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all check bench clean
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: .venv/installed  ## train rings and show what came of it
+	$(BIN)/anila train rings --run runs/rings
+	$(BIN)/anila evaluate runs/rings
+	@echo
+	@echo "Open these pictures:"
+	@echo "  runs/rings/samples/evaluation.png   data, samples, density and energy"
+	@echo "  runs/rings/samples/curves.png       what training looked like"
+
+test: .venv/installed-dev  ## the default suite
+	$(BIN)/pytest
+
+test-all: .venv/installed-dev  ## slow tests too
+	$(BIN)/pytest -m ''
+
+check: .venv/installed-dev  ## style, types, layers, doctests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 0 --doctest-modules src
+
+bench: .venv/installed-dev  ## the figures of the README
+	$(BIN)/python benchmarks/rings_samplers.py --short --out runs/bench
+
+clean:
+	rm -rf .venv
