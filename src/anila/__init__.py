@@ -1,0 +1,50 @@
+"""Anila: train, sample and judge energy-based models.
+
+An energy-based model is a function f from points to numbers, p(x) = exp f(x) / Z. A sampler moves points along f; a
+learner moves f along points. Names are imported on first use, so `import anila` is fast.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from anila.chains import FromData, FromNoise, Persistent, Replay
+    from anila.core import LogDensity, check_log_density, from_energy, rng, value_and_grad
+    from anila.learn import Learner
+    from anila.samplers import (
+        SAMPLERS,
+        Info,
+        Noise,
+        Sampler,
+        anisotropic,
+        anisotropic_mala,
+        descent,
+        kernel_density,
+        langevin,
+        mala,
+        sample,
+        with_global_moves,
+    )
+
+WHERE = {
+    "anila.core": ("LogDensity", "check_log_density", "from_energy", "rng", "value_and_grad"),
+    "anila.samplers": (
+        "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_mala", "descent", "kernel_density",
+        "langevin", "mala", "sample", "with_global_moves",
+    ),
+    "anila.chains": ("FromData", "FromNoise", "Persistent", "Replay"),
+    "anila.learn": ("Learner",),
+}  # fmt: skip
+MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
+
+__all__ = [
+    "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Noise", "Persistent", "Replay", "Sampler",
+    "anisotropic", "anisotropic_mala", "check_log_density", "descent", "from_energy", "kernel_density", "langevin",
+    "mala", "rng", "sample", "value_and_grad", "with_global_moves",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULE_OF:
+        raise AttributeError(f"module 'anila' has no attribute {name!r}")
+    return getattr(import_module(MODULE_OF[name]), name)

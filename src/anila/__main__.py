@@ -1,0 +1,3 @@
+from anila.cli import main
+
+main()
