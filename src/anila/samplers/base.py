@@ -1,0 +1,207 @@
+"""A sampler is a Markov kernel bound to one f: `init` makes a state, `step` moves it, `sample` is the only loop.
+
+A step is a pure function of (state, noise). Everything random about it is drawn outside, by the sampler's own
+`draw_noise`, so that equal noise gives equal chains: that makes resume bitwise, couplings possible and compiled
+graphs simple. Row i of a step depends on row i of the state and of the noise only.
+
+Words: *chains* are the rows of x; *State* is what the next step needs (always with `.x`); *Info* is what a
+diagnostic wants to know about the step just made.
+"""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+class State(Protocol):
+    """What the next step needs; a NamedTuple of per-chain tensors, always with the positions `x`."""
+
+    @property
+    def x(self) -> Tensor: ...
+
+    def _asdict(self) -> dict[str, Any]: ...
+
+    def _replace(self, **changes: Any) -> Any: ...
+
+
+class Noise(NamedTuple):
+    """Everything random about one step."""
+
+    normal: Float[Tensor, "chains *event"]
+    uniform: Float[Tensor, "chains"]
+
+
+class Info(NamedTuple):
+    """What a diagnostic wants to know about one step; every field is (chains,)."""
+
+    accept_prob: Float[Tensor, "chains"]
+    """Metropolis acceptance probability; 1 for kernels that always move, 0 for a non-finite proposal."""
+    step_size: Float[Tensor, "chains"]
+    """γ of the step, averaged over coordinates."""
+    grad_norm: Float[Tensor, "chains"]
+    """‖∇f‖₂ at the point the step left."""
+    clipped: Float[Tensor, "chains"]
+    """Fraction of coordinates with |∂ᵢf| above the threshold there."""
+
+
+def draw_noise(x: Tensor, generator: torch.Generator) -> Noise:
+    """Standard normal and uniform noise for one step of chains at x, drawn on the generator's device."""
+    normal = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
+    uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
+    return Noise(normal.to(x.device), uniform.to(x.device))
+
+
+class Sampler(NamedTuple):
+    """A Markov kernel bound to one f.
+
+    `init` maps positions (chains, *event) to a state, `step` maps (state, noise) to (state, info), and
+    `draw_noise` maps (positions, generator) to the noise of one step.
+    """
+
+    init: Callable[[Tensor], Any]
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    draw_noise: Callable[[Tensor, torch.Generator], Any] = draw_noise
+    local: "Sampler | None" = None
+    """The kernel without its global moves, where it has some."""
+    held: tuple[str, ...] = ()
+    """Fields of the state that belong to the run and not to the point: a global move keeps them."""
+
+
+class Trace(Mapping[str, Tensor]):
+    """What happened along a run of `sample`.
+
+    `trace["x"]` holds the kept positions, (kept, chains, *event); every field of the kernel's info is
+    (steps, chains), e.g. `trace["accept_prob"]`.
+    """
+
+    def __init__(self, fields: dict[str, Tensor]):
+        self._fields = fields
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def means(self) -> dict[str, float]:
+        """Every info averaged over steps and chains, in float64; steps on which it was not measured (NaN) left out."""
+        return {name: self[name].double().nanmean().item() for name in self if name != "x"}
+
+    def summary(self) -> str:
+        """A line for each info: mean, and the range over chains of the mean along each chain."""
+        lines = [f"{'':12}{'mean':>12}{'lowest chain':>14}{'highest chain':>14}"]
+        for name in (n for n in self if n != "x" and len(self[n])):
+            chains = self[name].double().nanmean(0)
+            lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
+        return "\n".join(lines)
+
+    def to_arviz(self) -> Any:
+        """The kept positions and infos as an ArviZ data tree (extra `arviz`), chains first, draws second."""
+        from arviz_base import from_dict
+
+        infos = {n: self[n].T.numpy(force=True) for n in self if n != "x"}
+        return from_dict({"posterior": {"x": self["x"].transpose(0, 1).numpy(force=True)}, "sample_stats": infos})
+
+
+def sample(
+    sampler: Sampler,
+    x0: Float[Tensor, "chains *event"],
+    steps: int,
+    generator: torch.Generator,
+    keep_every: int = 0,
+    progress: bool = False,
+) -> tuple[Tensor, Trace]:
+    """Run the chains: x ← step(x, noise), `steps` times.
+
+    Args:
+        sampler: Kernel bound to f.
+        x0: Where the chains start, (chains, *event), floating point.
+        steps: Number of transitions K.
+        generator: Source of all the noise; `rng(seed, "chains")` makes one.
+        keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
+        progress: Show a progress bar.
+
+    Returns:
+        The final positions (chains, *event) and the trace.
+
+    Raises:
+        ValueError: If x0 is not a floating-point batch of finite points, or f does not give one number a row.
+    """
+    require_points(x0)
+    if steps < 0 or keep_every < 0:
+        raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
+    state = sampler.init(x0.detach())
+    infos: dict[str, Tensor] = {}
+    kept = x0.new_empty(steps // keep_every if keep_every else 0, *x0.shape)
+    for k in with_progress(steps) if progress else range(steps):
+        state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+        for name, value in info._asdict().items():
+            if name not in infos:
+                infos[name] = value.new_empty(steps, len(x0))
+            infos[name][k] = value
+        if keep_every and (k + 1) % keep_every == 0:
+            kept[k // keep_every] = state.x
+    warn_of_lost_chains(state.x)
+    return state.x, Trace({"x": kept, **infos})
+
+
+def require_points(x: Tensor) -> None:
+    """Refuse starts on which no chain can run."""
+    if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
+        raise ValueError(
+            f"x0 must be a floating-point batch of points (chains, *event); got {x.dtype} of shape {tuple(x.shape)}"
+        )
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+        raise ValueError(f"x0 must be finite; {bad} of {len(x)} chains start at a NaN or infinite point")
+
+
+def warn_of_lost_chains(x: Tensor) -> None:
+    """Non-finite positions are kept as they are, and said."""
+    lost = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a threshold or a "
+            "Metropolis kernel",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def with_progress(steps: int) -> Iterator[int]:
+    from rich.progress import track
+
+    yield from track(range(steps), description="sampling")
+
+
+def where_chain(chosen: Bool[Tensor, "chains"], yes: Any, no: Any) -> Any:
+    """The state that is `yes` in the chosen chains and `no` in the others, field by field."""
+
+    def pick(a: Tensor, b: Tensor) -> Tensor:
+        return torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b)
+
+    return type(no)(*(pick(a, b) for a, b in zip(yes, no, strict=True)))
+
+
+def accept(state: Any, proposed: Any, log_ratio: Float[Tensor, "chains"], uniform: Float[Tensor, "chains"]) -> Any:
+    """Metropolis: take the proposed state with probability min(1, exp log_ratio); non-finite is a rejection.
+
+    Args:
+        state: The state left.
+        proposed: The state proposed.
+        log_ratio: log π(y) q(x|y) − log π(x) q(y|x), (chains,).
+        uniform: U(0, 1), (chains,).
+
+    Returns:
+        The new state and the acceptance probability (chains,).
+    """
+    finite = torch.isfinite(log_ratio) & torch.isfinite(proposed.grad).flatten(1).all(1)
+    prob = torch.where(finite, log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
+    return where_chain(uniform < prob, proposed, state), prob

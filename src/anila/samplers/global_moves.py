@@ -1,0 +1,148 @@
+"""Global moves: mix a local kernel with an independence proposal, so that chains change mode.
+
+Every so many local steps each chain is offered a candidate y ~ q that does not depend on where it stands, and takes
+it with probability min(1, exp(f(y) − f(x)) q(x) / q(y)). Both kernels leave exp f invariant, so does their mixture.
+In two dimensions and on tables, a kernel density of data points is a good q; in image space no candidate is ever
+accepted, and the moves switch themselves off.
+
+Reference: Tierney 1994, "Markov chains for exploring posterior distributions" (independence kernels, cycles).
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.samplers.base import Sampler, accept
+
+IDLE_ROUNDS = 10
+"""After so many rounds in a row without an acceptance in any chain, no more global moves are made."""
+
+
+class Proposal(NamedTuple):
+    """A distribution that can be drawn from and evaluated, normalised."""
+
+    draw: Callable[[int, torch.Generator], Tensor]
+    log_prob: Callable[[Tensor], Tensor]
+
+
+class GlobalNoise(NamedTuple):
+    """The local kernel's noise, and the global move's candidate and accept uniform."""
+
+    local: Any
+    candidate: Float[Tensor, "chains *event"]
+    uniform: Float[Tensor, "chains"]
+
+
+class GlobalState(NamedTuple):
+    """The local kernel's state; how many steps were made; how many rounds in a row nothing was accepted."""
+
+    x: Float[Tensor, "chains *event"]
+    local: Any
+    steps: int
+    idle: int
+
+
+class GlobalInfo(NamedTuple):
+    """The local kernel's info, and the acceptance probability of the global move (NaN where none was made)."""
+
+    accept_prob: Float[Tensor, "chains"]
+    step_size: Float[Tensor, "chains"]
+    grad_norm: Float[Tensor, "chains"]
+    clipped: Float[Tensor, "chains"]
+    global_accept: Float[Tensor, "chains"]
+
+
+def with_global_moves(kernel: Sampler, proposal: Proposal, every: int = 1) -> Sampler:
+    """A kernel that offers each chain a candidate from `proposal` after every so many steps of `kernel`.
+
+    Costs one gradient more at those steps. `trace["global_accept"]` reports the acceptance; after 10 rounds without
+    any, the moves stop and a warning says so.
+
+    Args:
+        kernel: A Metropolis kernel (one whose state holds f(x) and ∇f(x)).
+        proposal: Where candidates come from, e.g. `kernel_density(data)`.
+        every: Local steps between global moves.
+
+    Raises:
+        ValueError: If every is below 1, or (at `init`) the kernel is not a Metropolis kernel.
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1; got {every}")
+
+    def init(x: Tensor) -> GlobalState:
+        local = kernel.init(x)
+        if not hasattr(local, "value"):
+            raise ValueError(
+                "global moves need a Metropolis kernel: an unadjusted one does not leave exp f invariant, so the "
+                "mixture would sample neither law; use mala or anisotropic_mala"
+            )
+        return GlobalState(x, local, 0, 0)
+
+    def draw_noise(x: Tensor, generator: torch.Generator) -> GlobalNoise:
+        local = kernel.draw_noise(x, generator)
+        uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
+        return GlobalNoise(local, proposal.draw(len(x), generator).to(x), uniform.to(x.device))
+
+    def step(state: GlobalState, noise: GlobalNoise) -> tuple[GlobalState, GlobalInfo]:
+        local, info = kernel.step(state.local, noise.local)
+        steps, idle, prob = state.steps + 1, state.idle, torch.full_like(noise.uniform, math.nan)
+        if steps % every == 0 and idle < IDLE_ROUNDS:
+            local, prob = global_move(local, noise)
+            idle = 0 if bool((noise.uniform < prob).any()) else idle + 1
+            if idle == IDLE_ROUNDS:
+                warnings.warn("global moves switched off: no candidate was accepted in 10 rounds", stacklevel=2)
+        return GlobalState(local.x, local, steps, idle), GlobalInfo(*info, global_accept=prob)
+
+    def global_move(local: Any, noise: GlobalNoise) -> tuple[Any, Tensor]:
+        proposed = kernel.init(noise.candidate)._replace(**{name: getattr(local, name) for name in kernel.held})
+        log_weight_x = local.value - proposal.log_prob(local.x)
+        log_weight_y = proposed.value - proposal.log_prob(noise.candidate)
+        return accept(local, proposed, log_weight_y - log_weight_x, noise.uniform)
+
+    return Sampler(init, step, draw_noise, local=kernel)
+
+
+def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float = 0.1) -> Proposal:
+    """A Gaussian kernel density of the points, mixed with a uniform law on their bounding box.
+
+    q(y) = (1 − uniform) · mean_i N(y; pointᵢ, sd² I) + uniform / volume on the box widened by 3 sd.
+
+    Args:
+        points: Centres, (n, d).
+        sd: Standard deviation of each kernel, in the units of the points.
+        uniform: Weight of the uniform part, in (0, 1]; it keeps the tails of q heavier than a chain can reach.
+
+    Raises:
+        ValueError: If sd or uniform is out of range.
+    """
+    if not (sd > 0 and 0 < uniform <= 1):
+        raise ValueError(f"sd must be positive and uniform in (0, 1]; got {sd} and {uniform}")
+    n, d = points.shape
+    low, high = points.amin(0) - 3 * sd, points.amax(0) + 3 * sd
+    log_kernel = math.log((1 - uniform) / n) - d * math.log(sd * math.sqrt(2 * math.pi)) if uniform < 1 else -math.inf
+    log_box = math.log(uniform) - (high - low).log().sum()
+    middle = points.mean(0)  # distances from here, so that float32 does not cancel on data far from the origin
+    p = (points - middle) / sd
+    offset = -p.square().sum(1) / 2  # |x − p|² expanded: one matrix product
+
+    def draw(count: int, generator: torch.Generator) -> Tensor:
+        like = {"generator": generator, "dtype": points.dtype, "device": generator.device}
+        centre = points[torch.randint(n, (count,), generator=generator, device=generator.device).to(points.device)]
+        near = centre + sd * torch.randn(count, d, **like).to(points.device)
+        anywhere = low + (high - low) * torch.rand(count, d, **like).to(points.device)
+        choice = torch.rand(count, 1, **like).to(points.device)
+        return torch.where(choice < uniform, anywhere, near)
+
+    def log_prob(x: Tensor) -> Tensor:
+        x = x.to(points)
+        z = (x - middle) / sd
+        near = torch.addmm(offset, z, p.T).logsumexp(1) - z.square().sum(1) / 2 + log_kernel
+        inside = ((x >= low) & (x <= high)).all(1)
+        return torch.where(inside, torch.logaddexp(near, log_box), near)
+
+    return Proposal(draw, log_prob)

@@ -1,0 +1,38 @@
+"""The step γ of each coordinate as a function of the gradient there: constant, or shrinking where it is steep.
+
+A scale has no memory: γ(z) depends on ∇f(z) only. That is what lets a Metropolis kernel use it, since the
+reverse proposal's γ must be known at the point reached, whatever path led to it.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Scale = Callable[[Tensor], Tensor]
+"""γ: gradient (chains, *event) -> step of each coordinate (chains, *event), positive."""
+
+
+def constant(step_size: float) -> Scale:
+    """γ = step_size."""
+    require_positive("step_size", step_size)
+    return lambda grad: torch.full_like(grad, step_size)
+
+
+def threshold(b: float, step_size: float = 1.0) -> Scale:
+    """γ = step_size · b / max(b, |∂f|): per chain and per coordinate, in (0, step_size].
+
+    Karimi, Xie & Li 2023 (STANLEY), Algorithm 1 with step_size = 1. Then γ ∂f = step_size · clip(∂f, −b, b).
+    """
+    require_positive("threshold", b)
+    if math.isinf(b):
+        return constant(step_size)
+    require_positive("step_size", step_size)
+    return lambda grad: step_size * b / grad.abs().clamp(min=b)
+
+
+def require_positive(name: str, value: float) -> None:
+    """Refuse step sizes and thresholds that are not positive numbers."""
+    if not value > 0 or (name == "step_size" and math.isinf(value)):
+        raise ValueError(f"{name} must be a positive number; got {value!r}")
