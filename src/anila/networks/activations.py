@@ -1,0 +1,23 @@
+"""Non-linearities by name. Smooth ones (SiLU, GELU) give f a continuous gradient, which chains follow better."""
+
+from torch import nn
+
+ACTIVATIONS = ("silu", "gelu", "leaky_relu", "relu")
+
+
+def activation(name: str, slope: float = 0.05) -> nn.Module:
+    """The non-linearity called name; slope is the negative slope of leaky ReLU.
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    match name:
+        case "silu":
+            return nn.SiLU()
+        case "gelu":
+            return nn.GELU()
+        case "leaky_relu":
+            return nn.LeakyReLU(slope)
+        case "relu":
+            return nn.ReLU()
+    raise ValueError(f"unknown non-linearity {name!r}; known: {', '.join(ACTIVATIONS)}")
