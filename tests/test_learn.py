@@ -1,0 +1,219 @@
+"""Laws of one update: the gradient of Algorithm 1, what changes, what is loud."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila.chains import FromData, FromNoise, Persistent
+from anila.core import rng
+from anila.learn import Learner, NotFinite, Steered
+from anila.networks import mlp
+from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
+
+
+class Tilted(nn.Module):
+    """f(x) = θ·x − |x|²/2: the maximum-likelihood θ is the mean of the data."""
+
+    def __init__(self, dim: int = 2):
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.theta - x.square().sum(-1) / 2
+
+
+def learner_of(seed: int = 0, **options) -> Learner:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = mlp(2, hidden=(16,))
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 / (1 + t))
+    start = Persistent(torch.randn(32, 2, generator=rng(1, "x0")))
+    return Learner(model, mala(model, 0.1), start, optimizer, 4, seed, schedule=schedule, ema=0.9, **options)
+
+
+def data(iteration: int, n: int = 32) -> Tensor:
+    return torch.randn(n, 2, generator=rng(7, "data", iteration))
+
+
+def tensors(state: object) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    children = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else []
+    return [t for child in children for t in tensors(child)]
+
+
+def test_theta_moves_by_the_difference_of_means():
+    """Sees a wrong sign, a missing mean, and samples and data exchanged: ∇θ f = x for this f."""
+    model, x, z = Tilted(), data(0), data(1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.5)
+    learner = Learner(model, descent(model, 1e-12), FromData(z), optimizer, steps=1)
+    picked = FromData(z).draw(32, rng(0, "chains", 0))
+    learner.update(x)
+    torch.testing.assert_close(model.theta.data, 0.5 * (x.mean(0) - picked.mean(0)))
+
+
+def test_printed_algorithm_line_by_line():
+    """Sees any departure from Algorithm 1: the loop is written out here with the same noise."""
+    model, reference = Tilted(), Tilted()
+    b, epsilon, eta, K = 0.05, 0.01, 0.1, 6
+    sampler = anisotropic(model, threshold=b, temperature=epsilon**2, refresh="iteration")
+    learner = Learner(model, sampler, Persistent(data(9)), torch.optim.SGD(model.parameters(), eta), steps=K)
+    z = data(9)
+    for t in range(3):
+        learner.update(data(t))
+        generator = rng(0, "chains", t)
+        gamma = b / (reference.theta.detach() - z).abs().clamp(min=b)
+        for _ in range(K):
+            noise = epsilon * torch.randn(z.shape, generator=generator)
+            torch.rand(len(z), generator=generator)
+            z = z + gamma / 2 * (reference.theta.detach() - z) + gamma.sqrt() * noise
+        reference.theta.data += eta * (data(t).mean(0) - z.mean(0))
+    torch.testing.assert_close(model.theta.data, reference.theta.data, rtol=1e-5, atol=1e-6)
+
+
+def test_exact_chains_find_the_maximum_likelihood():
+    """Sees a biased gradient: with exact chains θ settles at the data's mean."""
+    model = Tilted(1)
+    sampler = anisotropic_mala(model, threshold=1.0, step_size=1.0)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    learner = Learner(model, sampler, Persistent(torch.zeros(2000, 1)), optimizer, 3)
+    shift = 1 + torch.randn(2000, 1, generator=rng(3, "data"))
+    path = []
+    for _ in range(150):
+        learner.update(shift)
+        path.append(model.theta.item())
+    settled = sum(path[50:]) / 100
+    assert abs(settled - shift.mean().item()) < 0.01
+
+
+def test_persistent_chains_go_on_from_where_they_stood():
+    """Sees chains that restart: after t iterations they have made t · K transitions."""
+    model = Tilted()
+    start = Persistent(torch.full((32, 2), 5.0))
+    learner = Learner(model, descent(model, 0.1), start, torch.optim.SGD(model.parameters(), 1e-12), steps=3)
+    for t in range(4):
+        learner.update(data(t))
+    torch.testing.assert_close(start.x, torch.full((32, 2), 5.0 * 0.95**12))
+
+
+def test_state_dict_restores_everything_that_changes():
+    """Sees any part of the state left out: 3 + 4 updates equal 7, bit for bit."""
+    whole, first = learner_of(), learner_of()
+    for t in range(7):
+        whole.update(data(t))
+    for t in range(3):
+        first.update(data(t))
+    second = learner_of()
+    second.load_state_dict(first.state_dict())
+    metrics = [second.update(data(t)) for t in range(3, 7)]
+    assert all(
+        torch.equal(a, b) for a, b in zip(tensors(whole.state_dict()), tensors(second.state_dict()), strict=True)
+    )
+    assert second.iteration == 7
+    assert math.isfinite(metrics[-1]["energy_gap"])
+
+
+@pytest.mark.parametrize("fault", ["value", "gradient"])
+def test_not_finite_is_loud_before_theta_moves(fault: str):
+    """Sees a NaN that reaches the optimiser: θ stays and the message says when."""
+
+    class Faulty(Tilted):
+        def forward(self, x: Tensor) -> Tensor:
+            f = super().forward(x)
+            if not self.theta.requires_grad:
+                return f
+            return f * math.nan if fault == "value" else f + (self.theta.sum() * 0).sqrt() * 0
+
+    model = Faulty()
+    learner = Learner(model, langevin(model, 0.1), FromNoise((2,)), torch.optim.SGD(model.parameters(), 0.1), steps=2)
+    with pytest.raises(NotFinite, match="iteration 0.*θ was not moved"):
+        learner.update(data(0))
+    assert torch.equal(model.theta.data, torch.zeros(2))
+
+
+def test_a_chain_that_runs_away_is_loud():
+    class Explosive(Tilted):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.pow(4).sum(-1) + self.theta.sum()
+
+    model = Explosive()
+    start = FromNoise((2,), "normal", 10.0)
+    learner = Learner(model, langevin(model, 1.0), start, torch.optim.SGD(model.parameters(), 0.1), steps=20)
+    with pytest.warns(RuntimeWarning, match="ran away"), pytest.raises(NotFinite, match="a chain became non-finite"):
+        learner.update(data(0))
+
+
+def test_average_follows_its_formula():
+    """Sees a decay applied the wrong way round: θ̄ ← decay θ̄ + (1 − decay) θ."""
+    model = Tilted()
+    sampler = descent(model, 1e-12)
+    learner = Learner(model, sampler, FromData(data(5)), torch.optim.SGD(model.parameters(), 1.0), steps=1, ema=0.75)
+    learner.update(data(0))
+    first = model.theta.data.clone()
+    learner.update(data(1))
+    averaged = dict(learner.best_model.named_parameters())["theta"]
+    torch.testing.assert_close(averaged.data, 0.75 * first + 0.25 * model.theta.data)
+
+
+def test_gradient_norm_is_limited():
+    model = Tilted()
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    learner = Learner(model, descent(model, 1e-12), FromData(data(5)), optimizer, steps=1, max_grad_norm=1e-3)
+    learner.update(data(0) + 10)
+    assert model.theta.norm().item() == pytest.approx(1e-3, rel=1e-4)
+
+
+def test_data_noise_has_its_standard_deviation():
+    """Sees noise left out or scaled twice: f = −|x|² sees E|x + σξ|² = |x|² + dσ²."""
+    model = Tilted(1)
+    optimizer, start = torch.optim.SGD(model.parameters(), 1e-9), FromData(torch.zeros(1, 1))
+    learner = Learner(model, descent(model, 1e-12), start, optimizer, steps=1, data_noise=0.5, chains=10)
+    gap = learner.update(torch.zeros(100_000, 1))["energy_gap"]
+    assert gap == pytest.approx(-0.5 * 0.25, rel=0.02)
+
+
+def test_metrics_are_those_of_the_chains():
+    model = Tilted()
+    sampler = anisotropic(model, threshold=1e-6)
+    learner = Learner(model, sampler, Persistent(data(3)), torch.optim.SGD(model.parameters(), 0.1), steps=1)
+    metrics = learner.update(data(0))
+    assert metrics["clipped"] == 1.0
+    assert metrics["accept_prob"] == 1.0
+    assert metrics["grad_norm"] == pytest.approx(data(3).norm(dim=1).mean().item(), rel=1e-5)
+
+
+def test_idle_global_moves_are_switched_off_across_iterations():
+    """Sees evaluations wasted for ever on candidates that are never accepted."""
+    model = Tilted(40)
+    far = kernel_density(torch.full((4, 40), 30.0), sd=0.01, uniform=1e-6)
+    start = Persistent(torch.zeros(8, 40))
+    sampler = with_global_moves(mala(model, 0.1), far)
+    learner = Learner(model, sampler, start, torch.optim.SGD(model.parameters(), 1e-6), steps=1)
+    x = torch.zeros(8, 40)
+    assert all("global_accept" in learner.update(x) for _ in range(20))
+    assert "global_accept" not in learner.update(x)
+
+
+def test_step_size_follows_acceptance_between_iterations_and_resumes():
+    """Sees a step that grows when all is rejected, moves within an iteration, or is lost on resume."""
+    model = Tilted()
+
+    def learner(steered: Steered) -> Learner:
+        return Learner(model, steered, Persistent(data(3)), torch.optim.SGD(model.parameters(), 1e-9), steps=2)
+
+    large, small = (Steered(lambda s: mala(model, s), first) for first in (50.0, 1e-4))
+    one, other = learner(large), learner(small)
+    first = one.update(data(0))
+    assert first["accept_prob"] < 0.2
+    assert first["step_size"] == pytest.approx(50.0)
+    for t in range(60):
+        metrics = one.update(data(t))
+        other.update(data(t))
+        assert t < 40 or 0.3 < metrics["accept_prob"] < 0.85
+    assert large.step_size < 10
+    assert small.step_size > 1e-3
+    other.load_state_dict(one.state_dict())
+    assert small.step_size == large.step_size
