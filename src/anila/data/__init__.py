@@ -1,0 +1,63 @@
+"""Data: toys drawn afresh, images, tables, arrays and streams, all giving the rows of iteration t.
+
+`load` takes the name of a toy or of a known image set, or a path, and finds out which of these it is.
+"""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from anila.data import archives, idx, tables
+from anila.data.dataset import DataSet, Rows, Stream, did_you_mean
+from anila.data.images import Images, images
+from anila.data.known import KNOWN
+from anila.data.sources import ACCEPTED
+from anila.data.tables import Table, table
+from anila.data.toys import TOYS, Toy
+
+__all__ = ["KNOWN", "TOYS", "DataSet", "Images", "Rows", "Stream", "Table", "Toy", "images", "load", "table"]
+
+
+def load(source: str | Path, **settings: Any) -> DataSet:
+    """The data set of a name or a path.
+
+    Args:
+        source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.npy, .npz, .csv, .parquet), or a
+            folder, archive or idx file of images. Names come first: `./moons` is the path.
+        settings: Arguments of `images` or `table`, whichever the source is for; a toy has none.
+
+    Raises:
+        FileNotFoundError: If there is nothing at a path.
+        ValueError: If the name, the kind of file or a setting is unknown, or the data are refused.
+
+    >>> load("checkerboard").event_shape
+    (2,)
+    """
+    kind = kind_of(source)
+    known = list(inspect.signature(kind).parameters)[1:]
+    for setting in settings:
+        if setting not in known:
+            takes = f"it takes {', '.join(known)}" if known else "it takes none"
+            raise ValueError(f"{source} has no setting {setting!r}{did_you_mean(setting, known)}; {takes}")
+    return kind(source, **settings)
+
+
+def kind_of(source: str | Path) -> Callable[..., DataSet]:
+    """What reads this source: `Toy`, `images` or `table`."""
+    if source in TOYS:
+        return Toy
+    path = Path(source).expanduser()
+    if source in KNOWN or path.is_dir():
+        return images
+    if path.suffix.lower() in tables.SUFFIXES:
+        return table
+    if archives.is_archive(path.name) or idx.is_idx(path.name):
+        return images
+    files = f"files accepted: {', '.join(tables.SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
+    if path.exists():
+        raise ValueError(f"{path.absolute()} is of no known kind; {files}")
+    if isinstance(source, Path) or path.suffix or path.name != source:
+        raise FileNotFoundError(f"no file or folder {path.absolute()}")
+    names = (*TOYS, *KNOWN)
+    raise ValueError(f"no data called {source!r}{did_you_mean(str(source), names)}; names: {', '.join(names)}; {files}")

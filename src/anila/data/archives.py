@@ -1,0 +1,159 @@
+"""Zip and tar archives of images, read in memory: nothing is ever extracted to disk.
+
+A whole archive is refused, and the member named, when a member has an absolute name or one with "..", is a
+link or a device, is encrypted, or when the sizes are those of a bomb: more than `MEMBERS` members, one larger
+than `MEMBER_BYTES`, more than `TOTAL_BYTES` together, or more than `RATIO` times what is stored.
+"""
+
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from PIL import Image
+
+from anila.data.decode import SUFFIXES as IMAGE_SUFFIXES
+from anila.data.decode import open_image
+
+SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
+
+MEMBERS = 2_000_000
+MEMBER_BYTES = 2**30
+TOTAL_BYTES = 2**40
+RATIO = 200
+FREE_BYTES = 2**24
+"""Below this nothing is a bomb, whatever its ratio."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of a source.
+
+    Attributes:
+        name: Its path inside the source, with "/".
+        read: Gives its bytes; entries are read in order, as going back in a compressed tar is slow.
+        open: Makes an image in mode L or RGB of them.
+        background: Level to pad with where `decode.fit` pads; None where it does not.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    open: Callable[[bytes], Image.Image] = open_image
+    background: int | None = None
+
+
+def is_image(name: str) -> bool:
+    """By suffix; hidden files and those macOS adds are none.
+
+    >>> is_image("cats/1.JPG"), is_image("__MACOSX/cats/._1.jpg"), is_image("notes.txt")
+    (True, False, False)
+    """
+    path = PurePosixPath(name)
+    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_archive(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[list[Entry]]:
+    """The images of a zip or tar, in name order (zip) or stored order (tar).
+
+    Args:
+        path: The archive.
+
+    Raises:
+        ValueError: If it cannot be read or breaks a rule of the module.
+    """
+    with ExitStack() as stack:
+        yield (zip_entries if path.suffix.lower() == ".zip" else tar_entries)(path, stack)
+
+
+def zip_entries(path: Path, stack: ExitStack) -> list[Entry]:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except (zipfile.BadZipFile, EOFError) as error:
+        raise ValueError(f"{path} is not a whole zip file ({error}); copy or download it again") from error
+    members = archive.infolist()
+    limits = Limits(path)
+    for member in members:
+        require_safe(path, member.filename, zip_fault(member))
+        limits.add(member.filename, member.file_size, member.compress_size)
+    members.sort(key=lambda member: member.filename)
+    return [Entry(m.filename, partial(archive.read, m)) for m in members if is_image(m.filename)]
+
+
+def zip_fault(member: zipfile.ZipInfo) -> str | None:
+    if stat.S_ISLNK(member.external_attr >> 16):
+        return "is a symbolic link"
+    if member.flag_bits & 1:
+        return "is encrypted"
+    return None
+
+
+def tar_entries(path: Path, stack: ExitStack) -> list[Entry]:
+    limits, entries = Limits(path), []
+    try:
+        archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
+        for member in archive:
+            plain = member.isreg() or member.isdir()
+            require_safe(path, member.name, None if plain else "is a link or a device")
+            limits.add(member.name, member.size, None)
+            if member.isreg() and is_image(member.name):
+                entries.append(Entry(member.name, partial(read_member, archive, member)))
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise ValueError(f"{path} is not a whole tar file ({error}); copy or download it again") from error
+    return entries
+
+
+def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    return file.read() if file else b""
+
+
+def require_safe(path: Path, name: str, fault: str | None) -> None:
+    """Refuse an archive for the sake of one member."""
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
+        fault = "has an absolute name"
+    elif ".." in parts:
+        fault = "climbs out of the archive"
+    if fault:
+        raise ValueError(f"{path} is refused: its member {name!r} {fault}; expected plain files in folders")
+
+
+class Limits:
+    """Sums over the members of an archive, refusing it as soon as they are those of a bomb."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.stored = path, path.stat().st_size
+        self.members = self.total = 0
+
+    def add(self, name: str, size: int, stored: int | None) -> None:
+        """Count one member.
+
+        Args:
+            name: The member.
+            size: Its bytes unpacked, as declared.
+            stored: Its bytes in the archive, where that is known.
+        """
+        self.members += 1
+        self.total += size
+        self.refuse(self.members > MEMBERS, name, f"is one of more than {MEMBERS:,} members")
+        self.refuse(size > MEMBER_BYTES, name, f"unpacks to {size:,} bytes, more than {MEMBER_BYTES:,}")
+        self.refuse(self.total > TOTAL_BYTES, name, f"brings the total to more than {TOTAL_BYTES:,} bytes")
+        for unpacked, packed in ((size, stored), (self.total, self.stored)):
+            bomb = packed is not None and unpacked > max(FREE_BYTES, RATIO * packed)
+            self.refuse(bomb, name, f"unpacks to more than {RATIO} times what is stored")
+
+    def refuse(self, broken: bool, name: str, why: str) -> None:
+        if broken:
+            raise ValueError(f"{self.path} is refused as a zip bomb: its member {name!r} {why}")

@@ -1,0 +1,244 @@
+"""What a training run asks of data: the rows of iteration t, as a pure function of (n, seed, t).
+
+Finite data (`Rows`) is read in epochs. The order of epoch e is a permutation π_e drawn from (seed, e), and
+iteration t takes positions t n, ..., t n + n - 1 of the sequence π_0, π_1, π_2, ... A batch may therefore end
+one epoch and begin the next, every row comes exactly once an epoch, and no state has to be saved to resume.
+
+A `Stream` hands on batches that somebody else makes: item t of an iterable is the batch of iteration t.
+"""
+
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anila.core import rng
+
+BLOCK = 1024
+"""Rows read at a time where a whole array is gone through."""
+
+
+@runtime_checkable
+class DataSet(Protocol):
+    """Anything that gives the rows of a training iteration.
+
+    Attributes:
+        event_shape: Shape of one row: (channels, height, width) for images, (d,) for tables and toys.
+        name: What people call it.
+        fingerprint: sha256 of content and settings; stored with a run and compared on resume.
+    """
+
+    event_shape: tuple[int, ...]
+    name: str
+    fingerprint: str
+
+    def batch(self, n: int, seed: int, iteration: int) -> Tensor:
+        """The n rows of training iteration `iteration` (from 0), (n, *event) float32."""
+        ...
+
+
+class Rows:
+    """The rows of an array, in memory or memory-mapped, in a new order every epoch.
+
+    Args:
+        values: (rows, *event), real numbers; never copied as a whole unless it is a tensor elsewhere.
+        name: What people call it; used in messages.
+        fingerprint: Identity of content and settings; by default the sha256 of the values.
+        half_range: Maps stored numbers 0 .. 2 half_range to x = u / half_range - 1, so 127.5 for pixels in
+            0..255; None leaves them as they are.
+
+    Raises:
+        ValueError: If there is no row, a row has no shape, or a value is NaN or infinite.
+
+    >>> rows = Rows(torch.arange(10.0).reshape(5, 2))
+    >>> rows.event_shape, len(rows), rows.rows([0, 4]).tolist()
+    ((2,), 5, [[0.0, 1.0], [8.0, 9.0]])
+    >>> epoch = torch.cat([rows.batch(1, seed=0, iteration=t) for t in range(5)])
+    >>> sorted(epoch[:, 0].tolist())
+    [0.0, 2.0, 4.0, 6.0, 8.0]
+    """
+
+    def __init__(
+        self,
+        values: Tensor | np.ndarray,
+        name: str = "rows",
+        fingerprint: str | None = None,
+        half_range: float | None = None,
+    ) -> None:
+        self.values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+        if self.values.ndim < 2 or not self.values.size:
+            raise ValueError(f"{name}: expected rows of shape (n, *event) with n >= 1, got {self.values.shape}")
+        require_finite(self.values, name)
+        self.name = name
+        self.half_range = half_range
+        self.event_shape = tuple(int(side) for side in self.values.shape[1:])
+        self.fingerprint = fingerprint or sha256_of(self.values, half_range)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self, indices: Int[Tensor, "n"] | Int[np.ndarray, "n"] | Sequence[int]) -> Float[Tensor, "n *event"]:
+        """The rows at these indices, in this order.
+
+        Args:
+            indices: Row numbers, 0 <= index < len(self).
+        """
+        taken = np.asarray(self.values[np.asarray(indices, dtype=np.int64)])
+        x = torch.from_numpy(taken.astype(np.float32))
+        return x if self.half_range is None else x.div_(self.half_range).sub_(1.0)
+
+    def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n *event"]:
+        """The n rows of training iteration `iteration` (from 0).
+
+        Args:
+            n: Rows wanted; more than len(self) spans several epochs.
+            seed: The user's seed.
+            iteration: Which iteration, from 0.
+        """
+        return self.rows(self.indices(n, seed, iteration))
+
+    def indices(self, n: int, seed: int, iteration: int) -> Int[Tensor, "n"]:
+        """Which rows `batch` takes."""
+        require_batch(n, iteration)
+        epoch, start = divmod(n * iteration, len(self))
+        epochs = range(epoch, epoch + -(-(start + n) // len(self)))
+        return torch.cat([order(seed, epoch, len(self)) for epoch in epochs])[start : start + n]
+
+    def chunks(self, n: int = BLOCK) -> Iterator[Float[Tensor, "chunk *event"]]:
+        """All rows once, in stored order, at most n at a time: for evaluation against the data."""
+        for start in range(0, len(self), n):
+            yield self.rows(range(start, min(start + n, len(self))))
+
+
+class Stream:
+    """An iterable of tensors as a data set: item t is the batch of iteration t.
+
+    The iterable is restarted when it is exhausted, and on resume it is read forward to the wanted item. So a
+    run resumes exactly only if every pass gives the same items; a loader that shuffles by itself does not.
+    Items are not cut up or joined: an item whose number of rows is not n is refused, and a last short one
+    is the iterable's to drop (`DataLoader(..., drop_last=True)`).
+
+    Args:
+        items: Re-iterable: a list, a `DataLoader`, an object whose `__iter__` starts anew; not a generator.
+        name: What people call it; with the event shape it is the fingerprint.
+
+    Raises:
+        ValueError: If it is empty, cannot be restarted, or (in `batch`) an item does not fit.
+
+    >>> stream = Stream([torch.zeros(2, 3), torch.ones(2, 3)], "two")
+    >>> [stream.batch(2, seed=0, iteration=t).mean().item() for t in (0, 1, 2)]
+    [0.0, 1.0, 0.0]
+    """
+
+    def __init__(self, items: Iterable[Any], name: str = "stream") -> None:
+        if iter(items) is items:
+            raise ValueError(
+                f"{name}: expected an iterable that can be started again, got a {type(items).__name__}; "
+                "pass a list, a DataLoader, or an object whose __iter__ returns a new iterator"
+            )
+        self.items = items
+        self.name = name
+        self.restart()
+        self.event_shape = tuple(self.require_tensor(self.following(), 0).shape[1:])
+        self.fingerprint = hashlib.sha256(repr((name, self.event_shape)).encode()).hexdigest()
+        self.restart()
+
+    def restart(self) -> None:
+        self.iterator, self.position = iter(self.items), 0
+
+    def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n *event"]:  # noqa: ARG002
+        """Item `iteration` of the iterable, counted through its restarts.
+
+        Args:
+            n: Rows the item must have.
+            seed: Not used: the iterable brings its own randomness.
+            iteration: Which item, from 0.
+        """
+        require_batch(n, iteration)
+        item = self.require_tensor(self.item(iteration), iteration)
+        if tuple(item.shape) != (n, *self.event_shape):
+            hint = "use drop_last=True" if len(item) < n else "make the batch size and the items agree"
+            raise ValueError(
+                f"{self.name}: expected item {iteration} of shape {(n, *self.event_shape)}, "
+                f"got {tuple(item.shape)}; {hint}"
+            )
+        if not bool(torch.isfinite(item).all()):
+            raise ValueError(f"{self.name}: item {iteration} holds NaN or infinity")
+        return item.detach().to("cpu", torch.float32)
+
+    def item(self, iteration: int) -> Any:
+        if iteration < self.position:
+            self.restart()
+        for _ in range(self.position, iteration):
+            self.following()
+        return self.following()
+
+    def following(self) -> Any:
+        for _ in range(2):
+            for item in self.iterator:
+                self.position += 1
+                return item
+            self.iterator = iter(self.items)
+        raise ValueError(f"{self.name}: the iterable is empty; expected tensors of shape (n, *event)")
+
+    def require_tensor(self, item: Any, index: int) -> Tensor:
+        if isinstance(item, Tensor) and item.ndim >= 2:
+            return item
+        got = f"a tensor of shape {tuple(item.shape)}" if isinstance(item, Tensor) else f"a {type(item).__name__}"
+        raise ValueError(
+            f"{self.name}: expected item {index} to be a tensor (n, *event), got {got}; "
+            "give the data alone, without labels"
+        )
+
+
+@lru_cache(maxsize=2)
+def order(seed: int, epoch: int, rows: int) -> Int[Tensor, "rows"]:
+    """π_epoch; kept for the next batch, as it is the same for a whole epoch."""
+    return torch.randperm(rows, generator=rng(seed, "order", epoch))
+
+
+def require_batch(n: int, iteration: int) -> None:
+    """Refuse an empty batch or a negative iteration."""
+    if n < 1 or iteration < 0:
+        raise ValueError(f"expected n >= 1 and iteration >= 0, got n = {n}, iteration = {iteration}")
+
+
+def require_finite(values: np.ndarray, name: str) -> None:
+    """Count NaN and infinity block by block and refuse them with the first index."""
+    if not np.issubdtype(values.dtype, np.floating):
+        return
+    count, first = 0, None
+    for start in range(0, len(values), BLOCK):
+        bad = np.argwhere(~np.isfinite(values[start : start + BLOCK]))
+        count += len(bad)
+        if first is None and len(bad):
+            first = (start + int(bad[0][0]), *map(int, bad[0][1:]))
+    if first is not None:
+        raise ValueError(
+            f"{name}: {count} of {values.size} values are NaN or infinite, the first at {first}; "
+            "remove or replace these rows"
+        )
+
+
+def sha256_of(values: np.ndarray, *settings: object) -> str:
+    """sha256 of an array's type, shape and bytes, and of settings."""
+    digest = hashlib.sha256(repr((values.dtype.str, values.shape, settings)).encode())
+    for start in range(0, len(values), BLOCK):
+        digest.update(np.ascontiguousarray(values[start : start + BLOCK]).data)
+    return digest.hexdigest()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown word.
+
+    >>> did_you_mean("moon", ["moons", "circles"])
+    "; did you mean 'moons'?"
+    """
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,0 +1,125 @@
+"""From the bytes of an image file to uint8 pixels (channels, height, width). One rule each:
+
+* Orientation: the EXIF tag is applied, so pixels are as a viewer shows them.
+* Grey or colour: modes 1, L, LA and 16-bit grey are greyscale; palette, RGB(A), CMYK and the rest are colour.
+* Transparency is composited on mid-grey (128), the centre of the data range: a black drawing and a white one
+  both stay visible, as they would not on white or on black.
+* 16-bit greyscale is scaled, u = round(v / 257), not clipped. (16-bit colour: Pillow keeps the high byte.)
+  32-bit and floating-point images have no known range and are refused.
+* Animations and several pages: the first frame.
+* Size: a centre crop to a square, then LANCZOS with antialiasing to size × size.
+* idx images (MNIST and its kin) are surrounded by their background instead while size <= 36: 28 → 32 adds 2
+  pixels of 0 on each side and leaves the strokes as they are.
+* A file is decoded to its last pixel, so a truncated one is noticed; more than `Image.MAX_IMAGE_PIXELS`
+  pixels (89 million; Pillow warns there and stops at twice that) are refused before anything is decoded.
+"""
+
+import io
+import struct
+import zipfile
+import zlib
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+"""What Pillow may open: names lie, and some of its other formats run external programs."""
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+
+GREY_MODES = ("1", "L", "LA", "La")
+MATTE = 128
+PADDED_UP_TO = 36
+
+BAD_IMAGE = (
+    OSError,
+    ValueError,
+    EOFError,
+    SyntaxError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow, zipfile and tarfile raise on bytes that are no image."""
+
+
+def open_image(raw: bytes) -> Image.Image:
+    """Decode fully, upright, in mode L or RGB.
+
+    Args:
+        raw: The bytes of an image file.
+
+    Raises:
+        ValueError: If the image is too large or has no known range.
+        BAD_IMAGE: Whatever else Pillow finds wrong with it.
+    """
+    if not raw:
+        raise ValueError("zero bytes")
+    with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+        require_reasonable(image)
+        image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return eight_bits(image)
+
+
+def require_reasonable(image: Image.Image) -> None:
+    """Refuse a decompression bomb from its header."""
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(f"{image.width} × {image.height} pixels, more than {limit / 1e6:.0f} million")
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """Mode L or RGB, with the rules of the module for depth and transparency."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range")
+    if image.mode.startswith("I"):
+        return Image.fromarray(scaled(np.asarray(image)))
+    mode = "L" if image.mode in GREY_MODES else "RGB"
+    if not image.has_transparency_data:
+        return image.copy() if image.mode == mode else image.convert(mode)
+    layered = image.convert("RGBA")
+    matte = Image.new(mode, image.size, MATTE if mode == "L" else (MATTE,) * 3)
+    matte.paste(layered.convert(mode), mask=layered.getchannel("A"))
+    return matte
+
+
+def scaled(values: np.ndarray) -> UInt8[np.ndarray, "height width"]:
+    """round(v / 257): 0..65535 to 0..255."""
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"integers {values.min()}..{values.max()} are not 16-bit grey levels")
+    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+
+
+def fit(image: Image.Image, size: int | None, background: int | None) -> Image.Image:
+    """Give an image the wanted size.
+
+    Args:
+        image: Mode L or RGB.
+        size: Side of the square; None leaves the image as it is.
+        background: Level to pad with where the module's rule pads; None always resizes.
+    """
+    if size is None or image.size == (size, size):
+        return image
+    if background is not None and max(image.size) < size <= PADDED_UP_TO:
+        return padded(image, size, background)
+    return ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+
+
+def padded(image: Image.Image, size: int, background: int) -> Image.Image:
+    canvas = Image.new(image.mode, (size, size), background)
+    canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
+    return canvas
+
+
+def pixels(image: Image.Image, channels: Literal[1, 3] | None) -> UInt8[np.ndarray, "channels height width"]:
+    """Pixels as an array, in the wanted number of channels; None keeps what the image has."""
+    mode = {1: "L", 3: "RGB", None: image.mode}[channels]
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)

@@ -1,0 +1,68 @@
+"""Fetch one published file: to a temporary name, checked, then renamed; a broken-off download is resumed."""
+
+import hashlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+TIMEOUT = 30.0
+BLOCK = 2**20
+
+
+def download(address: str, path: Path, md5: str, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Fetch `address` to `path`.
+
+    What has come so far lies in `path` + ".part"; the next call asks for the rest only.
+
+    Args:
+        address: http(s) address of the file.
+        path: Where it goes; its folder is made.
+        md5: Published checksum.
+        progress: Called as progress(bytes done, bytes in all).
+
+    Raises:
+        ConnectionError: If the address cannot be reached or the connection breaks off.
+        ValueError: If the bytes are not those of the checksum; they are deleted.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        fetch(address, part, progress)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise ConnectionError(f"cannot download {address}: {getattr(error, 'reason', error)}") from error
+    found = md5_of(part)
+    if found != md5:
+        part.unlink()
+        raise ValueError(f"{address} is not the published file: expected md5 {md5}, got {found}; deleted")
+    return part.replace(path)
+
+
+def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None) -> None:
+    """Append the missing bytes to `part`, or start over where the server cannot resume."""
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        reply = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return
+            raise
+    with reply:
+        resumed = reply.status == http.HTTPStatus.PARTIAL_CONTENT
+        done = have if resumed else 0
+        total = done + int(reply.headers.get("Content-Length") or 0)
+        with part.open("ab" if resumed else "wb") as file:
+            while block := reply.read(BLOCK):
+                done += file.write(block)
+                if progress:
+                    progress(done, total)
+    if done < total:
+        raise ConnectionError(f"broke off after {done:,} of {total:,} bytes; the same command again goes on from there")
+
+
+def md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

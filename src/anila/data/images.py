@@ -1,0 +1,126 @@
+"""Sets of images in [-1, 1]: x = u / 127.5 - 1, with u the 8-bit level.
+
+Images are decoded once, to one memory-mapped file of the cache, and never lie in memory as a whole. The rules
+of decoding (orientation, transparency, depth, size) are those of `anila.data.decode`, the rules on folders
+and archives those of `anila.data.sources` and `anila.data.archives`.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from anila.core import rng
+from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed
+from anila.data.dataset import Rows
+from anila.data.known import KNOWN, locate
+from anila.data.sources import Files, open_entries, select, survey
+
+PACKING = "anila images 1"
+"""Part of every cache key: a change of the decoding rules counts it up."""
+
+
+class Images(Rows):
+    """Images of one size, read from the cache.
+
+    Attributes:
+        labels: Index into `classes` of every row; -1 where unknown.
+        classes: Names of the classes, sorted.
+        flip: Whether `batch` flips images left to right, each by a fair coin of (seed, iteration).
+    """
+
+    def __init__(
+        self,
+        values: UInt8[np.ndarray, "rows channels height width"],
+        about: About,
+        name: str,
+        key: str,
+        flip: bool,
+    ) -> None:
+        super().__init__(values, name, hashlib.sha256(f"{key} flip={flip}".encode()).hexdigest(), half_range=127.5)
+        self.labels = np.asarray(about.labels, dtype=np.int64)
+        self.classes = tuple(about.classes)
+        self.flip = flip
+
+    def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n channels height width"]:
+        """The n images of training iteration `iteration` (from 0).
+
+        Args:
+            n: Images wanted; more than len(self) spans several epochs.
+            seed: The user's seed.
+            iteration: Which iteration, from 0.
+        """
+        x = super().batch(n, seed, iteration)
+        if not self.flip:
+            return x
+        coin = torch.rand(n, generator=rng(seed, "flip", iteration)) < 0.5
+        return torch.where(coin[:, None, None, None], x.flip(-1), x)
+
+
+def images(
+    source: str | Path,
+    size: int | None = None,
+    channels: Literal[1, 3] | None = None,
+    split: str = "train",
+    flip: bool = False,
+    cache: str | Path | None = None,
+    on_error: OnError = "error",
+    progress: Progress | None = None,
+) -> Images:
+    """A set of images, by name or from a folder, archive or idx file; decoded only the first time.
+
+    Args:
+        source: cifar10, flowers102, mnist, fashion-mnist, or a path.
+        size: Side of the square images; None keeps the size they have, which must then be the same for all.
+        channels: 1 for greyscale, 3 for colour; None takes 1 if every image is greyscale, else 3.
+        split: Which of `train/`, `test/`, `val/` ... to take where all images lie under such folders; "all"
+            takes all of them. Without such folders "train" and "all" both mean everything.
+        flip: Flip images left to right by a fair coin, in `batch` only.
+        cache: Cache folder; by default $ANILA_CACHE, else ~/.cache/anila.
+        on_error: "error" refuses a set with images that cannot be decoded; "skip" leaves them out with a
+            warning, unless they are more than one and more than 10%.
+        progress: Called as progress(done, total): in bytes while downloading, then in images while decoding.
+
+    Raises:
+        FileNotFoundError: If there is nothing at the path, or a known set cannot be had.
+        ValueError: If a setting, an image or an archive is refused.
+    """
+    require_settings(size, channels, on_error)
+    if isinstance(source, str) and source in KNOWN:
+        source = locate(source, cache_folder(cache), progress)
+    files = survey(Path(source))
+    key = hashlib.sha256(repr((PACKING, files.digest(), size, channels, split)).encode()).hexdigest()
+    packed = cache_folder(cache) / f"{key}.npy"
+    values, about = read_packed(packed) or decode_once(packed, files, size, channels, split, progress)
+    judge(about.skipped, about.total, on_error)
+    return Images(values, about, files.root.name, key, flip)
+
+
+def decode_once(
+    packed: Path,
+    files: Files,
+    size: int | None,
+    channels: Literal[1, 3] | None,
+    split: str,
+    progress: Progress | None,
+) -> tuple[UInt8[np.ndarray, "rows channels height width"], About]:
+    with open_entries(files) as entries:
+        chosen, labels = select(entries, split, files.root)
+        pack(packed, chosen, labels, size, channels, progress)
+    found = read_packed(packed)
+    if found is None:
+        raise OSError(f"{packed} cannot be read back after decoding; is something else writing to the cache?")
+    return found
+
+
+def require_settings(size: int | None, channels: int | None, on_error: str) -> None:
+    if size is not None and size < 1:
+        raise ValueError(f"size: expected a side of at least 1 pixel or None, got {size}")
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels: expected 1, 3 or None, got {channels}")
+    if on_error not in ("error", "skip"):
+        raise ValueError(f"on_error: expected 'error' or 'skip', got {on_error!r}")

@@ -1,0 +1,205 @@
+"""Laws of tables (standardise and back is the identity) and the faults of the files they are read from."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+
+from anila.data import Rows, Table, table
+
+VALUES = np.random.default_rng(0).normal(size=(50, 3)) * [1e-3, 1.0, 1e5] + [0.0, 7.0, 1e9]
+NAMES = ["a", "b", "c"]
+
+
+def write(path: Path, values: np.ndarray = VALUES) -> Path:
+    columns = {name: values[:, i] for i, name in enumerate(NAMES)}
+    if path.suffix == ".npy":
+        np.save(path, values)
+    elif path.suffix == ".npz":
+        np.savez(path, **columns)  # pyright: ignore[reportArgumentType]
+    elif path.suffix == ".csv":
+        lines = [",".join(map(repr, map(float, row))) for row in values]
+        path.write_text("\n".join([",".join(NAMES), *lines]) + "\n")
+    else:
+        pyarrow.parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def read(path: Path, **settings: list[str]) -> Table:
+    data = table(path, **settings)
+    assert isinstance(data, Table)
+    return data
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_standardised_and_back_is_the_identity(tmp_path: Path, suffix: str) -> None:
+    data = read(write(tmp_path / f"t{suffix}"))
+    x = data.rows(range(50))
+    assert x.mean(0).abs().max() < 1e-6
+    assert (x.std(0, correction=0) - 1).abs().max() < 1e-6
+    assert data.columns == (("0", "1", "2") if suffix == ".npy" else ("a", "b", "c"))
+    np.testing.assert_allclose(data.inverse(x).numpy(), VALUES, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_columns_are_chosen_in_order(tmp_path: Path, suffix: str) -> None:
+    wanted = ["2", "0"] if suffix == ".npy" else ["c", "a"]
+    data = read(write(tmp_path / f"t{suffix}"), columns=wanted)
+    np.testing.assert_allclose(data.inverse(data.rows([3]))[0], VALUES[3, [2, 0]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_missing_and_infinite_values_are_refused_by_column(tmp_path: Path, suffix: str, bad: float) -> None:
+    values = VALUES.copy()
+    values[4, 1] = values[9, 1] = values[30, 2] = bad
+    names = r"1 \(2\), 2 \(1\)" if suffix == ".npy" else r"b \(2\), c \(1\)"
+    with pytest.raises(ValueError, match=f"3 missing, NaN or infinite values in {names}, the first in row 4"):
+        table(write(tmp_path / f"t{suffix}", values))
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
+def test_constant_columns_are_refused(tmp_path: Path, suffix: str) -> None:
+    values = VALUES.copy()
+    values[:, 1] = 0.1
+    with pytest.raises(ValueError, match=r"constant columns have no density: [1b]; take others, columns="):
+        table(write(tmp_path / f"t{suffix}", values))
+
+
+def test_an_empty_cell_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n3,\n5,6\n")
+    with pytest.raises(ValueError, match=r"1 missing, NaN or infinite values in y \(1\), the first in row 1"):
+        table(tmp_path / "t.csv")
+
+
+def test_columns_that_are_not_numbers_are_named_with_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,colour,y,day\n1,red,2,2020-01-01\n3,blue,3,2020-01-02\n")
+    with pytest.raises(ValueError, match=r"not numbers: colour .*, day .*; choose with columns=\['x', 'y'\]"):
+        table(tmp_path / "t.csv")
+    assert read(tmp_path / "t.csv", columns=["x", "y"]).columns == ("x", "y")
+
+
+def test_a_csv_without_names_loses_no_row(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("1,2\n3,5\n4,6\n")
+    data = read(tmp_path / "t.csv")
+    assert len(data) == 3
+    assert data.columns == ("0", "1")
+
+
+def test_an_unknown_column_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("height,width\n1,2\n3,5\n")
+    with pytest.raises(ValueError, match=r"no column 'hight'; did you mean 'height'.* it has height, width"):
+        table(tmp_path / "t.csv", columns=["hight"])
+
+
+def test_columns_of_the_same_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("x,x\n1,2\n3,5\n")
+    with pytest.raises(ValueError, match="columns of the same name: x"):
+        table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("content", [np.array([{"a": 1}], dtype=object), "raw pickle"])
+def test_a_pickled_npy_is_refused_and_not_run(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "t.npy"
+    if isinstance(content, np.ndarray):
+        np.save(path, content, allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(content))
+    with pytest.raises(ValueError, match="pickled Python objects, which could run code"):
+        table(path)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".parquet"])
+@pytest.mark.parametrize("keep", [0, 0.6])
+def test_a_truncated_file_is_refused_by_name(tmp_path: Path, suffix: str, keep: float) -> None:
+    path = write(tmp_path / f"t{suffix}")
+    path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
+    with pytest.raises(ValueError, match=f"t{suffix}"):
+        table(path)
+
+
+@pytest.mark.parametrize("text", ["", "x,y\n", "x,y\n1\n2,3,4\n"])
+def test_a_csv_without_rows_or_with_ragged_ones_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ValueError, match=r"t\.csv"):
+        table(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(5), r"got t \(5,\); reshape"),
+        (np.zeros((5, 8, 8)), r"got t \(5, 8, 8\); reshape"),
+        (np.zeros((5, 8, 8, 3)), "channels last; save array.transpose"),
+        (np.array([["a", "b"]]), "not numbers"),
+        (np.ones((4, 2), dtype=complex), "not numbers"),
+        (np.ones((1, 2)), "at least 2 rows, got 1"),
+        (np.zeros((0, 3, 8, 8)), "n >= 1"),
+    ],
+)
+def test_arrays_of_other_shapes_and_types_are_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:
+    np.save(tmp_path / "t.npy", array)
+    with pytest.raises(ValueError, match=message):
+        table(tmp_path / "t.npy")
+
+
+def test_an_npz_of_unlike_arrays_lists_them_and_lets_one_be_chosen(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", train=np.zeros((4, 3, 2, 2), np.uint8), labels=np.zeros(4))
+    with pytest.raises(ValueError, match=r"got train \(4, 3, 2, 2\), labels \(4,\).*columns="):
+        table(tmp_path / "t.npz")
+    assert table(tmp_path / "t.npz", columns=["train"]).event_shape == (3, 2, 2)
+
+
+def test_uint8_images_are_mapped_to_the_interval(tmp_path: Path) -> None:
+    pixels = np.arange(256, dtype=np.uint8).reshape(4, 1, 8, 8)
+    np.save(tmp_path / "t.npy", pixels)
+    data = table(tmp_path / "t.npy")
+    assert isinstance(data.values, np.memmap)
+    assert torch.equal(data.rows(range(4)), torch.from_numpy(pixels) / 127.5 - 1)
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "done"),
+    [(255.0, 0.0, "u / 127.5 - 1"), (1.0, 0.0, "u / 0.5 - 1"), (9.0, -3.0, "left as they are")],
+)
+def test_float_images_of_another_range_are_told(tmp_path: Path, high: float, low: float, done: str) -> None:
+    values = np.linspace(low, high, 64).reshape(4, 1, 4, 4)
+    np.save(tmp_path / "t.npy", values)
+    with pytest.warns(UserWarning, match=f"got {low:g} to {high:g}; .*{done}"):
+        x = table(tmp_path / "t.npy").rows(range(4))
+    expected = (low, high) if "left" in done else (-1.0, 1.0)
+    assert (float(x.min()), float(x.max())) == expected
+
+
+def test_float_images_in_the_interval_stay_as_they_are(tmp_path: Path) -> None:
+    values = np.linspace(-1, 1, 64, dtype=np.float32).reshape(4, 1, 4, 4)
+    np.save(tmp_path / "t.npy", values)
+    data = table(tmp_path / "t.npy")
+    assert isinstance(data, Rows)
+    assert torch.equal(data.rows(range(4)), torch.from_numpy(values))
+
+
+def test_nan_in_an_image_array_is_refused_with_its_index(tmp_path: Path) -> None:
+    values = np.zeros((4, 1, 4, 4), dtype=np.float32)
+    values[2, 0, 3, 1] = np.nan
+    np.save(tmp_path / "t.npy", values)
+    with pytest.raises(ValueError, match=r"1 of 64 values are NaN or infinite, the first at \(2, 0, 3, 1\)"):
+        table(tmp_path / "t.npy")
+
+
+def test_the_fingerprint_follows_content_and_columns(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv")
+    first = table(path).fingerprint
+    assert table(path).fingerprint == first
+    assert table(path, columns=["a", "b"]).fingerprint != first
+    assert table(write(path, VALUES * 2)).fingerprint != first
+
+
+def test_a_missing_table_is_named_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=str(tmp_path / "none.csv")):
+        table("none.csv")
