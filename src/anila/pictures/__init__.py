@@ -1,0 +1,20 @@
+"""Arrays drawn: what people see of a run. Every function returns a picture, `save` writes it.
+
+A picture is a function of its arguments: equal arguments give equal bytes, whatever matplotlib is set to.
+Figures are 1,800 dots wide and lettered to be read at half that; images are drawn pixel for pixel.
+"""
+
+from anila.pictures.curves import sampler_comparison, training_curves
+from anila.pictures.images import image_grid, neighbours_grid
+from anila.pictures.plane import plane_panel, trajectories
+from anila.pictures.style import save
+
+__all__ = [
+    "image_grid",
+    "neighbours_grid",
+    "plane_panel",
+    "sampler_comparison",
+    "save",
+    "training_curves",
+    "trajectories",
+]
