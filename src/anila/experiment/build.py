@@ -1,0 +1,167 @@
+"""From settings to things: data, network, sampler, start, optimiser, learner."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from anila.chains import FromData, FromNoise, Persistent, Replay, Start
+from anila.core import LogDensity, rng
+from anila.data import DataSet, load
+from anila.experiment import settings
+from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD, Experiment
+from anila.learn import Learner, Steered
+from anila.networks import Confined, ResNet, Tempered, mlp, nonlocal_, toy, vanilla
+from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
+
+CENTRES = 200
+"""Data points that the global proposal's kernel density is centred on."""
+
+
+def build_data(config: settings.Data) -> DataSet:
+    """The data set; settings left at their default are not passed on, so a toy or table refuses only what was asked.
+
+    Raises:
+        FileNotFoundError, ValueError: As `anila.data.load`.
+    """
+    default = settings.Data()
+    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "columns")}
+    return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
+
+
+def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
+    """f = net / temperature − |x|²/(2 confine²), its parameters drawn from the seed.
+
+    Raises:
+        ValueError: If the network does not take points of this shape.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng(seed, "network").initial_seed())
+        net = bare_network(config, event_shape)
+    if config.temperature != 1:
+        net = Tempered(net, config.temperature)
+    return Confined(net, config.confine) if config.confine else net
+
+
+def bare_network(config: settings.Network, event_shape: tuple[int, ...]) -> nn.Module:
+    match config.name, event_shape:
+        case "mlp", _:
+            perceptron = mlp(
+                math.prod(event_shape), config.hidden, config.nonlinearity, config.slope, config.fourier,
+                config.fourier_scale,
+            )  # fmt: skip
+            return perceptron if len(event_shape) == 1 else nn.Sequential(nn.Flatten(), perceptron)
+        case "toy", (dim,):
+            return toy(dim, config.slope)
+        case "vanilla", (channels, height, width) if height == width:
+            return vanilla(channels, height, config.width, config.nonlinearity, config.slope)
+        case "nonlocal", (channels, height, width) if height == width:
+            return nonlocal_(channels, height, config.slope)
+        case "resnet", (channels, height, width) if height == width:
+            return ResNet(channels, height, config.width, nonlinearity=config.nonlinearity)
+    takes = "points (d,)" if config.name == "toy" else "square images (channels, size, size)"
+    raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
+
+
+def build_sampler(
+    config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None, step_size: float | None = None
+) -> Sampler:
+    """The kernel bound to f, with global moves from the proposal where the settings ask for them.
+
+    Args:
+        config: Settings.
+        f: Log-density.
+        proposal: Where candidates of global moves come from.
+        step_size: In place of the settings' one.
+    """
+    options: dict[str, Any] = {"step_size": step_size or config.step_size}
+    if config.name in WITH_THRESHOLD:
+        options |= {"threshold": config.threshold, "refresh": config.refresh}
+    if config.name in ("langevin", "anisotropic"):
+        options["temperature"] = config.temperature
+    kernel = SAMPLERS[config.name](f, **options)
+    return with_global_moves(kernel, proposal, config.global_every) if proposal and config.global_every else kernel
+
+
+def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
+    """A kernel density of data points, where the sampler makes global moves.
+
+    Raises:
+        ValueError: If the data are images, where no global move is ever accepted.
+    """
+    if not (config.global_every and config.name in METROPOLIS):
+        return None
+    if len(data.event_shape) > 1:
+        raise ValueError("global moves are for points in few dimensions; for images set sampler.global_every=0")
+    return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
+
+
+def build_start(config: Experiment, data: DataSet) -> Start:
+    """Where chains start; the bank of a persistent or replayed start is filled from the seed."""
+    start, seed = config.start, config.training.seed
+
+    def rows(n: int, generator: torch.Generator) -> Tensor:
+        return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
+
+    fresh = FromData(rows) if start.kind == "data" else FromNoise(data.event_shape, start.kind, start.scale)
+    bank = start.size or config.training.chains or config.training.batch
+    match start.name:
+        case "noise":
+            return fresh
+        case "data":
+            return FromData(rows)
+        case "persistent":
+            return Persistent(fresh.draw(bank, rng(seed, "start")))
+        case "replay":
+            return Replay(bank, fresh, start.fresh, rng(seed, "start"))
+
+
+def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """The optimiser and the course of its learning rate."""
+    o = config.optimizer
+    if o.name == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), o.learning_rate)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), o.learning_rate, betas=(o.momentum, 0.999))
+    return optimizer, LambdaLR(optimizer, lambda t: course(o, t, config.training.iterations))
+
+
+def course(config: settings.Optimizer, t: int, iterations: int) -> float:
+    """Learning rate of iteration t relative to `learning_rate`."""
+    warm = min(1.0, (t + 1) / config.warmup) if config.warmup else 1.0
+    end, done = config.final_rate / config.learning_rate, min(1.0, t / iterations)
+    match config.decay:
+        case "constant":
+            return warm
+        case "cosine":
+            return warm * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
+        case "exponential":
+            return warm * end**done
+
+
+def build_learner(config: Experiment, data: DataSet, device: torch.device | str = "cpu") -> Learner:
+    """The learner of an experiment, at iteration 0."""
+    t = config.training
+    model = build_network(config.network, data.event_shape, t.seed).to(device)
+    optimizer, schedule = build_optimizer(config, model)
+    proposal = build_proposal(config.sampler, data, t.seed)
+
+    def kernel(step_size: float) -> Sampler:
+        return build_sampler(config.sampler, model, proposal, step_size)
+
+    s = config.sampler
+    return Learner(
+        model,
+        kernel(s.step_size) if s.accept is None else Steered(kernel, s.step_size, s.accept),
+        build_start(config, data),
+        optimizer,
+        config.sampler.steps,
+        t.seed,
+        chains=t.chains,
+        schedule=schedule,
+        ema=t.ema,
+        data_noise=t.data_noise,
+        max_grad_norm=t.max_grad_norm or math.inf,
+    )

@@ -1,0 +1,48 @@
+"""What a user means by PRESET|PATH: a preset, a TOML file, or data with the preset that suits it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from anila.data import load
+from anila.data.tables import SUFFIXES as TABLES
+from anila.data.toys import TOYS
+from anila.experiment.overrides import SettingsError, from_toml, nearest, resolve
+from anila.experiment.presets import PRESETS, Preset
+from anila.experiment.settings import Data, Experiment
+
+
+def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
+    """A short name for the run, and the settings with the overrides applied.
+
+    Args:
+        what: Name of a preset or toy, path of a TOML file, of a table, or of a folder or archive of images.
+        overrides: key=value texts.
+
+    Raises:
+        SettingsError: If nothing is known by that name, or a setting is refused.
+        FileNotFoundError: If it looks like a path and there is nothing.
+    """
+    path = Path(what).expanduser()
+    if what in PRESETS:
+        return what, resolve(PRESETS[what].experiment, overrides, PRESETS[what].exact)
+    if path.suffix == ".toml":
+        return path.stem, resolve(from_toml(path, {k: p.experiment for k, p in PRESETS.items()}), overrides)
+    if what in TOYS:
+        return what, resolve(replace(PRESETS["rings"].experiment, data=Data(name=what)), overrides)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        if not path.exists():
+            raise FileNotFoundError(f"no file or folder {path.absolute()}")
+        preset = for_path(path)
+        return path.stem, resolve(preset.experiment, overrides, preset.exact)
+    known = [*PRESETS, *TOYS]
+    raise SettingsError(f"unknown preset {what!r}{nearest(what, known)}; a path or a .toml file will do too")
+
+
+def for_path(path: Path) -> Preset:
+    """The preset for a user's own data: `table` for tables, `flowers` without flips for images."""
+    is_array = path.suffix.lower() in TABLES
+    if is_array and len(load(path).event_shape) == 1:
+        name, data = "table", Data(name=str(path))
+    else:
+        name, data = "flowers", Data(name=str(path), size=None if is_array else 32)
+    return PRESETS[name]._replace(experiment=replace(PRESETS[name].experiment, data=data))

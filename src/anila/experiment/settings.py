@@ -1,0 +1,191 @@
+"""Every setting of an experiment, typed, ranged and frozen: the noun between a command line and a run.
+
+An `Experiment` is six groups of settings. What a field means, its unit and its range stand beside it; `anila train
+--dry-run` prints the resolved values.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+METROPOLIS = ("mala", "anisotropic_mala")
+"""The samplers that accept or reject, hence are exact at temperature 1."""
+WITH_THRESHOLD = ("anisotropic", "anisotropic_mala")
+"""The samplers that have a threshold."""
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+CountOrZero = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data:
+    """What is learned."""
+
+    name: str = "rings"
+    """A toy, a known image set, or the path of a folder, a zip or a table."""
+    size: Count | None = None
+    """Height and width that images are brought to; None keeps theirs."""
+    channels: Literal[1, 3] | None = None
+    """Grey or colour; None lets the images decide."""
+    split: Literal["train", "test", "all"] = "train"
+    """Which part of an image set that has parts."""
+    flip: bool = False
+    """Mirror images left to right at random."""
+    columns: tuple[str, ...] | None = None
+    """Columns of a table; None takes all."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Network:
+    """f, the log-density: net(x) / temperature − |x|² / (2 confine²)."""
+
+    name: Literal["mlp", "toy", "vanilla", "nonlocal", "resnet"] = "mlp"
+    hidden: tuple[Count, ...] = (128, 128)
+    """mlp: width of each hidden layer."""
+    fourier: CountOrZero = 0
+    """mlp: number of random Fourier features (even), 0 for none."""
+    fourier_scale: Positive = 0.5
+    """mlp: sd of their frequencies, in periods per unit of x."""
+    width: Count = 32
+    """vanilla, resnet: channels of the first layer."""
+    nonlinearity: Literal["silu", "gelu", "leaky_relu", "relu"] = "silu"
+    slope: NonNegative = 0.05
+    """Negative slope of leaky ReLU."""
+    confine: Positive | None = None
+    """Scale of the Gaussian base measure that makes Z finite, in units of x; None for none."""
+    temperature: Positive = 1.0
+    """Divides the net's output. ε²/2 writes down the anatomy study's f = −2F/ε²."""
+
+    @model_validator(mode="after")
+    def check(self) -> "Network":
+        if self.fourier % 2:
+            raise ValueError(f"fourier must be even (sines and cosines come in pairs); got {self.fourier}")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Sampler:
+    """How chains move along f."""
+
+    name: Literal["langevin", "anisotropic", "mala", "anisotropic_mala", "descent"] = "anisotropic_mala"
+    steps: Count = 40
+    """K, transitions an iteration."""
+    step_size: Positive = 1.0
+    """γ where the landscape is flat, in squared units of x."""
+    threshold: Positive | None = None
+    """b, in units of ∂f; only the anisotropic samplers have it."""
+    temperature: NonNegative = 1.0
+    """Variance of the noise relative to γ (the papers' ε²); exact samplers have 1."""
+    refresh: Literal["step", "iteration"] = "step"
+    """When γ is looked up: every transition, or where the chain starts."""
+    accept: Fraction | None = None
+    """Metropolis samplers: acceptance that step_size is steered to between iterations; None keeps step_size."""
+    global_every: CountOrZero = 0
+    """Transitions between global moves of a Metropolis sampler; 0 for none."""
+    global_sd: Positive = 0.3
+    """Kernel width of the global proposal, in units of x."""
+    draw_steps: Count | None = None
+    """Transitions from the stored chains when samples are drawn; None for `steps`."""
+
+    @model_validator(mode="after")
+    def check(self) -> "Sampler":
+        if self.name in WITH_THRESHOLD and self.threshold is None:
+            raise ValueError(f"{self.name} needs a threshold: give sampler.threshold=…")
+        if self.name in METROPOLIS and self.temperature != 1:
+            raise ValueError(
+                f"{self.name} is exact at temperature 1 only, and got temperature {self.temperature:g}: its accept "
+                f"step would sample another law than its proposal aims at; temper f instead with "
+                f"network.temperature={self.temperature:g}, or use langevin or anisotropic"
+            )
+        if self.name not in METROPOLIS and (self.global_every or self.accept is not None):
+            wants = "sampler.global_every and sampler.accept need a Metropolis sampler"
+            raise ValueError(f"{self.name} never rejects: {wants}")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Start:
+    """Where chains start, and whether they are kept."""
+
+    name: Literal["noise", "data", "persistent", "replay"] = "persistent"
+    kind: Literal["uniform", "normal", "data"] = "uniform"
+    """What new chains are: uniform or normal noise, or data points."""
+    scale: Positive = 1.0
+    """Half width or sd of the noise, in units of x."""
+    size: Count | None = None
+    """persistent, replay: chains kept; None keeps as many as run."""
+    fresh: Fraction = 0.05
+    """replay: fraction of chains that restart each iteration."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Optimizer:
+    """How θ moves."""
+
+    name: Literal["sgd", "adam"] = "adam"
+    learning_rate: Positive = 1e-3
+    momentum: Fraction = 0.9
+    """adam: decay of the mean gradient. sgd as printed has none and ignores it."""
+    decay: Literal["constant", "cosine", "exponential"] = "constant"
+    """Course of the learning rate from `learning_rate` to `final_rate` over the run."""
+    final_rate: NonNegative = 0.0
+    """Learning rate at the end of a decaying course; positive for an exponential one."""
+    warmup: CountOrZero = 0
+    """Iterations over which the learning rate rises from 0."""
+
+    @model_validator(mode="after")
+    def check(self) -> "Optimizer":
+        if self.decay == "exponential" and self.final_rate == 0:
+            raise ValueError("an exponential decay needs optimizer.final_rate above 0")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class Training:
+    """How long, with how much, and what is written down."""
+
+    iterations: Count = 1000
+    batch: Count = 100
+    """Data points an iteration."""
+    chains: Count | None = None
+    """Chains M; None runs as many as `batch`."""
+    seed: CountOrZero = 0
+    data_noise: NonNegative = 0.0
+    """sd of normal noise added to data, in units of x."""
+    max_grad_norm: Positive | None = None
+    """Gradients in θ are scaled down to this norm; None never."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of the average of θ that is sampled and evaluated; 0 for none."""
+    log_every: Count = 10
+    """Iterations between lines of stats.jsonl."""
+    checkpoint_every: Count = 500
+    picture_every: Count = 500
+    threads: Count | None = None
+    """CPU threads; None takes 1 for points in few dimensions and all cores for images."""
+    device: str = "auto"
+    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Experiment:
+    """All that a run is a function of."""
+
+    data: Data = Data()
+    network: Network = Network()
+    sampler: Sampler = Sampler(threshold=1.0)
+    start: Start = Start()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def check(self) -> "Experiment":
+        chains, bank = self.training.chains or self.training.batch, self.start.size
+        if bank is not None and bank < chains:
+            raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+        return self

@@ -1,0 +1,215 @@
+"""Laws of settings: the papers' numbers are in the presets, and every mistake is named."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from anila.core import rng
+from anila.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
+from anila.experiment.build import build_learner, course
+from anila.experiment.choose import choose
+from anila.experiment.settings import Network, Optimizer, Sampler
+from anila.samplers.base import draw_noise
+
+RINGS = PRESETS["rings"].experiment
+
+
+def preset(name: str) -> Experiment:
+    return PRESETS[name].experiment
+
+
+def test_every_preset_survives_being_written_down():
+    for name, entry in PRESETS.items():
+        again = TypeAdapter(Experiment).validate_python(asdict(entry.experiment))
+        assert again == entry.experiment, name
+
+
+@pytest.mark.parametrize(
+    ("name", "K", "b", "temperature", "chains", "optimizer", "rate", "T"),
+    [
+        ("rings-stanley", 100, 0.01, 0.125**2, 100, "sgd", 1e-4, 10_000),
+        ("flowers-stanley", 50, 1e-4, 1e-4, 100, "sgd", 1e-3, 100_000),
+        ("cifar10-stanley", 100, 2e-4, 1e-4, 64, "adam", 1e-4, 100_000),
+    ],
+)
+def test_stanley_presets_are_as_printed(name, K, b, temperature, chains, optimizer, rate, T):
+    config = preset(name)
+    s, o, t = config.sampler, config.optimizer, config.training
+    assert (s.name, s.steps, s.threshold, s.step_size) == ("anisotropic", K, b, 1.0)
+    assert s.temperature == pytest.approx(temperature)
+    assert (t.chains or t.batch, o.name, o.learning_rate, t.iterations) == (chains, optimizer, rate, T)
+
+
+def test_stanley_cifar10_net_has_five_convolutions():
+    net = build_network(preset("cifar10-stanley").network, (3, 32, 32), 0)
+    convolutions = [m for m in net.modules() if isinstance(m, torch.nn.Conv2d)]
+    slopes = {m.negative_slope for m in net.modules() if isinstance(m, torch.nn.LeakyReLU)}
+    assert (len(convolutions), convolutions[0].out_channels, slopes) == (5, 64, {0.2})
+
+
+@pytest.mark.parametrize(
+    ("name", "K", "epsilon", "start", "size", "optimizer", "rate", "T", "noise"),
+    [
+        ("rings-anatomy", 500, 0.125, "persistent", 10_000, "sgd", 0.1 * 0.125**2 / 2, 200_000, 0),
+        ("mixture-anatomy", 500, 0.125, "persistent", 10_000, "sgd", 0.1 * 0.125**2 / 2, 200_000, 0),
+        ("rings-anatomy-shortrun", 100, 0.01, "noise", None, "adam", 1e-4, 100_000, 0),
+        ("flowers-anatomy", 500, 0.0075, "persistent", 8189, "sgd", 0.1 * 0.0075**2 / 2, 200_000, 0.015),
+        ("cifar10-anatomy", 150, 0.01, "noise", None, "adam", 1e-4, 100_000, 0.03),
+    ],
+)
+def test_anatomy_presets_are_as_printed(name, K, epsilon, start, size, optimizer, rate, T, noise):
+    config = preset(name)
+    s, o, t = config.sampler, config.optimizer, config.training
+    assert (s.name, s.steps, s.step_size, s.temperature) == ("langevin", K, epsilon**2, 1.0)
+    assert config.network.temperature == pytest.approx(epsilon**2 / 2)
+    assert (config.start.name, config.start.size) == (start, size)
+    assert (o.name, o.learning_rate, t.iterations, t.data_noise) == (optimizer, pytest.approx(rate), T, noise)
+
+
+def test_anatomy_step_is_theirs():
+    """Sees a wrong power of ε: the preset's transition is x ← x − ∂F + εz with F = −net."""
+    config = preset("rings-anatomy-shortrun")
+    f = build_network(config.network, (2,), 0).double()
+    net = f.net
+    sampler = build_sampler(config.sampler, f)
+    x = torch.randn(50, 2, dtype=torch.float64, generator=rng(0, "x"))
+    noise = draw_noise(x, rng(0, "noise"))
+    moved = sampler.step(sampler.init(x), noise)[0].x
+    x_ = x.clone().requires_grad_(True)
+    (uphill,) = torch.autograd.grad(net(x_).sum(), x_)  # pyright: ignore[reportCallIssue]
+    torch.testing.assert_close(moved, x + uphill + 0.01 * noise.normal)
+
+
+def test_our_presets_confine_or_start_where_reach_suffices():
+    for name in ("rings", "mixture", "table"):
+        assert preset(name).network.confine
+    for name in ("mnist", "flowers", "cifar10"):
+        s = preset(name).sampler
+        assert s.threshold is not None
+        assert s.steps * s.step_size * s.threshold / 2 >= 0.99
+
+
+def test_overrides_are_typed():
+    config = resolve(RINGS, ["sampler.threshold=0.5", "sampler=mala", "training.iterations=7", "network.hidden=[8, 9]"])
+    assert (config.sampler.name, config.sampler.threshold, config.training.iterations) == ("mala", 0.5, 7)
+    assert config.network.hidden == (8, 9)
+    assert resolve(RINGS, ["network.confine=none"]).network.confine is None
+    assert resolve(RINGS, ["data.flip=true"]).data.flip is True
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lerning_rate=1", "unknown setting 'optimizer.lerning_rate'; did you mean optimizer.learning_rate"),
+        ("lerning_rate=1", "unknown setting 'lerning_rate'; did you mean optimizer.learning_rate"),
+        ("smapler=mala", "unknown setting 'smapler'; did you mean sampler"),
+        ("sampler=mal", "sampler.name: input should be 'langevin'"),
+        ("training.batch=0", "training.batch: input should be greater than or equal to 1; got '0'"),
+        ("sampler.step_size=-1", "sampler.step_size: input should be greater than 0; got '-1'"),
+        ("sampler.step_size=1e-3x", "sampler.step_size: input should be a valid number"),
+        ("sampler.step_size=nan", "sampler.step_size"),
+        ("training.iterations=1.5", "training.iterations: input should be a valid integer"),
+        ("training", "expected key=value, got 'training'"),
+        ("sampler.temperature=0.5", "anisotropic_mala is exact at temperature 1 only"),
+        ("network.fourier=3", "fourier must be even"),
+        ("start.size=3", "start.size=3 keeps fewer chains than the 500 that run"),
+        ("optimizer.decay=exponential", "needs optimizer.final_rate above 0"),
+    ],
+)
+def test_a_mistake_is_named(override: str, message: str):
+    with pytest.raises(SettingsError) as error:
+        resolve(RINGS, [override])
+    assert message in str(error.value)
+
+
+def test_all_mistakes_are_named_at_once():
+    with pytest.raises(SettingsError) as error:
+        resolve(RINGS, ["training.batch=0", "sampler.step_size=x", "dat.size=3", "nonsense"])
+    assert len(str(error.value).splitlines()) == 4
+
+
+@pytest.mark.parametrize("setting", ["sampler.global_every=1", "sampler.accept=0.5"])
+def test_unadjusted_samplers_refuse_what_needs_rejections(setting: str):
+    with pytest.raises(SettingsError, match="langevin never rejects"):
+        resolve(RINGS, ["sampler=langevin", setting])
+
+
+def test_changing_to_an_unadjusted_sampler_drops_global_moves():
+    assert resolve(RINGS, ["sampler=anisotropic"]).sampler.global_every == 0
+
+
+def test_anisotropic_without_threshold_is_refused():
+    with pytest.raises(SettingsError, match="needs a threshold"):
+        resolve(RINGS, ["sampler.threshold=none"])
+
+
+@pytest.mark.parametrize("name", ["mnist", "flowers", "cifar10"])
+@pytest.mark.parametrize("sampler", ["mala", "anisotropic_mala"])
+def test_exact_chains_of_images_bring_their_recipe(name: str, sampler: str):
+    """Sees a Metropolis sampler at the temperature of the unadjusted recipe, where nothing would be accepted."""
+    config = choose(name, [f"sampler={sampler}", "sampler.step_size=0.5"])[1]
+    assert (config.sampler.temperature, config.sampler.accept, config.network.confine) == (1.0, 0.57, 1.0)
+    assert (config.start.name, config.sampler.step_size) == ("persistent", 0.5)
+    assert choose(name, ["sampler=langevin"])[1].sampler.temperature == preset(name).sampler.temperature
+
+
+def test_toml_files(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text('preset = "rings"\nsampler = "mala"\n[training]\niterations = 5\n')
+    name, config = choose(str(file), ["training.batch=9"])
+    assert (name, config.sampler.name, config.training.iterations, config.training.batch) == ("mine", "mala", 5, 9)
+
+
+def test_a_mistake_in_a_file_has_its_line(tmp_path: Path):
+    file = tmp_path / "mine.toml"
+    file.write_text("[training]\niterations = 5\n\n[optimizer]\nlerning_rate = 1.0\n")
+    with pytest.raises(SettingsError, match=r"mine\.toml:5: unknown setting 'optimizer.lerning_rate'"):
+        choose(str(file), [])
+    file.write_text('preset = "rinks"\n')
+    with pytest.raises(SettingsError, match="did you mean rings"):
+        choose(str(file), [])
+    file.write_text("preset = \n")
+    with pytest.raises(SettingsError, match="not valid TOML"):
+        choose(str(file), [])
+
+
+def test_unknown_presets_and_paths():
+    with pytest.raises(SettingsError, match="did you mean rings"):
+        choose("ringz", [])
+    with pytest.raises(FileNotFoundError, match="no file or folder /nowhere/at/all"):
+        choose("/nowhere/at/all", [])
+
+
+def test_a_learner_is_a_function_of_the_seed():
+    config = resolve(RINGS, ["network.hidden=[8]", "training.chains=10", "training.batch=10"])
+    from anila.experiment import build_data
+
+    weights = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(len(weights))
+        one = resolve(config, [f"training.seed={seed}"])
+        weights.append(torch.cat([p.flatten() for p in build_learner(one, build_data(one.data)).model.parameters()]))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_networks_refuse_points_they_do_not_take():
+    with pytest.raises(ValueError, match="takes square images"):
+        build_network(Network(name="vanilla"), (2,), 0)
+    with pytest.raises(ValueError, match="takes points"):
+        build_network(Network(name="toy"), (3, 8, 8), 0)
+
+
+def test_courses_of_the_learning_rate():
+    cosine = Optimizer(learning_rate=1.0, decay="cosine", final_rate=0.2)
+    assert [round(course(cosine, t, 10), 6) for t in (0, 5, 10)] == [1.0, 0.6, 0.2]
+    exponential = Optimizer(learning_rate=1.0, decay="exponential", final_rate=0.01)
+    assert course(exponential, 5, 10) == pytest.approx(0.1)
+    assert [course(Optimizer(warmup=4), t, 10) for t in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
+
+
+def test_sampler_defaults_are_valid():
+    assert Sampler(threshold=1.0).temperature == 1.0
