@@ -1,0 +1,193 @@
+"""Checkpoints: nested dictionaries of tensors and numbers, in safetensors and JSON, with a checksum for every file.
+
+A checkpoint is a folder named by its iteration. It is written under a temporary name, flushed to disk and renamed, so
+a folder with a number is complete; `manifest.json` holds the sha256 of every other file, so damage is seen. Nothing is
+ever unpickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KEPT = 2
+"""Newest checkpoints kept: the last, and one to fall back on should it be damaged."""
+TENSOR, PAIRS = "$tensor", "$pairs"
+
+
+class Damaged(ValueError):
+    """A checkpoint that is incomplete or does not match its checksums."""
+
+
+def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
+    """Write checkpoint `iteration` into folder and drop those no longer needed.
+
+    Args:
+        folder: The run's checkpoints.
+        iteration: Names the checkpoint.
+        parts: Name -> nested dictionaries, lists, numbers, strings and tensors; each becomes NAME.safetensors and
+            NAME.json.
+
+    Raises:
+        OSError: As the file system has it (disk full, no permission); older checkpoints stay as they are.
+    """
+    final, aside = folder / f"{iteration:09d}", folder / f".writing-{iteration:09d}"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        for name, part in parts.items():
+            tensors: dict[str, Tensor] = {}
+            outline = split(part, tensors)
+            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside / f"{name}.safetensors")
+            (aside / f"{name}.json").write_text(json.dumps(outline))
+        sums = {path.name: digest(path) for path in sorted(aside.iterdir())}
+        (aside / "manifest.json").write_text(json.dumps({"iteration": iteration, "sha256": sums}, indent=1))
+        flush(aside)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    best = best_of(folder)
+    for old in listed(folder)[:-KEPT]:
+        if old != best:
+            shutil.rmtree(old)
+    return final
+
+
+def load(path: Path, *names: str) -> tuple[int, dict[str, Any]]:
+    """The iteration and the named parts of the checkpoint at path, verified first.
+
+    Raises:
+        Damaged: Naming the file that is missing, altered or not what it claims to be.
+    """
+    manifest = verify(path)
+    parts = {}
+    for name in names:
+        try:
+            tensors = load_file(path / f"{name}.safetensors")
+            parts[name] = join(json.loads((path / f"{name}.json").read_text()), tensors)
+        except (OSError, KeyError, ValueError, SafetensorError) as error:
+            raise Damaged(f"{path.name}/{name}: {error}") from None
+    return manifest["iteration"], parts
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint all of whose files match their checksums.
+
+    Raises:
+        Damaged: Naming the first file that does not.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+        sums = dict(manifest["sha256"])
+        manifest["iteration"] = int(manifest["iteration"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise Damaged(f"{path.name}/manifest.json is missing or unreadable") from None
+    for name, expected in sums.items():
+        file = path / Path(name).name
+        if not file.is_file():
+            raise Damaged(f"{path.name}/{name} is missing")
+        if digest(file) != expected:
+            raise Damaged(f"{path.name}/{name} does not match its checksum: the file was altered or cut short")
+    return manifest
+
+
+def newest(folder: Path) -> tuple[Path | None, list[str]]:
+    """The newest sound checkpoint, and a notice for each newer one that is damaged."""
+    notices = []
+    for path in reversed(listed(folder)):
+        try:
+            verify(path)
+        except Damaged as damage:
+            notices.append(f"checkpoint {damage}")
+        else:
+            return path, notices
+    return None, notices
+
+
+def listed(folder: Path) -> list[Path]:
+    """Complete checkpoints, oldest first; their numbers order them, not their dates."""
+    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit()), key=lambda p: int(p.name))
+
+
+def mark_best(folder: Path, path: Path, score: float) -> None:
+    """Remember path as the best checkpoint; lower scores are better."""
+    write_atomically(folder / "best.json", json.dumps({"checkpoint": path.name, "score": score}))
+
+
+def best_of(folder: Path) -> Path | None:
+    """The checkpoint marked as best, if it is there."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        path = folder / json.loads((folder / "best.json").read_text())["checkpoint"]
+        return path if path.is_dir() else None
+    return None
+
+
+def best_score(folder: Path) -> float:
+    """The score of the best checkpoint, infinite where none is marked."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return float(json.loads((folder / "best.json").read_text())["score"])
+    return float("inf")
+
+
+def split(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
+    """The outline of value in JSON's types; its tensors go to `tensors` under their path."""
+    if isinstance(value, Tensor):
+        tensors[path] = value
+        return {TENSOR: path}
+    if isinstance(value, dict):
+        if all(isinstance(k, str) for k in value):
+            return {k: split(v, tensors, f"{path}/{k}") for k, v in value.items()}
+        return {PAIRS: [[k, split(v, tensors, f"{path}/{k}")] for k, v in value.items()]}
+    if isinstance(value, list | tuple):
+        return [split(v, tensors, f"{path}/{i}") for i, v in enumerate(value)]
+    return value
+
+
+def join(outline: Any, tensors: dict[str, Tensor]) -> Any:
+    """The value that `split` took apart; tuples come back as lists."""
+    if isinstance(outline, dict):
+        if TENSOR in outline:
+            return tensors[outline[TENSOR]]
+        if PAIRS in outline:
+            return {k: join(v, tensors) for k, v in outline[PAIRS]}
+        return {k: join(v, tensors) for k, v in outline.items()}
+    return [join(v, tensors) for v in outline] if isinstance(outline, list) else outline
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(folder: Path) -> None:
+    """Have the folder's files on disk before it gets its final name."""
+    for path in [*folder.iterdir(), folder]:
+        with descriptor(path) as fd:
+            os.fsync(fd)
+
+
+@contextlib.contextmanager
+def descriptor(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a small file under a temporary name and rename it."""
+    aside = path.with_name(f".{path.name}.writing")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

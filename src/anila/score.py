@@ -1,0 +1,115 @@
+"""What a trained model is worth, as numbers: exact by grid in the plane, sample statistics elsewhere."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anila import pictures
+from anila.data import Rows
+from anila.densities import DENSITIES
+from anila.evaluate import Grid, kl, log_z, mode_mass, nearest, ring_mass, wasserstein2
+from anila.run import Run
+from anila.trained import Trained
+
+RING_RADII = (1.0, 2.0, 3.0, 4.0)
+W2_ROWS = 2000
+SHOWN_POINTS, SHOWN_IMAGES, SHOWN_PAIRS = 2000, 64, 16
+
+
+def in_plane(event_shape: tuple[int, ...]) -> bool:
+    """Whether points are in the plane, where everything is exact by grid."""
+    return event_shape == (2,)
+
+
+def plane_grid(x_data: Tensor) -> Grid:
+    """Where plane densities are integrated: the data's box, doubled for what a model may spill over."""
+    return Grid.around(x_data, margin=0.5)
+
+
+def plane_frame(x_data: Tensor) -> Grid:
+    """The frame of pictures."""
+    return Grid.around(x_data, margin=0.1)
+
+
+def exact_kl(trained: Trained, x_data: Tensor) -> float | None:
+    """KL(data ‖ model) by grid, in nats; None where the data's density is not known."""
+    if not in_plane(trained.data.event_shape) or trained.config.data.name not in DENSITIES:
+        return None
+    truth = DENSITIES[trained.config.data.name]()
+    return kl(trained.f, truth.log_prob, plane_grid(x_data))
+
+
+def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
+    """All scores of the samples x_model beside the data x_data, both (n, *event), with how they were made.
+
+    Returns:
+        energy_gap: mean f(data) − mean f(samples), nats.
+        kl, log_z: exact by grid, nats (plane).
+        w2: exact 2-Wasserstein distance, in units of x; w2_data is that between two sets of data (plane, tables).
+        mode_mass: fraction of samples nearest each mode or ring (where modes are known).
+        nearest_distance: mean distance of a sample from its nearest training image.
+    """
+    with torch.no_grad():
+        gap = (trained.f(x_data).mean() - trained.f(x_model).mean()).item()
+    found: dict[str, Any] = {"energy_gap": gap}
+    if len(trained.data.event_shape) == 1:
+        n = min(W2_ROWS, len(x_model) // 2, len(x_data) // 2)
+        found["w2"] = wasserstein2(x_model[:n], x_data[:n])
+        found["w2_data"] = wasserstein2(x_data[n : 2 * n], x_data[:n])
+    if in_plane(trained.data.event_shape):
+        found["log_z"] = log_z(trained.f, plane_grid(x_data))
+        exact = exact_kl(trained, x_data)
+        found |= {"kl": exact} if exact is not None else {}
+        found |= masses(trained.config.data.name, x_model)
+    return found
+
+
+def masses(name: str, x: Tensor) -> dict[str, list[float]]:
+    """The fraction of points nearest each mode, where the data has known modes."""
+    if name == "rings":
+        return {"mode_mass": ring_mass(x, RING_RADII).tolist()}
+    if name in DENSITIES and (centres := DENSITIES[name]().modes) is not None:
+        return {"mode_mass": mode_mass(x, centres.to(x)).tolist()}
+    return {}
+
+
+def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> dict[str, Any]:
+    """Draw samples, score them, and write RUN/scores.json and the pictures that go with it.
+
+    Args:
+        trained: The run's model.
+        path: The run folder.
+        count: Samples to draw.
+        seed: Seed of the draw.
+    """
+    run = Run(path)
+    x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
+    found = scores(trained, x_data, x_model)
+    if in_plane(trained.data.event_shape):
+        panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, plane_frame(x_data))
+        pictures.save(panel, run.samples / "evaluation.png")
+    elif len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows):
+        index, distance = nearest(x_model[:SHOWN_PAIRS], trained.data.chunks())
+        found["nearest_distance"] = distance.mean().item()
+        pictures.save(pictures.image_grid(x_model[:SHOWN_IMAGES]), run.samples / "evaluation.png")
+        pairs = pictures.neighbours_grid(x_model[:SHOWN_PAIRS], trained.data.rows(index))
+        pictures.save(pairs, run.samples / "nearest.png")
+    found["protocol"] = {
+        "samples": count,
+        "seed": seed,
+        "iteration": trained.learner.iteration,
+        "sampler": asdict(trained.config.sampler),
+        "data": trained.data.name,
+        "data_fingerprint": trained.data.fingerprint,
+        "rows_of_data": len(x_data),
+        "anila": version("anila"),
+        "torch": version("torch"),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    run.write_scores(found)
+    return found

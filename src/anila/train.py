@@ -1,0 +1,403 @@
+"""Training: Algorithm 1 in a loop, in a run folder, resumable bit for bit.
+
+A run is a function of (settings, seed, iteration): the same command again goes on from the newest sound checkpoint and
+ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration, saves, and says how to go on.
+"""
+
+import math
+import os
+import platform
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anila import checkpoint, diagnostics, pictures, score
+from anila.chains import Persistent
+from anila.core import check_log_density, rng, warnings_to
+from anila.data import TOYS, Rows
+from anila.experiment import Experiment, build_data, build_learner
+from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD, Training
+from anila.learn import Learner, NotFinite
+from anila.run import Run, RunError
+from anila.trained import Trained, config_of
+
+CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads")
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
+SHOWN, SHOWN_POINTS = 64, 2000
+"""Images in a grid, points in a scatter."""
+
+
+class Diverged(ArithmeticError):
+    """Training met something that was not finite and stopped before θ moved."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    run: Run
+    iteration: int
+    stopped_by: int | None
+    """The signal that stopped it; None if it is complete."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known before anything runs."""
+
+    parameters: int
+    warnings: list[str]
+    seconds_per_iteration: float
+    description: list[str]
+
+
+Say = Callable[[str], None]
+Watch = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    config: Experiment,
+    path: Path | str,
+    say: Say = print,
+    watch: Watch = lambda *_: None,
+    preset: str | None = None,
+) -> Outcome:
+    """Train, or go on training, the run in a folder.
+
+    Args:
+        config: All settings.
+        path: The run folder; made if it is not there.
+        say: Takes a line of text for the user.
+        watch: Called after every iteration with its number (from 1) and metrics.
+        preset: The preset's name, for the record.
+
+    Raises:
+        RunError: If the folder cannot be this run.
+        ValueError, FileNotFoundError: If data or settings are refused.
+        Diverged: If a chain, f or a gradient is not finite; the last checkpoint stays.
+    """
+    run = Run(path)
+    refuse_other_folders(run)
+    set_threads(config)
+    device = choose_device(config.training.device)
+    if config.data.name not in TOYS:
+        say(f"reading {config.data.name} (images are decoded the first time and cached)")
+    data = build_data(config.data)
+    learner = build_learner(config, data, device)
+    trained = Trained(config, data, learner, [])
+    record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": data.fingerprint}}
+    with run.claim():
+        resume(run, config, learner, record, say)
+        speak = said_and_logged(run, say)
+        if learner.iteration == 0:
+            check_log_density(learner.model, data.batch(2, config.training.seed, 0).to(device))
+            for warning in preflight(trained).warnings:
+                speak(f"warning: {warning}")
+        with warnings_to(speak), stop_signals() as stop:
+            loop(run, trained, speak, watch, stop)
+    return Outcome(run, learner.iteration, stop.number)
+
+
+def loop(run: Run, trained: Trained, say: Say, watch: Watch, stop: "Stop") -> None:
+    """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
+    t, learner, data = trained.config.training, trained.learner, trained.data
+    device = next(learner.model.parameters()).device
+    began, saved = time.perf_counter(), learner.iteration
+    while learner.iteration < t.iterations and stop.number is None:
+        rate = learner.optimizer.param_groups[0]["lr"]
+        try:
+            metrics = learner.update(data.batch(t.batch, t.seed, learner.iteration).to(device))
+        except NotFinite as error:
+            raise Diverged(diagnosis(run, error)) from None
+        i = learner.iteration
+        line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
+        if due(i, t.checkpoint_every, t):
+            saved = i
+            save(run, trained)
+            line |= measure(run, trained)
+        if due(i, t.log_every, t) or "kl" in line:
+            run.append_stats(line)
+        if due(i, t.picture_every, t):
+            draw_pictures(run, trained)
+        watch(i, metrics)
+    if saved < learner.iteration:
+        save(run, trained)
+    if stop.number is not None:
+        say(f"stopped and saved at iteration {learner.iteration}; the same command again goes on from there")
+
+
+def due(iteration: int, every: int, training: Training) -> bool:
+    """Whether something done every so many iterations, and at the end, is done now."""
+    return iteration % every == 0 or iteration == training.iterations
+
+
+def save(run: Run, trained: Trained) -> None:
+    """Write a checkpoint: the learner, the model to sample, and how to sample it."""
+    config, learner = trained.config, trained.learner
+    recipe = {"network": asdict(config.network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
+    parts = {"learner": learner.state_dict(), "model": learner.best_model.state_dict(), "recipe": recipe}
+    checkpoint.save(run.checkpoints, learner.iteration, parts)
+
+
+def measure(run: Run, trained: Trained) -> dict[str, float]:
+    """In the plane, KL(data ‖ model) of the newest checkpoint, which is marked if it is the best."""
+    kl = score.exact_kl(trained, trained.reference_data(10_000))
+    if kl is None:
+        return {}
+    if kl < checkpoint.best_score(run.checkpoints):
+        checkpoint.mark_best(run.checkpoints, checkpoint.listed(run.checkpoints)[-1], kl)
+    return {"kl": kl}
+
+
+def draw_pictures(run: Run, trained: Trained) -> None:
+    """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
+    i, shape = trained.learner.iteration, trained.data.event_shape
+    generator = rng(trained.config.training.seed, "picture")
+    start = trained.learner.start
+    kept = len(start.x) if isinstance(start, Persistent) else 0
+
+    def chains(n: int) -> Tensor:
+        return trained.starts(min(n, kept), generator).cpu() if kept else trained.draw(n)
+
+    if len(shape) == 3:
+        pictures.save(pictures.image_grid(chains(SHOWN)), run.samples / f"{i:09d}.png")
+    elif score.in_plane(shape):
+        x_data = trained.reference_data(SHOWN_POINTS)
+        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, score.plane_frame(x_data))
+        pictures.save(panel, run.samples / f"{i:09d}.png")
+    curves = columns(run.stats())
+    if len(curves.get("iteration", [])) > 1:
+        pictures.save(pictures.training_curves(curves), run.samples / "curves.png")
+
+
+def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Log lines as columns; what a line does not say is NaN."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}
+
+
+def look_ahead(config: Experiment) -> Preflight:
+    """What `train` would do, how far chains reach and how long it takes; nothing is written."""
+    set_threads(config)
+    data = build_data(config.data)
+    learner = build_learner(config, data, choose_device(config.training.device))
+    return preflight(Trained(config, data, learner, []))
+
+
+def preflight(trained: Trained) -> Preflight:
+    """Size, reach and time, found out without moving anything."""
+    config, data, learner = trained.config, trained.data, trained.learner
+    s, t = config.sampler, config.training
+    device = next(learner.model.parameters()).device
+    x_data = data.batch(t.batch, t.seed, 0).to(device)
+    chains = t.chains or t.batch
+    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device)).to(device)
+    seconds = seconds_per_iteration(learner, x_data, x0)
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
+    temperature = 0.0 if s.name == "descent" else s.temperature
+    n = min(len(x0), len(x_data))
+    gap = 0.0 if config.start.kind == "data" else diagnostics.distance(x0[:n], x_data[:n])
+    keeps = config.start.name in ("persistent", "replay")
+    warning = diagnostics.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
+    reach = diagnostics.reach(s.steps, s.step_size, threshold)
+    return Preflight(
+        parameters,
+        [warning] if warning else [],
+        seconds,
+        [
+            f"data      {data.name}: points of shape {data.event_shape}"
+            + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
+            f"network   {config.network.name}, {parameters:,} parameters",
+            f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
+            + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
+            f"reach     drift {reach:.3g}, noise {diagnostics.diffusion(s.steps, s.step_size, temperature):.3g} a "
+            f"coordinate an iteration; starts and data {gap:.3g} apart",
+            f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
+        ],
+    )
+
+
+def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
+    """Time of one transition K times, plus one gradient in θ; the faster of two tries each."""
+    sampler, device = learner.kernel, x0.device
+    noise = sampler.draw_noise(x0, rng(0, "timing", device=device))
+    state = sampler.init(x0)
+    step = min(timed(lambda: sampler.step(state, noise)) for _ in range(3))
+    both = torch.cat([x_data, x0])
+    ascent = min(timed(lambda: torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters())))
+                 for _ in range(2))  # fmt: skip
+    return learner.steps * step + ascent
+
+
+def timed(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(75), duration(3 * 3600 + 120), duration(40 * 3600)
+    ('1 min 15 s', '3 h 2 min', '40 h 0 min')
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
+
+
+def refuse_other_folders(run: Run) -> None:
+    """Never mix a run with other files.
+
+    Raises:
+        RunError: If the folder is a file, or holds something that is not a run.
+    """
+    if run.path.exists() and not run.path.is_dir():
+        raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
+    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "log.txt"}
+    if run.path.is_dir() and run.config() is None:
+        others = sorted(p.name for p in run.path.iterdir() if p.name not in ours and not p.name.startswith("."))
+        if others:
+            raise RunError(
+                f"{run.path.absolute()} holds {others[0]!r} and is not a run; choose a new or empty folder for --run"
+            )
+
+
+def start_over(path: Path | str) -> None:
+    """Delete the run in a folder, and only a run.
+
+    Raises:
+        RunError: If the folder holds something else.
+    """
+    run = Run(path)
+    refuse_other_folders(run)
+    if run.config() is not None:
+        shutil.rmtree(run.path)
+
+
+def resume(run: Run, config: Experiment, learner: Learner, record: dict[str, Any], say: Say) -> None:
+    """Put the learner where the newest sound checkpoint of the run is, or note a new run down.
+
+    Raises:
+        RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
+    """
+    saved = run.config()
+    if saved is not None:
+        refuse_other_settings(run, config, record, saved)
+        path, notices = checkpoint.newest(run.checkpoints)
+        for notice in notices:
+            said_and_logged(run, say)(notice + (f"; going back to {path.name}" if path else ""))
+        if path is None and notices:
+            raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
+        if path is not None:
+            learner.load_state_dict(checkpoint.load(path, "learner")[1]["learner"])
+            said_and_logged(run, say)(f"resumed at iteration {learner.iteration} of {config.training.iterations}")
+    run.forget_after(learner.iteration)
+    versions = {name: version(name) for name in ("anila", "torch")} | {"python": platform.python_version()}
+    run.write_config(record | {"versions": versions})
+
+
+def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Show what differs from the settings of the run, where it would change what is computed."""
+    old, new = flat(config_of(run)), flat(config)
+    changeable = {*CHANGEABLE, *({"training.iterations"} if config.optimizer.decay == "constant" else ())}
+    differing = [f"{k}: {old[k]} -> {new[k]}" for k in new if old[k] != new[k] and k not in changeable]
+    if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
+        differing = [f"data: the content of {config.data.name} has changed"]
+    if differing:
+        raise RunError(
+            f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
+            + "\nrepeat its settings to resume it, choose another --run, or delete it with --overwrite"
+        )  # fmt: skip
+
+
+def flat(config: Experiment) -> dict[str, Any]:
+    """{"group.field": value}."""
+    groups = ((g.name, getattr(config, g.name)) for g in fields(Experiment))
+    return {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
+
+
+def diagnosis(run: Run, error: NotFinite) -> str:
+    """What happened, from the last log lines, and what to change."""
+    last = run.stats()[-3:]
+    seen = "; ".join(
+        f"iteration {s['iteration']}: gap {s['energy_gap']:.3g}, gradient {s['grad_norm']:.3g}, "
+        f"clipped {s['clipped']:.2g}"
+        for s in last
+    )
+    return (
+        f"training stopped, {error}. Before: {seen or 'nothing logged'}. The last checkpoint is kept. Lower "
+        "optimizer.learning_rate or sampler.step_size, set training.max_grad_norm, or use a Metropolis sampler"
+    )
+
+
+def said_and_logged(run: Run, say: Say) -> Say:
+    """Say a line and write it to log.txt."""
+
+    def both(text: str) -> None:
+        run.log(text)
+        say(text)
+
+    return both
+
+
+class Stop:
+    """Which signal asked to stop, if one did."""
+
+    number: int | None = None
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """The first SIGINT or SIGTERM asks to stop after the iteration; a second one acts at once."""
+    stop = Stop()
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, _: Any) -> None:
+        stop.number = number
+        for s in previous:
+            signal.signal(s, signal.SIG_DFL)
+
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            previous[s] = signal.getsignal(s)
+            signal.signal(s, ask)
+        yield stop
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; auto takes a GPU if there is one.
+
+    Raises:
+        ValueError: If the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"training.device={name} cannot be used: {reason}; use auto or cpu") from None
+    return device
+
+
+def set_threads(config: Experiment) -> None:
+    """Small networks run fastest on one thread, convolutions on all cores."""
+    small = config.network.name in ("mlp", "toy")
+    torch.set_num_threads(config.training.threads or (1 if small else os.cpu_count() or 1))

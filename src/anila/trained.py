@@ -1,0 +1,104 @@
+"""A trained model: what a run folder gives back. f, the sampler it was trained with, and the chains it kept."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from anila import checkpoint
+from anila.chains import Persistent
+from anila.core import rng
+from anila.data import DataSet, Rows
+from anila.experiment import Experiment, build_data, build_learner
+from anila.experiment.build import build_proposal, build_sampler
+from anila.learn import Learner, Steered
+from anila.run import Run, RunError
+from anila.samplers import sample
+
+BATCH = 1000
+"""Chains that run together when samples are drawn."""
+
+
+@dataclass
+class Trained:
+    """A learner with the data and the settings it was made from."""
+
+    config: Experiment
+    data: DataSet
+    learner: Learner
+    notices: list[str]
+
+    @classmethod
+    def load(cls, run: Run, device: str = "cpu", best: bool = True) -> "Trained":
+        """The trained model of a run: its best checkpoint where one is marked, else the newest sound one.
+
+        Raises:
+            RunError: If the run has no sound checkpoint.
+        """
+        config = config_of(run)
+        data = build_data(config.data)
+        learner = build_learner(config, data, device)
+        path, notices = checkpoint.newest(run.checkpoints)
+        marked = checkpoint.best_of(run.checkpoints) if best else None
+        for candidate in [p for p in (marked, path) if p]:
+            try:
+                _, parts = checkpoint.load(candidate, "learner")
+            except checkpoint.Damaged as damage:
+                notices.append(f"checkpoint {damage}")
+            else:
+                learner.load_state_dict(parts["learner"])
+                return cls(config, data, learner, notices)
+        raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *notices]))
+
+    @property
+    def f(self) -> nn.Module:
+        """The log-density to sample and evaluate: averaged parameters where there are some."""
+        return self.learner.best_model
+
+    def reference_data(self, n: int) -> Tensor:
+        """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
+        n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
+        return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
+
+    def draw(self, count: int, seed: int = 0, steps: int | None = None) -> Tensor:
+        """Samples: the sampler run from kept chains, or from new starts where none are kept.
+
+        Args:
+            count: How many; more than chains are kept start several from the same one.
+            seed: Seed of the choice of chains and of the noise.
+            steps: Transitions; by default the settings' draw_steps, else K.
+        """
+        s = self.config.sampler
+        step_size = self.learner.sampler.step_size if isinstance(self.learner.sampler, Steered) else None
+        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed), step_size)
+        device = next(self.f.parameters()).device
+        drawn = []
+        for first in range(0, count, BATCH):
+            generator = rng(seed, "draw", first, device=device)
+            x = self.starts(min(BATCH, count - first), generator).to(device)
+            drawn.append(sample(sampler, x, steps or s.draw_steps or s.steps, generator)[0].cpu())
+        return torch.cat(drawn)
+
+    def starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """n kept chains in random order, each again where fewer are kept; new ones where none are."""
+        start = self.learner.start
+        if not isinstance(start, Persistent):
+            return start.draw(n, generator)
+        order = torch.randperm(len(start.x), generator=generator, device=generator.device)
+        return start.x[order.repeat(n // len(order) + 1)[:n].to(start.x.device)]
+
+
+def config_of(run: Run) -> Experiment:
+    """The settings that config.json holds.
+
+    Raises:
+        RunError: If they are not settings this version knows.
+    """
+    saved: dict[str, Any] = run.config() or {}
+    try:
+        return TypeAdapter(Experiment).validate_python(saved.get("experiment"))
+    except ValidationError as error:
+        raise RunError(f"{Path(run.path / 'config.json').absolute()} does not hold settings: {error}") from None

@@ -1,0 +1,246 @@
+"""Laws of a run: resume is bit-equal, a stop loses nothing, folders are never mixed, damage is survived."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from anila import checkpoint
+from anila import train as training
+from anila.core import rng
+from anila.data import Rows
+from anila.experiment import PRESETS, Experiment, build, resolve
+from anila.run import Run, RunError
+from anila.train import Diverged, train
+from anila.trained import Trained
+
+SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
+         "training.checkpoint_every=5", "training.picture_every=1000", "training.iterations=12"]  # fmt: skip
+
+
+def small(*more: str) -> Experiment:
+    return resolve(PRESETS["rings"].experiment, [*SMALL, *more])
+
+
+def quiet(text: str) -> None:
+    """Takes what a run says."""
+
+
+class Heard(list[str]):
+    def __call__(self, text: str) -> None:
+        self.append(text)
+
+
+def stop_at(iteration: int, number: int = signal.SIGINT):
+    """A watch that sends this process a signal after an iteration."""
+
+    def watch(i: int, _: dict[str, float]) -> None:
+        if i == iteration:
+            os.kill(os.getpid(), number)
+
+    return watch
+
+
+def contents(run: Path) -> tuple[dict[str, torch.Tensor], list[dict]]:
+    path, _ = checkpoint.newest(run / "checkpoints")
+    assert path is not None
+    stats = [{k: v for k, v in line.items() if k != "seconds"} for line in Run(run).stats()]
+    return load_file(path / "learner.safetensors"), stats
+
+
+def assert_equal_runs(a: Path, b: Path) -> None:
+    (tensors_a, stats_a), (tensors_b, stats_b) = contents(a), contents(b)
+    assert tensors_a.keys() == tensors_b.keys()
+    assert all(torch.equal(tensors_a[k], tensors_b[k]) for k in tensors_a)
+    assert stats_a == stats_b
+
+
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time of so short a run; the tests that look at them draw them."""
+    if "drawn" not in request.keywords:
+        monkeypatch.setattr(training, "draw_pictures", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("runs") / "whole"
+    train(small(), path, quiet)
+    return path
+
+
+@pytest.mark.parametrize("stop", [1, 4, 5, 7, 11])
+def test_resume_is_bit_equal(tmp_path: Path, uninterrupted: Path, stop: int):
+    """Sees anything that a checkpoint forgets: stop anywhere, go on, and compare every tensor and statistic."""
+    heard = Heard()
+    first = train(small(), tmp_path / "run", heard, stop_at(stop))
+    assert (first.iteration, first.stopped_by) == (stop, signal.SIGINT)
+    assert f"stopped and saved at iteration {stop}" in heard[-1]
+    second = train(small(), tmp_path / "run", heard)
+    assert (second.iteration, second.stopped_by) == (12, None)
+    assert f"resumed at iteration {stop} of 12" in heard
+    assert_equal_runs(tmp_path / "run", uninterrupted)
+
+
+IMAGES = ["network.width=4", "training.batch=4", "start.size=9", "sampler.steps=2", "data.flip=false",
+          "training.iterations=6", "training.checkpoint_every=3", "training.log_every=1"]  # fmt: skip
+
+
+@pytest.mark.parametrize("sampler", ["langevin", "anisotropic", "mala", "anisotropic_mala", "descent"])
+def test_images_resume_bit_equal_with_every_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str):
+    """Sees replay, momentum and average left out of a checkpoint."""
+    pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1
+    data = Rows(pixels, "pixels")
+    monkeypatch.setattr(training, "build_data", lambda _: data)
+    config = resolve(PRESETS["flowers"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers"].exact)
+    train(config, tmp_path / "whole", quiet)
+    train(config, tmp_path / "parts", quiet, stop_at(2, signal.SIGTERM))
+    train(config, tmp_path / "parts", quiet)
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
+
+
+def test_a_damaged_checkpoint_is_stepped_over(tmp_path: Path, uninterrupted: Path):
+    """Sees a flipped bit trained on: the run goes back one checkpoint, says so, and ends the same."""
+    train(small(), tmp_path / "run", quiet, stop_at(8))
+    newest = tmp_path / "run/checkpoints/000000008/learner.safetensors"
+    content = bytearray(newest.read_bytes())
+    content[-9] ^= 4
+    newest.write_bytes(content)
+    heard = Heard()
+    train(small(), tmp_path / "run", heard)
+    assert "000000008/learner.safetensors does not match its checksum" in heard[0]
+    assert "going back to 000000005" in heard[0]
+    assert_equal_runs(tmp_path / "run", uninterrupted)
+
+
+def test_a_run_without_a_sound_checkpoint_is_refused(tmp_path: Path):
+    train(small("training.iterations=1"), tmp_path / "run", quiet)
+    for file in (tmp_path / "run/checkpoints").glob("*/learner.json"):
+        file.write_text("{}")
+    with pytest.raises(RunError, match="no sound checkpoint left; start over with --overwrite"):
+        train(small("training.iterations=1"), tmp_path / "run", quiet)
+
+
+def test_other_settings_are_refused_with_the_difference(tmp_path: Path):
+    """Sees two runs mixed in one folder."""
+    train(small(), tmp_path / "run", quiet, stop_at(2))
+    with pytest.raises(RunError, match=r"sampler.step_size: 0.02 -> 0.5"):
+        train(small("sampler.step_size=0.5"), tmp_path / "run", quiet)
+    with pytest.raises(RunError, match=r"training.iterations: 12 -> 20"):
+        train(small("training.iterations=20"), tmp_path / "run", quiet)
+
+
+def test_harmless_settings_may_change(tmp_path: Path):
+    """A longer run under a constant learning rate is the same run for longer."""
+    constant = "optimizer.decay=constant"
+    train(small(constant, "training.iterations=6"), tmp_path / "run", quiet)
+    train(small(constant), tmp_path / "run", quiet)
+    train(small(constant), tmp_path / "whole", quiet)
+    assert torch.equal(contents(tmp_path / "run")[0]["/start/x"], contents(tmp_path / "whole")[0]["/start/x"])
+
+
+def test_changed_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels"))
+    config = resolve(PRESETS["flowers"].experiment, IMAGES)
+    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels, "pixels"))
+    train(config, tmp_path / "run", quiet, stop_at(2))
+    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels + 0.1, "pixels"))
+    with pytest.raises(RunError, match="the content of flowers102 has changed"):
+        train(config, tmp_path / "run", quiet)
+
+
+def test_folders_that_are_not_runs_are_left_alone(tmp_path: Path):
+    (tmp_path / "thesis.tex").write_text("words")
+    with pytest.raises(RunError, match="holds 'thesis.tex' and is not a run"):
+        train(small(), tmp_path, quiet)
+    with pytest.raises(RunError, match="is a file"):
+        train(small(), tmp_path / "thesis.tex", quiet)
+    with pytest.raises(RunError, match="holds 'thesis.tex' and is not a run"):
+        training.start_over(tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "words"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot write the run to"):
+        train(small(), tmp_path / "file" / "run", quiet)
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path):
+    """Sees the second of two processes write into the first one's run; a dead process's lock is taken over."""
+    lock = tmp_path / "run/lock"
+    lock.parent.mkdir()
+    import socket
+
+    lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname()}))
+    with pytest.raises(RunError, match=f"process {os.getppid()} on .* is training"):
+        train(small(), tmp_path / "run", quiet)
+    lock.write_text(json.dumps({"pid": 2**22 - 3, "host": socket.gethostname()}))
+    train(small("training.iterations=1"), tmp_path / "run", quiet)
+    assert not lock.exists()
+
+
+def test_divergence_stops_with_a_reason_and_keeps_the_checkpoint(tmp_path: Path):
+    """Sees NaN trained on: the last checkpoint stays, the message says what to change."""
+    wild = small("sampler=langevin", "sampler.step_size=1e9", "training.checkpoint_every=1", "network.confine=none",
+                 "optimizer.learning_rate=1e18", "training.iterations=50")  # fmt: skip
+    with pytest.raises(Diverged, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
+        train(wild, tmp_path / "run", quiet)
+    path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert not notices
+    if path is not None:
+        assert all(bool(torch.isfinite(t).all()) for t in load_file(path / "model.safetensors").values())
+
+
+def test_coupled_rows_are_refused_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees batch norm in f: chains would not be independent."""
+    net = nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1), nn.Flatten(0))
+    monkeypatch.setattr(build, "bare_network", lambda *_: net)
+    with pytest.raises(ValueError, match="couples the rows of a batch"):
+        train(small(), tmp_path / "run", quiet)
+
+
+def test_the_reach_of_the_printed_cifar10_run_is_said(monkeypatch: pytest.MonkeyPatch):
+    """METHOD fact 2: b = 2e-4 and K = 100 move a coordinate by 0.01 while starts and data are about 0.6 apart."""
+    pixels = torch.rand(70, 3, 32, 32, generator=rng(0, "pixels")) * 2 - 1
+    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels, "pixels"))
+    config = PRESETS["cifar10-stanley"].experiment
+    (warning,) = training.look_ahead(config).warnings
+    assert "K = 100 transitions drift moves a coordinate by at most" in warning
+    assert "= 0.01 and noise by about 0.1, but starts and data are 0.66" in warning.replace("0.67", "0.66")
+    assert "at least 67 iterations" in warning.replace("66 iterations", "67 iterations")
+    assert not training.look_ahead(PRESETS["flowers"].experiment).warnings
+
+
+def test_samples_come_from_the_kept_chains(uninterrupted: Path):
+    """Sees samples that depend on how many are asked for at once, or that ignore the seed."""
+    trained = Trained.load(Run.existing(uninterrupted))
+    x = trained.draw(25, seed=3)
+    assert x.shape == (25, 2)
+    assert torch.equal(x, trained.draw(25, seed=3))
+    assert not torch.equal(x, trained.draw(25, seed=4))
+
+
+def test_the_best_checkpoint_is_the_one_of_lowest_kl(uninterrupted: Path):
+    kls = {line["iteration"]: line["kl"] for line in Run(uninterrupted).stats() if "kl" in line}
+    best = checkpoint.best_of(uninterrupted / "checkpoints")
+    assert best is not None
+    assert int(best.name) == min(kls, key=lambda i: kls[i])
+    assert checkpoint.best_score(uninterrupted / "checkpoints") == min(kls.values())
+
+
+@pytest.mark.drawn
+def test_the_run_folder_holds_what_it_says(tmp_path: Path):
+    uninterrupted = tmp_path / "run"
+    train(small(), uninterrupted, quiet)
+    config = json.loads((uninterrupted / "config.json").read_text())
+    assert config["experiment"]["training"]["iterations"] == 12
+    assert config["data"]["fingerprint"]
+    assert len(Run(uninterrupted).stats()) == 12
+    assert (uninterrupted / "samples/000000012.png").is_file()
+    assert (uninterrupted / "samples/curves.png").is_file()
