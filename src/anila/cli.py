@@ -1,0 +1,229 @@
+"""The command line: a thin skin over the library. torch is imported only once there is work for it.
+
+Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    help="Train, sample and judge energy-based models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by anila train.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
+
+
+def main() -> None:
+    """Entry point: users' mistakes are one message and exit status 2, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
+        fail(str(error), 2)
+    except ArithmeticError as error:
+        fail(str(error), 1)
+    except BrokenPipeError:
+        sys.exit(0)
+
+
+def fail(message: str, status: int) -> None:
+    print(f"anila: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+@app.command()
+def presets(as_json: AsJson = False) -> None:
+    """What can be trained, with the result each preset is known to reach."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from anila.experiment.presets import PRESETS
+
+    if as_json:
+        print_json({name: {"summary": p.summary, "result": p.result} for name, p in PRESETS.items()})
+        return
+    table = Table("preset", "what", "known to reach", box=None, pad_edge=False)
+    for name, preset in PRESETS.items():
+        table.add_row(f"[bold]{name}[/bold]", preset.summary, preset.result)
+    Console().print(table)
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train; the same command again resumes."""
+    from anila.experiment.choose import choose
+
+    name, config = choose(what, overrides or [])
+    path = run or Path("runs") / name
+    if dry_run:
+        describe(config, as_json)
+        return
+    from anila.train import start_over
+    from anila.train import train as train_run
+
+    if overwrite:
+        start_over(path)
+    with progress_of(config.training.iterations) as (say, watch):
+        outcome = train_run(config, path, say, watch, preset=name)
+    if outcome.stopped_by is not None:
+        note(f"resume with: {shell_line()}")
+        raise typer.Exit(128 + outcome.stopped_by)
+    last = outcome.run.stats()[-1]
+    if as_json:
+        print_json(last)
+        return
+    kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
+    typer.echo(f"done: {outcome.iteration} iterations{kl}")
+    typer.echo(f"pictures in {outcome.run.samples}; draw with: anila sample {path} --count 1000 --out FILE")
+
+
+def describe(config: Any, as_json: bool) -> None:
+    """The resolved settings, what they reach and what they cost."""
+    from dataclasses import asdict
+
+    from anila.train import look_ahead
+
+    ahead = look_ahead(config)
+    if as_json:
+        print_json(asdict(ahead) | {"settings": asdict(config)})
+        return
+    for group, values in asdict(config).items():
+        typer.echo(f"[{group}]  " + "  ".join(f"{k}={v}" for k, v in values.items()))
+    typer.echo()
+    for line in ahead.description:
+        typer.echo(line)
+    for warning in ahead.warnings:
+        typer.echo(f"warning: {warning}")
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw samples from a run."""
+    from anila.core import warnings_to
+    from anila.export import require_writable, write_samples
+
+    require_writable(out)
+    trained = load(run)
+    with warnings_to(note):
+        write_samples(trained, trained.draw(count, seed, steps), out)
+    typer.echo(f"{count} samples in {out}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
+    seed: Seed = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run: RUN/scores.json and a table."""
+    from anila.core import warnings_to
+    from anila.score import evaluate_run
+
+    with warnings_to(note):
+        scores = evaluate_run(load(run), run, count, seed)
+    if as_json:
+        print_json(scores)
+        return
+    for name, value in scores.items():
+        if name != "protocol":
+            shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
+            typer.echo(f"{name:18} {shown}")
+    typer.echo(f"written to {run / 'scores.json'}")
+
+
+def load(path: Path) -> Any:
+    """The trained model of a run folder, with a notice for every damaged checkpoint."""
+    from anila.run import Run
+    from anila.trained import Trained
+
+    trained = Trained.load(Run.existing(path))
+    for notice in trained.notices:
+        note(notice)
+    return trained
+
+
+def note(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+def print_json(data: Any) -> None:
+    typer.echo(json.dumps(data, indent=2))
+
+
+def shell_line() -> str:
+    """This command as it can be typed again."""
+    import shlex
+
+    return shlex.join(["anila", *sys.argv[1:]])
+
+
+@contextmanager
+def progress_of(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int, dict[str, float]], None]]]:
+    """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        with bar(console, total) as watch:
+            yield lambda text: console.print(text, markup=False, highlight=False), watch
+    else:
+        yield note, plain_lines(total)
+
+
+@contextmanager
+def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[metrics]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=total, metrics="")
+        yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics))
+
+
+def plain_lines(total: int, seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
+    """A line now and then, with the time left."""
+    from anila.train import duration
+
+    first: list[float] = []
+    last = [time.monotonic()]
+
+    def watch(i: int, metrics: dict[str, float]) -> None:
+        now = time.monotonic()
+        first[:] = first or [now, i]
+        if now - last[0] >= seconds and i > first[1]:
+            last[0] = now
+            left = (now - first[0]) / (i - first[1]) * (total - i)
+            note(f"{i}/{total}  {short(metrics)}  {duration(left)} left")
+
+    return watch
+
+
+def short(metrics: dict[str, float]) -> str:
+    names = {"energy_gap": "gap", "accept_prob": "accept", "grad_norm": "gradient"}
+    return "  ".join(f"{label} {metrics[name]:.3g}" for name, label in names.items())

@@ -1,0 +1,189 @@
+"""Laws of the command line: it works, it is fast to start, and mistakes are one message and a status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from PIL import Image
+
+from anila import cli
+
+TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
+        "training.iterations=6", "training.checkpoint_every=3"]  # fmt: skip
+
+
+def anila(*words: str | Path) -> int:
+    """Run the command line in this process; the exit status."""
+    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("cli") / "a run – ünïcode"
+    assert anila("train", "rings", *TINY, "--run", path) == 0
+    return path
+
+
+def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for suffix in ("npz", "npy", "csv", "parquet", "png"):
+        assert anila("sample", run, "--count", "30", "--out", tmp_path / f"x.{suffix}") == 0
+    points = np.load(tmp_path / "x.npz")["x"]
+    assert points.shape == np.load(tmp_path / "x.npy").shape == (30, 2)
+    table = pyarrow.parquet.read_table(tmp_path / "x.parquet")
+    assert table.column_names == ["x0", "x1"]
+    np.testing.assert_array_equal(np.stack([c.to_numpy() for c in table.columns], 1), points)
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.width > 500
+    capsys.readouterr()
+    assert anila("evaluate", run, "--count", "200", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores == json.loads((run / "scores.json").read_text())
+    assert {"kl", "log_z", "w2", "mode_mass", "energy_gap", "protocol"} <= scores.keys()
+    assert sum(scores["mode_mass"]) == pytest.approx(1)
+    assert scores["protocol"]["samples"] == 200
+
+
+def test_a_table_comes_back_in_its_own_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees samples left standardised, or columns renamed."""
+    values = np.random.default_rng(0).normal([100.0, -5.0, 0.0], [10.0, 0.1, 1.0], (300, 3))
+    np.savetxt(tmp_path / "people.csv", values, delimiter=",", header="height,mood,luck", comments="")
+    run = tmp_path / "run"
+    assert anila("train", tmp_path / "people.csv", *TINY, "network.fourier=0", "--run", run) == 0
+    assert anila("sample", run, "--count", "200", "--out", tmp_path / "new.parquet") == 0
+    table = pyarrow.parquet.read_table(tmp_path / "new.parquet")
+    assert table.column_names == ["height", "mood", "luck"]
+    assert 60 < np.mean(table["height"].to_numpy()) < 140
+    assert -6 < np.mean(table["mood"].to_numpy()) < -4
+    assert anila("evaluate", run, "--count", "100") == 0
+    assert "w2" in capsys.readouterr().out
+
+
+def test_images_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("ANILA_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(8):
+        pixels = np.random.default_rng(i).integers(0, 255, (20, 24, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    run = tmp_path / "run"
+    settings = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
+                "training.iterations=3"]  # fmt: skip
+    assert anila("train", folder, *settings, "--run", run) == 0
+    assert anila("evaluate", run, "--count", "10") == 0
+    assert {p.name for p in (run / "samples").iterdir()} >= {"000000003.png", "evaluation.png", "nearest.png"}
+    assert "nearest_distance" in json.loads((run / "scores.json").read_text())
+    assert anila("sample", run, "--count", "4", "--out", tmp_path / "x.csv") == 2
+
+
+def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
+    assert anila("presets", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {"rings", "mixture", "mnist", "flowers", "cifar10", "rings-stanley", "cifar10-anatomy"} <= listed.keys()
+    assert all(entry["result"] for entry in listed.values())
+
+
+def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert anila("train", "rings", *TINY, "--run", tmp_path / "run", "--dry-run") == 0
+    out = capsys.readouterr().out
+    assert "training" in out
+    assert "an iteration" in out
+    assert "reach" in out
+    assert not (tmp_path / "run").exists()
+    assert anila("train", "rings", *TINY, "--dry-run", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["training"]["batch"] == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "ringz"], "unknown preset 'ringz'; did you mean rings"),
+        (["train", "rings", "lerning_rate=1"], "did you mean optimizer.learning_rate"),
+        (["train", "rings", "training.batch=0"], "training.batch"),
+        (["train", "rings", "sampler=mala", "sampler.temperature=0.5"], "mala is exact at temperature 1 only"),
+        (["train", "rings", "training.device=cuda:7"], "training.device=cuda:7 cannot be used"),
+        (["train", "no/such/folder"], "no file or folder"),
+        (["train", "rings", "data=no-such-data"], "no data called 'no-such-data'"),
+        (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; a run is made by"),
+        (["evaluate", "no-run"], "is not a folder"),
+        (["sample", "no-run", "--count", "0", "--out", "x.npz"], "--count"),
+        (["sample", "no-run", "--count", "1", "--out", "x.exe"], "expected one of .npz"),
+        (["sample", "no-run", "--count", "1", "--out", "no/folder/x.npz"], "there is no folder"),
+        (["sing"], "No such command"),
+    ],
+)
+def test_mistakes_are_one_message_and_status_2(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert anila(*words) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_empty_folder_of_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "notes.txt").write_text("no picture")
+    assert anila("train", tmp_path / "photos", "--run", tmp_path / "run") == 2
+    assert ".png" in capsys.readouterr().err
+
+
+def test_a_run_is_not_mixed_with_another(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert anila("train", "rings", *TINY, "sampler.steps=9", "--run", run) == 2
+    assert "sampler.steps: 2 -> 9" in capsys.readouterr().err
+
+
+def test_overwrite_starts_over(tmp_path: Path):
+    assert anila("train", "rings", *TINY, "--run", tmp_path / "run") == 0
+    assert anila("train", "rings", *TINY, "sampler.steps=3", "--run", tmp_path / "run", "--overwrite") == 0
+    saved = json.loads((tmp_path / "run/config.json").read_text())
+    assert saved["experiment"]["sampler"]["steps"] == 3
+
+
+def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    wild = ["sampler=langevin", "sampler.step_size=1e9", "optimizer.learning_rate=1e18", "network.confine=none"]
+    assert anila("train", "rings", *TINY, *wild, "training.iterations=50", "--run", tmp_path / "run") == 1
+    assert "training stopped" in capsys.readouterr().err
+
+
+def test_starting_is_fast_because_torch_is_not_imported():
+    code = "import sys, anila, anila.cli; assert 'torch' not in sys.modules and 'pydantic' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there():
+    import anila as package
+
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(package.__all__) == set(package.MODULE_OF)
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
+    """Sees a lost run, a traceback or a wrong status: 130 after Ctrl-C, and the printed command goes on."""
+    words = ["train", "rings", *TINY, "training.iterations=100000", "optimizer.decay=constant", "--run", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "anila", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    stats = tmp_path / "run/stats.jsonl"
+    while not (stats.exists() and stats.read_text()) and process.poll() is None:
+        pass
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "resume with: anila train rings" in err
+    assert any((tmp_path / "run/checkpoints").glob("0*"))
+    assert not (tmp_path / "run/lock").exists()
