@@ -80,7 +80,7 @@ def test_images_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         Image.fromarray(pixels).save(folder / f"{i}.png")
     run = tmp_path / "run"
     settings = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
-                "training.iterations=3"]  # fmt: skip
+                "training.iterations=3", "training.threads=1"]  # fmt: skip
     assert anila("train", folder, *settings, "--run", run) == 0
     assert anila("evaluate", run, "--count", "10") == 0
     assert {p.name for p in (run / "samples").iterdir()} >= {"000000003.png", "evaluation.png", "nearest.png"}
@@ -109,8 +109,8 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "ringz"], "unknown preset 'ringz'; did you mean rings"),
-        (["train", "rings", "lerning_rate=1"], "did you mean optimizer.learning_rate"),
+        (["train", "ringz"], "unknown preset 'ringz'; did you mean 'rings'"),
+        (["train", "rings", "lerning_rate=1"], "did you mean 'optimizer.learning_rate'"),
         (["train", "rings", "training.batch=0"], "training.batch"),
         (["train", "rings", "sampler=mala", "sampler.temperature=0.5"], "mala is exact at temperature 1 only"),
         (["train", "rings", "training.device=cuda:7"], "training.device=cuda:7 cannot be used"),

@@ -103,9 +103,12 @@ def test_overrides_are_typed():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("optimizer.lerning_rate=1", "unknown setting 'optimizer.lerning_rate'; did you mean optimizer.learning_rate"),
-        ("lerning_rate=1", "unknown setting 'lerning_rate'; did you mean optimizer.learning_rate"),
-        ("smapler=mala", "unknown setting 'smapler'; did you mean sampler"),
+        (
+            "optimizer.lerning_rate=1",
+            "unknown setting 'optimizer.lerning_rate'; did you mean 'optimizer.learning_rate'",
+        ),
+        ("lerning_rate=1", "unknown setting 'lerning_rate'; did you mean 'optimizer.learning_rate'"),
+        ("smapler=mala", "unknown setting 'smapler'; did you mean 'sampler'"),
         ("sampler=mal", "sampler.name: input should be 'langevin'"),
         ("training.batch=0", "training.batch: input should be greater than or equal to 1; got '0'"),
         ("sampler.step_size=-1", "sampler.step_size: input should be greater than 0; got '-1'"),
@@ -169,7 +172,7 @@ def test_a_mistake_in_a_file_has_its_line(tmp_path: Path):
     with pytest.raises(SettingsError, match=r"mine\.toml:5: unknown setting 'optimizer.lerning_rate'"):
         choose(str(file), [])
     file.write_text('preset = "rinks"\n')
-    with pytest.raises(SettingsError, match="did you mean rings"):
+    with pytest.raises(SettingsError, match="did you mean 'rings'"):
         choose(str(file), [])
     file.write_text("preset = \n")
     with pytest.raises(SettingsError, match="not valid TOML"):
@@ -177,7 +180,7 @@ def test_a_mistake_in_a_file_has_its_line(tmp_path: Path):
 
 
 def test_unknown_presets_and_paths():
-    with pytest.raises(SettingsError, match="did you mean rings"):
+    with pytest.raises(SettingsError, match="did you mean 'rings'"):
         choose("ringz", [])
     with pytest.raises(FileNotFoundError, match="no file or folder /nowhere/at/all"):
         choose("/nowhere/at/all", [])

@@ -88,7 +88,8 @@ def test_resume_is_bit_equal(tmp_path: Path, uninterrupted: Path, stop: int):
 
 
 IMAGES = ["network.width=4", "training.batch=4", "start.size=9", "sampler.steps=2", "data.flip=false",
-          "training.iterations=6", "training.checkpoint_every=3", "training.log_every=1"]  # fmt: skip
+          "training.iterations=6", "training.checkpoint_every=3", "training.log_every=1",
+          "training.threads=1"]  # fmt: skip
 
 
 @pytest.mark.parametrize("sampler", ["langevin", "anisotropic", "mala", "anisotropic_mala", "descent"])

@@ -7,9 +7,10 @@ Everything that differentiates f with respect to x goes through `value_and_grad`
 through a generator made by `rng`, so a result is a function of (f, start, seed).
 """
 
+import difflib
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -128,3 +129,13 @@ def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
         warnings.simplefilter("always", RuntimeWarning)
         warnings.showwarning = show
         yield
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown word.
+
+    >>> did_you_mean("moon", ["moons", "circles"])
+    "; did you mean 'moons'?"
+    """
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

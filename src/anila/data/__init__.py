@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from anila.core import did_you_mean
 from anila.data import archives, idx, tables
-from anila.data.dataset import DataSet, Rows, Stream, did_you_mean
+from anila.data.dataset import DataSet, Rows, Stream
 from anila.data.images import Images, images
 from anila.data.known import KNOWN
 from anila.data.sources import ACCEPTED

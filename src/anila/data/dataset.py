@@ -7,7 +7,6 @@ one epoch and begin the next, every row comes exactly once an epoch, and no stat
 A `Stream` hands on batches that somebody else makes: item t of an iterable is the batch of iteration t.
 """
 
-import difflib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
@@ -232,13 +231,3 @@ def sha256_of(values: np.ndarray, *settings: object) -> str:
     for start in range(0, len(values), BLOCK):
         digest.update(np.ascontiguousarray(values[start : start + BLOCK]).data)
     return digest.hexdigest()
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown word.
-
-    >>> did_you_mean("moon", ["moons", "circles"])
-    "; did you mean 'moons'?"
-    """
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from anila.data.dataset import BLOCK, Rows, did_you_mean, require_finite, sha256_of
+from anila.core import did_you_mean
+from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 

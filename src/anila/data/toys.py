@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from anila.core import rng
-from anila.data.dataset import did_you_mean, require_batch
+from anila.core import did_you_mean, rng
+from anila.data.dataset import require_batch
 
 Points = Float[Tensor, "n 2"]
 

@@ -40,6 +40,8 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng(seed, "network").initial_seed())
         net = bare_network(config, event_shape)
+    if len(event_shape) == 3:
+        net = net.to(memory_format=torch.channels_last)  # convolutions and their gradients run a quarter faster on CPUs
     if config.temperature != 1:
         net = Tempered(net, config.temperature)
     return Confined(net, config.confine) if config.confine else net

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from anila.core import did_you_mean
 from anila.experiment.settings import METROPOLIS, Experiment
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
@@ -124,17 +125,14 @@ def nearest_setting(location: list[str]) -> str:
     """The hint for an unknown group, or an unknown field of a group."""
     if len(location) == 2:
         return nearest(".".join(location), [f"{location[0]}.{f.name}" for f in fields(GROUPS[location[0]])])
-    if difflib.get_close_matches(location[0], GROUPS):
-        return nearest(location[0], list(GROUPS))
     full = {f.name: f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind) if f.name != "name"}
-    close = difflib.get_close_matches(location[0], full, n=2)
-    return f"; did you mean {' or '.join(full[c] for c in close)}?" if close else nearest(location[0], list(GROUPS))
+    close = difflib.get_close_matches(location[0], [*GROUPS, *full], n=2)
+    return nearest(location[0], list(GROUPS)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The hint that ends an unknown-name message."""
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"
+    """The hint that ends an unknown-name message: the closest known ones, or all."""
+    return did_you_mean(name, known) or f"; known: {', '.join(known)}"
 
 
 def lines_of(text: str) -> dict[str, int]:

@@ -28,12 +28,12 @@ class Preset(NamedTuple):
 
 RINGS = Experiment(
     data=Data(name="rings"),
-    network=Network(name="mlp", hidden=(128, 128), fourier=64, fourier_scale=0.4, confine=2.0),
+    network=Network(name="mlp", hidden=(128, 128), fourier=64, fourier_scale=0.4, confine=1.5),
     sampler=Sampler(name="anisotropic_mala", steps=2, step_size=0.02, threshold=10.0, global_every=1, draw_steps=100),
     start=Start(name="persistent", kind="data"),
     optimizer=Optimizer(name="adam", learning_rate=5e-3, decay="cosine", warmup=50),
     training=Training(
-        iterations=1500, batch=2000, chains=500, ema=0.99, log_every=10, checkpoint_every=500, picture_every=500
+        iterations=1200, batch=1000, chains=500, ema=0.99, log_every=10, checkpoint_every=400, picture_every=400
     ),
 )
 
