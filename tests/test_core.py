@@ -1,0 +1,103 @@
+"""Laws of f and of randomness: one number a row, one gradient, one named stream."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila.core import check_log_density, from_energy, rng, value_and_grad
+
+
+def banana(x: Tensor) -> Tensor:
+    return -x[:, 0].square() / 2 - (x[:, 1] - x[:, 0].square()).square() / 2
+
+
+def net() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1), nn.Flatten(0))
+
+
+def test_a_stream_is_its_seed_and_names():
+    """Sees a generator that forgets the seed, a name or their order, and streams that repeat each other."""
+    keys = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", 1), (0, "a", "1"), (0, "a", 2), (0, "b", "a"), (-1, "a")]
+    first = torch.stack([torch.randn(4, generator=rng(*key)) for key in keys])
+    again = torch.stack([torch.randn(4, generator=rng(*key)) for key in keys])
+    assert torch.equal(first, again)
+    assert len(first.flatten().unique()) == first.numel()
+
+
+def test_streams_are_uncorrelated():
+    """Sees neighbouring iterations that share numbers: correlations stay within 5 standard errors."""
+    streams = torch.stack([torch.randn(10_000, generator=rng(0, "chains", k)) for k in range(8)])
+    assert (torch.corrcoef(streams) - torch.eye(8)).abs().max() < 0.05
+
+
+def test_value_and_grad_is_f_and_its_derivative():
+    """Sees a gradient of another f, of the mean, or with the wrong sign."""
+    x = torch.randn(7, 2, generator=rng(0), dtype=torch.float64)
+    value, grad = value_and_grad(banana, x)
+    a, r = x[:, 0], x[:, 1] - x[:, 0].square()
+    torch.testing.assert_close(value, banana(x))
+    torch.testing.assert_close(grad, torch.stack([-a + 2 * a * r, -r], 1))
+    assert (value.dtype, grad.dtype) == (torch.float64, torch.float64)
+
+
+def test_value_and_grad_leaves_no_trace():
+    """Sees gradients that land on parameters or on x, and results that keep the graph alive."""
+    f, x = net(), torch.randn(3, 2, generator=rng(0), requires_grad=True)
+    value, grad = value_and_grad(f, x)
+    assert x.grad is None
+    assert all(p.grad is None and p.requires_grad for p in f.parameters())
+    assert not value.requires_grad
+    assert not grad.requires_grad
+
+
+def test_value_and_grad_works_under_no_grad():
+    """Sees chains that cannot run where a caller switched gradients off."""
+    x = torch.randn(3, 2, generator=rng(0))
+    expected = value_and_grad(banana, x)[1]
+    with torch.no_grad():
+        assert torch.equal(value_and_grad(banana, x)[1], expected)
+
+
+BAD_F = {
+    "column": (lambda x: banana(x)[:, None], r"expected shape \(4,\).*got \(4, 1\); add \.squeeze\(-1\)"),
+    "scalar": (lambda x: banana(x).sum(), r"expected shape \(4,\).*got \(\)"),
+    "number": (lambda x: 1.0, r"shape \(4,\); got float"),  # noqa: ARG005
+    "detached": (lambda x: banana(x).detach(), "does not depend on x"),
+    "net of a detached x": (lambda x: net()(x.detach()), "does not depend on x"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_F)
+def test_a_wrong_f_is_refused(case: str):
+    """Sees an f that would be broadcast, or silently give no gradient."""
+    f, message = BAD_F[case]
+    with pytest.raises(ValueError, match=message):
+        value_and_grad(f, torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [
+        (nn.Sequential(nn.BatchNorm1d(2), net()), "couples the rows"),
+        (lambda x: banana(x) / len(x), "couples the rows"),
+        (lambda x: banana(x - x.mean(0)), "couples the rows"),
+        (lambda x: banana(x) * torch.nan, "not finite"),
+        (lambda x: banana(x.sqrt()), "not finite"),
+    ],
+)
+def test_check_refuses_what_would_go_wrong_in_a_chain(f, message: str):
+    """Sees chains that talk through f (batch norm, a batch mean), and starts where f is not finite."""
+    with pytest.raises(ValueError, match=message):
+        check_log_density(f, torch.tensor([[-0.5, 0.3], [1.2, -0.7], [0.1, 0.2]]))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_check_passes_a_good_f(rows: int):
+    """Sees a check that refuses everything."""
+    check_log_density(nn.Sequential(nn.BatchNorm1d(2), net()).eval(), torch.randn(rows, 2, generator=rng(0)))
+
+
+def test_energy_is_minus_f():
+    """Sees a lost sign."""
+    x = torch.randn(5, 2, generator=rng(0))
+    assert torch.equal(from_energy(banana)(x), -banana(x))

@@ -1,0 +1,125 @@
+"""Laws of networks: one number a row from that row only, every parameter learns, the published sizes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from anila.core import check_log_density, rng
+from anila.networks import Confined, ResNet, mlp, nonlocal_, toy, vanilla
+
+IMAGE = (3, 32, 32)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "toy": (toy, (2,)),
+    "mlp": (lambda: mlp(3, (16, 16)), (3,)),
+    "fourier mlp": (lambda: mlp(2, (16,), fourier=12), (2,)),
+    "vanilla": (vanilla, IMAGE),
+    "vanilla, one channel": (lambda: vanilla(1, 16, width=4, nonlinearity="silu"), (1, 16, 16)),
+    "nonlocal": (nonlocal_, IMAGE),
+    "resnet": (lambda: ResNet(1, 16, width=4, stages=2), (1, 16, 16)),
+    "confined": (lambda: Confined(mlp(2, (8,)), 2.0, torch.tensor([0.5, 0.0])), (2,)),
+}
+
+
+def made(name: str) -> tuple[nn.Module, torch.Tensor]:
+    """The network with every parameter away from its special initial value, and four points."""
+    make, event = NETWORKS[name]
+    torch.manual_seed(0)
+    net = make()
+    with torch.no_grad():
+        for p in net.parameters():
+            p.add_(0.02 * torch.randn(p.shape, generator=rng(0, "shake")))
+    return net, torch.randn(4, *event, generator=rng(0, "points"))
+
+
+@pytest.mark.parametrize(("make", "size"), [(toy, 10_593), (vanilla, 693_569), (nonlocal_, 628_529)])
+def test_anatomy_networks_have_the_published_size(make: Callable[[], nn.Module], size: int):
+    """Sees a layer, a width or a bias that the paper does not have."""
+    assert sum(p.numel() for p in make().parameters()) == size
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_rows_do_not_talk(name: str):
+    """Sees batch statistics, and flattening across rows."""
+    net, x = made(name)
+    whole = net(x)
+    assert whole.shape == (4,)
+    torch.testing.assert_close(net(x[[2, 0]]), whole[[2, 0]], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(net(x[:1]), whole[:1], rtol=1e-4, atol=1e-5)
+    check_log_density(net, x)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_learns(name: str):
+    """Sees a layer that is not connected: with generic weights each one has a gradient that is not zero."""
+    net, x = made(name)
+    net(x).square().sum().backward()
+    assert [n for n, p in net.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_f_depends_on_every_coordinate(name: str):
+    """Sees pixels that a valid convolution or a pooling leaves out."""
+    net, x = made(name)
+    (grad,) = torch.autograd.grad(net(x.requires_grad_(True)).sum(), x)
+    assert bool((grad != 0).any(0).all())
+
+
+def test_a_nonlocal_network_attends_across_pixels():
+    """Sees attention over channels or with a wrong transpose: equal weights give the mean over pixels."""
+    block: Any = nonlocal_()[3]
+    with torch.no_grad():
+        block.out.weight.copy_(torch.randn(block.out.weight.shape, generator=rng(0)))
+    x = torch.randn(2, 32, 16, 16, generator=rng(1))
+    mean = block.g(x).flatten(2)
+    with torch.no_grad():
+        block.theta.weight.zero_()
+        block.theta.bias.zero_()
+    pooled = nn.functional.max_pool2d(mean.view(2, 16, 16, 16), 2).mean((2, 3), keepdim=True)
+    torch.testing.assert_close(block(x), x + block.out(pooled.expand(2, 16, 16, 16)), rtol=1e-4, atol=1e-5)
+
+
+def test_confined_is_its_closed_form():
+    """Sees s for s², a missing half, or a centre that is ignored; on an event of several axes."""
+    centre = torch.full((1, 4, 4), 0.25)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 1), nn.Flatten(0))
+    x = torch.randn(5, 1, 4, 4, generator=rng(0))
+    expected = net(x) - torch.stack([(row - centre).pow(2).sum() / (2 * 3.0**2) for row in x])
+    torch.testing.assert_close(Confined(net, 3.0, centre)(x), expected)
+
+
+def test_confined_points_inwards_far_away():
+    """Sees a confining term that pushes out: H1 holds where a piecewise-linear net alone would not."""
+    _, x = made("toy")
+    torch.manual_seed(0)
+    far = (1e4 * x / x.norm(dim=1, keepdim=True)).requires_grad_(True)
+    (grad,) = torch.autograd.grad(Confined(toy(), 2.0)(far).sum(), far)
+    assert bool(((grad * far).sum(1) / far.norm(dim=1) < -1e3).all())
+
+
+def test_fourier_features_have_unit_second_moment():
+    """Sees a missing √2 or 2π: mean of φ² is 1, and shifting x by a period changes nothing."""
+    phi: Any = mlp(1, (4,), fourier=10)[0]
+    x = torch.randn(20, 1, generator=rng(0))
+    torch.testing.assert_close(phi(x).square().mean(1), torch.ones(20))
+    period = 1 / phi.frequencies[0, 0]
+    torch.testing.assert_close(phi(x + period)[:, [0, 5]], phi(x)[:, [0, 5]], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: vanilla(size=28), "28"),
+        (lambda: nonlocal_(size=20), "20"),
+        (lambda: ResNet(3, 20, stages=3), "20"),
+        (lambda: vanilla(nonlinearity="swish"), "swish"),
+        (lambda: Confined(toy(), 0.0), "0.0"),
+        (lambda: Confined(toy(), -1.0), "-1.0"),
+    ],
+)
+def test_impossible_networks_are_refused(make: Callable[[], nn.Module], message: str):
+    """Sees an error that comes later and from somewhere else."""
+    with pytest.raises(ValueError, match=message):
+        make()
