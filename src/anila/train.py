@@ -250,7 +250,7 @@ def timed(action: Callable[[], Any]) -> float:
 def duration(seconds: float) -> str:
     """Seconds as people say them.
 
-    >>> duration(75), duration(3 * 3600 + 120), duration(40 * 3600)
+    >>> duration(75.0), duration(3 * 3600.0 + 120), duration(40 * 3600.0)
     ('1 min 15 s', '3 h 2 min', '40 h 0 min')
     """
     minutes, s = divmod(round(seconds), 60)
