@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from anila import checkpoint
+from anila import checkpoint, preflight
 from anila import train as training
 from anila.core import rng
 from anila.data import Rows
 from anila.experiment import PRESETS, Experiment, build, resolve
+from anila.learn import NotFinite
 from anila.run import Run, RunError
-from anila.train import Diverged, train
+from anila.train import train
 from anila.trained import Trained
 
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
@@ -190,7 +191,7 @@ def test_divergence_stops_with_a_reason_and_keeps_the_checkpoint(tmp_path: Path)
     """Sees NaN trained on: the last checkpoint stays, the message says what to change."""
     wild = small("sampler=langevin", "sampler.step_size=1e9", "training.checkpoint_every=1", "network.confine=none",
                  "optimizer.learning_rate=1e18", "training.iterations=50")  # fmt: skip
-    with pytest.raises(Diverged, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
+    with pytest.raises(NotFinite, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
         train(wild, tmp_path / "run", quiet)
     path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
     assert not notices
@@ -209,13 +210,13 @@ def test_coupled_rows_are_refused_before_any_work(tmp_path: Path, monkeypatch: p
 def test_the_reach_of_the_printed_cifar10_run_is_said(monkeypatch: pytest.MonkeyPatch):
     """METHOD fact 2: b = 2e-4 and K = 100 move a coordinate by 0.01 while starts and data are about 0.6 apart."""
     pixels = torch.rand(70, 3, 32, 32, generator=rng(0, "pixels")) * 2 - 1
-    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels, "pixels"))
+    monkeypatch.setattr(preflight, "build_data", lambda _: Rows(pixels, "pixels"))
     config = PRESETS["cifar10-stanley"].experiment
-    (warning,) = training.look_ahead(config).warnings
+    (warning,) = preflight.look_ahead(config).warnings
     assert "K = 100 transitions drift moves a coordinate by at most" in warning
     assert "= 0.01 and noise by about 0.1, but starts and data are 0.66" in warning.replace("0.67", "0.66")
     assert "at least 67 iterations" in warning.replace("66 iterations", "67 iterations")
-    assert not training.look_ahead(PRESETS["flowers"].experiment).warnings
+    assert not preflight.look_ahead(PRESETS["flowers"].experiment).warnings
 
 
 def test_samples_come_from_the_kept_chains(uninterrupted: Path):

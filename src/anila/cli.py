@@ -100,7 +100,7 @@ def describe(config: Any, as_json: bool) -> None:
     """The resolved settings, what they reach and what they cost."""
     from dataclasses import asdict
 
-    from anila.train import look_ahead
+    from anila.preflight import look_ahead
 
     ahead = look_ahead(config)
     if as_json:
@@ -208,7 +208,7 @@ def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], 
 
 def plain_lines(total: int, seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
     """A line now and then, with the time left."""
-    from anila.train import duration
+    from anila.preflight import duration
 
     first: list[float] = []
     last = [time.monotonic()]

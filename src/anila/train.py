@@ -5,7 +5,6 @@ ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration
 """
 
 import math
-import os
 import platform
 import shutil
 import signal
@@ -17,16 +16,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from anila import checkpoint, diagnostics, pictures, score
+from anila import checkpoint, pictures, score
 from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
-from anila.data import TOYS, Rows
-from anila.experiment import Experiment, build_data, build_learner
-from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD, Training
+from anila.data import TOYS
+from anila.experiment import Experiment, build_data, build_learner, choose_device
+from anila.experiment.settings import Training
 from anila.learn import Learner, NotFinite
+from anila.preflight import preflight, set_threads
 from anila.run import Run, RunError
 from anila.trained import Trained, config_of
 
@@ -34,10 +33,6 @@ CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.pictu
 """Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 SHOWN, SHOWN_POINTS = 64, 2000
 """Images in a grid, points in a scatter."""
-
-
-class Diverged(ArithmeticError):
-    """Training met something that was not finite and stopped before θ moved."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +43,6 @@ class Outcome:
     iteration: int
     stopped_by: int | None
     """The signal that stopped it; None if it is complete."""
-
-
-@dataclass(frozen=True)
-class Preflight:
-    """What is known before anything runs."""
-
-    parameters: int
-    warnings: list[str]
-    seconds_per_iteration: float
-    description: list[str]
 
 
 Say = Callable[[str], None]
@@ -83,7 +68,7 @@ def train(
     Raises:
         RunError: If the folder cannot be this run.
         ValueError, FileNotFoundError: If data or settings are refused.
-        Diverged: If a chain, f or a gradient is not finite; the last checkpoint stays.
+        NotFinite: If a chain, f or a gradient is not finite; the last checkpoint stays.
     """
     run = Run(path)
     refuse_other_folders(run)
@@ -100,8 +85,9 @@ def train(
         speak = said_and_logged(run, say)
         if learner.iteration == 0:
             check_log_density(learner.model, data.batch(2, config.training.seed, 0).to(device))
-            for warning in preflight(trained).warnings:
-                speak(f"warning: {warning}")
+            ahead = preflight(trained)
+            for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
+                speak(line)
         with warnings_to(speak), stop_signals() as stop:
             loop(run, trained, speak, watch, stop)
     return Outcome(run, learner.iteration, stop.number)
@@ -117,7 +103,7 @@ def loop(run: Run, trained: Trained, say: Say, watch: Watch, stop: "Stop") -> No
         try:
             metrics = learner.update(data.batch(t.batch, t.seed, learner.iteration).to(device))
         except NotFinite as error:
-            raise Diverged(diagnosis(run, error)) from None
+            raise NotFinite(diagnosis(run, error)) from None
         i = learner.iteration
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
@@ -183,79 +169,6 @@ def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
     """Log lines as columns; what a line does not say is NaN."""
     names = dict.fromkeys(name for line in lines for name in line)
     return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}
-
-
-def look_ahead(config: Experiment) -> Preflight:
-    """What `train` would do, how far chains reach and how long it takes; nothing is written."""
-    set_threads(config)
-    data = build_data(config.data)
-    learner = build_learner(config, data, choose_device(config.training.device))
-    return preflight(Trained(config, data, learner, []))
-
-
-def preflight(trained: Trained) -> Preflight:
-    """Size, reach and time, found out without moving anything."""
-    config, data, learner = trained.config, trained.data, trained.learner
-    s, t = config.sampler, config.training
-    device = next(learner.model.parameters()).device
-    x_data = data.batch(t.batch, t.seed, 0).to(device)
-    chains = t.chains or t.batch
-    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device)).to(device)
-    seconds = seconds_per_iteration(learner, x_data, x0)
-    parameters = sum(p.numel() for p in learner.model.parameters())
-    threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
-    temperature = 0.0 if s.name == "descent" else s.temperature
-    n = min(len(x0), len(x_data))
-    gap = 0.0 if config.start.kind == "data" else diagnostics.distance(x0[:n], x_data[:n])
-    keeps = config.start.name in ("persistent", "replay")
-    warning = diagnostics.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
-    reach = diagnostics.reach(s.steps, s.step_size, threshold)
-    return Preflight(
-        parameters,
-        [warning] if warning else [],
-        seconds,
-        [
-            f"data      {data.name}: points of shape {data.event_shape}"
-            + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
-            f"network   {config.network.name}, {parameters:,} parameters",
-            f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
-            + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
-            f"reach     drift {reach:.3g}, noise {diagnostics.diffusion(s.steps, s.step_size, temperature):.3g} a "
-            f"coordinate an iteration; starts and data {gap:.3g} apart",
-            f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
-        ],
-    )
-
-
-def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
-    """Time of one transition K times, plus one gradient in θ; the faster of two tries each."""
-    sampler, device = learner.kernel, x0.device
-    noise = sampler.draw_noise(x0, rng(0, "timing", device=device))
-    state = sampler.init(x0)
-    step = min(timed(lambda: sampler.step(state, noise)) for _ in range(3))
-    both = torch.cat([x_data, x0])
-    ascent = min(timed(lambda: torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters())))
-                 for _ in range(2))  # fmt: skip
-    return learner.steps * step + ascent
-
-
-def timed(action: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(75.0), duration(3 * 3600.0 + 120), duration(40 * 3600.0)
-    ('1 min 15 s', '3 h 2 min', '40 h 0 min')
-    """
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
 
 
 def refuse_other_folders(run: Run) -> None:
@@ -378,26 +291,3 @@ def stop_signals() -> Iterator[Stop]:
     finally:
         for s, handler in previous.items():
             signal.signal(s, handler)
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a name; auto takes a GPU if there is one.
-
-    Raises:
-        ValueError: If the name is unknown or the device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"training.device={name} cannot be used: {reason}; use auto or cpu") from None
-    return device
-
-
-def set_threads(config: Experiment) -> None:
-    """Small networks run fastest on one thread, convolutions on all cores."""
-    small = config.network.name in ("mlp", "toy")
-    torch.set_num_threads(config.training.threads or (1 if small else os.cpu_count() or 1))

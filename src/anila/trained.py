@@ -12,7 +12,7 @@ from anila import checkpoint
 from anila.chains import Persistent
 from anila.core import rng
 from anila.data import DataSet, Rows
-from anila.experiment import Experiment, build_data, build_learner
+from anila.experiment import Experiment, build_data, build_learner, choose_device
 from anila.experiment.build import build_proposal, build_sampler
 from anila.learn import Learner, Steered
 from anila.run import Run, RunError
@@ -32,7 +32,7 @@ class Trained:
     notices: list[str]
 
     @classmethod
-    def load(cls, run: Run, device: str = "cpu", best: bool = True) -> "Trained":
+    def load(cls, run: Run) -> "Trained":
         """The trained model of a run: its best checkpoint where one is marked, else the newest sound one.
 
         Raises:
@@ -40,10 +40,9 @@ class Trained:
         """
         config = config_of(run)
         data = build_data(config.data)
-        learner = build_learner(config, data, device)
+        learner = build_learner(config, data, choose_device(config.training.device))
         path, notices = checkpoint.newest(run.checkpoints)
-        marked = checkpoint.best_of(run.checkpoints) if best else None
-        for candidate in [p for p in (marked, path) if p]:
+        for candidate in [p for p in (checkpoint.best_of(run.checkpoints), path) if p]:
             try:
                 _, parts = checkpoint.load(candidate, "learner")
             except checkpoint.Damaged as damage:

@@ -1,11 +1,11 @@
 """An experiment: what a run is a function of, as checked settings, and how the settings become things."""
 
-from anila.experiment.build import build_data, build_learner, build_network, build_sampler
+from anila.experiment.build import build_data, build_learner, build_network, build_sampler, choose_device
 from anila.experiment.overrides import SettingsError, from_toml, resolve
 from anila.experiment.presets import PRESETS, Preset
 from anila.experiment.settings import Experiment
 
 __all__ = [
     "PRESETS", "Experiment", "Preset", "SettingsError", "build_data", "build_learner", "build_network", "build_sampler",
-    "from_toml", "resolve",
+    "choose_device", "from_toml", "resolve",
 ]  # fmt: skip

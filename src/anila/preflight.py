@@ -1,0 +1,108 @@
+"""Before anything runs: how large the network is, how far chains reach, how long it takes."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anila import diagnostics
+from anila.core import rng
+from anila.data import Rows
+from anila.experiment import Experiment, build_data, build_learner, choose_device
+from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
+from anila.learn import Learner
+from anila.trained import Trained
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What is known before anything runs."""
+
+    parameters: int
+    warnings: list[str]
+    seconds_per_iteration: float
+    description: list[str]
+
+
+def look_ahead(config: Experiment) -> Preflight:
+    """What `train` would do, how far chains reach and how long it takes; nothing is written."""
+    set_threads(config)
+    data = build_data(config.data)
+    learner = build_learner(config, data, choose_device(config.training.device))
+    return preflight(Trained(config, data, learner, []))
+
+
+def preflight(trained: Trained) -> Preflight:
+    """Size, reach and time, found out without moving anything."""
+    config, data, learner = trained.config, trained.data, trained.learner
+    s, t = config.sampler, config.training
+    device = next(learner.model.parameters()).device
+    x_data = data.batch(t.batch, t.seed, 0).to(device)
+    chains = t.chains or t.batch
+    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device)).to(device)
+    seconds = seconds_per_iteration(learner, x_data, x0)
+    parameters = sum(p.numel() for p in learner.model.parameters())
+    threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
+    temperature = 0.0 if s.name == "descent" else s.temperature
+    n = min(len(x0), len(x_data))
+    gap = 0.0 if config.start.kind == "data" else diagnostics.distance(x0[:n], x_data[:n])
+    keeps = config.start.name in ("persistent", "replay")
+    warning = diagnostics.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
+    reach = diagnostics.reach(s.steps, s.step_size, threshold)
+    return Preflight(
+        parameters,
+        [warning] if warning else [],
+        seconds,
+        [
+            f"data      {data.name}: points of shape {data.event_shape}"
+            + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
+            f"network   {config.network.name}, {parameters:,} parameters, on {device}",
+            f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
+            + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
+            f"reach     drift {reach:.3g}, noise {diagnostics.diffusion(s.steps, s.step_size, temperature):.3g} a "
+            f"coordinate an iteration; starts and data {gap:.3g} apart",
+            f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
+        ],
+    )
+
+
+def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
+    """Time of one transition K times, plus one gradient in θ; the faster of two tries each."""
+    sampler, device = learner.kernel, x0.device
+    noise = sampler.draw_noise(x0, rng(0, "timing", device=device))
+    state = sampler.init(x0)
+    step = min(timed(lambda: sampler.step(state, noise)) for _ in range(3))
+    both = torch.cat([x_data, x0])
+    ascent = min(timed(lambda: torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters())))
+                 for _ in range(2))  # fmt: skip
+    return learner.steps * step + ascent
+
+
+def timed(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(75.0), duration(3 * 3600.0 + 120), duration(40 * 3600.0)
+    ('1 min 15 s', '3 h 2 min', '40 h 0 min')
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
+
+
+def set_threads(config: Experiment) -> None:
+    """Small networks run fastest on one thread, convolutions on all cores."""
+    small = config.network.name in ("mlp", "toy")
+    torch.set_num_threads(config.training.threads or (1 if small else os.cpu_count() or 1))
