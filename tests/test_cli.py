@@ -172,7 +172,16 @@ def test_every_public_name_is_there():
 
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
     """Sees a lost run, a traceback or a wrong status: 130 after Ctrl-C, and the printed command goes on."""
-    words = ["train", "rings", *TINY, "training.iterations=100000", "optimizer.decay=constant", "--run", "run"]
+    words = [
+        "train",
+        "rings",
+        *TINY,
+        "training.iterations=100000",
+        "optimizer.decay=constant",
+        "--run",
+        "run",
+        "--overwrite",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "anila", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
@@ -185,5 +194,26 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
     assert process.returncode == 130, err
     assert "Traceback" not in err
     assert "resume with: anila train rings" in err
+    assert "--overwrite" not in err
     assert any((tmp_path / "run/checkpoints").glob("0*"))
     assert not (tmp_path / "run/lock").exists()
+
+
+def test_a_broken_image_is_named_and_can_be_left_out(tmp_path: Path, monkeypatch, capsys):
+    """Sees a run that dies in its third epoch, or a hint that the command line does not know."""
+    monkeypatch.setenv("ANILA_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(12):
+        pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    half = (folder / "05.png").read_bytes()[:60]
+    (folder / "05.png").write_bytes(half)
+    words = ["train", folder, "data.size=8", "network.width=2", "sampler.steps=1", "training.batch=4", "start.size=4",
+             "training.iterations=1", "training.threads=1", "--run", tmp_path / "run"]  # fmt: skip
+    assert anila(*words) == 2
+    assert "05.png" in (err := capsys.readouterr().err)
+    assert "on_error=skip" in err
+    assert not (tmp_path / "run").exists()
+    assert anila(*words, "data.on_error=skip") == 0
+    assert "warning: 1 of 12 images cannot be decoded: 05.png" in capsys.readouterr().err

@@ -155,7 +155,7 @@ def test_exact_chains_of_images_bring_their_recipe(name: str, sampler: str):
     """Sees a Metropolis sampler at the temperature of the unadjusted recipe, where nothing would be accepted."""
     config = choose(name, [f"sampler={sampler}", "sampler.step_size=0.5"])[1]
     assert (config.sampler.temperature, config.sampler.accept, config.network.confine) == (1.0, 0.57, 1.0)
-    assert (config.start.name, config.sampler.step_size) == ("persistent", 0.5)
+    assert (config.start.name, config.start.size, config.sampler.step_size) == ("persistent", None, 0.5)
     assert choose(name, ["sampler=langevin"])[1].sampler.temperature == preset(name).sampler.temperature
 
 

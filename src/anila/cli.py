@@ -177,10 +177,10 @@ def print_json(data: Any) -> None:
 
 
 def shell_line() -> str:
-    """This command as it can be typed again."""
+    """This command as it can be typed again to go on."""
     import shlex
 
-    return shlex.join(["anila", *sys.argv[1:]])
+    return shlex.join(["anila", *(word for word in sys.argv[1:] if word != "--overwrite")])
 
 
 @contextmanager
@@ -200,7 +200,13 @@ def progress_of(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[i
 def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[metrics]}"), TimeRemainingColumn())
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]} "),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=total, metrics="")
         yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics))

@@ -16,6 +16,7 @@ from anila.data import Rows
 from anila.experiment import Experiment, build_data, build_learner, choose_device
 from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
 from anila.learn import Learner
+from anila.samplers import sample
 from anila.trained import Trained
 
 
@@ -72,15 +73,18 @@ def preflight(trained: Trained) -> Preflight:
 
 
 def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
-    """Time of one transition K times, plus one gradient in θ; the faster of two tries each."""
-    sampler, device = learner.kernel, x0.device
-    noise = sampler.draw_noise(x0, rng(0, "timing", device=device))
-    state = sampler.init(x0)
-    step = min(timed(lambda: sampler.step(state, noise)) for _ in range(3))
+    """Time of K transitions, from the first few, plus that of one gradient in θ."""
+    steps = min(learner.steps, 10)
+    generator = rng(0, "timing", device=x0.device)
     both = torch.cat([x_data, x0])
-    ascent = min(timed(lambda: torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters())))
-                 for _ in range(2))  # fmt: skip
-    return learner.steps * step + ascent
+
+    def chains() -> None:
+        sample(learner.kernel, x0, steps, generator)
+
+    def ascent() -> None:
+        torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
+
+    return learner.steps / steps * min(timed(chains), timed(chains)) + min(timed(ascent), timed(ascent))
 
 
 def timed(action: Callable[[], Any]) -> float:

@@ -76,7 +76,8 @@ def train(
     device = choose_device(config.training.device)
     if config.data.name not in TOYS:
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
-    data = build_data(config.data)
+    with warnings_to(say):
+        data = build_data(config.data)
     learner = build_learner(config, data, device)
     trained = Trained(config, data, learner, [])
     record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": data.fingerprint}}

@@ -164,7 +164,7 @@ def judge(skipped: list[str], total: int, on_error: OnError) -> None:
         return
     what = f"{len(skipped)} of {total} images cannot be decoded: {some(skipped)}"
     if on_error == "error":
-        raise ValueError(f"{what}; repair or remove them, or leave them out with on_error='skip'")
+        raise ValueError(f"{what}; repair or remove them, or leave them out with on_error=skip")
     warnings.warn(f"{what}; left out", stacklevel=3)
 
 

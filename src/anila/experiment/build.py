@@ -27,7 +27,7 @@ def build_data(config: settings.Data) -> DataSet:
         FileNotFoundError, ValueError: As `anila.data.load`.
     """
     default = settings.Data()
-    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "columns")}
+    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "on_error", "columns")}
     return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
 
 

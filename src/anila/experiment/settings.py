@@ -37,6 +37,8 @@ class Data:
     """Which part of an image set that has parts."""
     flip: bool = False
     """Mirror images left to right at random."""
+    on_error: Literal["error", "skip"] = "error"
+    """What to do about images that cannot be decoded."""
     columns: tuple[str, ...] | None = None
     """Columns of a table; None takes all."""
 
