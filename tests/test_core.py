@@ -1,10 +1,11 @@
 """Laws of f and of randomness: one number a row, one gradient, one named stream."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.core import check_log_density, from_energy, rng, value_and_grad
+from anila.core import check_log_density, from_energy, from_numpy, rng, value_and_grad
 
 
 def banana(x: Tensor) -> Tensor:
@@ -101,3 +102,32 @@ def test_energy_is_minus_f():
     """Sees a lost sign."""
     x = torch.randn(5, 2, generator=rng(0))
     assert torch.equal(from_energy(banana)(x), -banana(x))
+
+
+def numpy_banana(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    a, r = x[:, 0], x[:, 1] - x[:, 0] ** 2
+    return -(a**2) / 2 - r**2 / 2, np.stack([-a + 2 * a * r, -r], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_numpy_code_is_a_log_density(dtype: torch.dtype):
+    """Sees a gradient lost, transposed or not multiplied by what comes from above, and another precision."""
+    x = torch.randn(7, 2, generator=rng(0), dtype=dtype)
+    for got, expected in zip(value_and_grad(from_numpy(numpy_banana), x), value_and_grad(banana, x), strict=True):
+        torch.testing.assert_close(got, expected)
+    tripled = value_and_grad(lambda x: 3 * from_numpy(numpy_banana)(x), x)[1]
+    torch.testing.assert_close(tripled, 3 * value_and_grad(banana, x)[1])
+
+
+@pytest.mark.parametrize("value_rows", [True, False])
+def test_numpy_code_of_another_shape_is_refused(value_rows: bool):
+    """Sees a value or a gradient that would be broadcast against the chains."""
+
+    def wrong(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        value, grad = numpy_banana(x)
+        return (value[:, None], grad) if value_rows else (value, grad[0])
+
+    with pytest.raises(
+        ValueError, match=r"from_numpy: expected a value of shape \(7,\) and a gradient of shape \(7, 2\)"
+    ):
+        value_and_grad(from_numpy(wrong), torch.zeros(7, 2))

@@ -107,10 +107,12 @@ KERNELS: dict[str, Callable[[Target], Sampler]] = {
 }
 
 
-def farthest(make: Callable[[Target], Sampler], target: Target) -> tuple[float, dict[str, float]]:
+def farthest(
+    make: Callable[[Target], Sampler], target: Target, seed: int = 1, n: int = DRAWS
+) -> tuple[float, dict[str, float]]:
     """The largest distance of a functional after 20 and 21 steps from exact draws, and what the chains did."""
-    start = target.draw(DRAWS, rng(1, "draws"))
-    x, trace = sample(make(target), start, 21, rng(1, "noise"), keep_every=20)
+    start = target.draw(n, rng(seed, "draws"))
+    x, trace = sample(make(target), start, 21, rng(seed, "noise"), keep_every=20)
     return max(distance(u) for z in (trace["x"][0], x) for u in target.cdfs(z).values()), trace.means()
 
 

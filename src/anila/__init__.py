@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anila.chains import FromData, FromNoise, Persistent, Replay
-    from anila.core import LogDensity, check_log_density, from_energy, rng, value_and_grad
+    from anila.core import LogDensity, check_log_density, from_energy, from_numpy, rng, value_and_grad
     from anila.learn import Learner
     from anila.samplers import (
         SAMPLERS,
@@ -17,21 +17,29 @@ if TYPE_CHECKING:
         Noise,
         Sampler,
         anisotropic,
+        anisotropic_corrected,
         anisotropic_mala,
+        barker,
         descent,
+        hmc,
         kernel_density,
         langevin,
         mala,
+        mixture,
+        replica_exchange,
         sample,
         with_global_moves,
     )
+    from anila.tuning import Tuned, tune
 
 WHERE = {
-    "anila.core": ("LogDensity", "check_log_density", "from_energy", "rng", "value_and_grad"),
+    "anila.core": ("LogDensity", "check_log_density", "from_energy", "from_numpy", "rng", "value_and_grad"),
     "anila.samplers": (
-        "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_mala", "descent", "kernel_density",
-        "langevin", "mala", "sample", "with_global_moves",
+        "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
+        "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
+        "with_global_moves",
     ),
+    "anila.tuning": ("Tuned", "tune"),
     "anila.chains": ("FromData", "FromNoise", "Persistent", "Replay"),
     "anila.learn": ("Learner",),
 }  # fmt: skip
@@ -39,8 +47,9 @@ MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 
 __all__ = [
     "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Noise", "Persistent", "Replay", "Sampler",
-    "anisotropic", "anisotropic_mala", "check_log_density", "descent", "from_energy", "kernel_density", "langevin",
-    "mala", "rng", "sample", "value_and_grad", "with_global_moves",
+    "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density", "descent",
+    "from_energy", "from_numpy", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "rng",
+    "sample", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 

@@ -157,6 +157,33 @@ def evaluate(
     typer.echo(f"written to {run / 'scores.json'}")
 
 
+@app.command()
+def diagnose(
+    what: Annotated[str, typer.Argument(metavar="RUN|TARGET", help="A run in the plane, or a known density.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler; by default the run's, or anisotropic_mala.")] = None,
+    steps: Annotated[int, typer.Option(min=200, help="Transitions after a warm-up of as many.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Is the chain any good: a verdict in plain words, and figures."""
+    from anila.core import warnings_to
+    from anila.densities import DENSITIES
+    from anila.diagnose import diagnose as diagnose_chains
+
+    with warnings_to(note):
+        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed)
+        folder = out or (None if what in DENSITIES else Path(what) / "samples")
+        figures = diagnosis.save(folder) if folder else []
+    if as_json:
+        print_json(diagnosis.verdict.as_dict())
+        return
+    for line in diagnosis.verdict.lines:
+        typer.echo(line)
+    typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
+
+
 def load(path: Path) -> Any:
     """The trained model of a run folder, with a notice for every damaged checkpoint."""
     from anila.run import Run

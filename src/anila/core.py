@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
@@ -47,6 +49,44 @@ def from_energy(energy: LogDensity) -> LogDensity:
     return lambda x: -energy(x)
 
 
+def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> LogDensity:
+    """The log-density f whose value and gradient NumPy code computes, e.g. JAX, Stan or hand-written.
+
+    Args:
+        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event).
+
+    Raises:
+        ValueError: When called, if value or gradient has another shape.
+
+    >>> f = from_numpy(lambda x: (-(x**2).sum(1) / 2, -x))
+    >>> f(torch.tensor([[3.0, 4.0]]))
+    tensor([-12.5000])
+    """
+
+    class FromNumpy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            value, grad = (torch.as_tensor(np.asarray(a)).to(x) for a in value_and_grad(x.numpy(force=True)))
+            if value.shape != x.shape[:1] or grad.shape != x.shape:
+                raise ValueError(
+                    f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
+                    f"{tuple(x.shape)}; got {tuple(value.shape)} and {tuple(grad.shape)}"
+                )
+            ctx.save_for_backward(grad)
+            return value
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *up: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            (grad,) = ctx.saved_tensors
+            return up[0].view(-1, *[1] * (grad.ndim - 1)) * grad
+
+    def f(x: Tensor) -> Tensor:
+        return FromNumpy.apply(x)
+
+    return f
+
+
 def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     """f(x) and ∇f(x), both detached; no gradient reaches the parameters of f.
 
@@ -61,13 +101,19 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
         ValueError: If f does not return one number a row, or its value does not depend on x.
     """
     x = x.detach().requires_grad_(True)
+    value, grad = differentiate(f, x)
+    return value.detach(), grad.detach()
+
+
+def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
+    """f(x) and ∇f(x) of an x that requires grad; `twice` keeps the graph of ∇f."""
     with torch.enable_grad():
         value = f(x)
         require_one_number_a_row(value, x)
-        (grad,) = torch.autograd.grad(value.sum(), x, allow_unused=True)
+        (grad,) = torch.autograd.grad(value.sum(), x, create_graph=twice, allow_unused=True)
     if grad is None:
         raise ValueError(CUT)
-    return value.detach(), grad.detach()
+    return value, grad
 
 
 CUT = (

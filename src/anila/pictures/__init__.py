@@ -5,11 +5,15 @@ Figures are 1,800 dots wide and lettered to be read at half that; images are dra
 """
 
 from anila.pictures.curves import sampler_comparison, training_curves
+from anila.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.pictures.images import image_grid, neighbours_grid
 from anila.pictures.plane import plane_panel, trajectories
 from anila.pictures.style import save
 
 __all__ = [
+    "chain_overview",
+    "coupling_bound",
+    "drift_ratio",
     "image_grid",
     "neighbours_grid",
     "plane_panel",

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 from jaxtyping import Float
@@ -75,7 +76,7 @@ def sampler_comparison(
     panels = above.subplots(1, len(samples), sharex=True, sharey=True, squeeze=False).flatten()
     for ax, (name, x) in zip(panels, samples.items(), strict=True):
         scatter(ax, x, colours[name])
-        frame(ax, grid, name)
+        frame(ax, grid, fill(name, 18))
         ax.title.set(color=colours[name], weight="bold")
     draw_scores(below.subplots(), curves, colours, score)
     return figure

@@ -2,20 +2,29 @@
 
 from collections.abc import Callable
 
+from anila.samplers.barker import barker
 from anila.samplers.base import Info, Noise, Sampler, Trace, sample
+from anila.samplers.corrected import anisotropic_corrected
 from anila.samplers.global_moves import Proposal, kernel_density, with_global_moves
+from anila.samplers.hmc import hmc
 from anila.samplers.langevin import anisotropic, anisotropic_mala, descent, langevin, mala
+from anila.samplers.mixture import mixture
+from anila.samplers.replica import replica_exchange
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "langevin": langevin,
     "anisotropic": anisotropic,
+    "anisotropic_corrected": anisotropic_corrected,
     "mala": mala,
     "anisotropic_mala": anisotropic_mala,
+    "barker": barker,
+    "hmc": hmc,
     "descent": descent,
 }
 """Name -> constructor. The contract tests, the command line and the benchmarks run over this table."""
 
 __all__ = [
-    "SAMPLERS", "Info", "Noise", "Proposal", "Sampler", "Trace", "anisotropic", "anisotropic_mala", "descent",
-    "kernel_density", "langevin", "mala", "sample", "with_global_moves",
+    "SAMPLERS", "Info", "Noise", "Proposal", "Sampler", "Trace", "anisotropic", "anisotropic_corrected",
+    "anisotropic_mala", "barker", "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange",
+    "sample", "with_global_moves",
 ]  # fmt: skip

@@ -48,6 +48,14 @@ class Info(NamedTuple):
     """Fraction of coordinates with |∂ᵢf| above the threshold there."""
 
 
+class PointState(NamedTuple):
+    """Positions with f and ∇f there: all that a Metropolis kernel of one gradient remembers."""
+
+    x: Float[Tensor, "chains *event"]
+    value: Float[Tensor, "chains"]
+    grad: Float[Tensor, "chains *event"]
+
+
 def draw_noise(x: Tensor, generator: torch.Generator) -> Noise:
     """Standard normal and uniform noise for one step of chains at x, drawn on the generator's device."""
     normal = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
@@ -69,6 +77,8 @@ class Sampler(NamedTuple):
     """The kernel without its global moves, where it has some."""
     held: tuple[str, ...] = ()
     """Fields of the state that belong to the run and not to the point: a global move keeps them."""
+    target_accept: float | None = None
+    """The acceptance that `tune` aims at; None for kernels that always move."""
 
 
 class Trace(Mapping[str, Tensor]):
@@ -117,6 +127,7 @@ def sample(
     generator: torch.Generator,
     keep_every: int = 0,
     progress: bool = False,
+    callback: Callable[[int, Tensor], None] | None = None,
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
@@ -127,19 +138,24 @@ def sample(
         generator: Source of all the noise; `rng(seed, "chains")` makes one.
         keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
         progress: Show a progress bar.
+        callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
+            run to disk.
 
     Returns:
         The final positions (chains, *event) and the trace.
 
     Raises:
-        ValueError: If x0 is not a floating-point batch of finite points, or f does not give one number a row.
+        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, or there
+            is a callback and keep_every does not say when to call it.
     """
     require_points(x0)
+    if callback and keep_every < 1:
+        raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
     state = sampler.init(x0.detach())
     infos: dict[str, Tensor] = {}
-    kept = x0.new_empty(steps // keep_every if keep_every else 0, *x0.shape)
+    kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
     for k in with_progress(steps) if progress else range(steps):
         state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
         for name, value in info._asdict().items():
@@ -147,8 +163,12 @@ def sample(
                 infos[name] = value.new_empty(steps, len(x0))
             infos[name][k] = value
         if keep_every and (k + 1) % keep_every == 0:
-            kept[k // keep_every] = state.x
+            if callback:
+                callback(k + 1, state.x)
+            else:
+                kept[k // keep_every] = state.x
     warn_of_lost_chains(state.x)
+    warn_of_stuck_chains(infos)
     return state.x, Trace({"x": kept, **infos})
 
 
@@ -173,6 +193,40 @@ def warn_of_lost_chains(x: Tensor) -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+STUCK_STEPS = 50
+"""Steps after which a chain that was never near an acceptance is called stuck."""
+
+
+def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
+    """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said."""
+    prob = infos.get("accept_prob")
+    if prob is None or len(prob) < STUCK_STEPS:
+        return
+    stuck = prob[-STUCK_STEPS:].sum(0) < 0.05
+    if bool(stuck.any()):
+        norm = infos["grad_norm"][-1, stuck].double()
+        low, middle, high = norm.quantile(norm.new_tensor([0.1, 0.5, 0.9])).tolist()
+        warnings.warn(
+            f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STUCK_STEPS} steps "
+            f"(acceptance of all chains {prob.double().mean():.2g}, step_size "
+            f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
+            f"{middle:.2g}, 90% {high:.2g}); lower step_size, use anisotropic_mala or barker, or let tune choose",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def require_metropolis(kernel: Sampler, what: str) -> None:
+    """Refuse kernels that do not leave exp f invariant, or whose law depends on where they were started."""
+    if kernel.target_accept is None:
+        raise ValueError(
+            f"{what} needs Metropolis kernels: an unadjusted one does not leave exp f invariant; use mala, "
+            "anisotropic_mala, barker or hmc"
+        )
+    if kernel.held:
+        raise ValueError(f'{what} starts kernels anew on the way, which refresh="iteration" must not be: use "step"')
 
 
 def with_progress(steps: int) -> Iterator[int]:

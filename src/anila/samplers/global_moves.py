@@ -46,6 +46,11 @@ class GlobalState(NamedTuple):
     steps: int
     idle: int
 
+    @property
+    def grad(self) -> Tensor:
+        """∇f where the chains stand."""
+        return self.local.grad
+
 
 class GlobalInfo(NamedTuple):
     """The local kernel's info, and the acceptance probability of the global move (NaN where none was made)."""
@@ -104,7 +109,7 @@ def with_global_moves(kernel: Sampler, proposal: Proposal, every: int = 1) -> Sa
         log_weight_y = proposed.value - proposal.log_prob(noise.candidate)
         return accept(local, proposed, log_weight_y - log_weight_x, noise.uniform)
 
-    return Sampler(init, step, draw_noise, local=kernel)
+    return Sampler(init, step, draw_noise, local=kernel, target_accept=kernel.target_accept)
 
 
 def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float = 0.1) -> Proposal:

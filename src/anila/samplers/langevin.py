@@ -30,6 +30,7 @@ from torch import Tensor
 from anila.core import LogDensity, value_and_grad
 from anila.samplers import scales
 from anila.samplers.base import Info, Noise, Sampler, accept
+from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Scale
 
 Refresh = Literal["step", "iteration"]
@@ -51,27 +52,37 @@ class StartState(NamedTuple):
     gamma: Float[Tensor, "chains *event"] | None
 
 
-def langevin(f: LogDensity, step_size: float, temperature: float = 1.0) -> Sampler:
+def langevin(
+    f: LogDensity, step_size: float, temperature: float = 1.0, preconditioner: Tensor | None = None
+) -> Sampler:
     """Unadjusted Langevin: z' = z + step_size/2 ∇f(z) + √(temperature · step_size) ξ.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
         step_size: γ, the square of a coordinate's scale.
         temperature: Variance of the noise relative to γ; the small-step law is exp(f / temperature).
+        preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
 
     Raises:
         ValueError: If step_size is not positive or temperature is negative.
     """
-    return unadjusted(f, scales.constant(step_size), temperature)
+    scale = scales.constant(step_size)
+    return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature))
 
 
-def descent(f: LogDensity, step_size: float) -> Sampler:
+def descent(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) -> Sampler:
     """Gradient ascent on f without noise: z' = z + step_size/2 ∇f(z). A baseline, not a sampler of exp f."""
-    return unadjusted(f, scales.constant(step_size), temperature=0.0)
+    scale = scales.constant(step_size)
+    return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature=0.0))
 
 
 def anisotropic(
-    f: LogDensity, threshold: float, step_size: float = 1.0, temperature: float = 1.0, refresh: Refresh = "step"
+    f: LogDensity,
+    threshold: float,
+    step_size: float = 1.0,
+    temperature: float = 1.0,
+    refresh: Refresh = "step",
+    preconditioner: Tensor | None = None,
 ) -> Sampler:
     """AniLA / STANLEY: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ, γ = step_size · b / max(b, |∇f|).
 
@@ -83,27 +94,37 @@ def anisotropic(
         step_size: γ where the landscape is flat. The papers' algorithm has 1.
         temperature: Variance of the noise relative to γ. The papers' noise scale ε is temperature ε².
         refresh: "step" looks γ up at every transition, "iteration" only where the chain starts.
+        preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
 
     Raises:
         ValueError: If threshold or step_size is not positive, temperature is negative or refresh is another word.
     """
-    return unadjusted(f, scales.threshold(threshold, step_size), temperature, threshold, refresh)
+    scale = scales.threshold(threshold, step_size)
+    return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature, threshold, refresh))
 
 
-def mala(f: LogDensity, step_size: float) -> Sampler:
+def mala(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) -> Sampler:
     """Metropolis-adjusted Langevin (Roberts & Tweedie 1996): exact for exp f.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
         step_size: γ of the proposal y = x + γ/2 ∇f(x) + √γ ξ.
+        preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
 
     Raises:
         ValueError: If step_size is not positive.
     """
-    return metropolis(f, scales.constant(step_size))
+    scale = scales.constant(step_size)
+    return preconditioned(f, preconditioner, lambda f: metropolis(f, scale))
 
 
-def anisotropic_mala(f: LogDensity, threshold: float, step_size: float = 1.0, refresh: Refresh = "step") -> Sampler:
+def anisotropic_mala(
+    f: LogDensity,
+    threshold: float,
+    step_size: float = 1.0,
+    refresh: Refresh = "step",
+    preconditioner: Tensor | None = None,
+) -> Sampler:
     """Metropolis-adjusted anisotropic Langevin: exact for exp f, and robust where ∇f is large.
 
     Args:
@@ -111,11 +132,13 @@ def anisotropic_mala(f: LogDensity, threshold: float, step_size: float = 1.0, re
         threshold: b, in units of ∂f; good values are 1-3 divided by the scale of a typical coordinate.
         step_size: γ where the landscape is flat.
         refresh: "step" looks γ up at every transition, "iteration" only where the chain starts.
+        preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
 
     Raises:
         ValueError: If threshold or step_size is not positive or refresh is another word.
     """
-    return metropolis(f, scales.threshold(threshold, step_size), threshold, refresh)
+    scale = scales.threshold(threshold, step_size)
+    return preconditioned(f, preconditioner, lambda f: metropolis(f, scale, threshold, refresh))
 
 
 def unadjusted(
@@ -154,7 +177,7 @@ def metropolis(f: LogDensity, scale: Scale, threshold: float = math.inf, refresh
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
         return new, info(prob, state.gamma, state.grad, threshold)
 
-    return Sampler(init, step, held=("gamma",) if held else ())
+    return Sampler(init, step, held=("gamma",) if held else (), target_accept=0.57)
 
 
 def log_q(y: Tensor, state: LangevinState) -> Tensor:
@@ -163,7 +186,7 @@ def log_q(y: Tensor, state: LangevinState) -> Tensor:
     return -0.5 * (residual.square() / state.gamma + state.gamma.log()).flatten(1).sum(1)
 
 
-def info(prob: Tensor, gamma: Tensor, grad: Tensor, threshold: float) -> Info:
+def info(prob: Tensor, gamma: Tensor, grad: Tensor, threshold: float = math.inf) -> Info:
     """What a diagnostic wants to know about the step taken with this γ from the point with this gradient."""
     grad = grad.flatten(1)
     clipped = (grad.abs() > threshold).to(prob.dtype).mean(1)

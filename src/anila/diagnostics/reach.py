@@ -1,6 +1,6 @@
-"""What can be known about chains before and after they run.
+"""Reach: how far a clipped drift can carry a chain, known before anything runs.
 
-Reach: a clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since γ ∂f =
+A clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since γ ∂f =
 step_size · clip(∂f, −b, b). Chains that start further from the data cannot get there in one iteration.
 """
 

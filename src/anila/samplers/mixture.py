@@ -1,0 +1,85 @@
+"""A mixture of kernels: each step is made by one of them, chosen at random (random scan).
+
+    P = Σⱼ wⱼ Pⱼ,   wⱼ ≥ 0, Σⱼ wⱼ = 1:   if every Pⱼ leaves exp f invariant, so does P
+
+e.g. a small and a large step, or a kernel for the bulk and one for the tails. All chains share the choice of a step:
+then only the chosen kernel is evaluated, and a mixture costs no more than its parts. Each chain on its own is the
+random scan; averages over chains share the luck of the choices.
+
+Reference: Tierney 1994, section 2.4.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.samplers.base import Sampler, require_metropolis
+
+
+class MixtureNoise(NamedTuple):
+    """Which kernel makes the step, and its noise."""
+
+    choice: int
+    local: Any
+
+
+class MixtureState(NamedTuple):
+    """The state of the kernel that moved last, and which that was."""
+
+    x: Float[Tensor, "chains *event"]
+    local: Any
+    choice: int
+
+    @property
+    def grad(self) -> Tensor:
+        """∇f where the chains stand."""
+        return self.local.grad
+
+
+class MixtureInfo(NamedTuple):
+    """The info of the kernel that made the step, and which it was."""
+
+    accept_prob: Float[Tensor, "chains"]
+    step_size: Float[Tensor, "chains"]
+    grad_norm: Float[Tensor, "chains"]
+    clipped: Float[Tensor, "chains"]
+    kernel: Float[Tensor, "chains"]
+
+
+def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
+    """The kernel that makes each step with one of `kernels`, chosen with probability proportional to its weight.
+
+    Costs one gradient more at the steps where the kernel changes.
+
+    Args:
+        kernels: Metropolis kernels bound to the same f.
+        weights: Positive numbers, one a kernel.
+
+    Raises:
+        ValueError: If weights do not fit, or a kernel is not a Metropolis kernel or holds γ from its start.
+    """
+    if len(kernels) != len(weights) or not kernels or not all(w > 0 for w in weights):
+        raise ValueError(f"give each of the {len(kernels)} kernels a positive weight; got {list(weights)}")
+    for kernel in kernels:
+        require_metropolis(kernel, "a mixture")
+    edges = torch.tensor(weights, dtype=torch.float64).cumsum(0)
+
+    def init(x: Tensor) -> MixtureState:
+        return MixtureState(x, kernels[0].init(x), 0)
+
+    def draw_noise(x: Tensor, generator: torch.Generator) -> MixtureNoise:
+        u = torch.rand((), generator=generator, dtype=torch.float64, device=generator.device).cpu()
+        choice = int(torch.searchsorted(edges, u * edges[-1], right=True).clamp(max=len(kernels) - 1))
+        return MixtureNoise(choice, kernels[choice].draw_noise(x, generator))
+
+    def step(state: MixtureState, noise: MixtureNoise) -> tuple[MixtureState, MixtureInfo]:
+        kernel = kernels[noise.choice]
+        local = state.local if noise.choice == state.choice else kernel.init(state.x)
+        local, info = kernel.step(local, noise.local)
+        which = torch.full_like(info.accept_prob, noise.choice)
+        return MixtureState(local.x, local, noise.choice), MixtureInfo(*info[:4], kernel=which)
+
+    return Sampler(init, step, draw_noise, target_accept=kernels[0].target_accept)

@@ -1,0 +1,153 @@
+"""Replica exchange: a ladder of tempered copies of each chain, whose hot rungs cross between modes.
+
+Rung j samples exp(f / Tⱼ), 1 = T₀ < T₁ < … After every so many local steps neighbours swap positions with probability
+
+    min(1, exp((f(xⱼ₊₁) − f(xⱼ)) (1/Tⱼ − 1/Tⱼ₊₁)))
+
+pairs (0,1), (2,3), … and (1,2), (3,4), … in turn. Local steps and swaps leave Πⱼ exp(f(xⱼ)/Tⱼ) invariant, whose first
+factor is exp f; `.x` shows rung 0. Rung j runs in the coordinates u of x = √Tⱼ u: in those a tempered Gaussian is the
+cold one, so one step_size serves all rungs.
+
+A start from positions puts a whole ladder on each: the hot rungs must spread before the cold ones are exact.
+
+References: Geyer 1991; Hukushima & Nemoto 1996; Okabe et al. 2001 and Syed et al. 2022 (pairs in turn).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.core import LogDensity, require_one_number_a_row
+from anila.samplers.base import Sampler, require_metropolis
+from anila.samplers.precondition import stretched
+
+
+class ReplicaNoise(NamedTuple):
+    """The local kernel's noise for every rung, (chains, rungs, ...), and a uniform a pair of neighbours."""
+
+    local: Any
+    swap: Float[Tensor, "chains pairs"]
+
+
+class ReplicaState(NamedTuple):
+    """Positions of the cold rung; the local kernel's state, each field (chains, rungs, ...); steps made."""
+
+    x: Float[Tensor, "chains *event"]
+    local: Any
+    steps: int
+
+    @property
+    def grad(self) -> Tensor:
+        """∇f where the cold chains stand."""
+        return self.local.grad[:, 0]
+
+
+class ReplicaInfo(NamedTuple):
+    """The cold rung's info, and the acceptance of swaps averaged over the pairs tried (NaN where none was)."""
+
+    accept_prob: Float[Tensor, "chains"]
+    step_size: Float[Tensor, "chains"]
+    grad_norm: Float[Tensor, "chains"]
+    clipped: Float[Tensor, "chains"]
+    swap_accept: Float[Tensor, "chains"]
+
+
+def replica_exchange(
+    make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float], every: int = 1
+) -> Sampler:
+    """The kernel that runs a ladder of temperatures a chain and shows the cold rung. Exact for exp f.
+
+    Costs a gradient a rung and step, and one more a rung where swaps are tried. A good ladder has a `swap_accept` of
+    0.2 to 0.6, and a hottest rung that crosses between modes on its own.
+
+    Args:
+        make: f -> Metropolis kernel, e.g. `lambda f: mala(f, 0.5)`.
+        f: Log-density, (chains, *event) -> (chains,).
+        temperatures: 1 = T₀ < T₁ < …, at least two.
+        every: Local steps between swaps.
+
+    Raises:
+        ValueError: If temperatures do not rise from 1, every is below 1, or `make` gives no local Metropolis kernel.
+    """
+    if every < 1:
+        raise ValueError(f"every must be at least 1; got {every}")
+    require_ladder(temperatures)
+    kernel, rungs = ladder(make, f, temperatures), len(temperatures)
+    require_metropolis(kernel, "replica exchange")
+
+    def init(x: Tensor) -> ReplicaState:
+        local = kernel.init(x.repeat_interleave(rungs, 0))
+        return ReplicaState(x, fold(local, rungs), 0)
+
+    def draw_noise(x: Tensor, generator: torch.Generator) -> ReplicaNoise:
+        local = kernel.draw_noise(x.repeat_interleave(rungs, 0), generator)
+        swap = torch.rand(len(x), rungs - 1, generator=generator, dtype=x.dtype, device=generator.device)
+        return ReplicaNoise(fold(local, rungs), swap.to(x.device))
+
+    def step(state: ReplicaState, noise: ReplicaNoise) -> tuple[ReplicaState, ReplicaInfo]:
+        local, info = kernel.step(unfold(state.local), unfold(noise.local))
+        local, steps, prob = fold(local, rungs), state.steps + 1, torch.full_like(noise.swap[:, 0], math.nan)
+        if steps % every == 0:
+            local, prob = exchange(local, noise.swap, odd=rungs > 2 and steps // every % 2 == 0)
+        cold = (field.unflatten(0, (-1, rungs))[:, 0] for field in info[:4])
+        return ReplicaState(local.x[:, 0], local, steps), ReplicaInfo(*cold, swap_accept=prob)
+
+    def exchange(local: Any, uniform: Tensor, odd: bool) -> tuple[Any, Tensor]:
+        pairs = torch.arange(odd, rungs - 1, 2, device=uniform.device)
+        prob = swap_prob(local.value, pairs, torch.tensor(temperatures).to(local.value))
+        order = swapped(uniform[:, pairs] < prob, pairs, rungs)
+        x = local.x.gather(1, order.view(*order.shape, *[1] * (local.x.ndim - 2)).expand_as(local.x))
+        return fold(kernel.init(x.flatten(0, 1)), rungs), prob.mean(1)
+
+    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept)
+
+
+def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:
+    """The local kernel on (chains · rungs) rows, row r at temperature T of r mod rungs."""
+
+    def t(x: Tensor) -> Tensor:
+        return torch.tensor(temperatures).to(x).repeat(len(x) // len(temperatures))
+
+    def tempered(x: Tensor) -> Tensor:
+        value = f(x)
+        require_one_number_a_row(value, x)
+        return value / t(x)
+
+    return stretched(tempered, lambda u: u * t(u).sqrt().view(-1, *[1] * (u.ndim - 1)), make)
+
+
+def swap_prob(value: Tensor, pairs: Tensor, t: Tensor) -> Tensor:
+    """min(1, exp((f(xⱼ₊₁) − f(xⱼ)) (1/Tⱼ − 1/Tⱼ₊₁))) from values f/T, (chains, pairs); 0 where it is not finite."""
+    f = value * t
+    log_ratio = (f[:, pairs + 1] - f[:, pairs]) * (1 / t[pairs] - 1 / t[pairs + 1])
+    return torch.where(torch.isfinite(log_ratio), log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
+
+
+def swapped(taken: Tensor, pairs: Tensor, rungs: int) -> Tensor:
+    """The rung whose position each rung takes over, (chains, rungs)."""
+    order = torch.arange(rungs, device=taken.device).repeat(len(taken), 1)
+    order[:, pairs] += taken.long()
+    order[:, pairs + 1] -= taken.long()
+    return order
+
+
+def fold(tree: Any, rungs: int) -> Any:
+    """Each tensor from (chains · rungs, ...) to (chains, rungs, ...)."""
+    return type(tree)(*(field.unflatten(0, (-1, rungs)) for field in tree))
+
+
+def unfold(tree: Any) -> Any:
+    """Each tensor from (chains, rungs, ...) to (chains · rungs, ...)."""
+    return type(tree)(*(field.flatten(0, 1) for field in tree))
+
+
+def require_ladder(temperatures: Sequence[float]) -> None:
+    """Refuse ladders whose cold rung is not exp f, or whose swaps have no ratio."""
+    rises = all(a < b < math.inf for a, b in pairwise(temperatures))
+    if len(temperatures) < 2 or temperatures[0] != 1 or not rises:
+        raise ValueError(f"temperatures must rise from 1, e.g. (1.0, 2.0, 4.0); got {tuple(temperatures)}")

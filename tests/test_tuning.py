@@ -1,0 +1,241 @@
+"""Laws of the warm-up: it reaches its acceptance, undoes bad scales, says what it dropped, and repeats itself."""
+
+import math
+import re
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from anila.core import rng
+from anila.densities import banana, double_well, gaussian
+from anila.samplers import (
+    Sampler,
+    anisotropic_mala,
+    barker,
+    descent,
+    hmc,
+    kernel_density,
+    langevin,
+    mala,
+    mixture,
+    replica_exchange,
+    sample,
+    with_global_moves,
+)
+from anila.tuning import Tuned, preconditioner, tune
+from exact import mutant
+
+D = 100
+VARIANCES = torch.logspace(-2, 2, D)
+ROTATION = torch.linalg.qr(torch.randn(D, D, generator=rng(0, "rotation"), dtype=torch.float64))[0].float()
+
+
+def stretched(x: Tensor) -> Tensor:
+    """A Gaussian of condition 1e4 along the axes."""
+    return -(x.square() / VARIANCES).sum(1) / 2
+
+
+def rotated(x: Tensor) -> Tensor:
+    """The same, along no axis."""
+    return stretched(x @ ROTATION)
+
+
+MAKES: dict[str, Callable[..., Callable[..., Sampler]]] = {
+    "mala": lambda f: lambda **kw: mala(f, **kw),
+    "anisotropic_mala": lambda f: lambda **kw: anisotropic_mala(f, **kw),
+    "barker": lambda f: lambda **kw: barker(f, **kw),
+    "hmc": lambda f: lambda **kw: hmc(f, leapfrog_steps=5, **kw),
+}
+
+
+def tuned_from(f: Any, name: str, x0: Tensor, steps: int = 200, seed: int = 0) -> Tuned:
+    return tune(MAKES[name](f), x0, steps, rng(seed, "tune"))
+
+
+def start(n: int, d: int) -> Tensor:
+    return torch.randn(n, d, generator=rng(0, "start"))
+
+
+TARGETS = {"banana": banana(), "double well": double_well(), "narrow": gaussian(1e-2, 2), "wide": gaussian(1e3, 2)}
+CASES = [(name, target) for name in MAKES for target in TARGETS if (name == "mala") != (target == "banana")]
+
+
+@pytest.mark.parametrize(("name", "target"), CASES)
+def test_the_frozen_kernel_accepts_as_aimed(name: str, target: str):
+    """Sees a step_size that is not the last one's mean, steered the wrong way, or by another aim than the kernel's."""
+    tuned = tuned_from(TARGETS[target], name, start(64, TARGETS[target].dim))
+    _, trace = sample(tuned.sampler, tuned.x, 45, rng(0, "chains"))
+    assert trace.means()["accept_prob"] == pytest.approx(0.7 if name == "hmc" else 0.57, abs=0.08)
+
+
+def test_tuning_is_a_function_of_its_generator():
+    """Sees hidden randomness, and a generator that is ignored."""
+    one, again, other = (tuned_from(banana(), "anisotropic_mala", start(32, 2), 80, seed) for seed in (0, 0, 1))
+    assert torch.equal(one.x, again.x)
+    assert one.report == again.report
+    assert one.settings["step_size"] == again.settings["step_size"] != other.settings["step_size"]
+
+
+def variance_error(f: Any, name: str, back: Tensor | None = None) -> tuple[Tuned, float]:
+    """Largest relative error of a variance after tuning, from 400 chains that start at N(0, 1)."""
+    tuned = tuned_from(f, name, start(400, D), 400)
+    _, trace = sample(tuned.sampler, tuned.x, 600, rng(0, "chains"), keep_every=10)
+    x = trace["x"].flatten(0, 1)
+    x = x @ back if back is not None else x
+    return tuned, (x.var(0) / VARIANCES - 1).abs().max().item()
+
+
+@pytest.mark.parametrize(("f", "back"), [(stretched, None), (rotated, ROTATION)], ids=["axes", "rotated"])
+def test_an_ill_conditioned_gaussian_is_sampled(f: Any, back: Tensor | None):
+    """d = 100, condition 1e4: sees a variance off by 5%, along the axes and rotated by a dense matrix."""
+    tuned, error = variance_error(f, "mala", back)
+    assert error < 0.05
+    assert "dense, kept" in tuned.report
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("f", "back"), [(stretched, None), (rotated, ROTATION)], ids=["axes", "rotated"])
+def test_an_ill_conditioned_gaussian_is_sampled_anisotropically(f: Any, back: Tensor | None):
+    """The same with a threshold, whose steps are shorter in 100 dimensions: over three times the steps."""
+    tuned = tuned_from(f, "anisotropic_mala", start(400, D), 1000)
+    _, trace = sample(tuned.sampler, tuned.x, 2000, rng(0, "chains"), keep_every=10)
+    x = trace["x"].flatten(0, 1)
+    x = x @ back if back is not None else x
+    assert (x.var(0) / VARIANCES - 1).abs().max().item() < 0.05
+
+
+def test_without_a_preconditioner_it_is_not_sampled():
+    """Sees a law above that needs no preconditioner."""
+    plain = tune(lambda step_size: mala(stretched, step_size), start(400, D), 400, rng(0, "tune"))
+    _, trace = sample(plain.sampler, plain.x, 300, rng(0, "chains"), keep_every=10)
+    assert (trace["x"].flatten(0, 1).var(0) / VARIANCES - 1).abs().max() > 0.5
+    assert "takes none" in plain.report
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("shape", ["dense", "diagonal"])
+def test_a_gaussian_is_known_from_points_of_any_spread(shape: str, spread: float):
+    """L Lᵀ = Σ exactly: sees an estimate that waits for chains to have mixed."""
+    L = torch.tensor([[2.0, 0.0, 0.0], [0.5, 0.1, 0.0], [-3.0, 0.2, 30.0]], dtype=torch.float64)
+    sigma = L @ L.T if shape == "dense" else (L @ L.T).diag().diag()
+    x = spread * torch.randn(400 if shape == "dense" else 14, 3, generator=rng(0), dtype=torch.float64)
+    found = preconditioner(x, -x @ torch.linalg.inv(sigma))
+    found = found @ found.T if shape == "dense" else found.square().diag()
+    torch.testing.assert_close(found, sigma, rtol=1e-4, atol=1e-4)
+
+
+def test_a_harmful_preconditioner_is_dropped_loudly():
+    """Sees a scale that is kept although the chain is slower with it, or dropped without a word."""
+    wrong = mutant("anila.tuning", "scale = (x64.var(0) / g64.var(0)) ** 0.25", "scale = 10 ** torch.arange(8.0)")
+
+    def f(x: Tensor) -> Tensor:
+        return -x.square().sum(1) / 2
+
+    with pytest.warns(UserWarning, match="preconditioner diagonal, dropped.*acceptance was"):
+        tuned = wrong.tune(MAKES["mala"](f), start(2, 8), 400, rng(0))
+    assert tuned.settings["preconditioner"] is None
+    assert "dropped" in tuned.report
+    _, trace = sample(tuned.sampler, tuned.x, 200, rng(0, "chains"))
+    assert trace.means()["accept_prob"] == pytest.approx(0.57, abs=0.1)
+
+
+@pytest.mark.parametrize("chains", [4, 100])
+def test_a_rotated_target_with_few_points_is_not_a_stall(chains: int):
+    """A diagonal of a rotated target: sees a report that hides what was kept, and chains that stopped."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        tuned = tuned_from(rotated, "mala", start(chains, D), 200)
+    assert re.search(r"preconditioner  (diagonal|dense), (kept|dropped)", tuned.report)
+    _, trace = sample(tuned.sampler, tuned.x, 100, rng(0, "chains"))
+    assert trace.means()["accept_prob"] > 0.2
+
+
+def test_the_threshold_is_a_quantile_of_the_gradients():
+    """Sees a threshold in other units than the kernel's gradients, or far from 1-3 over the scale."""
+    tuned = tuned_from(gaussian(100.0, 2), "anisotropic_mala", start(64, 2))
+    assert tuned.settings["threshold"] == pytest.approx(1.44, abs=0.25)  # of N(0, 1), in units of Lᵀ∇f
+    plain = tune(
+        lambda step_size, threshold: anisotropic_mala(gaussian(100.0, 2), threshold, step_size),
+        100 * start(64, 2),
+        400,
+        rng(0),
+    )
+    assert plain.settings["threshold"] == pytest.approx(0.0144, abs=0.003)
+
+
+@pytest.mark.parametrize(
+    ("make", "settings"),
+    [
+        (MAKES["mala"](banana()), {"step_size", "preconditioner"}),
+        (MAKES["anisotropic_mala"](banana()), {"step_size", "threshold", "preconditioner"}),
+        (lambda step_size: mala(banana(), step_size), {"step_size"}),
+        (lambda step_size, threshold: anisotropic_mala(banana(), threshold, step_size), {"step_size", "threshold"}),
+        (lambda **kw: anisotropic_mala(banana(), threshold=2.0, **kw), {"step_size", "preconditioner"}),
+        (
+            lambda **kw: with_global_moves(mala(banana(), **kw), kernel_density(start(9, 2))),
+            {"step_size", "preconditioner"},
+        ),
+        (lambda **kw: replica_exchange(lambda f: mala(f, **kw), banana(), (1.0, 2.0)), {"step_size", "preconditioner"}),
+        (lambda step_size: mixture([mala(banana(), step_size), mala(banana(), 0.5)], [1.0, 1.0]), {"step_size"}),
+    ],
+    ids=["mala", "anisotropic", "step only", "no preconditioner", "own threshold", "global", "replicas", "mixture"],
+)  # fmt: skip
+def test_what_make_takes_is_what_is_tuned(make: Callable[..., Sampler], settings: set[str]):
+    """Sees a setting that the user chose overwritten, and kernels around kernels that cannot be tuned."""
+    tuned = tune(make, start(32, 2), 80, rng(0))
+    assert set(tuned.settings) == settings
+    _, trace = sample(tuned.sampler, tuned.x, 20, rng(0, "chains"))
+    assert trace.means()["accept_prob"] == pytest.approx(0.57, abs=0.2)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps", "error", "message"),
+    [
+        (lambda **kw: langevin(banana(), **kw), 100, ValueError, "needs a Metropolis kernel"),
+        (lambda **kw: descent(banana(), **kw), 100, ValueError, "needs a Metropolis kernel"),
+        (lambda step_size: mala(banana(), step_size), 39, ValueError, "at least 40; got 39"),
+        (lambda gamma: mala(banana(), gamma), 100, TypeError, "must take step_size.*unexpected keyword"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(make: Any, steps: int, error: type[Exception], message: str):
+    """Sees a warm-up that has nothing to aim at, or too little to measure it with."""
+    with pytest.raises(error, match=message):
+        tune(make, start(8, 2), steps, rng(0))
+
+
+def test_a_hopeless_warm_up_says_so():
+    """Sees a report of acceptance 0 in a calm voice."""
+
+    def f(x: Tensor) -> Tensor:  # finite where the chains start and nowhere else
+        return torch.where(x.abs().sum(1) == 2.0, 0.0, -math.inf) + 0 * x.sum(1)
+
+    with pytest.warns(UserWarning, match="acceptance is far below its aim"):
+        tuned = tune(lambda step_size: mala(f, step_size), torch.ones(8, 2), 60, rng(0))
+    assert "acceptance      0.000" in tuned.report
+
+
+def quartic(x: Tensor) -> Tensor:
+    return -x.pow(4).sum(1)
+
+
+@pytest.mark.parametrize("threshold", [1.0, 2.0, 5.0, 10.0])
+def test_chains_come_back_from_far_out(threshold: float):
+    """From |x| = 100 on −x⁴ in 16 to 218 steps: sees a clipped chain that is slower, or rejected out there."""
+    x0 = torch.tensor([[100.0], [-100.0]]).repeat(50, 1)
+    _, trace = sample(anisotropic_mala(quartic, threshold), x0, 218, rng(0), keep_every=1)
+    back = (trace["x"].abs() < 2).all((1, 2)).nonzero()
+    assert 16 <= back[0].item() + 1 <= 218
+
+
+@pytest.mark.parametrize("dim", [1, 3])
+@pytest.mark.parametrize("name", ["anisotropic_mala", "mala"])
+def test_tuning_comes_back_from_far_out(name: str, dim: int):
+    """Sees a warm-up that is lost where f is a million times steeper than where it belongs."""
+    tuned = tuned_from(quartic, name, torch.full((200, dim), 100.0), 400)
+    assert tuned.x.abs().max() < 2.5
+    _, trace = sample(tuned.sampler, tuned.x, 400, rng(0, "chains"), keep_every=4)
+    assert trace["x"].var().item() == pytest.approx(math.gamma(0.75) / math.gamma(0.25), rel=0.05)
