@@ -121,6 +121,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["sample", "no-run", "--count", "0", "--out", "x.npz"], "--count"),
         (["sample", "no-run", "--count", "1", "--out", "x.exe"], "expected one of .npz"),
         (["sample", "no-run", "--count", "1", "--out", "no/folder/x.npz"], "there is no folder"),
+        (["train", "rings", "--run", "x" * 300], "File name too long"),
         (["sing"], "No such command"),
     ],
 )

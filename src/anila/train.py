@@ -176,9 +176,13 @@ def refuse_other_folders(run: Run) -> None:
     """Never mix a run with other files.
 
     Raises:
-        RunError: If the folder is a file, or holds something that is not a run.
+        RunError: If the folder is a file, cannot be a name, or holds something that is not a run.
     """
-    if run.path.exists() and not run.path.is_dir():
+    try:
+        is_there = run.path.exists()
+    except OSError as error:
+        raise RunError(f"--run {run.path}: {error.strerror}") from None
+    if is_there and not run.path.is_dir():
         raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
     ours = {"samples", "checkpoints", "lock", "stats.jsonl", "log.txt"}
     if run.path.is_dir() and run.config() is None:
