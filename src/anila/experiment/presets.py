@@ -151,7 +151,7 @@ PRESETS: dict[str, Preset] = {
         "eight Gaussians on a circle; exact chains with global moves",
         "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
     ),
-    "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "see docs/results.md"),
+    "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "no benchmark yet"),
     "mnist": Preset(MNIST, "digits, padded to 32 × 32", "strokes and digits after 500 iterations, 7 min", EXACT_IMAGES),
     "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "flower shapes after 500 iterations, 7 min", EXACT_IMAGES),
     "cifar10": Preset(CIFAR10, "CIFAR-10", "colour structure after 500 iterations, 7 min", EXACT_IMAGES),
