@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from anila.chains import FromData, FromNoise, Persistent
 from anila.core import rng
-from anila.learn import Learner, NotFinite, Steered
+from anila.learn import Learner, NotFinite
 from anila.networks import mlp
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
+from anila.steering import Steered
 
 
 class Tilted(nn.Module):

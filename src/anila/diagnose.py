@@ -19,7 +19,6 @@ from anila.evaluate import density
 from anila.experiment import Experiment, build_learner, resolve, settings
 from anila.experiment.build import build_proposal, build_sampler
 from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
-from anila.learn import Steered
 from anila.run import Run
 from anila.samplers import Proposal, Sampler, Trace, sample
 from anila.score import in_plane, plane_grid
@@ -151,10 +150,8 @@ def of_run(path: str, overrides: list[str], seed: int) -> Subject:
         )
     config = resolve(trained.config, overrides)
     f, x_data = doubled(trained.f), trained.reference_data(DRAWS)
-    steered = trained.learner.sampler
-    step_size = steered.step_size if isinstance(steered, Steered) and not overrides else None
+    kernel = config.sampler if overrides else trained.sampler
     proposal = build_proposal(config.sampler, trained.data, config.training.seed)
-    kernel = replace(config.sampler, step_size=step_size or config.sampler.step_size)
     return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), thetas_of(trained, path))
 
 

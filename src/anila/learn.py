@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from anila.chains import Start
 from anila.core import LogDensity, require_one_number_a_row, rng
 from anila.samplers import Sampler, Trace, sample
+from anila.steering import Steered
 
 IDLE_ITERATIONS = 20
 """After so many iterations in a row without an accepted global move, no more are made."""
@@ -30,38 +31,14 @@ class NotFinite(ArithmeticError):
     """A chain, f or its gradient was NaN or infinite; θ was not moved."""
 
 
-class Steered:
-    """A Metropolis sampler whose step_size follows its acceptance from one iteration to the next.
-
-    As f sharpens under training, a fixed step would come to be rejected always. Within an iteration the kernel is
-    fixed; after it, log step_size ← log step_size + rate · (acceptance − accept).
-
-    Args:
-        make: step_size -> Sampler.
-        step_size: The first one.
-        accept: Acceptance aimed at; 0.57 is the optimum of Langevin proposals (Roberts & Rosenthal 1998).
-        rate: How fast it follows.
-    """
-
-    def __init__(self, make: Callable[[float], Sampler], step_size: float, accept: float = 0.57, rate: float = 0.2):
-        self.make, self.step_size, self.accept, self.rate = make, step_size, accept, rate
-
-    def kernel(self) -> Sampler:
-        """The sampler of this iteration."""
-        return self.make(self.step_size)
-
-    def follow(self, accept_prob: float) -> None:
-        """Adjust step_size after an iteration with this mean acceptance."""
-        self.step_size *= math.exp(self.rate * (accept_prob - self.accept))
-
-
 def contrast(
     f: LogDensity, x_data: Float[Tensor, "n *event"], x_model: Float[Tensor, "m *event"]
 ) -> tuple[Tensor, Tensor]:
-    """mean f(x_data) and mean f(x_model); θ ascends their difference (Algorithm 1, line: gradient)."""
-    values = f(torch.cat([x_data, x_model]))
-    require_one_number_a_row(values, torch.cat([x_data, x_model]))
-    return values[: len(x_data)].mean(), values[len(x_data) :].mean()
+    """f(x_data), (n,), and f(x_model), (m,), in one forward; θ ascends the difference of their means."""
+    both = torch.cat([x_data, x_model])
+    values = f(both)
+    require_one_number_a_row(values, both)
+    return values[: len(x_data)], values[len(x_data) :]
 
 
 class Learner:
@@ -77,8 +54,9 @@ class Learner:
         chains: Number of chains M; as many as data points by default.
         schedule: A torch learning-rate schedule, stepped once an iteration.
         ema: Decay of the exponential moving average of θ; 0 keeps none.
-        data_noise: Standard deviation of normal noise added to the data, in its units.
+        data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
+        penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
 
     >>> from anila.networks import mlp
     >>> from anila.chains import Persistent
@@ -87,7 +65,7 @@ class Learner:
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
     >>> learner = Learner(model, mala(model, 0.1), Persistent(torch.zeros(16, 2)), optimizer, steps=5)
     >>> sorted(learner.update(torch.ones(16, 2)))
-    ['accept_prob', 'clipped', 'energy_gap', 'grad_norm', 'step_size']
+    ['accept_prob', 'chain_range', 'clipped', 'energy_gap', 'grad_norm', 'step_size', 'theta_grad_norm']
     """
 
     def __init__(
@@ -102,12 +80,13 @@ class Learner:
         chains: int | None = None,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: float = 0.0,
-        data_noise: float = 0.0,
+        data_noise: float | Callable[[int], float] = 0.0,
         max_grad_norm: float = math.inf,
+        penalty: float = 0.0,
     ):
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
-        self.data_noise, self.max_grad_norm = data_noise, max_grad_norm
+        self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
         self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
         self.iteration = 0
         self.global_idle = 0
@@ -118,6 +97,8 @@ class Learner:
         Returns:
             energy_gap: d_t = mean f(x_data) − mean f(x_model), the quantity θ ascends.
             grad_norm: r_t, mean over steps and chains of ‖∇f‖₂.
+            theta_grad_norm: Norm of the gradient in θ, before it is limited.
+            chain_range: Largest |coordinate| of a chain, in that of the data.
             accept_prob, step_size, clipped (and global_accept): means over steps and chains.
 
         Raises:
@@ -125,14 +106,22 @@ class Learner:
         """
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
         z0 = self.start.draw(self.chains or len(x_data), generator).to(x_data)
-        if self.data_noise:
-            noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
-            x_data = x_data + self.data_noise * noise
+        x_data = self.noisy(x_data, generator)
         z, trace = self.run_chains(z0, generator)
-        gap = self.ascend(x_data, z)
+        metrics = self.ascend(x_data, z)
+        metrics |= {"chain_range": relative_range(z, x_data), **trace.means()}
         self.start.store(z)
+        self.follow(metrics)
         self.iteration += 1
-        return {"energy_gap": gap, **trace.means()}
+        return metrics
+
+    def noisy(self, x_data: Tensor, generator: torch.Generator) -> Tensor:
+        """The data with this iteration's noise."""
+        sd = self.data_noise(self.iteration) if callable(self.data_noise) else self.data_noise
+        if sd == 0:
+            return x_data
+        noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
+        return x_data + sd * noise
 
     def run_chains(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Trace]:
         """K transitions from z (Algorithm 1, line: transitions), parameters frozen."""
@@ -142,36 +131,42 @@ class Learner:
         with frozen(self.model):
             z, trace = sample(sampler, z, self.steps, generator)
         if not bool(torch.isfinite(z).all()):
-            raise NotFinite(f"iteration {self.iteration}: a chain became non-finite")
-        if "global_accept" in trace:
-            self.global_idle = 0 if bool((trace["global_accept"] > 0).any()) else self.global_idle + 1
-        if isinstance(self.sampler, Steered):
-            self.sampler.follow(trace["accept_prob"].double().mean().item())
+            raise NotFinite(f"iteration {self.iteration}: a chain became non-finite; θ was not moved")
         return z, trace
 
-    def ascend(self, x_data: Tensor, z: Tensor) -> float:
+    def ascend(self, x_data: Tensor, z: Tensor) -> dict[str, float]:
         """θ ← θ + η (mean ∇θ f(x_data) − mean ∇θ f(z)) (Algorithm 1, lines: gradient, ascent)."""
         f_data, f_model = contrast(self.model, x_data, z)
+        loss = f_model.mean() - f_data.mean()
+        if self.penalty:
+            loss = loss + self.penalty * (f_data.square().mean() + f_model.square().mean())
         self.optimizer.zero_grad()
-        (f_model - f_data).backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)
-        gap = (f_data - f_model).item()
-        if not math.isfinite(gap) or not bool(torch.isfinite(norm)):
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm).item()
+        gap = (f_data.mean() - f_model.mean()).item()
+        if not math.isfinite(gap + norm):
             raise NotFinite(
-                f"iteration {self.iteration}: f(data) = {f_data.item():.4g}, f(chains) = {f_model.item():.4g}, "
-                f"‖∇θ‖ = {norm.item():.4g}; θ was not moved"
+                f"iteration {self.iteration}: f(data) = {f_data.mean().item():.4g}, f(chains) = "
+                f"{f_model.mean().item():.4g}, ‖∇θ‖ = {norm:.4g}; θ was not moved"
             )
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.ema:
             self.ema.update_parameters(self.model)
-        return gap
+        return {"energy_gap": gap, "theta_grad_norm": norm}
+
+    def follow(self, metrics: dict[str, float]) -> None:
+        """What changes with what the chains reported: steered settings, and whether global moves go on."""
+        if "global_accept" in metrics:
+            self.global_idle = 0 if metrics["global_accept"] > 0 else self.global_idle + 1
+        if isinstance(self.sampler, Steered):
+            self.sampler.follow(metrics)
 
     @property
     def kernel(self) -> Sampler:
         """The sampler of this iteration."""
-        return self.sampler.kernel() if isinstance(self.sampler, Steered) else self.sampler
+        return self.sampler.kernel(self.iteration) if isinstance(self.sampler, Steered) else self.sampler
 
     @property
     def best_model(self) -> nn.Module:
@@ -188,7 +183,7 @@ class Learner:
             "start": self.start.state_dict(),
             "iteration": self.iteration,
             "global_idle": self.global_idle,
-            "step_size": self.sampler.step_size if isinstance(self.sampler, Steered) else None,
+            "sampler": self.sampler.state_dict() if isinstance(self.sampler, Steered) else {},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -202,7 +197,12 @@ class Learner:
         self.start.load_state_dict(state["start"])
         self.iteration, self.global_idle = state["iteration"], state["global_idle"]
         if isinstance(self.sampler, Steered):
-            self.sampler.step_size = state["step_size"]
+            self.sampler.load_state_dict(state["sampler"])
+
+
+def relative_range(z: Tensor, x_data: Tensor) -> float:
+    """Largest |coordinate| of z, in that of the data."""
+    return (z.abs().max() / x_data.abs().max().clamp(min=torch.finfo(z.dtype).tiny)).item()
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """A trained model: what a run folder gives back. f, the sampler it was trained with, and the chains it kept."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,12 @@ from anila import checkpoint
 from anila.chains import Persistent
 from anila.core import rng
 from anila.data import DataSet, Rows
-from anila.experiment import Experiment, build_data, build_learner, choose_device
+from anila.experiment import Experiment, build_data, build_learner, choose_device, settings
 from anila.experiment.build import build_proposal, build_sampler
-from anila.learn import Learner, Steered
+from anila.learn import Learner
 from anila.run import Run, RunError
 from anila.samplers import sample
+from anila.steering import Steered
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
@@ -57,6 +58,13 @@ class Trained:
         """The log-density to sample and evaluate: averaged parameters where there are some."""
         return self.learner.best_model
 
+    @property
+    def sampler(self) -> settings.Sampler:
+        """The sampler's settings where training left them."""
+        steered = self.learner.sampler
+        now = steered.settings(self.learner.iteration) if isinstance(steered, Steered) else {}
+        return replace(self.config.sampler, **now)
+
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
@@ -70,9 +78,8 @@ class Trained:
             seed: Seed of the choice of chains and of the noise.
             steps: Transitions; by default the settings' draw_steps, else K.
         """
-        s = self.config.sampler
-        step_size = self.learner.sampler.step_size if isinstance(self.learner.sampler, Steered) else None
-        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed), step_size)
+        s = self.sampler
+        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed))
         device = next(self.f.parameters()).device
         drawn = []
         for first in range(0, count, BATCH):

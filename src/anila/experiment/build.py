@@ -1,6 +1,9 @@
 """From settings to things: data, network, sampler, start, optimiser, learner."""
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,10 +14,11 @@ from anila.chains import FromData, FromNoise, Persistent, Replay, Start
 from anila.core import LogDensity, rng
 from anila.data import DataSet, load
 from anila.experiment import settings
-from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD, Experiment
-from anila.learn import Learner, Steered
+from anila.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
+from anila.learn import Learner
 from anila.networks import Confined, ResNet, Tempered, mlp, nonlocal_, toy, vanilla
 from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
+from anila.steering import Steered
 
 CENTRES = 200
 """Data points that the global proposal's kernel density is centred on."""
@@ -67,21 +71,18 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...]) -> nn.M
     raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
 
 
-def build_sampler(
-    config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None, step_size: float | None = None
-) -> Sampler:
+def build_sampler(config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None) -> Sampler:
     """The kernel bound to f, with global moves from the proposal where the settings ask for them.
 
     Args:
         config: Settings.
         f: Log-density.
         proposal: Where candidates of global moves come from.
-        step_size: In place of the settings' one.
     """
-    options: dict[str, Any] = {"step_size": step_size or config.step_size}
+    options: dict[str, Any] = {"step_size": config.step_size}
     if config.name in WITH_THRESHOLD:
         options |= {"threshold": config.threshold, "refresh": config.refresh}
-    if config.name in ("langevin", "anisotropic"):
+    if config.name in TEMPERED:
         options["temperature"] = config.temperature
     kernel = SAMPLERS[config.name](f, **options)
     return with_global_moves(kernel, proposal, config.global_every) if proposal and config.global_every else kernel
@@ -145,18 +146,17 @@ def course(config: settings.Optimizer, t: int, iterations: int) -> float:
 
 def build_learner(config: Experiment, data: DataSet, device: torch.device | str = "cpu") -> Learner:
     """The learner of an experiment, at iteration 0."""
-    t = config.training
+    t, s = config.training, config.sampler
     model = build_network(config.network, data.event_shape, t.seed).to(device)
     optimizer, schedule = build_optimizer(config, model)
     proposal = build_proposal(config.sampler, data, t.seed)
 
-    def kernel(step_size: float) -> Sampler:
-        return build_sampler(config.sampler, model, proposal, step_size)
+    def kernel(step_size: float, **more: float) -> Sampler:
+        return build_sampler(replace(s, step_size=step_size, **more), model, proposal)
 
-    s = config.sampler
     return Learner(
         model,
-        kernel(s.step_size) if s.accept is None else Steered(kernel, s.step_size, s.accept),
+        steered(config, kernel),
         build_start(config, data),
         optimizer,
         config.sampler.steps,
@@ -164,9 +164,38 @@ def build_learner(config: Experiment, data: DataSet, device: torch.device | str 
         chains=t.chains,
         schedule=schedule,
         ema=t.ema,
-        data_noise=t.data_noise,
+        data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
+        penalty=t.penalty,
     )
+
+
+def steered(config: Experiment, make: Callable[..., Sampler]) -> Sampler | Steered:
+    """The kernel, steered where the settings say that it follows something."""
+    s = config.sampler
+    if s.accept is None and s.clipped is None and s.final_temperature is None:
+        return make(s.step_size)
+    anneals = s.final_temperature is not None
+    return Steered(
+        make,
+        s.step_size,
+        s.accept,
+        threshold=None if s.clipped is None else s.threshold,
+        clipped=s.clipped,
+        temperature=partial(temperature, s, config.training.iterations) if anneals else None,
+    )
+
+
+def data_noise(config: settings.Training, iteration: int) -> float:
+    """σ₀ + s (σ₁ − σ₀) with s = iteration / iterations."""
+    end = config.data_noise if config.final_data_noise is None else config.final_data_noise
+    return config.data_noise + min(1.0, iteration / config.iterations) * (end - config.data_noise)
+
+
+def temperature(config: settings.Sampler, iterations: int, iteration: int) -> float:
+    """T₀^(1−s) T₁^s with s = iteration / iterations."""
+    done = min(1.0, iteration / iterations)
+    return config.temperature ** (1 - done) * (config.final_temperature or config.temperature) ** done
 
 
 def choose_device(name: str) -> torch.device:

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from anila.core import did_you_mean
-from anila.experiment.settings import METROPOLIS, Experiment
+from anila.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
 SCHEMA = TypeAdapter(Experiment)
@@ -88,9 +88,16 @@ def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[st
     name, was = changes.get("sampler", {}).get("name"), settings["sampler"]["name"]
     if name in METROPOLIS and was not in METROPOLIS:
         settings = lay_over(settings, exact)
-    if name is not None and name not in METROPOLIS:
-        settings = lay_over(settings, {"sampler": {"global_every": 0, "accept": None}})
+    if name is not None:
+        settings = lay_over(settings, {"sampler": without_foreign(str(name))})
     return lay_over(settings, changes)
+
+
+def without_foreign(name: str) -> dict[str, Any]:
+    """The settings switched off that a sampler of this name does not have."""
+    off: dict[str, Any] = {} if name in METROPOLIS else {"global_every": 0, "accept": None}
+    off |= {} if name in WITH_THRESHOLD else {"clipped": None}
+    return off | ({} if name in TEMPERED else {"final_temperature": None})
 
 
 def lay_over(settings: dict[str, Any], changes: Changes) -> dict[str, Any]:

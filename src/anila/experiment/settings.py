@@ -13,6 +13,8 @@ METROPOLIS = ("mala", "anisotropic_mala")
 """The samplers that accept or reject, hence are exact at temperature 1."""
 WITH_THRESHOLD = ("anisotropic", "anisotropic_mala")
 """The samplers that have a threshold."""
+TEMPERED = ("langevin", "anisotropic")
+"""The samplers that have a temperature."""
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -82,8 +84,12 @@ class Sampler:
     """γ where the landscape is flat, in squared units of x."""
     threshold: Positive | None = None
     """b, in units of ∂f; only the anisotropic samplers have it."""
+    clipped: Fraction | None = None
+    """Fraction of coordinates above the threshold that it is steered to between iterations; None keeps it."""
     temperature: NonNegative = 1.0
     """Variance of the noise relative to γ (the papers' ε²); exact samplers have 1."""
+    final_temperature: Positive | None = None
+    """Temperature at the end of training, reached along a geometric course; None keeps it."""
     refresh: Literal["step", "iteration"] = "step"
     """When γ is looked up: every transition, or where the chain starts."""
     accept: Fraction | None = None
@@ -104,6 +110,15 @@ class Sampler:
                 f"{self.name} is exact at temperature 1 only, and got temperature {self.temperature:g}: its accept "
                 f"step would sample another law than its proposal aims at; temper f instead with "
                 f"network.temperature={self.temperature:g}, or use langevin or anisotropic"
+            )
+        if self.clipped is not None and self.name not in WITH_THRESHOLD:
+            raise ValueError(
+                f"{self.name} has no threshold to steer: sampler.clipped needs {' or '.join(WITH_THRESHOLD)}"
+            )
+        if self.final_temperature is not None and (self.name not in TEMPERED or self.temperature == 0):
+            raise ValueError(
+                f"sampler.final_temperature needs {' or '.join(TEMPERED)} with a temperature above 0; got {self.name} "
+                f"with {self.temperature:g}"
             )
         if self.name not in METROPOLIS and (self.global_every or self.accept is not None):
             wants = "sampler.global_every and sampler.accept need a Metropolis sampler"
@@ -160,8 +175,14 @@ class Training:
     seed: CountOrZero = 0
     data_noise: NonNegative = 0.0
     """sd of normal noise added to data, in units of x."""
+    final_data_noise: NonNegative | None = None
+    """The same at the end of training, reached along a straight line; None keeps it."""
     max_grad_norm: Positive | None = None
     """Gradients in θ are scaled down to this norm; None never."""
+    penalty: NonNegative = 0.0
+    """Weight of mean f² over data and chains, which keeps f from growing."""
+    rollbacks: CountOrZero = 5
+    """How often training that runs away goes back to a good checkpoint and changes one setting; then it gives up."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the average of θ that is sampled and evaluated; 0 for none."""
     log_every: Count = 10

@@ -1,0 +1,76 @@
+"""Settings of a sampler that follow what its chains report, from one iteration of learning to the next.
+
+    log step_size ← log step_size + rate · (acceptance − accept)
+    log threshold ← log threshold + rate · (fraction clipped − clipped)
+
+As f sharpens under training, a fixed step would come to be rejected always, and a fixed threshold b to clip every
+coordinate: then chains cannot keep up with the landscape, and the energy gap grows unopposed. A threshold whose clipped
+fraction is 1 − q is the q-quantile of |∂f| (stochastic approximation of a quantile, Robbins & Monro 1951). Within an
+iteration the kernel is fixed.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+
+from anila.samplers import Sampler
+
+RATE = 0.2
+"""How fast settings follow."""
+
+
+class Steered:
+    """A sampler whose step_size follows acceptance, whose threshold follows the fraction clipped, or both.
+
+    Args:
+        make: (step_size) -> Sampler; called with threshold=… and temperature=… too where those are given here.
+        step_size: The first one.
+        accept: Acceptance that step_size is steered to; 0.57 is the optimum of Langevin proposals (Roberts & Rosenthal
+            1998). None keeps step_size.
+        threshold: The first b, in units of ∂f.
+        clipped: Fraction of coordinates above b that b is steered to; None keeps b.
+        temperature: Iteration -> temperature of that iteration, e.g. an annealed one.
+        rate: How fast settings follow.
+    """
+
+    def __init__(
+        self,
+        make: Callable[..., Sampler],
+        step_size: float,
+        accept: float | None = 0.57,
+        *,
+        threshold: float | None = None,
+        clipped: float | None = None,
+        temperature: Callable[[int], float] | None = None,
+        rate: float = RATE,
+    ):
+        self.make, self.step_size, self.accept, self.rate = make, step_size, accept, rate
+        self.threshold, self.clipped, self.temperature = threshold, clipped, temperature
+
+    def settings(self, iteration: int) -> dict[str, float]:
+        """What `make` is called with in this iteration."""
+        found = {"step_size": self.step_size}
+        if self.threshold is not None:
+            found["threshold"] = self.threshold
+        if self.temperature is not None:
+            found["temperature"] = self.temperature(iteration)
+        return found
+
+    def kernel(self, iteration: int) -> Sampler:
+        """The sampler of this iteration."""
+        more = self.settings(iteration)
+        return self.make(more.pop("step_size"), **more)
+
+    def follow(self, means: Mapping[str, float]) -> None:
+        """Adjust the settings after an iteration with this mean `accept_prob` and `clipped`."""
+        if self.accept is not None:
+            self.step_size *= math.exp(self.rate * (means["accept_prob"] - self.accept))
+        if self.threshold is not None and self.clipped is not None:
+            self.threshold *= math.exp(self.rate * (means["clipped"] - self.clipped))
+
+    def state_dict(self) -> dict[str, float | None]:
+        return {"step_size": self.step_size, "threshold": self.threshold}
+
+    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
+        step_size = state["step_size"]
+        assert step_size is not None
+        self.step_size, self.threshold = step_size, state["threshold"]
