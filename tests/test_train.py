@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from anila import checkpoint, preflight
+from anila import checkpoint, preflight, trained
 from anila import train as training
 from anila.core import rng
 from anila.data import Rows
 from anila.experiment import PRESETS, Experiment, build, resolve
-from anila.learn import NotFinite
+from anila.guard import Diverged
 from anila.run import Run, RunError
 from anila.train import train
 from anila.trained import Trained
@@ -98,7 +98,7 @@ def test_images_resume_bit_equal_with_every_sampler(tmp_path: Path, monkeypatch:
     """Sees replay, momentum and average left out of a checkpoint."""
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1
     data = Rows(pixels, "pixels")
-    monkeypatch.setattr(training, "build_data", lambda _: data)
+    monkeypatch.setattr(trained, "build_data", lambda _: data)
     config = resolve(PRESETS["flowers"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers"].exact)
     train(config, tmp_path / "whole", quiet)
     train(config, tmp_path / "parts", quiet, stop_at(2, signal.SIGTERM))
@@ -149,9 +149,9 @@ def test_harmless_settings_may_change(tmp_path: Path):
 def test_changed_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels"))
     config = resolve(PRESETS["flowers"].experiment, IMAGES)
-    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels, "pixels"))
+    monkeypatch.setattr(trained, "build_data", lambda _: Rows(pixels, "pixels"))
     train(config, tmp_path / "run", quiet, stop_at(2))
-    monkeypatch.setattr(training, "build_data", lambda _: Rows(pixels + 0.1, "pixels"))
+    monkeypatch.setattr(trained, "build_data", lambda _: Rows(pixels + 0.1, "pixels"))
     with pytest.raises(RunError, match="the content of flowers102 has changed"):
         train(config, tmp_path / "run", quiet)
 
@@ -191,7 +191,7 @@ def test_divergence_stops_with_a_reason_and_keeps_the_checkpoint(tmp_path: Path)
     """Sees NaN trained on: the last checkpoint stays, the message says what to change."""
     wild = small("sampler=langevin", "sampler.step_size=1e9", "training.checkpoint_every=1", "network.confine=none",
                  "optimizer.learning_rate=1e18", "training.iterations=50")  # fmt: skip
-    with pytest.raises(NotFinite, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
+    with pytest.raises(Diverged, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
         train(wild, tmp_path / "run", quiet)
     path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
     assert not notices
@@ -210,7 +210,7 @@ def test_coupled_rows_are_refused_before_any_work(tmp_path: Path, monkeypatch: p
 def test_the_reach_of_the_printed_cifar10_run_is_said(monkeypatch: pytest.MonkeyPatch):
     """METHOD fact 2: b = 2e-4 and K = 100 move a coordinate by 0.01 while starts and data are about 0.6 apart."""
     pixels = torch.rand(70, 3, 32, 32, generator=rng(0, "pixels")) * 2 - 1
-    monkeypatch.setattr(preflight, "build_data", lambda _: Rows(pixels, "pixels"))
+    monkeypatch.setattr(trained, "build_data", lambda _: Rows(pixels, "pixels"))
     config = PRESETS["cifar10-stanley"].experiment
     (warning,) = preflight.look_ahead(config).warnings
     assert "K = 100 transitions drift moves a coordinate by at most" in warning

@@ -20,6 +20,8 @@ from torch import Tensor
 
 KEPT = 2
 """Newest checkpoints kept: the last, and one to fall back on should it be damaged."""
+SETTLED = 20
+"""Iterations after which training that has not run away proves a checkpoint good; one such is kept too."""
 TENSOR, PAIRS = "$tensor", "$pairs"
 
 
@@ -56,9 +58,9 @@ def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
-    best = best_of(folder)
-    for old in listed(folder)[:-KEPT]:
-        if old != best:
+    needed = {*listed(folder)[-KEPT:], best_of(folder), *up_to(folder, iteration - SETTLED)[-1:]}
+    for old in listed(folder):
+        if old not in needed:
             shutil.rmtree(old)
     return final
 
@@ -112,6 +114,29 @@ def newest(folder: Path) -> tuple[Path | None, list[str]]:
         else:
             return path, notices
     return None, notices
+
+
+def proved(folder: Path, iteration: int) -> Path | None:
+    """The newest sound checkpoint of that iteration or an earlier one, None where there is none."""
+    for path in reversed(up_to(folder, iteration)):
+        with contextlib.suppress(Damaged):
+            verify(path)
+            return path
+    return None
+
+
+def up_to(folder: Path, iteration: int) -> list[Path]:
+    """The checkpoints of that iteration and earlier ones, oldest first."""
+    return [path for path in listed(folder) if int(path.name) <= iteration]
+
+
+def forget_after(folder: Path, iteration: int) -> None:
+    """Delete the checkpoints of later iterations, and the mark of the best where it was one of them."""
+    for path in listed(folder):
+        if int(path.name) > iteration:
+            shutil.rmtree(path)
+    if best_of(folder) is None:
+        (folder / "best.json").unlink(missing_ok=True)
 
 
 def listed(folder: Path) -> list[Path]:

@@ -30,6 +30,11 @@ IDLE_ITERATIONS = 20
 class NotFinite(ArithmeticError):
     """A chain, f or its gradient was NaN or infinite; θ was not moved."""
 
+    def __init__(self, iteration: int, what: str, cause: str):
+        super().__init__(f"iteration {iteration}: {what}; θ was not moved")
+        self.what, self.cause = what, cause
+        """In words; and where: in the `chains`, or in `learning`, f or its gradient in θ."""
+
 
 def contrast(
     f: LogDensity, x_data: Float[Tensor, "n *event"], x_model: Float[Tensor, "m *event"]
@@ -65,7 +70,7 @@ class Learner:
     >>> optimizer = torch.optim.SGD(model.parameters(), 0.1)
     >>> learner = Learner(model, mala(model, 0.1), Persistent(torch.zeros(16, 2)), optimizer, steps=5)
     >>> sorted(learner.update(torch.ones(16, 2)))
-    ['accept_prob', 'chain_range', 'clipped', 'energy_gap', 'grad_norm', 'step_size', 'theta_grad_norm']
+    ['accept_prob', 'chain_range', 'clipped', 'energy_gap', 'energy_sd', 'grad_norm', 'step_size', 'theta_grad_norm']
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class Learner:
 
         Returns:
             energy_gap: d_t = mean f(x_data) − mean f(x_model), the quantity θ ascends.
+            energy_sd: Spread of f within the data and within the chains, pooled.
             grad_norm: r_t, mean over steps and chains of ‖∇f‖₂.
             theta_grad_norm: Norm of the gradient in θ, before it is limited.
             chain_range: Largest |coordinate| of a chain, in that of the data.
@@ -131,7 +137,7 @@ class Learner:
         with frozen(self.model):
             z, trace = sample(sampler, z, self.steps, generator)
         if not bool(torch.isfinite(z).all()):
-            raise NotFinite(f"iteration {self.iteration}: a chain became non-finite; θ was not moved")
+            raise NotFinite(self.iteration, "a chain became non-finite", "chains")
         return z, trace
 
     def ascend(self, x_data: Tensor, z: Tensor) -> dict[str, float]:
@@ -145,16 +151,14 @@ class Learner:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm).item()
         gap = (f_data.mean() - f_model.mean()).item()
         if not math.isfinite(gap + norm):
-            raise NotFinite(
-                f"iteration {self.iteration}: f(data) = {f_data.mean().item():.4g}, f(chains) = "
-                f"{f_model.mean().item():.4g}, ‖∇θ‖ = {norm:.4g}; θ was not moved"
-            )
+            values = f"f(data) = {f_data.mean().item():.4g}, f(chains) = {f_model.mean().item():.4g}, ‖∇θ‖ = {norm:.4g}"
+            raise NotFinite(self.iteration, values, "learning")
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.ema:
             self.ema.update_parameters(self.model)
-        return {"energy_gap": gap, "theta_grad_norm": norm}
+        return {"energy_gap": gap, "energy_sd": pooled_sd(f_data, f_model), "theta_grad_norm": norm}
 
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""
@@ -198,6 +202,11 @@ class Learner:
         self.iteration, self.global_idle = state["iteration"], state["global_idle"]
         if isinstance(self.sampler, Steered):
             self.sampler.load_state_dict(state["sampler"])
+
+
+def pooled_sd(a: Tensor, b: Tensor) -> float:
+    """√((var a + var b) / 2)."""
+    return ((a.var(correction=0) + b.var(correction=0)) / 2).sqrt().item()
 
 
 def relative_range(z: Tensor, x_data: Tensor) -> float:

@@ -13,7 +13,7 @@ from torch import Tensor
 from anila import diagnostics
 from anila.core import rng
 from anila.data import Rows
-from anila.experiment import Experiment, build_data, build_learner, choose_device
+from anila.experiment import Experiment
 from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
 from anila.learn import Learner
 from anila.samplers import sample
@@ -33,16 +33,14 @@ class Preflight:
 def look_ahead(config: Experiment) -> Preflight:
     """What `train` would do, how far chains reach and how long it takes; nothing is written."""
     set_threads(config)
-    data = build_data(config.data)
-    learner = build_learner(config, data, choose_device(config.training.device))
-    return preflight(Trained(config, data, learner, []))
+    return preflight(Trained.untrained(config))
 
 
 def preflight(trained: Trained) -> Preflight:
     """Size, reach and time, found out without moving anything."""
     config, data, learner = trained.config, trained.data, trained.learner
     s, t = config.sampler, config.training
-    device = next(learner.model.parameters()).device
+    device = trained.device
     x_data = data.batch(t.batch, t.seed, 0).to(device)
     chains = t.chains or t.batch
     x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device)).to(device)

@@ -1,7 +1,7 @@
 """The run folder: everything a run leaves behind, and the only thing that reports and later commands read.
 
 config.json      the resolved settings, the version, the data's fingerprint
-stats.jsonl      one object a log line
+stats.jsonl      one object a log line: metrics, or an event of the divergence guard
 checkpoints/     NUMBER/ (see anila.checkpoint); the newest two and the best
 samples/         pictures, and the samples drawn at the end
 scores.json      what `anila evaluate` found
@@ -97,6 +97,14 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
     def stats(self) -> list[dict[str, Any]]:
+        """The metrics in stats.jsonl, a line an iteration that was logged."""
+        return [line for line in self.lines() if "event" not in line]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the divergence guard wrote to stats.jsonl."""
+        return [line for line in self.lines() if "event" in line]
+
+    def lines(self) -> list[dict[str, Any]]:
         """The lines of stats.jsonl; a last line cut short is left out."""
         if not self.stats_path.exists():
             return []
@@ -107,8 +115,8 @@ class Run:
         return lines
 
     def forget_after(self, iteration: int) -> None:
-        """Drop the statistics of iterations that the checkpoint resumed from does not know."""
-        kept = [line for line in self.stats() if line["iteration"] <= iteration]
+        """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
+        kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
         write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, text: str) -> None:

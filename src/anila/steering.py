@@ -11,6 +11,7 @@ iteration the kernel is fixed.
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from anila.samplers import Sampler
 
@@ -70,7 +71,9 @@ class Steered:
     def state_dict(self) -> dict[str, float | None]:
         return {"step_size": self.step_size, "threshold": self.threshold}
 
-    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
-        step_size = state["step_size"]
-        assert step_size is not None
-        self.step_size, self.threshold = step_size, state["threshold"]
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there with the settings that follow something; the others stay as they were given."""
+        if self.accept is not None:
+            self.step_size = state["step_size"]
+        if self.clipped is not None:
+            self.threshold = state["threshold"]

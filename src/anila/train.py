@@ -22,9 +22,10 @@ from anila import checkpoint, pictures, score
 from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
 from anila.data import TOYS
-from anila.experiment import Experiment, build_data, build_learner, choose_device
+from anila.experiment import Experiment
 from anila.experiment.settings import Training
-from anila.learn import Learner, NotFinite
+from anila.guard import Diverged, Guard, Trouble
+from anila.learn import NotFinite
 from anila.preflight import preflight, set_threads
 from anila.run import Run, RunError
 from anila.trained import Trained, config_of
@@ -68,58 +69,60 @@ def train(
     Raises:
         RunError: If the folder cannot be this run.
         ValueError, FileNotFoundError: If data or settings are refused.
-        NotFinite: If a chain, f or a gradient is not finite; the last checkpoint stays.
+        Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
     """
     run = Run(path)
     refuse_other_folders(run)
     set_threads(config)
-    device = choose_device(config.training.device)
     if config.data.name not in TOYS:
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
     with warnings_to(say):
-        data = build_data(config.data)
-    learner = build_learner(config, data, device)
-    trained = Trained(config, data, learner, [])
-    record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": data.fingerprint}}
+        trained = Trained.untrained(config)
+    record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
     with run.claim():
-        resume(run, config, learner, record, say)
+        guard = resume(run, trained, record, say)
         speak = said_and_logged(run, say)
-        if learner.iteration == 0:
-            check_log_density(learner.model, data.batch(2, config.training.seed, 0).to(device))
+        if trained.learner.iteration == 0:
+            x_data = trained.data.batch(2, config.training.seed, 0)
+            check_log_density(trained.learner.model, x_data.to(trained.device))
             ahead = preflight(trained)
             for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
                 speak(line)
         with warnings_to(speak), stop_signals() as stop:
-            loop(run, trained, speak, watch, stop)
-    return Outcome(run, learner.iteration, stop.number)
+            loop(run, trained, guard, speak, watch, stop)
+    return Outcome(run, trained.learner.iteration, stop.number)
 
 
-def loop(run: Run, trained: Trained, say: Say, watch: Watch, stop: "Stop") -> None:
+def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: "Stop") -> None:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
-    t, learner, data = trained.config.training, trained.learner, trained.data
-    device = next(learner.model.parameters()).device
-    began, saved = time.perf_counter(), learner.iteration
-    while learner.iteration < t.iterations and stop.number is None:
+    t, data = trained.config.training, trained.data
+    began, saved = time.perf_counter(), trained.learner.iteration
+    while trained.learner.iteration < t.iterations and stop.number is None:
+        learner = trained.learner
         rate = learner.optimizer.param_groups[0]["lr"]
         try:
-            metrics = learner.update(data.batch(t.batch, t.seed, learner.iteration).to(device))
+            metrics = learner.update(data.batch(t.batch, t.seed, learner.iteration).to(trained.device))
+            trouble = guard.look(metrics) if t.rollbacks is not None else None
         except NotFinite as error:
-            raise NotFinite(diagnosis(run, error)) from None
+            metrics, trouble = {}, Trouble(error.cause, error.what)
+        if trouble:
+            guard = go_back(run, trained, guard, trouble, say)
+            continue
         i = learner.iteration
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
             saved = i
-            save(run, trained)
+            save(run, trained, guard)
             line |= measure(run, trained)
         if due(i, t.log_every, t) or "kl" in line:
             run.append_stats(line)
         if due(i, t.picture_every, t):
             draw_pictures(run, trained)
         watch(i, metrics)
-    if saved < learner.iteration:
-        save(run, trained)
+    if saved < trained.learner.iteration:
+        save(run, trained, guard)
     if stop.number is not None:
-        say(f"stopped and saved at iteration {learner.iteration}; the same command again goes on from there")
+        say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
 
 
 def due(iteration: int, every: int, training: Training) -> bool:
@@ -127,11 +130,39 @@ def due(iteration: int, every: int, training: Training) -> bool:
     return iteration % every == 0 or iteration == training.iterations
 
 
-def save(run: Run, trained: Trained) -> None:
-    """Write a checkpoint: the learner, the model to sample, and how to sample it."""
+def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say) -> Guard:
+    """Return to the newest checkpoint that had proved good, with one setting changed, and write down what and why.
+
+    Raises:
+        Diverged: If that was done as often as the settings allow.
+    """
+    i, t = trained.learner.iteration, trained.config.training
+    if len(guard.remedies) >= (t.rollbacks or 0):
+        raise Diverged(diagnosis(run, i, trouble))
+    remedies = [*guard.remedies, guard.remedy(trouble, trained.config)]
+    path = checkpoint.proved(run.checkpoints, max(i - checkpoint.SETTLED, guard.returned))
+    if path:
+        guard = trained.restore(path)
+    else:
+        guard = Guard()
+        trained.restart()
+    trained.change(remedies)
+    guard.remedies, guard.returned = remedies, trained.learner.iteration
+    checkpoint.forget_after(run.checkpoints, guard.returned)
+    run.forget_after(guard.returned)
+    event = {"event": "rollback", "from": i, "why": trouble.what, "change": remedies[-1]}
+    run.append_stats({"iteration": guard.returned, **event})
+    save(run, trained, guard)
+    say(f"iteration {i}: {trouble.what}. Back to iteration {guard.returned}, now with {remedies[-1]}")
+    return guard
+
+
+def save(run: Run, trained: Trained, guard: Guard) -> None:
+    """Write a checkpoint: the learner, the guard, the model to sample, and how to sample it."""
     config, learner = trained.config, trained.learner
     recipe = {"network": asdict(config.network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
     parts = {"learner": learner.state_dict(), "model": learner.best_model.state_dict(), "recipe": recipe}
+    parts["guard"] = guard.state_dict()
     checkpoint.save(run.checkpoints, learner.iteration, parts)
 
 
@@ -205,26 +236,31 @@ def start_over(path: Path | str) -> None:
         shutil.rmtree(run.path)
 
 
-def resume(run: Run, config: Experiment, learner: Learner, record: dict[str, Any], say: Say) -> None:
-    """Put the learner where the newest sound checkpoint of the run is, or note a new run down.
+def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guard:
+    """Be where the newest sound checkpoint of the run is, or note a new run down.
+
+    Returns:
+        The guard of that moment.
 
     Raises:
         RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
     """
-    saved = run.config()
+    saved, guard = run.config(), Guard()
     if saved is not None:
-        refuse_other_settings(run, config, record, saved)
+        refuse_other_settings(run, trained.config, record, saved)
         path, notices = checkpoint.newest(run.checkpoints)
         for notice in notices:
             said_and_logged(run, say)(notice + (f"; going back to {path.name}" if path else ""))
         if path is None and notices:
             raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
         if path is not None:
-            learner.load_state_dict(checkpoint.load(path, "learner")[1]["learner"])
-            said_and_logged(run, say)(f"resumed at iteration {learner.iteration} of {config.training.iterations}")
-    run.forget_after(learner.iteration)
+            guard = trained.restore(path)
+            i, last = trained.learner.iteration, trained.config.training.iterations
+            said_and_logged(run, say)(f"resumed at iteration {i} of {last}")
+    run.forget_after(trained.learner.iteration)
     versions = {name: version(name) for name in ("anila", "torch")} | {"python": platform.python_version()}
     run.write_config(record | {"versions": versions})
+    return guard
 
 
 def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
@@ -247,17 +283,20 @@ def flat(config: Experiment) -> dict[str, Any]:
     return {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
 
 
-def diagnosis(run: Run, error: NotFinite) -> str:
-    """What happened, from the last log lines, and what to change."""
-    last = run.stats()[-3:]
+def diagnosis(run: Run, iteration: int, trouble: Trouble) -> str:
+    """What happened, what was tried, the last log lines, and what to change."""
+    tried = "; ".join(
+        f"from {e['from']} back to {e['iteration']} with {e['change']} ({e['why']})" for e in run.events()
+    )
     seen = "; ".join(
         f"iteration {s['iteration']}: gap {s['energy_gap']:.3g}, gradient {s['grad_norm']:.3g}, "
         f"clipped {s['clipped']:.2g}"
-        for s in last
+        for s in run.stats()[-3:]
     )
     return (
-        f"training stopped, {error}. Before: {seen or 'nothing logged'}. The last checkpoint is kept. Lower "
-        "optimizer.learning_rate or sampler.step_size, set training.max_grad_norm, or use a Metropolis sampler"
+        f"training stopped, iteration {iteration}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
+        f"{seen or 'nothing logged'}. The last checkpoint is kept. Lower optimizer.learning_rate or sampler.step_size, "
+        "set training.max_grad_norm, or use a Metropolis sampler"
     )
 
 

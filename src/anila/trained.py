@@ -12,8 +12,9 @@ from anila import checkpoint
 from anila.chains import Persistent
 from anila.core import rng
 from anila.data import DataSet, Rows
-from anila.experiment import Experiment, build_data, build_learner, choose_device, settings
-from anila.experiment.build import build_proposal, build_sampler
+from anila.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
+from anila.experiment.build import build_proposal, build_sampler, set_learning_rate
+from anila.guard import Guard
 from anila.learn import Learner
 from anila.run import Run, RunError
 from anila.samplers import sample
@@ -39,19 +40,60 @@ class Trained:
         Raises:
             RunError: If the run has no sound checkpoint.
         """
-        config = config_of(run)
-        data = build_data(config.data)
-        learner = build_learner(config, data, choose_device(config.training.device))
+        trained = cls.untrained(config_of(run))
         path, notices = checkpoint.newest(run.checkpoints)
+        trained.notices += notices
         for candidate in [p for p in (checkpoint.best_of(run.checkpoints), path) if p]:
             try:
-                _, parts = checkpoint.load(candidate, "learner")
+                trained.restore(candidate)
             except checkpoint.Damaged as damage:
-                notices.append(f"checkpoint {damage}")
+                trained.notices.append(f"checkpoint {damage}")
             else:
-                learner.load_state_dict(parts["learner"])
-                return cls(config, data, learner, notices)
-        raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *notices]))
+                return trained
+        raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
+
+    @classmethod
+    def untrained(cls, config: Experiment) -> "Trained":
+        """An experiment at iteration 0.
+
+        Raises:
+            ValueError, FileNotFoundError: If data or settings are refused.
+        """
+        data = build_data(config.data)
+        return cls(config, data, build_learner(config, data, choose_device(config.training.device)), [])
+
+    def restore(self, path: Path) -> Guard:
+        """Be where a checkpoint was written, with the settings that the guard had changed until then.
+
+        Returns:
+            The guard of that moment.
+
+        Raises:
+            Damaged: As `checkpoint.load`.
+        """
+        _, parts = checkpoint.load(path, "learner", "guard")
+        guard = Guard()
+        guard.load_state_dict(parts["guard"])
+        self.change(guard.remedies)
+        self.learner.load_state_dict(parts["learner"])
+        return guard
+
+    def change(self, remedies: list[str]) -> None:
+        """Go on from this iteration with these settings changed, as `key=value`."""
+        state = self.learner.state_dict()
+        self.config = resolve(self.config, remedies)
+        self.restart()
+        self.learner.load_state_dict(state)
+        set_learning_rate(self.learner, self.config.optimizer.learning_rate)
+
+    def restart(self) -> None:
+        """Be at iteration 0."""
+        self.learner = build_learner(self.config, self.data, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        """Where f is computed."""
+        return next(self.f.parameters()).device
 
     @property
     def f(self) -> nn.Module:
@@ -80,11 +122,10 @@ class Trained:
         """
         s = self.sampler
         sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed))
-        device = next(self.f.parameters()).device
         drawn = []
         for first in range(0, count, BATCH):
-            generator = rng(seed, "draw", first, device=device)
-            x = self.starts(min(BATCH, count - first), generator).to(device)
+            generator = rng(seed, "draw", first, device=self.device)
+            x = self.starts(min(BATCH, count - first), generator).to(self.device)
             drawn.append(sample(sampler, x, steps or s.draw_steps or s.steps, generator)[0].cpu())
         return torch.cat(drawn)
 

@@ -131,6 +131,15 @@ def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.O
     return optimizer, LambdaLR(optimizer, lambda t: course(o, t, config.training.iterations))
 
 
+def set_learning_rate(learner: Learner, rate: float) -> None:
+    """Have the course of the learning rate, from this iteration on, as if it had begun at this rate."""
+    schedule = learner.schedule
+    assert isinstance(schedule, LambdaLR)
+    schedule.base_lrs = [rate] * len(schedule.base_lrs)
+    for group, factor in zip(learner.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+        group["initial_lr"], group["lr"] = rate, rate * factor(schedule.last_epoch)
+
+
 def course(config: settings.Optimizer, t: int, iterations: int) -> float:
     """Learning rate of iteration t relative to `learning_rate`."""
     warm = min(1.0, (t + 1) / config.warmup) if config.warmup else 1.0

@@ -181,8 +181,9 @@ class Training:
     """Gradients in θ are scaled down to this norm; None never."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
-    rollbacks: CountOrZero = 5
-    """How often training that runs away goes back to a good checkpoint and changes one setting; then it gives up."""
+    rollbacks: CountOrZero | None = 5
+    """How often training that runs away goes back to a good checkpoint and changes one setting before it gives up;
+    None: only what is not finite stops it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the average of θ that is sampled and evaluated; 0 for none."""
     log_every: Count = 10

@@ -1,0 +1,219 @@
+"""The divergence guard: what it must see, what it must not, and where training goes on."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from anila import checkpoint, trained
+from anila import train as training
+from anila.core import rng
+from anila.data import Rows
+from anila.experiment import PRESETS, Experiment, resolve
+from anila.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble
+from anila.learn import Learner
+from anila.run import Run
+from anila.train import train
+from anila.trained import Trained
+
+HEALTHY = {
+    "energy_gap": 0.05, "energy_sd": 0.2, "grad_norm": 0.08, "theta_grad_norm": 1.0, "chain_range": 3.0,
+    "clipped": 0.05, "accept_prob": 1.0,
+}  # fmt: skip
+
+
+def quiet(_: str) -> None: ...
+
+
+def small(*overrides: str) -> Experiment:
+    quick = [
+        "training.iterations=60",
+        "training.batch=50",
+        "training.chains=50",
+        "training.log_every=1",
+        "training.checkpoint_every=15",
+        "training.picture_every=99",
+        "network.hidden=[8]",
+        "network.fourier=0",
+    ]
+    return resolve(PRESETS["rings"].experiment, [*quick, *overrides])
+
+
+def after_learning(iterations: int = 150) -> Guard:
+    """A guard that has seen training learn and settle, with the noise such metrics have."""
+    guard, generator = Guard(), rng(0, "metrics")
+    for i in range(iterations):
+        noise = 1 + 0.3 * torch.randn((), generator=generator).item()
+        early = {"grad_norm": 0.003, "energy_gap": 0.5, "energy_sd": 0.05} if i < 20 else {}
+        assert guard.look(HEALTHY | {"energy_gap": 0.05 * noise} | early) is None
+    return guard
+
+
+def seen(guard: Guard, **faults: float) -> tuple[int, Trouble]:
+    """After how many iterations of these metrics the guard sees something, and what."""
+    for i in range(1, 2 * PATIENCE):
+        trouble = guard.look(HEALTHY | faults)
+        if trouble:
+            return i, trouble
+    raise AssertionError(f"{faults} was not seen")
+
+
+@pytest.mark.parametrize(
+    ("faults", "cause", "words"),
+    [
+        ({"energy_gap": -1.0}, "learning", "steps in θ are too long"),
+        ({"energy_gap": 0.2, "energy_sd": 0.05}, "learning", "no longer catch up"),
+        ({"energy_gap": 4.0, "energy_sd": 4.0}, "learning", "the energy gap grew"),
+        ({"grad_norm": 3.0}, "learning", "the gradient of f grew"),
+        ({"theta_grad_norm": 50.0}, "learning", "the gradient in θ grew"),
+        ({"clipped": 0.8}, "learning", "of the coordinates are clipped"),
+        ({"chain_range": 50.0}, "chains", "as far out as the data"),
+    ],
+)
+def test_each_symptom_is_seen_within_twenty_iterations(faults: dict[str, float], cause: str, words: str):
+    """Sees each rule switched off."""
+    i, trouble = seen(after_learning(), **faults)
+    assert i <= 20
+    assert trouble.cause == cause
+    assert words in trouble.what
+
+
+def test_chains_that_never_move_are_seen():
+    i, trouble = seen(after_learning(), accept_prob=0.0)
+    assert (i, trouble.cause) == (PATIENCE, "chains")
+
+
+def test_the_gap_before_chains_respond_is_no_trouble():
+    """Sees the separation every training starts with called a divergence: f learns, the chains have not moved yet."""
+    guard = Guard()
+    for i in range(200):
+        gap = 0.001 * 1.05**i
+        assert guard.look(HEALTHY | {"energy_gap": gap, "energy_sd": 0.01, "grad_norm": 0.003}) is None
+
+
+def test_thresholds_that_clip_from_the_start_are_no_trouble():
+    """The papers' printed thresholds clip nearly every coordinate all the time."""
+    guard = Guard()
+    assert all(guard.look(HEALTHY | {"clipped": 0.95}) is None for _ in range(200))
+
+
+def test_changes_come_in_the_documented_order():
+    config, guard = PRESETS["flowers"].experiment, Guard()
+    keys = []
+    for _ in range(5):
+        guard.remedies.append(guard.remedy(Trouble("learning", ""), config))
+        key, _, value = guard.remedies[-1].partition("=")
+        group, field = key.split(".")
+        assert float(value) == pytest.approx(getattr(getattr(config, group), field) * CHANGES[key], rel=1e-5)
+        config = resolve(config, guard.remedies[-1:])
+        keys.append(field)
+    assert keys == ["learning_rate", "learning_rate", "steps", "step_size", "learning_rate"]
+    assert Guard().remedy(Trouble("chains", ""), config).startswith("sampler.step_size=")
+    steered = resolve(config, ["sampler=mala", "sampler.temperature=1", "sampler.accept=0.57"])
+    assert Guard().remedy(Trouble("chains", ""), steered).startswith("optimizer.learning_rate=")
+
+
+def test_the_guard_goes_on_from_its_state():
+    """Sees memory lost on resume, which would see trouble at another iteration."""
+    there = after_learning()
+    back = Guard()
+    back.load_state_dict(json.loads(json.dumps(there.state_dict())))
+    assert seen(there, energy_gap=-1.0) == seen(back, energy_gap=-1.0)
+    assert there.state_dict() == back.state_dict()
+
+
+def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int]:
+    """NaN in the gradient in θ of an iteration, so many times; where θ was then is noted."""
+    real, seen_at = Learner.ascend, []
+
+    def ascend(self: Learner, x_data: torch.Tensor, z: torch.Tensor) -> dict[str, float]:
+        if self.iteration == at and len(seen_at) < times:
+            seen_at.append(at)
+            x_data = x_data * math.nan
+        return real(self, x_data, z)
+
+    monkeypatch.setattr(Learner, "ascend", ascend)
+    return seen_at
+
+
+def test_one_nan_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees NaN trained on, a checkpoint too new to be proved good, or a change that is not made."""
+    hits = inject(monkeypatch, at=45)
+    said: list[str] = []
+    outcome = train(small(), tmp_path / "run", said.append)
+    assert hits == [45]
+    assert outcome.iteration == 60
+    run = Run(tmp_path / "run")
+    (event,) = run.events()
+    was = small().optimizer.learning_rate
+    assert event["from"] == 45
+    assert event["iteration"] == 15, "the newest checkpoint that 20 iterations have proved"
+    assert event["change"] == f"optimizer.learning_rate={was / 5:.6g}"
+    assert "f(data) = nan" in event["why"]
+    assert any("Back to iteration 15, now with optimizer.learning_rate=" in line for line in said)
+    assert [line["iteration"] for line in run.stats()] == list(range(1, 61))
+    rates = [line["learning_rate"] for line in run.stats()]
+    assert rates[15] / rates[14] == pytest.approx(0.2, rel=0.1), "the course goes on at the changed rate"
+    back = Trained.load(run)
+    assert back.config.optimizer.learning_rate == pytest.approx(was / 5)
+    assert all(bool(torch.isfinite(p).all()) for p in back.f.parameters())
+
+
+def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees changes, or how often they were made, forgotten by a checkpoint."""
+    inject(monkeypatch, at=45)
+    train(small(), tmp_path / "whole", quiet)
+    inject(monkeypatch, at=45)
+    real = training.save
+
+    class Killed(BaseException): ...
+
+    def save_and_die(run: Run, now: Trained, guard: Guard) -> None:
+        real(run, now, guard)
+        if guard.remedies and now.learner.iteration == 30:
+            raise Killed
+
+    monkeypatch.setattr(training, "save", save_and_die)
+    with pytest.raises(Killed):
+        train(small(), tmp_path / "parts", quiet)
+    monkeypatch.setattr(training, "save", real)
+    assert train(small(), tmp_path / "parts", quiet).iteration == 60
+    whole, parts = (
+        load_file(checkpoint.listed(tmp_path / name / "checkpoints")[-1] / "learner.safetensors")
+        for name in ("whole", "parts")
+    )
+    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    assert Run(tmp_path / "whole").events() == Run(tmp_path / "parts").events()
+
+
+def test_it_gives_up_with_what_it_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees endless returns, and a reason that leaves out what was tried."""
+    hits = inject(monkeypatch, at=25, times=1000)
+    with pytest.raises(
+        Diverged, match=r"training stopped, iteration 25: f\(data\) = nan.*Tried: .*learning_rate.*steps"
+    ):
+        train(small("training.rollbacks=3"), tmp_path / "run", quiet)
+    assert len(hits) == 4
+    path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
+    assert path is not None
+    assert not notices
+
+
+def test_a_learning_rate_far_too_high_is_caught_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Small images: f rates the chains far above the data until the guard has brought the rate down."""
+    blobs = (torch.randn(200, 1, 16, 16, generator=rng(0, "blobs")).cumsum(-1).cumsum(-2) / 20).clamp(-1, 1)
+    monkeypatch.setattr(trained, "build_data", lambda _: Rows(blobs, "blobs"))
+    config = resolve(
+        PRESETS["mnist"].experiment,
+        ["network.width=4", "training.batch=16", "sampler.steps=10", "start.size=100", "sampler=langevin",
+         "sampler.step_size=10", "training.iterations=120", "training.checkpoint_every=20", "training.log_every=1",
+         "optimizer.learning_rate=0.05", "training.picture_every=1000", "training.threads=1"],
+    )  # fmt: skip
+    train(config, tmp_path / "run", quiet)
+    run = Run(tmp_path / "run")
+    assert run.events()[0]["from"] <= 20
+    ratios = [line["energy_gap"] / line["energy_sd"] for line in run.stats()[-20:]]
+    assert abs(sum(ratios) / 20) < 0.5
