@@ -32,7 +32,7 @@ CHANGES = {"optimizer.learning_rate": 0.2, "sampler.step_size": 0.2, "sampler.st
 """Setting -> factor of one change."""
 ORDER = {
     "learning": ("optimizer.learning_rate", "optimizer.learning_rate", "sampler.steps", "sampler.step_size"),
-    "chains": ("sampler.step_size", "sampler.step_size", "optimizer.learning_rate", "sampler.steps"),
+    "chains": ("sampler.step_size", "sampler.step_size", "sampler.step_size", "optimizer.learning_rate"),
 }
 """What is changed the first, second, … time, and again from the first."""
 
