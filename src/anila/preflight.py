@@ -1,4 +1,4 @@
-"""Before anything runs: how large the network is, how far chains reach, how long it takes."""
+"""Before anything runs: how large the network is, how far chains reach, what it takes of memory and time."""
 
 import math
 import os
@@ -11,13 +11,15 @@ import torch
 from torch import Tensor
 
 from anila import diagnostics
-from anila.core import rng
+from anila.chains import Persistent
+from anila.core import rng, value_and_grad
 from anila.data import Rows
 from anila.experiment import Experiment
 from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
 from anila.learn import Learner
 from anila.samplers import sample
 from anila.trained import Trained
+from anila.tuning import quantile
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ def preflight(trained: Trained) -> Preflight:
     gap = 0.0 if config.start.kind == "data" else diagnostics.distance(x0[:n], x_data[:n])
     keeps = config.start.name in ("persistent", "replay")
     warning = diagnostics.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
+    grad = value_and_grad(learner.model, x0)[1].flatten()
+    median, high = quantile(grad, 0.5), quantile(grad, 0.99)
     reach = diagnostics.reach(s.steps, s.step_size, threshold)
     return Preflight(
         parameters,
@@ -65,9 +69,40 @@ def preflight(trained: Trained) -> Preflight:
             + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
             f"reach     drift {reach:.3g}, noise {diagnostics.diffusion(s.steps, s.step_size, temperature):.3g} a "
             f"coordinate an iteration; starts and data {gap:.3g} apart",
+            f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
+            + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
+            memory(learner, torch.cat([x_data, x0])),
             f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
         ],
     )
+
+
+def memory(learner: Learner, both: Tensor) -> str:
+    """What lives at once: θ with its gradient, averages and momenta; kept chains; what one gradient of f keeps."""
+    model, start = learner.model, learner.start
+    state = [*model.parameters(), *model.buffers()]
+    copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
+    kept = size([start.x]) if isinstance(start, Persistent) else 0
+    graph: dict[int, Tensor] = {}
+
+    def note(x: Tensor) -> Tensor:
+        graph[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
+        learner.model(both)
+    for x in state:
+        graph.pop(x.untyped_storage().data_ptr(), None)
+    parts = [copies * size(state), kept, size(list(graph.values()))]
+    total, *each = (f"{bytes_ / 2**20:.3g}" for bytes_ in [sum(parts), *parts])
+    return (
+        f"memory    about {total} MiB: θ and its optimiser {each[0]}, kept chains {each[1]}, a gradient of f {each[2]}"
+    )
+
+
+def size(tensors: list[Tensor]) -> int:
+    """Bytes."""
+    return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:

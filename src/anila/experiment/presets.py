@@ -52,12 +52,12 @@ TABLE = replace(
 FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
     network=Network(name="vanilla", width=16, nonlinearity="silu"),
-    sampler=Sampler(name="anisotropic", steps=25, step_size=16.0, threshold=0.005, temperature=1e-5),
+    sampler=Sampler(name="anisotropic", steps=40, step_size=10.0, threshold=0.005, clipped=0.01, temperature=1e-5),
     start=Start(name="replay", size=2000, fresh=0.05),
-    optimizer=Optimizer(name="adam", learning_rate=3e-4, momentum=0.0, warmup=20),
+    optimizer=Optimizer(name="adam", learning_rate=3e-4, momentum=0.0, decay="cosine", warmup=50),
     training=Training(
-        iterations=500, batch=32, data_noise=0.03, max_grad_norm=1.0, ema=0.99, log_every=5, checkpoint_every=100,
-        picture_every=100,
+        iterations=2000, batch=32, data_noise=0.03, max_grad_norm=1.0, ema=0.99, log_every=10, checkpoint_every=100,
+        picture_every=250,
     ),
 )  # fmt: skip
 MNIST = replace(FLOWERS, data=Data(name="mnist", size=32))
@@ -65,7 +65,7 @@ CIFAR10 = replace(FLOWERS, data=Data(name="cifar10", size=32, flip=True))
 
 EXACT_IMAGES: Changes = {
     "network": {"confine": 1.0},
-    "sampler": {"step_size": 0.01, "threshold": 10.0, "temperature": 1.0, "accept": 0.57},
+    "sampler": {"step_size": 0.01, "threshold": 10.0, "clipped": None, "temperature": 1.0, "accept": 0.57},
     "start": {"name": "persistent", "size": None},
     "training": {"max_grad_norm": None},
 }
@@ -74,6 +74,8 @@ EXACT_IMAGES: Changes = {
 At the low temperature of the unadjusted recipe nothing would be accepted: its drift is far longer than its noise.
 """
 
+AS_PRINTED = Training(batch=100, rollbacks=None)
+"""The papers have no guard."""
 TOY_ANATOMY = Network(name="toy", slope=0.05)
 EPSILON_TOY = 0.125
 RINGS_ANATOMY = Experiment(
@@ -82,7 +84,7 @@ RINGS_ANATOMY = Experiment(
     sampler=Sampler(name="langevin", steps=500, step_size=EPSILON_TOY**2),
     start=Start(name="persistent", kind="uniform", scale=1.0, size=10_000),
     optimizer=Optimizer(name="sgd", learning_rate=0.1 * EPSILON_TOY**2 / 2),
-    training=Training(iterations=200_000, batch=100, log_every=100, checkpoint_every=5000, picture_every=5000),
+    training=replace(AS_PRINTED, iterations=200_000, log_every=100, checkpoint_every=5000, picture_every=5000),
 )
 RINGS_SHORTRUN = Experiment(
     data=Data(name="rings"),
@@ -90,7 +92,7 @@ RINGS_SHORTRUN = Experiment(
     sampler=Sampler(name="langevin", steps=100, step_size=0.01**2),
     start=Start(name="noise", kind="normal", scale=2.0),
     optimizer=Optimizer(name="adam", learning_rate=1e-4),
-    training=Training(iterations=100_000, batch=100, log_every=100, checkpoint_every=5000, picture_every=5000),
+    training=replace(AS_PRINTED, iterations=100_000, log_every=100, checkpoint_every=5000, picture_every=5000),
 )
 RINGS_STANLEY = Experiment(
     data=Data(name="rings"),
@@ -98,10 +100,10 @@ RINGS_STANLEY = Experiment(
     sampler=Sampler(name="anisotropic", steps=100, threshold=0.01, temperature=EPSILON_TOY**2),
     start=Start(name="persistent", kind="uniform", scale=1.0),
     optimizer=Optimizer(name="sgd", learning_rate=1e-4),
-    training=Training(iterations=10_000, batch=100, log_every=20, checkpoint_every=1000, picture_every=2000),
+    training=replace(AS_PRINTED, iterations=10_000, log_every=20, checkpoint_every=1000, picture_every=2000),
 )
 
-IMAGE_TRAINING = Training(iterations=100_000, batch=100, log_every=20, checkpoint_every=1000, picture_every=1000)
+IMAGE_TRAINING = replace(AS_PRINTED, iterations=100_000, log_every=20, checkpoint_every=1000, picture_every=1000)
 FIVE_CONV = Network(name="vanilla", width=64, nonlinearity="leaky_relu", slope=0.2)
 ANATOMY_VANILLA = Network(name="vanilla", width=32, nonlinearity="leaky_relu", slope=0.05)
 
