@@ -210,7 +210,7 @@ def test_a_learning_rate_far_too_high_is_caught_and_repaired(tmp_path: Path, mon
         PRESETS["mnist"].experiment,
         ["network.width=4", "training.batch=16", "sampler.steps=10", "start.size=100", "sampler=langevin",
          "sampler.step_size=10", "training.iterations=120", "training.checkpoint_every=20", "training.log_every=1",
-         "optimizer.learning_rate=0.05", "training.picture_every=1000", "training.threads=1"],
+         "optimizer.learning_rate=0.05", "optimizer.warmup=20", "training.picture_every=1000", "training.threads=1"],
     )  # fmt: skip
     train(config, tmp_path / "run", quiet)
     run = Run(tmp_path / "run")

@@ -6,13 +6,14 @@ largest window of the 100 iterations before:
     not finite    a chain, f or a gradient is NaN or infinite; seen before θ moves
     range         chains are 10 times as far out as the data
     rejection     nothing is accepted for 50 iterations
-    clipping      over half the coordinates are clipped, from under a quarter: the gap follows (see anila.steering)
+    clipping      over half the coordinates are clipped, once under a quarter: the gap follows (see anila.steering)
     overshoot     d < −1: f rates its own chains far above the data, as steps in θ that are too long make it
     separation    d > 3, after chains had caught up once: they no longer do
     growth        |gap|, r_t or ‖∇θ‖ is 5 times what it was before
 
-Training starts with a separation that is no fault: f learns to tell data from noise before chains respond. So the last
-three count from when f has learned something, r_t three times that of the first iteration.
+Training starts with a separation that is no fault: f learns to tell data from noise before chains respond. So overshoot
+and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
+growth from 100 iterations later.
 
 Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn.
 """
@@ -62,6 +63,10 @@ class Guard:
         self.rows: list[dict[str, float]] = []
         self.flat = 0.0
         """r_t of the first iteration, before f has learned anything."""
+        self.learned = 0
+        """Iterations since f has learned something."""
+        self.least_clipped = 1.0
+        """Least fraction clipped in a window, since 100 iterations after that."""
         self.met = False
         """Whether chains have caught up with the data once."""
         self.remedies: list[str] = []
@@ -92,29 +97,39 @@ class Guard:
 
     def learning(self) -> Trouble | None:
         """A symptom of θ outrunning the chains."""
-        before, d = self.rows[:-WINDOW], self.separation()
-        if len(before) >= PATIENCE:
-            clipped, was = self.mean("clipped"), max(r["clipped"] for r in before[-PATIENCE:])
-            if clipped > CLIPPED > 2 * was:
-                return Trouble("learning", f"{clipped:.0%} of the coordinates are clipped, {was:.0%} at most before")
-        if self.mean("grad_norm") < LEARNED * self.flat:
+        self.learned += bool(self.learned) or self.mean("grad_norm") > LEARNED * self.flat
+        if not self.learned:
             return None
+        d = self.separation()
         if d < OVERSHOOT:
             return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
         if self.met and d > SEPARATION:
             return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
         self.met = self.met or abs(d) < 1
-        if self.met and len(before) >= PATIENCE:
-            for name, words in GROWING.items():
-                now, was = self.mean(name), max(self.mean(name, end) for end in range(WINDOW, len(before) + 1))
-                if now > GROWTH * was:
-                    return Trouble("learning", f"{words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations")
+        return self.growth() if self.learned > MEMORY else None
+
+    def growth(self) -> Trouble | None:
+        """A metric far above the largest window before."""
+        clipped = self.mean("clipped")
+        self.least_clipped = min(self.least_clipped, clipped)
+        if clipped > CLIPPED > 2 * self.least_clipped:
+            return Trouble(
+                "learning", f"{clipped:.0%} of the coordinates are clipped, once {self.least_clipped:.0%} were"
+            )
+        for name, words in GROWING.items():
+            now, was = self.mean(name), self.before(name)
+            if now > GROWTH * was:
+                return Trouble("learning", f"{words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations")
         return None
 
-    def mean(self, name: str, end: int | None = None) -> float:
-        """Mean size of a metric in the window that ends there, the last by default."""
-        rows = self.rows[-WINDOW:] if end is None else self.rows[end - WINDOW : end]
-        return sum(abs(r[name]) for r in rows) / WINDOW
+    def mean(self, name: str) -> float:
+        """Mean size of a metric in the last window."""
+        return sum(abs(r[name]) for r in self.rows[-WINDOW:]) / WINDOW
+
+    def before(self, name: str) -> float:
+        """The largest such mean of the windows before the last."""
+        sizes = [abs(r[name]) for r in self.rows[:-WINDOW]]
+        return max(sum(sizes[i : i + WINDOW]) for i in range(len(sizes) - WINDOW + 1)) / WINDOW
 
     def separation(self) -> float:
         """Mean over the window of gap / sd, single values limited to ±5; 0 where f has no spread."""
@@ -132,5 +147,6 @@ class Guard:
         return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rows, self.flat, self.met = list(state["rows"]), state["flat"], state["met"]
-        self.remedies, self.returned = list(state["remedies"]), state["returned"]
+        self.rows, self.remedies = list(state["rows"]), list(state["remedies"])
+        self.flat, self.learned, self.met = state["flat"], state["learned"], state["met"]
+        self.least_clipped, self.returned = state["least_clipped"], state["returned"]
