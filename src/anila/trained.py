@@ -134,8 +134,8 @@ class Trained:
         start = self.learner.start
         if not isinstance(start, Persistent):
             return start.draw(n, generator)
-        order = torch.randperm(len(start.x), generator=generator, device=generator.device)
-        return start.x[order.repeat(n // len(order) + 1)[:n].to(start.x.device)]
+        order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
+        return start.chains(order.repeat(n // len(order) + 1)[:n])
 
 
 def config_of(run: Run) -> Experiment:
