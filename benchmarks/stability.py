@@ -167,16 +167,16 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
     if sampler == "anisotropic":
         overrides.append(f"sampler.threshold={(config.sampler.threshold or 1) * p.threshold}")
     config = resolve(config, overrides)
-    real, hits = Learner.ascend, []
+    real, hits = Learner.gradient, []
 
-    def ascend(self: Learner, x_data: Tensor, z: Tensor) -> dict[str, float]:
+    def gradient(self: Learner, x_data: Tensor, *more: int) -> Tensor:
         if self.iteration == p.nan_at and not hits:
             hits.append(self.iteration)
             spoil(self.model)
-        return real(self, x_data, z)
+        return real(self, x_data, *more)
 
     said: list[str] = []
-    with tempfile.TemporaryDirectory() as folder, patch.object(Learner, "ascend", ascend):
+    with tempfile.TemporaryDirectory() as folder, patch.object(Learner, "gradient", gradient):
         run = Run(Path(folder) / "run")
         try:
             train(config, run.path, said.append)

@@ -1,9 +1,11 @@
 """Laws of starts: what is drawn, what is stored, and that a state dict holds all of it."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-from anila.chains import FromData, FromNoise, Persistent, Replay, Start
+from anila.chains import FromData, FromNoise, Persistent, Replay, Start, strata
 from anila.core import rng
 from exact import as_users_run_it
 
@@ -78,11 +80,59 @@ def test_replay_restarts_whole_chains_in_their_places():
     assert (start.x == 9).all(1).sum() == 60 + kept.sum()
 
 
+@pytest.mark.parametrize(("n", "size"), [(6, 10), (7, 7), (3, 100)])
+def test_every_slot_is_drawn_as_often(n: int, size: int):
+    """Sees slots that are never drawn, or that strata favour: place j comes from its stratum, uniformly."""
+    draws = torch.stack([strata(n, size, rng(0, k)) for k in range(4000)])
+    edges = torch.arange(n + 1) * size // n
+    assert bool(((draws >= edges[:-1]) & (draws < edges[1:])).all())
+    assert len(draws.unique()) == size
+    for j, width in enumerate(edges.diff().tolist()):
+        count = torch.bincount(draws[:, j] - edges[j], minlength=width).double()
+        assert (count - 4000 / width).abs().max() <= 5 * (4000 / width) ** 0.5
+
+
+@pytest.mark.parametrize("make", [lambda: Persistent(bank(29)), lambda: Replay(29, FromNoise((2,)), fresh=0.4)])
+@pytest.mark.parametrize("cuts", [(0, 11), (0, 5, 11), (0, 3, 7, 11)])
+def test_parts_of_a_bank_are_the_bank(make, cuts: tuple[int, ...]):
+    """Sees a part that needs a chain of another, loses one, or draws otherwise than the whole."""
+    whole, shares = make(), [slice(a, b) for a, b in pairwise(cuts)]
+    parts = [make() for _ in shares]
+    for part, rows in zip(parts, shares, strict=True):
+        part.keep(rows, 11)
+    for k in range(5):
+        x = whole.draw(11, rng(0, k))
+        whole.store(x + k)
+        for part, rows in zip(parts, shares, strict=True):
+            y = part.draw(11, rng(0, k), rows)
+            assert torch.equal(y, x[rows])
+            part.store(y + k)
+    assert torch.equal(torch.cat([part.state_dict()["x"] for part in parts]), whole.x)
+    parts[-1].load_state_dict(whole.state_dict())
+    assert torch.equal(parts[-1].x, whole.x[parts[-1].slots])
+
+
+@pytest.mark.parametrize(("storage", "size", "error"), [("uint8", 1, 1 / 255), ("bf16", 2, 2**-8), (None, 4, 0.0)])
+def test_chains_at_rest_are_small(storage, size: int, error: float):
+    """Sees chains kept larger than asked for, or rounded by more than half a level, away from the edge too."""
+    x0 = torch.rand(100, 3, 4, 4, generator=rng(0)) * 2 - 1
+    start = Persistent(x0, storage)
+    assert start.state_dict()["x"].element_size() == size
+    x = start.draw(100, rng(1))
+    assert x.dtype == torch.float32
+    assert (x - x0).abs().max() <= error * 1.001
+    start.store(x)
+    assert torch.equal(start.draw(100, rng(2)), x)
+    start.store(x0 * 0 + 1)
+    assert torch.equal(start.draw(100, rng(3)), x0 * 0 + 1)
+
+
 STARTS = {
     "noise": lambda: FromNoise((2,)),
     "data": lambda: FromData(bank()),
     "persistent": lambda: Persistent(bank()),
     "replay": lambda: Replay(10, FromNoise((2,)), fresh=0.3),
+    "pixels": lambda: Replay(10, FromNoise((2,)), fresh=0.3, storage="uint8"),
 }
 
 

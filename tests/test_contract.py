@@ -35,6 +35,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )  # fmt: skip
+from anila.samplers.base import Trace, among
 from exact import as_users_run_it
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -250,6 +251,20 @@ def test_the_same_generator_gives_the_same_chains(name: str):
     assert torch.equal(trace["x"], other_trace["x"])
     other, _ = sample(sampler, x0, 5, rng(1, "chains"))
     assert torch.equal(other, x) == (name == "descent")
+
+
+@every_kernel
+def test_chains_run_apart_as_they_run_together(name: str):
+    """Sees noise that depends on who else runs, in which process or micro-batch."""
+    sampler, x0 = KERNELS[name](bowl, EVENT), points(7, EVENT)
+    x, trace = sample(sampler, x0, 5, rng(0, "chains"), keep_every=2)
+    parts = [slice(0, 3), slice(3, 4), slice(4, 7)]
+    apart = [sample(among(sampler, p, 7), x0[p], 5, rng(0, "chains"), keep_every=2) for p in parts]
+    torch.testing.assert_close(torch.cat([end for end, _ in apart]), x)
+    beside = Trace.beside([trace for _, trace in apart])
+    assert list(beside) == list(trace)
+    for field in trace:
+        torch.testing.assert_close(beside[field], trace[field], equal_nan=True)
 
 
 @every_kernel

@@ -135,6 +135,14 @@ def test_hopeless_moves_switch_themselves_off():
     assert made.nonzero().flatten().tolist() == list(range(1, 20, 2))
 
 
+def test_without_patience_no_chain_waits_for_another():
+    """Sees moves switched off by those who run beside: then chains shared by processes would differ."""
+    local, _, x0 = hopeless()
+    proposal = kernel_density(WIDE.draw(20, rng(0, "points")), sd=0.3, uniform=0.1)
+    _, trace = sample(with_global_moves(local, proposal, every=2, patience=None), x0, 26, rng(0))
+    assert int((~trace["global_accept"][:, 0].isnan()).sum()) == 13
+
+
 def test_hopeless_moves_leave_the_local_kernel():
     """Sees a state or an info that a rejected or an idle move changes."""
     local, sampler, x0 = hopeless()

@@ -127,15 +127,15 @@ def test_the_guard_goes_on_from_its_state():
 
 def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int]:
     """NaN in the gradient in θ of an iteration, so many times; where θ was then is noted."""
-    real, seen_at = Learner.ascend, []
+    real, seen_at = Learner.gradient, []
 
-    def ascend(self: Learner, x_data: torch.Tensor, z: torch.Tensor) -> dict[str, float]:
+    def gradient(self: Learner, x_data: torch.Tensor, *more: int) -> torch.Tensor:
         if self.iteration == at and len(seen_at) < times:
             seen_at.append(at)
             x_data = x_data * math.nan
-        return real(self, x_data, z)
+        return real(self, x_data, *more)
 
-    monkeypatch.setattr(Learner, "ascend", ascend)
+    monkeypatch.setattr(Learner, "gradient", gradient)
     return seen_at
 
 

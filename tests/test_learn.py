@@ -117,6 +117,34 @@ def test_state_dict_restores_everything_that_changes():
     assert math.isfinite(metrics[-1]["energy_gap"])
 
 
+@pytest.mark.parametrize("micro_batch", [3, 5, 100])
+def test_micro_batches_change_nothing(micro_batch: int):
+    """Sees noise that depends on who runs together, or a mean of means where the parts are uneven."""
+    whole, parts = learner_of(penalty=0.1, data_noise=0.1), learner_of(penalty=0.1, data_noise=0.1)
+    whole.chains = parts.chains = 32
+    parts.micro_batch = micro_batch
+    for t in range(3):
+        assert parts.update(data(t, 45)) == pytest.approx(whole.update(data(t, 45)), rel=1e-4, abs=1e-6)
+    for a, b in zip(tensors(whole.state_dict()), tensors(parts.state_dict()), strict=True):
+        if a.numel() > 1:  # the constant of f has no gradient but rounding
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_micro_batches_are_small():
+    """Sees f evaluated on more rows at once than the memory was set for."""
+    seen: list[int] = []
+
+    class Watched(Tilted):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(len(x))
+            return super().forward(x)
+
+    model = Watched()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    Learner(model, langevin(model, 0.1), FromData(data(1)), optimizer, steps=2, micro_batch=5).update(data(0))
+    assert max(seen) <= 2 * 5
+
+
 @pytest.mark.parametrize("fault", ["value", "gradient"])
 def test_not_finite_is_loud_before_theta_moves(fault: str):
     """Sees a NaN that reaches the optimiser: θ stays and the message says when."""

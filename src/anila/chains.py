@@ -3,6 +3,10 @@
 Four ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration
 (`Persistent`, Algorithm 1 of Karimi, Xie & Li 2023), or a bank of them with some restarts (`Replay`,
 Du & Mordatch 2019). Each has `draw(n, generator)`, `store(x)` and `state_dict()` / `load_state_dict()`.
+
+Of a bank of S chains, place j of a draw of n comes from its own stratum, slots ⌊jS/n⌋ … ⌊(j+1)S/n⌋. So every slot is
+drawn equally often, no slot twice, and whoever runs places a … b needs slots ⌊aS/n⌋ … ⌊bS/n⌋ only: several processes
+each keep their part of the bank and never exchange chains.
 """
 
 from collections.abc import Callable
@@ -11,12 +15,15 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+ALL = slice(None)
+Storage = Literal["float32", "bf16", "uint8"]
+
 
 @runtime_checkable
 class Start(Protocol):
-    """Gives n starting points and takes back where the chains ended."""
+    """Gives n starting points, or only some rows of these n, and takes back where the chains ended."""
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor: ...
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor: ...
 
     def store(self, x: Tensor) -> None: ...
 
@@ -55,10 +62,10 @@ class FromNoise(Stateless):
             raise ValueError(f'kind must be "uniform" or "normal"; got {kind!r}')
         self.shape, self.kind, self.scale = tuple(shape), kind, scale
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if self.kind == "normal":
-            return self.scale * torch.randn(n, *self.shape, generator=generator, device=generator.device)
-        return self.scale * (2 * torch.rand(n, *self.shape, generator=generator, device=generator.device) - 1)
+            return self.scale * torch.randn(n, *self.shape, generator=generator, device=generator.device)[rows]
+        return self.scale * (2 * torch.rand(n, *self.shape, generator=generator, device=generator.device)[rows] - 1)
 
 
 class FromData(Stateless):
@@ -72,52 +79,95 @@ class FromData(Stateless):
     def __init__(self, data: Tensor | Callable[[int, torch.Generator], Tensor], noise: float = 0.0):
         self.data, self.noise = data, noise
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if isinstance(self.data, Tensor):
-            rows = torch.randint(len(self.data), (n,), generator=generator, device=generator.device)
-            x = self.data[rows.to(self.data.device)]
+            chosen = torch.randint(len(self.data), (n,), generator=generator, device=generator.device)
+            x = self.data[chosen.to(self.data.device)]
         else:
             x = self.data(n, generator)
-        return x + self.noise * torch.randn(x.shape, generator=generator, device=generator.device).to(x)
+        return (x + self.noise * torch.randn(x.shape, generator=generator, device=generator.device).to(x))[rows]
 
 
 class Persistent:
     """Chains go on from where they stood: z_{t-1} of Algorithm 1.
 
     Args:
-        x0: The bank of chains, (size, *event). `draw(n)` takes all of them in order when n is the size, else n
-            different ones at random; `store` puts them back in their places.
+        x0: The bank of chains, (size, *event). `draw(n)` takes all of them in order when n is the size, else one at
+            random from each of n strata; `store` puts them back in their places.
+        storage: What chains at rest are kept as: "bf16" halves the memory of float32; "uint8" takes a quarter, rounds
+            to the 256 levels of an image in [−1, 1] and moves chains that are outside to the edge. None keeps them as
+            they are.
 
     Raises:
         ValueError: If x0 is not floating point, or more chains are asked of `draw` than there are.
     """
 
-    def __init__(self, x0: Tensor):
+    def __init__(self, x0: Tensor, storage: Storage | None = None):
         if not x0.is_floating_point():
             raise ValueError(f"a bank of chains must be floating point; got {x0.dtype}; convert with x0.float()")
-        self.x = x0.detach().clone()
-        self.places = torch.arange(len(x0))
+        self.storage: Storage | None = storage
+        self.dtype, self.size = x0.dtype, len(x0)
+        self.bank = packed(x0.detach().clone(), storage)
+        self.slots = slice(0, self.size)
+        self.places = torch.arange(self.size)
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        size = len(self.x)
-        if n > size:
-            raise ValueError(f"{n} chains asked of a bank of {size}; make the bank at least as large")
-        if n < size:
-            self.places = torch.randperm(size, generator=generator, device=generator.device)[:n].cpu()
-        else:
-            self.places = torch.arange(size)
-        return self.x[self.places.to(self.x.device)]
+    def keep(self, rows: slice, n: int) -> None:
+        """Keep only the slots that these rows of a draw of n come from."""
+        self.slots = slice(rows.start * self.size // n, rows.stop * self.size // n)
+        self.bank = self.bank[self.slots].clone()
+
+    @property
+    def x(self) -> Tensor:
+        """The chains kept here, (slots, *event)."""
+        return self.chains(torch.arange(len(self.bank)))
+
+    def chains(self, places: Tensor, device: torch.device | None = None) -> Tensor:
+        """The chains in these places of the bank kept here."""
+        x = self.bank[places.to(self.bank.device)]
+        if device is not None and device.type == "cuda" and not x.is_cuda:
+            x = x.pin_memory().to(device, non_blocking=True)
+        return unpacked(x, self.dtype)
+
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
+        if n > self.size:
+            raise ValueError(f"{n} chains asked of a bank of {self.size}; make the bank at least as large")
+        self.places = strata(n, self.size, generator)[rows] - self.slots.start
+        return self.chains(self.places, generator.device)
 
     def store(self, x: Tensor) -> None:
-        self.x[self.places.to(self.x.device)] = x.detach().to(self.x)
+        self.bank[self.places.to(self.bank.device)] = packed(x.detach(), self.storage).to(self.bank)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"x": self.x}
+        return {"x": self.bank}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        if state["x"].shape != self.x.shape:
-            raise ValueError(f"expected a bank of shape {tuple(self.x.shape)}, got {tuple(state['x'].shape)}")
-        self.x = state["x"].clone()
+        """Take this process's slots of a whole bank."""
+        expected = (self.size, *self.bank.shape[1:])
+        if state["x"].shape != expected:
+            raise ValueError(f"expected a bank of shape {expected}, got {tuple(state['x'].shape)}")
+        self.bank = state["x"][self.slots].clone()
+
+
+def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
+    """For each of n places one slot at random from ⌊j size/n⌋ … ⌊(j+1) size/n⌋, (n,), on the CPU."""
+    edges = torch.arange(n + 1) * size // n
+    if n == size:
+        return edges[:-1]
+    u = torch.rand(n, generator=generator, device=generator.device).cpu()
+    width = edges.diff()
+    return edges[:-1] + (u * width).long().minimum(width - 1)
+
+
+def packed(x: Tensor, storage: Storage | None) -> Tensor:
+    """x as it is kept: 0 … 255 for −1 … 1 as uint8."""
+    if storage == "uint8":
+        return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return x.bfloat16() if storage == "bf16" else x
+
+
+def unpacked(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """The inverse, up to rounding."""
+    return x.to(dtype) / 127.5 - 1 if x.dtype == torch.uint8 else x.to(dtype)
 
 
 class Replay(Persistent):
@@ -128,15 +178,24 @@ class Replay(Persistent):
         start: Where restarted chains, and all of them at first, come from.
         fresh: Probability that a drawn chain restarts.
         generator: Fills the bank; the default is a fixed seed.
+        storage: As of `Persistent`.
     """
 
-    def __init__(self, size: int, start: Start, fresh: float = 0.05, generator: torch.Generator | None = None):
+    def __init__(
+        self,
+        size: int,
+        start: Start,
+        fresh: float = 0.05,
+        generator: torch.Generator | None = None,
+        storage: Storage | None = None,
+    ):
         if not 0 <= fresh <= 1:
             raise ValueError(f"fresh must be in [0, 1]; got {fresh}")
-        super().__init__(start.draw(size, generator or torch.Generator().manual_seed(0)))
+        super().__init__(start.draw(size, generator or torch.Generator().manual_seed(0)), storage)
         self.start, self.fresh = start, fresh
 
-    def draw(self, n: int, generator: torch.Generator) -> Tensor:
-        x = super().draw(n, generator)
-        restart = torch.rand(n, generator=generator, device=generator.device).to(x.device) < self.fresh
-        return torch.where(restart.view(-1, *[1] * (x.ndim - 1)), self.start.draw(n, generator).to(x), x)
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
+        x = super().draw(n, generator, rows)
+        restart = torch.rand(n, generator=generator, device=generator.device)[rows].to(x.device) < self.fresh
+        fresh = self.start.draw(n, generator, rows).to(x)
+        return torch.where(restart.view(-1, *[1] * (x.ndim - 1)), fresh, x)

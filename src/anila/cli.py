@@ -1,9 +1,11 @@
 """The command line: a thin skin over the library. torch is imported only once there is work for it.
 
-Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C.
+Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of several processes under
+`torchrun` the first one speaks.
 """
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,14 +35,22 @@ def main() -> None:
     except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
         fail(str(error), 2)
     except ArithmeticError as error:
-        fail(str(error), 1)
+        fail(str(error) if is_first() else "", 1)
     except BrokenPipeError:
         sys.exit(0)
+    except ConnectionError as error:
+        fail(str(error), 1)
 
 
 def fail(message: str, status: int) -> None:
-    print(f"anila: {message}", file=sys.stderr)  # noqa: T201
+    if message:
+        print(f"anila: {message}", file=sys.stderr)  # noqa: T201
     sys.exit(status)
+
+
+def is_first() -> bool:
+    """Whether this process speaks: the first, or only, one."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @app.command()
@@ -80,13 +90,16 @@ def train(
     from anila.train import start_over
     from anila.train import train as train_run
 
-    if overwrite:
+    if overwrite and is_first():
         start_over(path)
     with progress_of(config.training.iterations) as (say, watch):
         outcome = train_run(config, path, say, watch, preset=name)
     if outcome.stopped_by is not None:
-        note(f"resume with: {shell_line()}")
+        if is_first():
+            note(f"resume with: {shell_line()}")
         raise typer.Exit(128 + outcome.stopped_by)
+    if not is_first():
+        return
     last = outcome.run.stats()[-1]
     if as_json:
         print_json(last)
@@ -216,7 +229,9 @@ def progress_of(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[i
     from rich.console import Console
 
     console = Console(stderr=True)
-    if console.is_terminal:
+    if not is_first():
+        yield lambda _: None, lambda *_: None
+    elif console.is_terminal:
         with bar(console, total) as watch:
             yield lambda text: console.print(text, markup=False, highlight=False), watch
     else:

@@ -18,9 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from anila.chains import Start
+from anila.chains import Persistent, Start
 from anila.core import LogDensity, require_one_number_a_row, rng
+from anila.ranks import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.samplers import Sampler, Trace, sample
+from anila.samplers.base import among
 from anila.steering import Steered
 
 IDLE_ITERATIONS = 20
@@ -28,7 +30,7 @@ IDLE_ITERATIONS = 20
 
 
 class NotFinite(ArithmeticError):
-    """A chain, f or its gradient was NaN or infinite; θ was not moved."""
+    """A chain, f or its gradient was NaN or infinite, on any process; θ was not moved."""
 
     def __init__(self, iteration: int, what: str, cause: str):
         super().__init__(f"iteration {iteration}: {what}; θ was not moved")
@@ -62,6 +64,12 @@ class Learner:
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
+        micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
+        ranks: The processes that share data and chains; every one calls `update` with the same data.
+        sharded: Whether θ and all that belongs to it are in pieces over the ranks.
+
+    Raises:
+        ValueError: If several ranks are to share a number of chains that is not given.
 
     >>> from anila.networks import mlp
     >>> from anila.chains import Persistent
@@ -88,13 +96,31 @@ class Learner:
         data_noise: float | Callable[[int], float] = 0.0,
         max_grad_norm: float = math.inf,
         penalty: float = 0.0,
+        micro_batch: int | None = None,
+        ranks: Ranks = ALONE,
+        sharded: bool = False,
     ):
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
         self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
-        self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
+        self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
+        self.micro_batch, self.ranks = micro_batch, ranks
         self.iteration = 0
         self.global_idle = 0
+        if ranks.size > 1:
+            self.take_share(sharded)
+        self.replica = replicate(model, ranks)
+
+    def take_share(self, sharded: bool) -> None:
+        """Keep this rank's part of the bank of chains, and of θ, its average and the optimiser's state."""
+        if self.chains is None:
+            raise ValueError(f"{self.ranks.size} processes share the chains: say how many there are with chains=…")
+        if isinstance(self.start, Persistent):
+            self.start.keep(self.ranks.share(self.chains), self.chains)
+        if sharded:
+            shard(self.model, self.ranks, self.optimizer)
+            if self.ema:
+                shard(self.ema.module, self.ranks)
 
     def update(self, x_data: Float[Tensor, "n *event"]) -> dict[str, float]:
         """One iteration of Algorithm 1.
@@ -110,12 +136,16 @@ class Learner:
         Raises:
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
+        chains, n = self.chains or len(x_data), len(x_data)
+        mine = self.ranks.share(chains)
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
-        z0 = self.start.draw(self.chains or len(x_data), generator).to(x_data)
-        x_data = self.noisy(x_data, generator)
-        z, trace = self.run_chains(z0, generator)
-        metrics = self.ascend(x_data, z)
-        metrics |= {"chain_range": relative_range(z, x_data), **trace.means()}
+        z0 = self.start.draw(chains, generator, mine).to(x_data)
+        x_data = self.noisy(x_data, generator)[self.ranks.share(n)]
+        with whole(self.model):
+            z, trace = self.run_chains(z0, generator, mine, chains)
+            metrics = self.overall(x_data, z, trace, chains)
+            found = self.gradient(x_data, z, n, chains)
+        metrics = self.ascend(found) | metrics
         self.start.store(z)
         self.follow(metrics)
         self.iteration += 1
@@ -129,36 +159,69 @@ class Learner:
         noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
         return x_data + sd * noise
 
-    def run_chains(self, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Trace]:
-        """K transitions from z (Algorithm 1, line: transitions), parameters frozen."""
+    def run_chains(self, z: Tensor, generator: torch.Generator, rows: slice, chains: int) -> tuple[Tensor, Trace]:
+        """K transitions from z, these rows of all chains (Algorithm 1, line: transitions), parameters frozen."""
         sampler = self.kernel
         if sampler.local and self.global_idle >= IDLE_ITERATIONS:
             sampler = sampler.local
+        noise, size, done = generator.get_state(), self.micro_batch or len(z), []
         with frozen(self.model):
-            z, trace = sample(sampler, z, self.steps, generator)
-        if not bool(torch.isfinite(z).all()):
-            raise NotFinite(self.iteration, "a chain became non-finite", "chains")
-        return z, trace
+            for part in z.split(size):
+                first = rows.start + size * len(done)
+                generator.set_state(noise)
+                part_of = among(sampler, slice(first, first + len(part)), chains)
+                done.append(sample(part_of, part, self.steps, generator))
+        ends, traces = zip(*done, strict=True)
+        return torch.cat(ends), Trace.beside(traces)
 
-    def ascend(self, x_data: Tensor, z: Tensor) -> dict[str, float]:
-        """θ ← θ + η (mean ∇θ f(x_data) − mean ∇θ f(z)) (Algorithm 1, lines: gradient, ascent)."""
-        f_data, f_model = contrast(self.model, x_data, z)
-        loss = f_model.mean() - f_data.mean()
-        if self.penalty:
-            loss = loss + self.penalty * (f_data.square().mean() + f_model.square().mean())
+    def overall(self, x_data: Tensor, z: Tensor, trace: Trace, chains: int) -> dict[str, float]:
+        """What the chains of all ranks report together; they go on together only if every one is finite."""
+        means = trace.means()
+        lost = float((~torch.isfinite(z).flatten(1).all(1)).sum())
+        ranges = z.abs().max().item(), x_data.abs().max().item()
+        rows = self.ranks.gather([lost, *ranges, *(m * (len(z) / chains) for m in means.values())])
+        if rows[:, 0].any():
+            where = f" on process {rows[:, 0].nonzero().flatten().tolist()}" if self.ranks.size > 1 else ""
+            raise NotFinite(self.iteration, f"a chain became non-finite{where}", "chains")
+        z_range, x_range = rows[:, 1:3].amax(0).tolist()
+        found = {"chain_range": z_range / max(x_range, torch.finfo(z.dtype).tiny)}
+        return found | dict(zip(means, rows[:, 3:].sum(0).tolist(), strict=True))
+
+    def gradient(self, x_data: Tensor, z: Tensor, n: int, chains: int) -> Tensor:
+        """Minus g = mean ∇θ f(x_data) − mean ∇θ f(z) over all ranks (Algorithm 1, line: gradient), left in θ's .grad.
+
+        Returns:
+            This rank's part of the means of f and f² over the data, and over the chains, (4,).
+        """
         self.optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm).item()
-        gap = (f_data.mean() - f_model.mean()).item()
-        if not math.isfinite(gap + norm):
-            values = f"f(data) = {f_data.mean().item():.4g}, f(chains) = {f_model.mean().item():.4g}, ‖∇θ‖ = {norm:.4g}"
+        most = max(len(x_data), len(z))
+        parts = -(-most // (self.micro_batch or most))
+        found = []
+        for x, y in zip(x_data.tensor_split(parts), z.tensor_split(parts), strict=True):
+            with talking(self.replica, now=len(found) == parts - 1):
+                f_data, f_model = contrast(self.replica, x, y)
+                loss = f_model.sum() / chains - f_data.sum() / n
+                if self.penalty:
+                    loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)
+                (self.ranks.size * loss).backward()  # what is averaged over ranks is a sum
+            found.append(torch.cat([moments(f_data, n), moments(f_model, chains)]))
+        return torch.stack(found).sum(0)
+
+    def ascend(self, moments: Tensor) -> dict[str, float]:
+        """θ ← θ + η g (Algorithm 1, line: ascent), given this rank's part of the moments of f."""
+        norm = assembled(nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)).item()
+        rows = self.ranks.gather([norm, *moments.tolist()])
+        norm, (f_data, square_data, f_model, square_model) = rows[:, 0].max().item(), rows[:, 1:].sum(0).tolist()
+        if not math.isfinite(f_data + f_model + norm):
+            values = f"f(data) = {f_data:.4g}, f(chains) = {f_model:.4g}, ‖∇θ‖ = {norm:.4g}"
             raise NotFinite(self.iteration, values, "learning")
+        variance = (square_data - f_data**2 + square_model - f_model**2) / 2
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.ema:
             self.ema.update_parameters(self.model)
-        return {"energy_gap": gap, "energy_sd": pooled_sd(f_data, f_model), "theta_grad_norm": norm}
+        return {"energy_gap": f_data - f_model, "energy_sd": math.sqrt(max(0.0, variance)), "theta_grad_norm": norm}
 
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""
@@ -178,13 +241,17 @@ class Learner:
         return self.ema.module if self.ema else self.model
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes: model, EMA, optimiser, schedule, chains, iteration."""
+        """Everything that changes: model, EMA, optimiser, schedule, chains, iteration.
+
+        Every rank must call it, and each gets the whole, so it does not depend on how many they are.
+        """
+        start = self.start.state_dict()
         return {
-            "model": self.model.state_dict(),
-            "ema": self.ema.state_dict() if self.ema else {},
-            "optimizer": self.optimizer.state_dict(),
+            "model": assembled(self.model.state_dict()),
+            "ema": assembled(self.ema.state_dict()) if self.ema else {},
+            "optimizer": assembled(self.optimizer.state_dict()),
             "schedule": self.schedule.state_dict() if self.schedule else {},
-            "start": self.start.state_dict(),
+            "start": {k: self.ranks.join(x) for k, x in start.items()} if isinstance(self.start, Persistent) else start,
             "iteration": self.iteration,
             "global_idle": self.global_idle,
             "sampler": self.sampler.state_dict() if isinstance(self.sampler, Steered) else {},
@@ -192,10 +259,12 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict()` was taken."""
-        self.model.load_state_dict(state["model"])
+        load(self.model, state["model"])
         if self.ema:
-            self.ema.load_state_dict(state["ema"])
-        self.optimizer.load_state_dict(state["optimizer"])
+            load(self.ema, state["ema"])
+        theta = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {i: {k: cut_like(v, theta[i]) for k, v in s.items()} for i, s in state["optimizer"]["state"].items()}
+        self.optimizer.load_state_dict(state["optimizer"] | {"state": moments})
         if self.schedule:
             self.schedule.load_state_dict(state["schedule"])
         self.start.load_state_dict(state["start"])
@@ -204,14 +273,26 @@ class Learner:
             self.sampler.load_state_dict(state["sampler"])
 
 
-def pooled_sd(a: Tensor, b: Tensor) -> float:
-    """√((var a + var b) / 2)."""
-    return ((a.var(correction=0) + b.var(correction=0)) / 2).sqrt().item()
+def moments(f: Tensor, n: int) -> Tensor:
+    """Σ f / n and Σ f² / n in double precision, (2,)."""
+    f = f.detach().cpu().double()
+    return torch.stack([f.sum(), f.square().sum()]) / n
 
 
-def relative_range(z: Tensor, x_data: Tensor) -> float:
-    """Largest |coordinate| of z, in that of the data."""
-    return (z.abs().max() / x_data.abs().max().clamp(min=torch.finfo(z.dtype).tiny)).item()
+def averaging(decay: float) -> Callable[..., None]:
+    """θ̄ ← decay θ̄ + (1 − decay) θ on what this process holds of every tensor."""
+    average = get_ema_multi_avg_fn(decay)
+
+    def update(mean: list[Tensor], theta: list[Tensor], count: Tensor | int) -> None:
+        average([piece(m) for m in mean], [piece(p) for p in theta], count)
+
+    return update
+
+
+def load(model: nn.Module, state: dict[str, Tensor]) -> None:
+    """Load whole tensors into a model that may be in pieces."""
+    own = model.state_dict()
+    model.load_state_dict({name: cut_like(value, own.get(name)) for name, value in state.items()})
 
 
 @contextmanager

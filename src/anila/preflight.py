@@ -42,11 +42,12 @@ def preflight(trained: Trained) -> Preflight:
     """Size, reach and time, found out without moving anything."""
     config, data, learner = trained.config, trained.data, trained.learner
     s, t = config.sampler, config.training
-    device = trained.device
-    x_data = data.batch(t.batch, t.seed, 0).to(device)
+    device, ranks = trained.device, learner.ranks
+    x_data = data.batch(t.batch, t.seed, 0)[ranks.share(t.batch)].to(device)
     chains = t.chains or t.batch
-    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device)).to(device)
-    seconds = seconds_per_iteration(learner, x_data, x0)
+    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
+    x, z = x_data[: t.micro_batch], x0[: t.micro_batch]
+    seconds = seconds_per_iteration(learner, x, z) * len(x0) / len(z)
     parameters = sum(p.numel() for p in learner.model.parameters())
     threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
     temperature = 0.0 if s.name == "descent" else s.temperature
@@ -54,7 +55,7 @@ def preflight(trained: Trained) -> Preflight:
     gap = 0.0 if config.start.kind == "data" else diagnostics.distance(x0[:n], x_data[:n])
     keeps = config.start.name in ("persistent", "replay")
     warning = diagnostics.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
-    grad = value_and_grad(learner.model, x0)[1].flatten()
+    grad = value_and_grad(learner.model, z)[1].flatten()
     median, high = quantile(grad, 0.5), quantile(grad, 0.99)
     reach = diagnostics.reach(s.steps, s.step_size, threshold)
     return Preflight(
@@ -64,14 +65,15 @@ def preflight(trained: Trained) -> Preflight:
         [
             f"data      {data.name}: points of shape {data.event_shape}"
             + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
-            f"network   {config.network.name}, {parameters:,} parameters, on {device}",
+            f"network   {config.network.name}, {parameters:,} parameters, on {device}"
+            + (f", {ranks.size} processes" if ranks.size > 1 else ""),
             f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
             + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
             f"reach     drift {reach:.3g}, noise {diagnostics.diffusion(s.steps, s.step_size, temperature):.3g} a "
             f"coordinate an iteration; starts and data {gap:.3g} apart",
             f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
             + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
-            memory(learner, torch.cat([x_data, x0])),
+            memory(learner, torch.cat([x, z])),
             f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
         ],
     )
@@ -82,7 +84,7 @@ def memory(learner: Learner, both: Tensor) -> str:
     model, start = learner.model, learner.start
     state = [*model.parameters(), *model.buffers()]
     copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
-    kept = size([start.x]) if isinstance(start, Persistent) else 0
+    kept = size([start.bank]) if isinstance(start, Persistent) else 0
     graph: dict[int, Tensor] = {}
 
     def note(x: Tensor) -> Tensor:
@@ -140,7 +142,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
 
 
-def set_threads(config: Experiment) -> None:
-    """Small networks run fastest on one thread, convolutions on all cores."""
+def set_threads(config: Experiment, processes: int = 1) -> None:
+    """Small networks run fastest on one thread, convolutions on all cores, shared by the processes of a machine."""
     small = config.network.name in ("mlp", "toy")
-    torch.set_num_threads(config.training.threads or (1 if small else os.cpu_count() or 1))
+    torch.set_num_threads(config.training.threads or (1 if small else max(1, (os.cpu_count() or 1) // processes)))

@@ -2,6 +2,9 @@
 
 A run is a function of (settings, seed, iteration): the same command again goes on from the newest sound checkpoint and
 ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration, saves, and says how to go on.
+
+Under `torchrun` every process calls `train`: they share data and chains (see anila.ranks), stop together, and the first
+one speaks and writes. A checkpoint does not depend on how many there were.
 """
 
 import math
@@ -10,7 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -27,10 +30,12 @@ from anila.experiment.settings import Training
 from anila.guard import Diverged, Guard, Trouble
 from anila.learn import NotFinite
 from anila.preflight import preflight, set_threads
+from anila.ranks import Ranks, assembled, joined, whole
 from anila.run import Run, RunError
 from anila.trained import Trained, config_of
 
-CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads")
+CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
+              "training.micro_batch", "training.shard", "training.timeout")  # fmt: skip
 """Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 SHOWN, SHOWN_POINTS = 64, 2000
 """Images in a grid, points in a scatter."""
@@ -63,29 +68,45 @@ def train(
         config: All settings.
         path: The run folder; made if it is not there.
         say: Takes a line of text for the user.
-        watch: Called after every iteration with its number (from 1) and metrics.
+        watch: Called after every iteration, on every process, with its number (from 1) and metrics.
         preset: The preset's name, for the record.
 
     Raises:
         RunError: If the folder cannot be this run.
         ValueError, FileNotFoundError: If data or settings are refused.
         Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
+        RankLost: If another process ended or hung.
     """
+    with joined(config.training.timeout) as ranks:
+        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset)
+
+
+def unsaid(text: str) -> None:
+    """What processes after the first say."""
+
+
+def train_among(
+    ranks: Ranks, config: Experiment, path: Path | str, say: Say, watch: Watch, preset: str | None
+) -> Outcome:
+    """`train`, on this one of several processes."""
     run = Run(path)
-    refuse_other_folders(run)
-    set_threads(config)
+    if ranks.first:
+        refuse_other_folders(run)
+    set_threads(config, ranks.machine_size)
     if config.data.name not in TOYS:
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
     with warnings_to(say):
-        trained = Trained.untrained(config)
+        trained = Trained.untrained(config, ranks)
     record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
-    with run.claim():
+    with run.claim() if ranks.first else nullcontext():
+        ranks.wait()
         guard = resume(run, trained, record, say)
-        speak = said_and_logged(run, say)
+        speak = said_and_logged(run, say) if ranks.first else unsaid
         if trained.learner.iteration == 0:
             x_data = trained.data.batch(2, config.training.seed, 0)
-            check_log_density(trained.learner.model, x_data.to(trained.device))
-            ahead = preflight(trained)
+            with whole(trained.learner.model):
+                check_log_density(trained.learner.model, x_data.to(trained.device))
+                ahead = preflight(trained)
             for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
                 speak(line)
         with warnings_to(speak), stop_signals() as stop:
@@ -95,9 +116,9 @@ def train(
 
 def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: "Stop") -> None:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
-    t, data = trained.config.training, trained.data
+    t, data, ranks = trained.config.training, trained.data, trained.learner.ranks
     began, saved = time.perf_counter(), trained.learner.iteration
-    while trained.learner.iteration < t.iterations and stop.number is None:
+    while not stop.agreed(ranks) and trained.learner.iteration < t.iterations:
         learner = trained.learner
         rate = learner.optimizer.param_groups[0]["lr"]
         try:
@@ -114,10 +135,12 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             saved = i
             save(run, trained, guard)
             line |= measure(run, trained)
-        if due(i, t.log_every, t) or "kl" in line:
+        if ranks.first and (due(i, t.log_every, t) or "kl" in line):
             run.append_stats(line)
         if due(i, t.picture_every, t):
-            draw_pictures(run, trained)
+            with whole(trained.f):
+                if ranks.first:
+                    draw_pictures(run, trained)
         watch(i, metrics)
     if saved < trained.learner.iteration:
         save(run, trained, guard)
@@ -136,7 +159,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     Raises:
         Diverged: If that was done as often as the settings allow.
     """
-    i, t = trained.learner.iteration, trained.config.training
+    i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
     if len(guard.remedies) >= (t.rollbacks or 0):
         raise Diverged(diagnosis(run, i, trouble))
     remedies = [*guard.remedies, guard.remedy(trouble, trained.config)]
@@ -148,27 +171,32 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
         trained.restart()
     trained.change(remedies)
     guard.remedies, guard.returned = remedies, trained.learner.iteration
-    checkpoint.forget_after(run.checkpoints, guard.returned)
-    run.forget_after(guard.returned)
-    event = {"event": "rollback", "from": i, "why": trouble.what, "change": remedies[-1]}
-    run.append_stats({"iteration": guard.returned, **event})
+    ranks.wait()
+    if ranks.first:
+        checkpoint.forget_after(run.checkpoints, guard.returned)
+        run.forget_after(guard.returned)
+        event = {"event": "rollback", "from": i, "why": trouble.what, "change": remedies[-1]}
+        run.append_stats({"iteration": guard.returned, **event})
     save(run, trained, guard)
     say(f"iteration {i}: {trouble.what}. Back to iteration {guard.returned}, now with {remedies[-1]}")
     return guard
 
 
 def save(run: Run, trained: Trained, guard: Guard) -> None:
-    """Write a checkpoint: the learner, the guard, the model to sample, and how to sample it."""
+    """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it."""
     config, learner = trained.config, trained.learner
     recipe = {"network": asdict(config.network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
-    parts = {"learner": learner.state_dict(), "model": learner.best_model.state_dict(), "recipe": recipe}
+    parts = {"learner": learner.state_dict(), "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
-    checkpoint.save(run.checkpoints, learner.iteration, parts)
+    if learner.ranks.first:
+        checkpoint.save(run.checkpoints, learner.iteration, parts)
+    learner.ranks.wait()
 
 
 def measure(run: Run, trained: Trained) -> dict[str, float]:
     """In the plane, KL(data ‖ model) of the newest checkpoint, which is marked if it is the best."""
-    kl = score.exact_kl(trained, trained.reference_data(10_000))
+    with whole(trained.f):
+        kl = score.exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
     if kl is None:
         return {}
     if kl < checkpoint.best_score(run.checkpoints):
@@ -181,7 +209,7 @@ def draw_pictures(run: Run, trained: Trained) -> None:
     i, shape = trained.learner.iteration, trained.data.event_shape
     generator = rng(trained.config.training.seed, "picture")
     start = trained.learner.start
-    kept = len(start.x) if isinstance(start, Persistent) else 0
+    kept = len(start.bank) if isinstance(start, Persistent) else 0
 
     def chains(n: int) -> Tensor:
         return trained.starts(min(n, kept), generator).cpu() if kept else trained.draw(n)
@@ -245,18 +273,23 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     Raises:
         RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
     """
-    saved, guard = run.config(), Guard()
+    saved, guard, ranks = run.config(), Guard(), trained.learner.ranks
     if saved is not None:
         refuse_other_settings(run, trained.config, record, saved)
         path, notices = checkpoint.newest(run.checkpoints)
+        speak = said_and_logged(run, say) if ranks.first else unsaid
         for notice in notices:
-            said_and_logged(run, say)(notice + (f"; going back to {path.name}" if path else ""))
+            speak(notice + (f"; going back to {path.name}" if path else ""))
         if path is None and notices:
             raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
         if path is not None:
             guard = trained.restore(path)
             i, last = trained.learner.iteration, trained.config.training.iterations
-            said_and_logged(run, say)(f"resumed at iteration {i} of {last}")
+            speak(f"resumed at iteration {i} of {last}")
+    if len(found := ranks.gather([float(trained.learner.iteration)]).unique()) > 1:
+        raise RunError(f"the processes found different checkpoints ({found.tolist()}): is the folder the same for all?")
+    if not ranks.first:
+        return guard
     run.forget_after(trained.learner.iteration)
     versions = {name: version(name) for name in ("anila", "torch")} | {"python": platform.python_version()}
     run.write_config(record | {"versions": versions})
@@ -311,21 +344,28 @@ def said_and_logged(run: Run, say: Say) -> Say:
 
 
 class Stop:
-    """Which signal asked to stop, if one did."""
+    """Which signal asked this process to stop, and which one all of them stop by."""
 
+    asked: int | None = None
     number: int | None = None
+
+    def agreed(self, ranks: Ranks) -> bool:
+        """Whether any process was asked; then all stop after the same iteration."""
+        self.number = int(ranks.gather([float(self.asked or 0)]).max()) or None
+        return self.number is not None
 
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """The first SIGINT or SIGTERM asks to stop after the iteration; a second one acts at once."""
+    """SIGINT or SIGTERM asks to stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not, as
+    launchers and batch systems each send one.
+    """
     stop = Stop()
     previous: dict[int, Any] = {}
 
     def ask(number: int, _: Any) -> None:
-        stop.number = number
-        for s in previous:
-            signal.signal(s, signal.SIG_DFL)
+        stop.asked = number
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
     try:
         for s in (signal.SIGINT, signal.SIGTERM):

@@ -16,6 +16,7 @@ from anila.experiment import Experiment, build_data, build_learner, choose_devic
 from anila.experiment.build import build_proposal, build_sampler, set_learning_rate
 from anila.guard import Guard
 from anila.learn import Learner
+from anila.ranks import ALONE, Ranks
 from anila.run import Run, RunError
 from anila.samplers import sample
 from anila.steering import Steered
@@ -53,14 +54,16 @@ class Trained:
         raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
 
     @classmethod
-    def untrained(cls, config: Experiment) -> "Trained":
-        """An experiment at iteration 0.
+    def untrained(cls, config: Experiment, ranks: Ranks = ALONE) -> "Trained":
+        """An experiment at iteration 0, on this one of its processes.
 
         Raises:
             ValueError, FileNotFoundError: If data or settings are refused.
         """
-        data = build_data(config.data)
-        return cls(config, data, build_learner(config, data, choose_device(config.training.device)), [])
+        device = ranks.device(choose_device(config.training.device))
+        with ranks.machine_first():
+            data = build_data(config.data)
+        return cls(config, data, build_learner(config, data, device, ranks), [])
 
     def restore(self, path: Path) -> Guard:
         """Be where a checkpoint was written, with the settings that the guard had changed until then.
@@ -88,7 +91,7 @@ class Trained:
 
     def restart(self) -> None:
         """Be at iteration 0."""
-        self.learner = build_learner(self.config, self.data, self.device)
+        self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks)
 
     @property
     def device(self) -> torch.device:
@@ -134,8 +137,8 @@ class Trained:
         start = self.learner.start
         if not isinstance(start, Persistent):
             return start.draw(n, generator)
-        order = torch.randperm(len(start.x), generator=generator, device=generator.device)
-        return start.x[order.repeat(n // len(order) + 1)[:n].to(start.x.device)]
+        order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
+        return start.chains(order.repeat(n // len(order) + 1)[:n])
 
 
 def config_of(run: Run) -> Experiment:

@@ -17,7 +17,9 @@ from anila.experiment import settings
 from anila.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 from anila.learn import Learner
 from anila.networks import Confined, ResNet, Tempered, mlp, nonlocal_, toy, vanilla
+from anila.ranks import ALONE, Ranks
 from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
+from anila.samplers.global_moves import IDLE_ROUNDS
 from anila.steering import Steered
 
 CENTRES = 200
@@ -71,13 +73,16 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...]) -> nn.M
     raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
 
 
-def build_sampler(config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None) -> Sampler:
+def build_sampler(
+    config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None, patience: int | None = IDLE_ROUNDS
+) -> Sampler:
     """The kernel bound to f, with global moves from the proposal where the settings ask for them.
 
     Args:
         config: Settings.
         f: Log-density.
         proposal: Where candidates of global moves come from.
+        patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
     """
     options: dict[str, Any] = {"step_size": config.step_size}
     if config.name in WITH_THRESHOLD:
@@ -85,7 +90,9 @@ def build_sampler(config: settings.Sampler, f: LogDensity, proposal: Proposal | 
     if config.name in TEMPERED:
         options["temperature"] = config.temperature
     kernel = SAMPLERS[config.name](f, **options)
-    return with_global_moves(kernel, proposal, config.global_every) if proposal and config.global_every else kernel
+    if proposal is None or not config.global_every:
+        return kernel
+    return with_global_moves(kernel, proposal, config.global_every, patience)
 
 
 def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
@@ -102,8 +109,15 @@ def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Propos
 
 
 def build_start(config: Experiment, data: DataSet) -> Start:
-    """Where chains start; the bank of a persistent or replayed start is filled from the seed."""
+    """Where chains start; the bank of a persistent or replayed start is filled from the seed.
+
+    Raises:
+        ValueError: If points that are not images are to be kept as pixels.
+    """
     start, seed = config.start, config.training.seed
+    if start.storage == "uint8" and len(data.event_shape) != 3:
+        raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
+    storage = None if start.storage == "float32" else start.storage
 
     def rows(n: int, generator: torch.Generator) -> Tensor:
         return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
@@ -116,9 +130,9 @@ def build_start(config: Experiment, data: DataSet) -> Start:
         case "data":
             return FromData(rows)
         case "persistent":
-            return Persistent(fresh.draw(bank, rng(seed, "start")))
+            return Persistent(fresh.draw(bank, rng(seed, "start")), storage)
         case "replay":
-            return Replay(bank, fresh, start.fresh, rng(seed, "start"))
+            return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage)
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
@@ -153,7 +167,9 @@ def course(config: settings.Optimizer, t: int, iterations: int) -> float:
             return warm * end**done
 
 
-def build_learner(config: Experiment, data: DataSet, device: torch.device | str = "cpu") -> Learner:
+def build_learner(
+    config: Experiment, data: DataSet, device: torch.device | str = "cpu", ranks: Ranks = ALONE
+) -> Learner:
     """The learner of an experiment, at iteration 0."""
     t, s = config.training, config.sampler
     model = build_network(config.network, data.event_shape, t.seed).to(device)
@@ -161,7 +177,7 @@ def build_learner(config: Experiment, data: DataSet, device: torch.device | str 
     proposal = build_proposal(config.sampler, data, t.seed)
 
     def kernel(step_size: float, **more: float) -> Sampler:
-        return build_sampler(replace(s, step_size=step_size, **more), model, proposal)
+        return build_sampler(replace(s, step_size=step_size, **more), model, proposal, patience=None)
 
     return Learner(
         model,
@@ -170,12 +186,15 @@ def build_learner(config: Experiment, data: DataSet, device: torch.device | str 
         optimizer,
         config.sampler.steps,
         t.seed,
-        chains=t.chains,
+        chains=t.chains or t.batch,
         schedule=schedule,
         ema=t.ema,
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
+        micro_batch=t.micro_batch,
+        ranks=ranks,
+        sharded=t.shard,
     )
 
 

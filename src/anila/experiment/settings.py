@@ -139,6 +139,8 @@ class Start:
     """persistent, replay: chains kept; None keeps as many as run."""
     fresh: Fraction = 0.05
     """replay: fraction of chains that restart each iteration."""
+    storage: Literal["float32", "bf16", "uint8"] = "float32"
+    """persistent, replay: what chains at rest are kept as; uint8 is for images in [−1, 1]."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -194,6 +196,12 @@ class Training:
     """CPU threads; None takes 1 for points in few dimensions and all cores for images."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+    micro_batch: Count | None = None
+    """Chains, and as many data points, that a process evaluates at once; None all. Saves memory, changes no result."""
+    shard: bool = False
+    """Several processes: keep θ, its average and the optimiser's state in pieces (FSDP2); else whole on each (DDP)."""
+    timeout: Positive = 600.0
+    """Several processes: seconds without an answer after which one counts as lost."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -212,4 +220,9 @@ class Experiment:
         chains, bank = self.training.chains or self.training.batch, self.start.size
         if bank is not None and bank < chains:
             raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+        if self.start.storage != "float32" and self.sampler.name in METROPOLIS:
+            raise ValueError(
+                f"{self.sampler.name} is exact, and chains rounded to {self.start.storage} between iterations are not: "
+                "use start.storage=float32, or langevin or anisotropic"
+            )
         return self

@@ -9,7 +9,7 @@ diagnostic wants to know about the step just made.
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -81,6 +81,22 @@ class Sampler(NamedTuple):
     """The acceptance that `tune` aims at; None for kernels that always move."""
 
 
+def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
+    """The kernel for some rows of so many chains, each with the noise it has when all run together."""
+
+    def draw_noise(x: Tensor, generator: torch.Generator) -> Any:
+        return rows_of(sampler.draw_noise(x[:1].expand(chains, *x.shape[1:]), generator), rows)
+
+    return sampler._replace(draw_noise=draw_noise)
+
+
+def rows_of(noise: Any, rows: slice) -> Any:
+    """These rows of every tensor of the noise; what all chains share stays."""
+    if isinstance(noise, Tensor):
+        return noise[rows]
+    return type(noise)(*(rows_of(part, rows) for part in noise)) if isinstance(noise, tuple) else noise
+
+
 class Trace(Mapping[str, Tensor]):
     """What happened along a run of `sample`.
 
@@ -111,6 +127,11 @@ class Trace(Mapping[str, Tensor]):
             chains = self[name].double().nanmean(0)
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
         return "\n".join(lines)
+
+    @classmethod
+    def beside(cls, traces: Sequence["Trace"]) -> "Trace":
+        """The traces of different chains over the same steps as one."""
+        return cls({name: torch.cat([trace[name] for trace in traces], 1) for name in traces[0]})
 
     def to_arviz(self) -> Any:
         """The kept positions and infos as an ArviZ data tree (extra `arviz`), chains first, draws second."""

@@ -62,16 +62,19 @@ class GlobalInfo(NamedTuple):
     global_accept: Float[Tensor, "chains"]
 
 
-def with_global_moves(kernel: Sampler, proposal: Proposal, every: int = 1) -> Sampler:
+def with_global_moves(
+    kernel: Sampler, proposal: Proposal, every: int = 1, patience: int | None = IDLE_ROUNDS
+) -> Sampler:
     """A kernel that offers each chain a candidate from `proposal` after every so many steps of `kernel`.
 
-    Costs one gradient more at those steps. `trace["global_accept"]` reports the acceptance; after 10 rounds without
-    any, the moves stop and a warning says so.
+    Costs one gradient more at those steps. `trace["global_accept"]` reports the acceptance.
 
     Args:
         kernel: A Metropolis kernel (one whose state holds f(x) and ∇f(x)).
         proposal: Where candidates come from, e.g. `kernel_density(data)`.
         every: Local steps between global moves.
+        patience: After so many rounds without any acceptance the moves stop and a warning says so. None goes on: then
+            no chain depends on which others run beside it.
 
     Raises:
         ValueError: If every is below 1, or (at `init`) the kernel is not a Metropolis kernel.
@@ -96,11 +99,11 @@ def with_global_moves(kernel: Sampler, proposal: Proposal, every: int = 1) -> Sa
     def step(state: GlobalState, noise: GlobalNoise) -> tuple[GlobalState, GlobalInfo]:
         local, info = kernel.step(state.local, noise.local)
         steps, idle, prob = state.steps + 1, state.idle, torch.full_like(noise.uniform, math.nan)
-        if steps % every == 0 and idle < IDLE_ROUNDS:
+        if steps % every == 0 and (patience is None or idle < patience):
             local, prob = global_move(local, noise)
             idle = 0 if bool((noise.uniform < prob).any()) else idle + 1
-            if idle == IDLE_ROUNDS:
-                warnings.warn("global moves switched off: no candidate was accepted in 10 rounds", stacklevel=2)
+            if idle == patience:
+                warnings.warn(f"global moves switched off: no candidate was accepted in {idle} rounds", stacklevel=2)
         return GlobalState(local.x, local, steps, idle), GlobalInfo(*info, global_accept=prob)
 
     def global_move(local: Any, noise: GlobalNoise) -> tuple[Any, Tensor]:
