@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anila.chains import Start
-from anila.core import LogDensity, require_one_number_a_row, rng
+from anila.core import LogDensity, exact_value, require_one_number_a_row, rng
+from anila.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.samplers import Sampler, Trace, sample
 from anila.steering import Steered
 
@@ -62,6 +63,7 @@ class Learner:
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
+        precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
 
     >>> from anila.networks import mlp
     >>> from anila.chains import Persistent
@@ -88,10 +90,12 @@ class Learner:
         data_noise: float | Callable[[int], float] = 0.0,
         max_grad_norm: float = math.inf,
         penalty: float = 0.0,
+        precision: Precision | None = None,
     ):
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
         self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
+        self.precision: Precision | None = precision
         self.ema = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=True) if ema else None
         self.iteration = 0
         self.global_idle = 0
@@ -135,19 +139,16 @@ class Learner:
         if sampler.local and self.global_idle >= IDLE_ITERATIONS:
             sampler = sampler.local
         with frozen(self.model):
-            z, trace = sample(sampler, z, self.steps, generator)
+            z, trace = sample(sampler, z, self.steps, generator, precision=self.precision)
         if not bool(torch.isfinite(z).all()):
             raise NotFinite(self.iteration, "a chain became non-finite", "chains")
         return z, trace
 
     def ascend(self, x_data: Tensor, z: Tensor) -> dict[str, float]:
         """θ ← θ + η (mean ∇θ f(x_data) − mean ∇θ f(z)) (Algorithm 1, lines: gradient, ascent)."""
-        f_data, f_model = contrast(self.model, x_data, z)
-        loss = f_model.mean() - f_data.mean()
-        if self.penalty:
-            loss = loss + self.penalty * (f_data.square().mean() + f_model.square().mean())
         self.optimizer.zero_grad()
-        loss.backward()
+        with gradients_in(self.precision), both_ways():
+            f_data, f_model = self.differentiate(x_data, z)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm).item()
         gap = (f_data.mean() - f_model.mean()).item()
         if not math.isfinite(gap + norm):
@@ -159,6 +160,18 @@ class Learner:
         if self.ema:
             self.ema.update_parameters(self.model)
         return {"energy_gap": gap, "energy_sd": pooled_sd(f_data, f_model), "theta_grad_norm": norm}
+
+    def differentiate(self, x_data: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """θ.grad ← ∇θ of the loss; f(x_data) and f(z), never rounded."""
+        with forward(x_data.device):
+            f_data, f_model = (f.to(x_data) for f in contrast(self.model, x_data, z))
+        loss = f_model.mean() - f_data.mean()
+        if self.penalty:
+            loss = loss + self.penalty * (f_data.square().mean() + f_model.square().mean())
+        backward(loss, self.model.parameters())
+        if not is_rounded():
+            return f_data, f_model
+        return exact_value(self.model, x_data), exact_value(self.model, z)
 
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""

@@ -176,6 +176,7 @@ def build_learner(config: Experiment, data: DataSet, device: torch.device | str 
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
+        precision=t.precision,
     )
 
 

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anila.precision import Precision, gradients_in
+
 
 class State(Protocol):
     """What the next step needs; a NamedTuple of per-chain tensors, always with the positions `x`."""
@@ -128,6 +130,7 @@ def sample(
     keep_every: int = 0,
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
+    precision: Precision | None = None,
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
@@ -140,24 +143,32 @@ def sample(
         progress: Show a progress bar.
         callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
             run to disk.
+        precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
+            an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
 
     Returns:
         The final positions (chains, *event) and the trace.
 
     Raises:
-        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, or there
-            is a callback and keep_every does not say when to call it.
+        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, there is a
+            callback and keep_every does not say when to call it, or precision is another word or x0 not float32 then.
     """
     require_points(x0)
+    if precision and x0.dtype != torch.float32:
+        raise ValueError(
+            f"precision={precision!r} rounds float32 arithmetic; x0 is {x0.dtype}: convert with x0.float()"
+        )
     if callback and keep_every < 1:
         raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
-    state = sampler.init(x0.detach())
     infos: dict[str, Tensor] = {}
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
+    with gradients_in(precision):
+        state = sampler.init(x0.detach())
     for k in with_progress(steps) if progress else range(steps):
-        state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+        with gradients_in(precision):
+            state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
         for name, value in info._asdict().items():
             if name not in infos:
                 infos[name] = value.new_empty(steps, len(x0))
