@@ -170,11 +170,17 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         x: At least two points, (chains, *event).
 
     Raises:
-        ValueError: If f returns the wrong shape, cannot be differentiated, or couples the rows of a batch
-            (as batch norm in training mode does): chains must not talk to each other.
+        ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
+            differentiated, or couples the rows of a batch (as batch norm in training mode does): chains must not talk
+            to each other.
     """
     two = x[:2]
-    both, grad = value_and_grad(f, two)
+    try:
+        both, grad = value_and_grad(f, two)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error
     more, _ = value_and_grad(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
     tolerance = 1e-3 if both.dtype != torch.float64 else 1e-9
     if bool((both[0] - more[0]).abs() > tolerance * (1 + both[0].abs())):
@@ -184,6 +190,17 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         )
     if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
         raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")
+
+
+def kind(x: Tensor) -> str:
+    return f"{x.dtype} on {x.device}"
+
+
+def strangers(f: LogDensity, x: Tensor) -> str:
+    """The end of a message: which parameter of a module is of another dtype or on another device than x."""
+    named = dict(f.named_parameters()) if isinstance(f, torch.nn.Module) else {}
+    found = [f"{name} is {kind(p)}" for name, p in named.items() if (p.dtype, p.device) != (x.dtype, x.device)]
+    return f", its parameter {found[0]}: convert one of them with .to()" if found else ""
 
 
 @contextmanager

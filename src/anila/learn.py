@@ -26,6 +26,8 @@ from anila.steering import Steered
 
 IDLE_ITERATIONS = 20
 """After so many iterations in a row without an accepted global move, no more are made."""
+HOPELESS = 1e-9
+"""Mean acceptance of global moves up to which none counts as accepted."""
 
 
 class NotFinite(ArithmeticError):
@@ -176,7 +178,7 @@ class Learner:
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""
         if "global_accept" in metrics:
-            self.global_idle = 0 if metrics["global_accept"] > 0 else self.global_idle + 1
+            self.global_idle = 0 if metrics["global_accept"] > HOPELESS else self.global_idle + 1
         if isinstance(self.sampler, Steered):
             self.sampler.follow(metrics)
 

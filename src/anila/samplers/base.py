@@ -41,7 +41,7 @@ class Info(NamedTuple):
     """What a diagnostic wants to know about one step; every field is (chains,)."""
 
     accept_prob: Float[Tensor, "chains"]
-    """Metropolis acceptance probability; 1 for kernels that always move, 0 for a non-finite proposal."""
+    """Metropolis acceptance probability; 1 for kernels that always move, 0 for a non-finite proposal and no other."""
     step_size: Float[Tensor, "chains"]
     """γ of the step, averaged over coordinates."""
     grad_norm: Float[Tensor, "chains"]
@@ -106,13 +106,25 @@ class Trace(Mapping[str, Tensor]):
         """Every info averaged over steps and chains, in float64; steps on which it was not measured (NaN) left out."""
         return {name: self[name].double().nanmean().item() for name in self if name != "x"}
 
+    def non_finite(self) -> int:
+        """Proposals at which f or ∇f was not finite: they were rejected. `trace["accept_prob"] == 0` says which."""
+        return int((self["accept_prob"] == 0).sum()) if "accept_prob" in self else 0
+
     def summary(self) -> str:
-        """A line for each info: mean, and the range over chains of the mean along each chain."""
+        """A line for each info: mean, and the range over chains of the mean along each chain.
+
+        Then, where positions were kept, the coordinates with the fewest effective samples: mean over all draws, its
+        standard error, standard deviation, R̂ and ESS, and whether they are good enough.
+        """
+        from anila.diagnostics.estimates import estimates
+
         lines = [f"{'':12}{'mean':>12}{'lowest chain':>14}{'highest chain':>14}"]
         for name in (n for n in self if n != "x" and len(self[n])):
             chains = self[name].double().nanmean(0)
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
-        return "\n".join(lines)
+        if count := self.non_finite():
+            lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
+        return "\n".join([*lines, *estimates(self["x"])])
 
     def to_arviz(self) -> Any:
         """The kept positions and infos as an ArviZ data tree (extra `arviz`), chains first, draws second."""
@@ -180,6 +192,7 @@ def sample(
                 kept[k // keep_every] = state.x
     warn_of_lost_chains(state.x)
     warn_of_stuck_chains(infos)
+    warn_of_no_global_move(infos)
     return state.x, Trace({"x": kept, **infos})
 
 
@@ -229,6 +242,17 @@ def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
         )
 
 
+def warn_of_no_global_move(infos: dict[str, Tensor]) -> None:
+    """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
+    tried = infos.get("global_accept")
+    if tried is not None and len(tried) and bool(tried.isnan().all()):
+        warnings.warn(
+            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps a call",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def require_metropolis(kernel: Sampler, what: str) -> None:
     """Refuse kernels that do not leave exp f invariant, or whose law depends on where they were started."""
     if kernel.target_accept is None:
@@ -265,8 +289,9 @@ def accept(state: Any, proposed: Any, log_ratio: Float[Tensor, "chains"], unifor
         uniform: U(0, 1), (chains,).
 
     Returns:
-        The new state and the acceptance probability (chains,).
+        The new state and the acceptance probability (chains,), 0 only for a non-finite proposal.
     """
     finite = torch.isfinite(log_ratio) & torch.isfinite(proposed.grad).flatten(1).all(1)
     prob = torch.where(finite, log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
-    return where_chain(uniform < prob, proposed, state), prob
+    told = torch.where(finite, prob.clamp(min=torch.finfo(prob.dtype).tiny), prob)
+    return where_chain(uniform < prob, proposed, state), told
