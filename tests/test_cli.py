@@ -52,6 +52,7 @@ def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.Capture
     scores = json.loads(capsys.readouterr().out)
     assert scores == json.loads((run / "scores.json").read_text())
     assert {"kl", "log_z", "w2", "mode_mass", "energy_gap", "protocol"} <= scores.keys()
+    assert {"rhat", "ess_bulk", "ess_tail"} <= scores.keys()  # beside every estimate
     assert sum(scores["mode_mass"]) == pytest.approx(1)
     assert scores["protocol"]["samples"] == 200
 

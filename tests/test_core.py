@@ -98,6 +98,34 @@ def test_check_passes_a_good_f(rows: int):
     check_log_density(nn.Sequential(nn.BatchNorm1d(2), net()).eval(), torch.randn(rows, 2, generator=rng(0)))
 
 
+@pytest.mark.parametrize("case", BAD_F)
+def test_check_refuses_what_no_chain_could_use(case: str):
+    """Two points are enough to see a column, a number, or a cut gradient: sees a dry run that lets them through."""
+    f, message = BAD_F[case]
+    with pytest.raises(ValueError, match=message.replace("4", r"\d")):
+        check_log_density(f, torch.zeros(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "message"),
+    [
+        (
+            net(),
+            torch.zeros(2, 2, dtype=torch.float64),
+            r"float64 on cpu, its parameter 0\.weight is torch\.float32 on cpu",
+        ),
+        (net().double(), torch.zeros(2, 2), r"float32 on cpu, its parameter 0\.weight is torch\.float64 on cpu"),
+        (net().to("meta"), torch.zeros(2, 2), r"on cpu, its parameter 0\.weight is torch\.float32 on meta.*\.to\(\)"),
+        (lambda x: banana(x @ torch.eye(3)), torch.zeros(2, 2), r"does not take x of torch\.float32 on cpu: .*shapes"),
+    ],
+    ids=["double x", "double f", "device", "shape"],
+)
+def test_an_f_of_another_kind_is_named(f, x: Tensor, message: str):
+    """Sees the bare words of a matrix product: the parameter that does not fit is named."""
+    with pytest.raises(ValueError, match=message):
+        check_log_density(f, x)
+
+
 def test_energy_is_minus_f():
     """Sees a lost sign."""
     x = torch.randn(5, 2, generator=rng(0))

@@ -216,3 +216,20 @@ def test_courses_of_the_learning_rate():
 
 def test_sampler_defaults_are_valid():
     assert Sampler(threshold=1.0).temperature == 1.0
+
+
+def test_data_starts_and_noise_of_one_seed_are_apart():
+    """Sees streams that repeat each other: one seed for all, and no correlation above 5 standard errors."""
+    n = 4000
+    wide = ["network.hidden=[8]", f"training.chains={n}", f"training.batch={n}", f"start.size={n}", "start.kind=normal"]
+    config = resolve(RINGS, wide)
+    from anila.experiment import build_data
+
+    data = build_data(config.data)
+    learner = build_learner(config, data)
+    seed = config.training.seed
+    x0 = learner.start.state_dict()["x"]
+    noise = [draw_noise(x0, rng(seed, "chains", t)).normal for t in range(2)]
+    streams = torch.stack([x.flatten() for x in (x0, data.batch(n, seed, 0), data.batch(n, seed, 1), *noise)])
+    correlation = torch.corrcoef(streams) - torch.eye(len(streams))
+    assert correlation.abs().max() < 5 / (2 * n) ** 0.5

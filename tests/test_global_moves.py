@@ -227,3 +227,13 @@ def test_an_impossible_kernel_density_is_refused(sd: float, uniform: float):
     """Sees tails thinner than a chain can reach, and a density that is none."""
     with pytest.raises(ValueError, match=f"got {sd} and {uniform}"):
         kernel_density(lopsided(), sd, uniform)
+
+
+@pytest.mark.parametrize(("every", "steps", "said"), [(11, 10, True), (10, 10, False), (3, 10, False)])
+def test_global_moves_that_never_come_are_said(every: int, steps: int, said: bool):
+    """Sees `every` above the steps of a call: moves are counted from its first step, so none is made."""
+    sampler = with_global_moves(mala(lambda x: -x.square().sum(1) / 2, 0.5), kernel_density(torch.zeros(4, 2)), every)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sample(sampler, torch.zeros(8, 2), steps, rng(0))
+    assert [f"no global move was made in {steps} steps" in str(w.message) for w in caught] == [True] * said

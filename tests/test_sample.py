@@ -9,7 +9,9 @@ from torch import Tensor
 
 from anila.core import rng
 from anila.densities import banana
-from anila.samplers import anisotropic_mala, barker, hmc, langevin, mala, sample
+from anila.diagnostics import ess, mcse, rhat
+from anila.samplers import SAMPLERS, anisotropic_mala, barker, hmc, langevin, mala, sample
+from anila.samplers.base import PointState, accept
 
 
 def cliff(x: Tensor) -> Tensor:
@@ -83,3 +85,106 @@ def test_a_callback_without_a_frequency_is_refused():
     """Sees a run to disk that writes nothing."""
     with pytest.raises(ValueError, match="callback needs keep_every.*got 0"):
         sample(mala(cliff, 0.5), start(0), 10, rng(0), callback=lambda step, x: None)  # noqa: ARG005
+
+
+def walled(x: Tensor) -> Tensor:
+    """−|x|²/2, and no density at all where x₀ > 1."""
+    return torch.where(x[:, 0] > 1, -math.inf, -x.square().sum(1) / 2)
+
+
+def test_non_finite_proposals_are_counted_at_every_step():
+    """Sees rejections that are not told apart: a proposal beyond the wall is counted, a merely bad one is not."""
+    seen: list[Tensor] = []
+
+    def f(x: Tensor) -> Tensor:
+        seen.append(x[:, 0].detach() > 1)
+        return walled(x)
+
+    _, trace = sample(mala(f, 1.0), start(0, 64), 20, rng(0))
+    beyond = torch.stack(seen[1:])
+    assert torch.equal(trace["accept_prob"] == 0, beyond)
+    assert trace.non_finite() == int(beyond.sum()) > 0
+    assert f"{int(beyond.sum())} of {20 * 64} proposals were not finite" in trace.summary()
+    _, trace = sample(mala(lambda x: 1e6 * banana()(x), 10.0), start(0, 64), 20, rng(0))
+    assert trace["accept_prob"].max() < 1e-30
+    assert trace.non_finite() == 0
+    assert "not finite" not in trace.summary()
+
+
+def test_a_hopeless_proposal_is_told_from_none_and_never_taken():
+    """Sees the smallest probability that is told taken for one: a uniform of 0 does not accept exp(−1e6)."""
+    here, there = (PointState(torch.full((2, 1), c), torch.zeros(2), torch.zeros(2, 1)) for c in (0.0, 1.0))
+    new, prob = accept(here, there, torch.tensor([-1e6, math.nan]), torch.zeros(2))
+    assert torch.equal(new.x, here.x)
+    assert prob[0] > 0 == prob[1]
+
+
+def test_estimates_stand_beside_their_errors():
+    """Sees a mean without its R̂ and ESS, those of another coordinate, or chains that have not mixed in a calm voice."""
+    _, trace = sample(mala(lambda x: -x.square().sum(1) / 2, 1.0), torch.randn(32, 3, generator=rng(0)), 400, rng(1), 4)
+    *_, line, verdict = trace.summary().splitlines()
+    name, *numbers = line.split()
+    x = trace["x"][..., 2:]
+    draws = x.double().flatten(0, 1)
+    expected = [draws.mean(), mcse(x), draws.std(), rhat(x), ess(x), ess(x, "tail")]
+    assert name == "x2"
+    assert [float(n) for n in numbers] == pytest.approx([float(e) for e in expected], rel=0.05)
+    assert verdict.endswith("good enough")
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e9])
+def test_chains_that_have_not_mixed_are_said_in_the_summary(size: float):
+    """Sees R̂ above 1.01, or chains that never moved, pass."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        x0 = torch.randn(16, 2, generator=rng(0))
+        _, trace = sample(mala(lambda x: -x.square().sum(1) / 2, size), x0, 60, rng(1), 4)
+    assert "NOT CONVERGED" in trace.summary().splitlines()[-1]
+
+
+def test_a_summary_needs_no_positions():
+    """Sees a summary that fails where nothing or too little was kept."""
+    for keep_every in (0, 5):
+        _, trace = sample(mala(cliff, 0.5), start(0), 10, rng(0), keep_every)
+        assert "R̂" not in trace.summary()
+        assert "accept_prob" in trace.summary()
+
+
+def test_a_table_shows_the_worst_of_many_coordinates():
+    """Sees a summary as long as an image, or that leaves the slowest coordinate out."""
+    scale = torch.ones(50)
+    scale[31] = 30.0
+    x0 = scale * torch.randn(16, 50, generator=rng(0))
+    _, trace = sample(mala(lambda x: -(x / scale).square().sum(1) / 2, 0.3), x0, 100, rng(1), 5)
+    lines = trace.summary().splitlines()
+    assert len(lines) < 15
+    assert any(line.startswith("x31 ") for line in lines)
+
+
+FAR_SETTINGS = {
+    "mala": {"step_size": 1e-9},
+    "anisotropic_mala": {"threshold": 1.0, "step_size": 1.0},
+    "barker": {"step_size": 1.0},
+    "hmc": {"step_size": 1e-9, "leapfrog_steps": 3},
+}
+
+
+@pytest.mark.parametrize("far", [100.0, 1e4])
+@pytest.mark.parametrize("name", FAR_SETTINGS)
+def test_numbers_stay_finite_far_out_in_float32(name: str, far: float):
+    """−x⁴ from |x| = 100 and 10⁴, where f is 10¹⁶: sees a ratio that overflows, a NaN that is told, a chain thrown."""
+    x0 = far * torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(20, 1)
+    sampler = SAMPLERS[name](lambda x: -x.pow(4).sum(1), **FAR_SETTINGS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        x, trace = sample(sampler, x0, 150, rng(0), keep_every=1)
+    assert all(bool(torch.isfinite(trace[field]).all()) for field in trace)
+    assert x.abs().max() <= far * 1.01
+    assert trace.non_finite() == 0
+
+
+def test_barker_comes_back_from_far_out_in_float32():
+    """Sees a lean that overflows, or one that points outwards: from |x| = 100 all are back in 300 steps."""
+    x0 = torch.tensor([[100.0], [-100.0]]).repeat(50, 1)
+    x, _ = sample(barker(lambda x: -x.pow(4).sum(1), 1.0), x0, 300, rng(0))
+    assert x.abs().max() < 3

@@ -231,8 +231,38 @@ def test_chains_come_back_from_far_out(threshold: float):
     assert 16 <= back[0].item() + 1 <= 218
 
 
+def test_a_long_warm_up_is_bolder_where_it_pays():
+    """Ten normals are crossed faster with less clipped: sees the bolder phase dropped, or made though not asked for."""
+    tuned = tuned_from(gaussian(1.0, 10), "anisotropic_mala", start(32, 10), 500)
+    assert "(aimed at 0.53)" in tuned.report
+    assert tuned.settings["threshold"] == pytest.approx(2.6, abs=0.4)  # the 99% quantile of |N(0, 1)|
+    held = tune(MAKES["anisotropic_mala"](gaussian(1.0, 10)), start(32, 10), 500, rng(0, "tune"), accept=0.57)
+    assert "(aimed at 0.57)" in held.report
+    assert held.settings["threshold"] == pytest.approx(1.44, abs=0.25)
+
+
+def test_a_bolder_phase_that_does_not_pay_is_dropped():
+    """Sees longer steps kept whatever they cost, on light tails, or given to a kernel that gets stuck with them."""
+    aims = [tuned_from(quartic, "anisotropic_mala", start(32, 2), 500, seed).report for seed in range(5)]
+    assert sum("(aimed at 0.57)" in report for report in aims) >= 4
+    assert "(aimed at 0.57)" in tuned_from(gaussian(1.0, 10), "mala", start(32, 10), 500).report
+
+
+@pytest.mark.parametrize("name", ["mala", "anisotropic_mala", "barker"])
+@pytest.mark.parametrize("chains", [1, 40])
+def test_points_without_a_spread_give_a_diagonal(name: str, chains: int):
+    """Sees a Cholesky factor of nothing: from 10⁴ on −x⁴ in float32, chains have hardly moved when L is made."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tuned = tuned_from(quartic, name, torch.full((chains, 3), 1e4), 80)
+    assert bool(torch.isfinite(tuned.x).all())
+    assert "preconditioner  d" in tuned.report
+    x = torch.ones(40, 3)
+    assert torch.equal(preconditioner(x, -4 * x**3), torch.ones(3))
+
+
 @pytest.mark.parametrize("dim", [1, 3])
-@pytest.mark.parametrize("name", ["anisotropic_mala", "mala"])
+@pytest.mark.parametrize("name", ["anisotropic_mala", "mala", "barker"])
 def test_tuning_comes_back_from_far_out(name: str, dim: int):
     """Sees a warm-up that is lost where f is a million times steeper than where it belongs."""
     tuned = tuned_from(quartic, name, torch.full((200, dim), 100.0), 400)

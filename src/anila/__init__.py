@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from anila.chains import FromData, FromNoise, Persistent, Replay
-    from anila.core import LogDensity, check_log_density, from_energy, from_numpy, rng, value_and_grad
+    from anila.core import LogDensity, check_log_density, from_energy, from_numpy, gradient, rng, value_and_grad
     from anila.learn import Learner
     from anila.samplers import (
         SAMPLERS,
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from anila.tuning import Tuned, tune
 
 WHERE = {
-    "anila.core": ("LogDensity", "check_log_density", "from_energy", "from_numpy", "rng", "value_and_grad"),
+    "anila.core": (
+        "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "rng", "value_and_grad",
+    ),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
         "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
@@ -48,8 +50,8 @@ MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 __all__ = [
     "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Noise", "Persistent", "Replay", "Sampler",
     "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density", "descent",
-    "from_energy", "from_numpy", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "rng",
-    "sample", "tune", "value_and_grad", "with_global_moves",
+    "from_energy", "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange",
+    "rng", "sample", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 `f` is the unnormalised **log-density**: higher is likelier. It maps a batch of points of shape
 (chains, *event) to one number a row, shape (chains,). "Energy" means -f; `from_energy` converts.
 
-Everything that differentiates f with respect to x goes through `value_and_grad`, and everything random goes
+Everything that differentiates f with respect to x goes through `differentiate`, and everything random goes
 through a generator made by `rng`, so a result is a function of (f, start, seed).
 """
 
@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from anila import precision
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
@@ -95,22 +97,46 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
         x: Points, (chains, *event), floating point.
 
     Returns:
-        f(x) of shape (chains,) and ∇f(x) of shape (chains, *event).
+        f(x) of shape (chains,) and ∇f(x) of shape (chains, *event). Where gradients are rounded (`precision`), f(x) is
+        computed apart from them and is not.
 
     Raises:
         ValueError: If f does not return one number a row, or its value does not depend on x.
     """
-    x = x.detach().requires_grad_(True)
-    value, grad = differentiate(f, x)
+    if precision.is_rounded():
+        return exact_value(f, x.detach()), gradient(f, x)
+    value, grad = differentiate(f, x.detach().requires_grad_(True))
     return value.detach(), grad.detach()
 
 
-def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
-    """f(x) and ∇f(x) of an x that requires grad; `twice` keeps the graph of ∇f."""
-    with torch.enable_grad():
+def gradient(f: LogDensity, x: Tensor) -> Tensor:
+    """∇f(x), detached: for kernels that do not need f, which is computed apart where gradients are rounded.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,).
+        x: Points, (chains, *event), floating point.
+
+    Raises:
+        ValueError: As `value_and_grad`.
+    """
+    return differentiate(f, x.detach().requires_grad_(True))[1].detach()
+
+
+def exact_value(f: LogDensity, x: Tensor) -> Tensor:
+    """f(x) without rounding, (chains,)."""
+    with torch.no_grad(), precision.exact(x.device):
         value = f(x)
+    require_one_number_a_row(value, x)
+    return value
+
+
+def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
+    """f(x) and ∇f(x) of an x that requires grad, rounded where gradients are; `twice` keeps the graph of ∇f."""
+    with torch.enable_grad(), precision.both_ways():
+        with precision.forward(x.device):
+            value = f(x)
         require_one_number_a_row(value, x)
-        (grad,) = torch.autograd.grad(value.sum(), x, create_graph=twice, allow_unused=True)
+        grad = precision.slope(value, x, twice)
     if grad is None:
         raise ValueError(CUT)
     return value, grad
@@ -144,11 +170,17 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         x: At least two points, (chains, *event).
 
     Raises:
-        ValueError: If f returns the wrong shape, cannot be differentiated, or couples the rows of a batch
-            (as batch norm in training mode does): chains must not talk to each other.
+        ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
+            differentiated, or couples the rows of a batch (as batch norm in training mode does): chains must not talk
+            to each other.
     """
     two = x[:2]
-    both, grad = value_and_grad(f, two)
+    try:
+        both, grad = value_and_grad(f, two)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error
     more, _ = value_and_grad(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
     tolerance = 1e-3 if both.dtype != torch.float64 else 1e-9
     if bool((both[0] - more[0]).abs() > tolerance * (1 + both[0].abs())):
@@ -158,6 +190,17 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         )
     if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
         raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")
+
+
+def kind(x: Tensor) -> str:
+    return f"{x.dtype} on {x.device}"
+
+
+def strangers(f: LogDensity, x: Tensor) -> str:
+    """The end of a message: which parameter of a module is of another dtype or on another device than x."""
+    named = dict(f.named_parameters()) if isinstance(f, torch.nn.Module) else {}
+    found = [f"{name} is {kind(p)}" for name, p in named.items() if (p.dtype, p.device) != (x.dtype, x.device)]
+    return f", its parameter {found[0]}: convert one of them with .to()" if found else ""
 
 
 @contextmanager

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anila.chains import Persistent, Start
-from anila.core import LogDensity, require_one_number_a_row, rng
+from anila.core import LogDensity, exact_value, require_one_number_a_row, rng
+from anila.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.ranks import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.samplers import Sampler, Trace, sample
 from anila.samplers.base import among
@@ -27,6 +28,8 @@ from anila.steering import Steered
 
 IDLE_ITERATIONS = 20
 """After so many iterations in a row without an accepted global move, no more are made."""
+HOPELESS = 1e-9
+"""Mean acceptance of global moves up to which none counts as accepted."""
 
 
 class NotFinite(ArithmeticError):
@@ -64,12 +67,14 @@ class Learner:
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
+        precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
         micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
         ranks: The processes that share data and chains; every one calls `update` with the same data.
         sharded: Whether θ and all that belongs to it are in pieces over the ranks.
 
     Raises:
-        ValueError: If several ranks are to share a number of chains that is not given.
+        ValueError: If several ranks are to share a number of chains that is not given, or gradients in fp16, which each
+            would scale by another number.
 
     >>> from anila.networks import mlp
     >>> from anila.chains import Persistent
@@ -96,6 +101,7 @@ class Learner:
         data_noise: float | Callable[[int], float] = 0.0,
         max_grad_norm: float = math.inf,
         penalty: float = 0.0,
+        precision: Precision | None = None,
         micro_batch: int | None = None,
         ranks: Ranks = ALONE,
         sharded: bool = False,
@@ -103,6 +109,7 @@ class Learner:
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
         self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
+        self.precision: Precision | None = precision
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
         self.micro_batch, self.ranks = micro_batch, ranks
         self.iteration = 0
@@ -115,6 +122,8 @@ class Learner:
         """Keep this rank's part of the bank of chains, and of θ, its average and the optimiser's state."""
         if self.chains is None:
             raise ValueError(f"{self.ranks.size} processes share the chains: say how many there are with chains=…")
+        if self.precision == "fp16":
+            raise ValueError("fp16 scales gradients process by process; for several processes use bf16 or tf32")
         if isinstance(self.start, Persistent):
             self.start.keep(self.ranks.share(self.chains), self.chains)
         if sharded:
@@ -170,7 +179,7 @@ class Learner:
                 first = rows.start + size * len(done)
                 generator.set_state(noise)
                 part_of = among(sampler, slice(first, first + len(part)), chains)
-                done.append(sample(part_of, part, self.steps, generator))
+                done.append(sample(part_of, part, self.steps, generator, precision=self.precision))
         ends, traces = zip(*done, strict=True)
         return torch.cat(ends), Trace.beside(traces)
 
@@ -198,14 +207,22 @@ class Learner:
         parts = -(-most // (self.micro_batch or most))
         found = []
         for x, y in zip(x_data.tensor_split(parts), z.tensor_split(parts), strict=True):
-            with talking(self.replica, now=len(found) == parts - 1):
-                f_data, f_model = contrast(self.replica, x, y)
-                loss = f_model.sum() / chains - f_data.sum() / n
-                if self.penalty:
-                    loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)
-                (self.ranks.size * loss).backward()  # what is averaged over ranks is a sum
+            with talking(self.replica, now=len(found) == parts - 1), gradients_in(self.precision), both_ways():
+                f_data, f_model = self.differentiate(x, y, n, chains)
             found.append(torch.cat([moments(f_data, n), moments(f_model, chains)]))
         return torch.stack(found).sum(0)
+
+    def differentiate(self, x_data: Tensor, z: Tensor, n: int, chains: int) -> tuple[Tensor, Tensor]:
+        """Add to θ's .grad what these of n data points and of all chains contribute; f of them, never rounded."""
+        with forward(x_data.device):
+            f_data, f_model = (f.to(x_data) for f in contrast(self.replica, x_data, z))
+        loss = f_model.sum() / chains - f_data.sum() / n
+        if self.penalty:
+            loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)
+        backward(self.ranks.size * loss, self.model.parameters())  # what is averaged over ranks is a sum
+        if not is_rounded():
+            return f_data, f_model
+        return exact_value(self.model, x_data), exact_value(self.model, z)
 
     def ascend(self, moments: Tensor) -> dict[str, float]:
         """θ ← θ + η g (Algorithm 1, line: ascent), given this rank's part of the moments of f."""
@@ -226,7 +243,7 @@ class Learner:
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""
         if "global_accept" in metrics:
-            self.global_idle = 0 if metrics["global_accept"] > 0 else self.global_idle + 1
+            self.global_idle = 0 if metrics["global_accept"] > HOPELESS else self.global_idle + 1
         if isinstance(self.sampler, Steered):
             self.sampler.follow(metrics)
 

@@ -114,7 +114,7 @@ def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float
     both = torch.cat([x_data, x0])
 
     def chains(k: int) -> None:
-        sample(learner.kernel, x0, k, generator)
+        sample(learner.kernel, x0, k, generator, precision=learner.precision)
 
     def ascent() -> None:
         torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))

@@ -1,5 +1,6 @@
 """What a trained model is worth, as numbers: exact by grid in the plane, sample statistics elsewhere."""
 
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -78,6 +79,15 @@ def masses(name: str, x: Tensor) -> dict[str, list[float]]:
     return {}
 
 
+def mixing(trained: Trained, seed: int) -> dict[str, float]:
+    """R̂ and ESS, the worst over f and coordinates, of chains that run as the scored samples' chains did."""
+    found = trained.convergence(seed)
+    if found is None:
+        return {}
+    numbers = {"rhat": found.rhat, "ess_bulk": found.ess_bulk, "ess_tail": found.ess_tail}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
 def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> dict[str, Any]:
     """Draw samples, score them, and write RUN/scores.json and the pictures that go with it.
 
@@ -90,6 +100,7 @@ def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> d
     run = Run(path)
     x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
     found = scores(trained, x_data, x_model)
+    found |= mixing(trained, seed)
     if in_plane(trained.data.event_shape):
         panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, plane_frame(x_data))
         pictures.save(panel, run.samples / "evaluation.png")

@@ -12,6 +12,7 @@ from anila import checkpoint
 from anila.chains import Persistent
 from anila.core import rng
 from anila.data import DataSet, Rows
+from anila.diagnostics import Convergence, convergence
 from anila.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.experiment.build import build_proposal, build_sampler, set_learning_rate
 from anila.guard import Guard
@@ -23,6 +24,8 @@ from anila.steering import Steered
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
+JUDGED, KEPT = 64, 20
+"""Chains whose convergence is judged, and positions of each."""
 
 
 @dataclass
@@ -131,6 +134,18 @@ class Trained:
             x = self.starts(min(BATCH, count - first), generator).to(self.device)
             drawn.append(sample(sampler, x, steps or s.draw_steps or s.steps, generator)[0].cpu())
         return torch.cat(drawn)
+
+    def convergence(self, seed: int = 0) -> Convergence | None:
+        """What chains that run as `draw` runs them say about themselves; None for fewer than 4 transitions."""
+        s = self.sampler
+        steps = s.draw_steps or s.steps
+        if steps < 4:
+            return None
+        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed))
+        device = next(self.f.parameters()).device
+        generator = rng(seed, "convergence", device=device)
+        x = self.starts(JUDGED, generator).to(device)
+        return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
 
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """n kept chains in random order, each again where fewer are kept; new ones where none are."""

@@ -1,6 +1,7 @@
 """A warm-up finds a kernel's settings; then they are frozen and the kernel is a fixed Markov kernel.
 
-In windows of 10 steps, each with a fixed kernel:
+The first step_size is d^(−1/3) over the curvature of f where the chains start, or the longest of that times a power of
+ten that is accepted there. In windows of 10 steps, each with a fixed kernel:
 
     log step_size ← log step_size + 3/√k · (acceptance − target)      target 0.57, for hmc 0.7
     threshold     ← follows the 85% quantile of |∂f| where the chains stand
@@ -9,10 +10,12 @@ and from the points visited, with C = cov(x), G = cov(∇f), a preconditioner L:
 
     dense     L Lᵀ = M with M G M = C        diagonal     Lᵢ = (var xᵢ / var ∂ᵢf)^¼
 
-For a Gaussian both are exact from points of *any* spread (∇f = −Σ⁻¹x, so M = Σ): chains need not have mixed. Four
-phases of equal length: plain; preconditioned; preconditioned again from its own points; and the last with the better
-of the two, judged by how far the slowest coordinate moves a step. A preconditioner that loses is dropped, and the
-report says so; one with which acceptance or that step collapses is dropped with a warning.
+For a Gaussian both are exact from points of *any* spread (∇f = −Σ⁻¹x, so M = Σ): chains need not have mixed. Phases of
+equal length: plain; preconditioned; preconditioned again from its own points; in a long warm-up of a kernel with a
+threshold, which keeps long steps from getting stuck, a bolder one: threshold at the 99% quantile, acceptance 0.04 below
+its aim, which is best in many dimensions; and the last with what won, judged by how far the slowest coordinate moves a
+step. A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step collapses
+is dropped with a warning.
 
 References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC); Robbins & Monro 1951; Seyboldt, Carlson
 & Carpenter 2025 (preconditioning from gradients).
@@ -33,6 +36,12 @@ WINDOW = 10
 """Steps between changes of the settings."""
 QUANTILE = 0.85
 """The threshold is this quantile of |∂f|."""
+LONG = 500
+"""Steps from which a warm-up has a bolder phase."""
+BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
+"""Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
+TENS = 16
+"""Powers of ten of the first step_size that are tried."""
 POINTS = 5000
 """At most so many points make a preconditioner."""
 
@@ -58,6 +67,10 @@ class Phase(NamedTuple):
 
     x: Tensor
     settings: Settings
+    quantile: float
+    """Of |∂f|, the one that the threshold followed."""
+    target: float
+    """Acceptance aimed at."""
     accept_prob: float
     jump: Tensor
     """Mean square of a step, (*event)."""
@@ -93,17 +106,23 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     if steps < 4 * WINDOW:
         raise ValueError(f"steps must be at least {4 * WINDOW}; got {steps}")
     several = "preconditioner" in names and x0[0].numel() > 1
-    phases = 4 if several else 1
-    windows = steps // WINDOW // phases
+    long = "threshold" in names and accept is None and steps >= LONG
+    searches = 2 * several + long
+    windows = steps // WINDOW // (1 + searches + (searches > 0))
 
-    def run(x: Tensor, settings: Settings) -> Phase:
-        return warm_up(make, x, settings, windows, target, generator)
+    def run(x: Tensor, settings: Settings, q: float = QUANTILE, aim: float = target) -> Phase:
+        return warm_up(make, x, settings, windows, q, aim, generator)
 
-    phase, verdict = run(x0, first_settings(make, names, x0)), "none: the kernel takes none, or x is one number"
+    settings = first_settings(make, names, x0)
+    settings["step_size"] = first_step(make, settings, x0, target, generator)
+    phase, verdict = run(x0, settings), "none: the kernel takes none, or x is one number"
     if several:
-        better, verdict = choose(make, phase, run, target)
-        phase = run(better.x, better.settings)
-    return frozen(make, phase, target, verdict)
+        phase, verdict = choose(make, phase, run)
+    if long:
+        phase = bolder(make, phase, run)
+    if searches:
+        phase = run(phase.x, phase.settings, phase.quantile, phase.target)
+    return frozen(make, phase, verdict)
 
 
 PROBES: Settings = {"step_size": 1.0, "threshold": 1.0, "preconditioner": None}
@@ -141,8 +160,24 @@ def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
     return settings | ({"threshold": quantile(grad, QUANTILE)} if "threshold" in names else {})
 
 
+def first_step(make: Make, settings: Settings, x: Tensor, target: float, generator: torch.Generator) -> float:
+    """The longest of γ, 10 γ, 100 γ, … at which a step from x is accepted as aimed; γ itself if none is.
+
+    Where |f| is large, its rounding rejects short steps that exact numbers would accept: longer ones are the remedy.
+    """
+    first = longest = settings["step_size"]
+    for tens in range(TENS):
+        kernel = make(**settings | {"step_size": first * 10**tens})
+        prob = kernel.step(kernel.init(x), kernel.draw_noise(x, generator))[1].accept_prob.mean().item()
+        if prob >= target:
+            longest = first * 10**tens
+        elif prob < target / 2:
+            break
+    return longest
+
+
 def warm_up(
-    make: Make, x: Tensor, settings: Settings, windows: int, target: float, generator: torch.Generator
+    make: Make, x: Tensor, settings: Settings, windows: int, q: float, target: float, generator: torch.Generator
 ) -> Phase:
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     log_steps, accepts, jumps, points = [], [], [], []
@@ -154,29 +189,28 @@ def warm_up(
         path = torch.cat([start[None], trace["x"]])
         jumps.append(path.diff(dim=0).square().mean((0, 1)))
         points.append(x)
-        settings = adapted(settings, accepts[-1] - target, k, kernel.init(x).grad)
+        settings = adapted(settings, accepts[-1] - target, k, quantile(kernel.init(x).grad, q))
         log_steps.append(math.log(settings["step_size"]))
     half = windows // 2
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
     visited = torch.cat(points[half:])[-POINTS:]
-    return Phase(x, settings, mean(accepts[half:]), torch.stack(jumps[half:]).mean(0), visited)
+    return Phase(x, settings, q, target, mean(accepts[half:]), torch.stack(jumps[half:]).mean(0), visited)
 
 
-def adapted(settings: Settings, excess: float, k: int, grad: Tensor) -> Settings:
-    """The settings after window k, in which acceptance was off by `excess`."""
+def adapted(settings: Settings, excess: float, k: int, steep: float) -> Settings:
+    """The settings after window k, in which acceptance was off by `excess` and |∂f| had the quantile `steep`."""
     settings = settings | {"step_size": settings["step_size"] * math.exp(3 / math.sqrt(k) * excess)}
     if "threshold" in settings:
-        settings["threshold"] = settings["threshold"] ** 0.8 * quantile(grad, QUANTILE) ** 0.2
+        settings["threshold"] = settings["threshold"] ** 0.8 * steep**0.2
     return settings
 
 
-def choose(make: Make, plain: Phase, run: Callable[[Tensor, Settings], Phase], target: float) -> tuple[Phase, str]:
+def choose(make: Make, plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]:
     """The plain phase or a preconditioned one, whichever moves the slowest coordinate farther; and why."""
     phase = plain
     for _ in range(2):
         phase = run(phase.x, shaped(make, plain.settings, phase.points))
-    spread = phase.points.var(0)
-    gain = ((phase.jump / spread).min() / (plain.jump / spread).min()).item()
+    gain, target = farther(phase, plain), plain.target
     kind = "diagonal" if phase.settings["preconditioner"].shape == plain.x.shape[1:] else "dense"
     times = f"{gain:.3g}-fold" if gain < 1000 else "over 1000-fold"
     if gain > 1 and phase.accept_prob > target / 2:
@@ -188,6 +222,20 @@ def choose(make: Make, plain: Phase, run: Callable[[Tensor, Settings], Phase], t
     if gain < 0.5 or phase.accept_prob <= target / 2:
         warnings.warn(f"preconditioner {verdict}", UserWarning, stacklevel=3)
     return plain._replace(x=phase.x), verdict
+
+
+def bolder(make: Make, phase: Phase, run: Callable[..., Phase]) -> Phase:
+    """The phase, or one of longer steps that clip less and are accepted less, where these go farther."""
+    grad = make(**phase.settings).init(phase.points).grad
+    settings = phase.settings | {"threshold": quantile(grad, BOLD_QUANTILE)}
+    bold = run(phase.x, settings, BOLD_QUANTILE, phase.target - LOWER)
+    return bold if farther(bold, phase) > PAYS else phase._replace(x=bold.x)
+
+
+def farther(phase: Phase, other: Phase) -> float:
+    """How many times as far, in the mean square, the slowest coordinate moves a step."""
+    spread = phase.points.var(0)
+    return ((phase.jump / spread).min() / (other.jump / spread).min()).item()
 
 
 def shaped(make: Make, plain: Settings, points: Tensor) -> Settings:
@@ -208,7 +256,8 @@ def preconditioner(x: Tensor, grad: Tensor) -> Tensor:
     if d == 1 or d > DENSE_LIMIT or points < 5 * d:
         return scale.view(x.shape[1:]).to(x)
     M = between((x64 / scale).T.cov(), (g64 * scale).T.cov())
-    return (scale[:, None] * torch.linalg.cholesky(M)).to(x)
+    factor, failed = torch.linalg.cholesky_ex(M)
+    return scale.view(x.shape[1:]).to(x) if bool(failed) else (scale[:, None] * factor).to(x)
 
 
 def between(C: Tensor, G: Tensor) -> Tensor:
@@ -223,19 +272,19 @@ def power(A: Tensor, p: float) -> Tensor:
     return (vectors * values.clamp(min=1e-12 * values.max()) ** p) @ vectors.T
 
 
-def frozen(make: Make, phase: Phase, target: float, verdict: str) -> Tuned:
+def frozen(make: Make, phase: Phase, verdict: str) -> Tuned:
     """The kernel with the settings of the last phase, and the report on them."""
     sampler, settings = make(**phase.settings), phase.settings
     grad = sampler.init(phase.points).grad
     quantiles = ", ".join(f"{q:.0%} {quantile(grad, q):.3g}" for q in (0.5, 0.85, 0.95))
     lines = [
-        f"acceptance      {phase.accept_prob:.3f} (aimed at {target:.2f})",
+        f"acceptance      {phase.accept_prob:.3f} (aimed at {phase.target:.2f})",
         f"step_size       {settings['step_size']:.4g}",
         f"threshold       {settings['threshold']:.4g}" if "threshold" in settings else "",
         f"|∂f| quantiles  {quantiles}" + (" (of Lᵀ∇f)" if settings.get("preconditioner") is not None else ""),
         f"preconditioner  {verdict}",
     ]
-    if phase.accept_prob < target / 2:
+    if phase.accept_prob < phase.target / 2:
         lines.append("acceptance is far below its aim: more steps, or a start where f is less steep")
         warnings.warn(lines[-1], UserWarning, stacklevel=3)
     return Tuned(sampler, phase.x, settings, "\n".join(line for line in lines if line))

@@ -192,6 +192,7 @@ def build_learner(
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
+        precision=t.precision,
         micro_batch=t.micro_batch,
         ranks=ranks,
         sharded=t.shard,

@@ -183,6 +183,8 @@ class Training:
     """Gradients in θ are scaled down to this norm; None never."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
+    precision: Literal["bf16", "fp16", "tf32"] | None = None
+    """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing."""
     rollbacks: CountOrZero | None = 5
     """How often training that runs away goes back to a good checkpoint and changes one setting before it gives up;
     None: only what is not finite stops it."""

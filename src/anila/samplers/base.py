@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anila.precision import Precision, gradients_in
+
 
 class State(Protocol):
     """What the next step needs; a NamedTuple of per-chain tensors, always with the positions `x`."""
@@ -39,7 +41,7 @@ class Info(NamedTuple):
     """What a diagnostic wants to know about one step; every field is (chains,)."""
 
     accept_prob: Float[Tensor, "chains"]
-    """Metropolis acceptance probability; 1 for kernels that always move, 0 for a non-finite proposal."""
+    """Metropolis acceptance probability; 1 for kernels that always move, 0 for a non-finite proposal and no other."""
     step_size: Float[Tensor, "chains"]
     """γ of the step, averaged over coordinates."""
     grad_norm: Float[Tensor, "chains"]
@@ -120,13 +122,25 @@ class Trace(Mapping[str, Tensor]):
         """Every info averaged over steps and chains, in float64; steps on which it was not measured (NaN) left out."""
         return {name: self[name].double().nanmean().item() for name in self if name != "x"}
 
+    def non_finite(self) -> int:
+        """Proposals at which f or ∇f was not finite: they were rejected. `trace["accept_prob"] == 0` says which."""
+        return int((self["accept_prob"] == 0).sum()) if "accept_prob" in self else 0
+
     def summary(self) -> str:
-        """A line for each info: mean, and the range over chains of the mean along each chain."""
+        """A line for each info: mean, and the range over chains of the mean along each chain.
+
+        Then, where positions were kept, the coordinates with the fewest effective samples: mean over all draws, its
+        standard error, standard deviation, R̂ and ESS, and whether they are good enough.
+        """
+        from anila.diagnostics.estimates import estimates
+
         lines = [f"{'':12}{'mean':>12}{'lowest chain':>14}{'highest chain':>14}"]
         for name in (n for n in self if n != "x" and len(self[n])):
             chains = self[name].double().nanmean(0)
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
-        return "\n".join(lines)
+        if count := self.non_finite():
+            lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
+        return "\n".join([*lines, *estimates(self["x"])])
 
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
@@ -149,6 +163,7 @@ def sample(
     keep_every: int = 0,
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
+    precision: Precision | None = None,
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
@@ -161,24 +176,32 @@ def sample(
         progress: Show a progress bar.
         callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
             run to disk.
+        precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
+            an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
 
     Returns:
         The final positions (chains, *event) and the trace.
 
     Raises:
-        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, or there
-            is a callback and keep_every does not say when to call it.
+        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, there is a
+            callback and keep_every does not say when to call it, or precision is another word or x0 not float32 then.
     """
     require_points(x0)
+    if precision and x0.dtype != torch.float32:
+        raise ValueError(
+            f"precision={precision!r} rounds float32 arithmetic; x0 is {x0.dtype}: convert with x0.float()"
+        )
     if callback and keep_every < 1:
         raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
-    state = sampler.init(x0.detach())
     infos: dict[str, Tensor] = {}
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
+    with gradients_in(precision):
+        state = sampler.init(x0.detach())
     for k in with_progress(steps) if progress else range(steps):
-        state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+        with gradients_in(precision):
+            state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
         for name, value in info._asdict().items():
             if name not in infos:
                 infos[name] = value.new_empty(steps, len(x0))
@@ -190,6 +213,7 @@ def sample(
                 kept[k // keep_every] = state.x
     warn_of_lost_chains(state.x)
     warn_of_stuck_chains(infos)
+    warn_of_no_global_move(infos)
     return state.x, Trace({"x": kept, **infos})
 
 
@@ -239,6 +263,17 @@ def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
         )
 
 
+def warn_of_no_global_move(infos: dict[str, Tensor]) -> None:
+    """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
+    tried = infos.get("global_accept")
+    if tried is not None and len(tried) and bool(tried.isnan().all()):
+        warnings.warn(
+            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps a call",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
 def require_metropolis(kernel: Sampler, what: str) -> None:
     """Refuse kernels that do not leave exp f invariant, or whose law depends on where they were started."""
     if kernel.target_accept is None:
@@ -275,8 +310,9 @@ def accept(state: Any, proposed: Any, log_ratio: Float[Tensor, "chains"], unifor
         uniform: U(0, 1), (chains,).
 
     Returns:
-        The new state and the acceptance probability (chains,).
+        The new state and the acceptance probability (chains,), 0 only for a non-finite proposal.
     """
     finite = torch.isfinite(log_ratio) & torch.isfinite(proposed.grad).flatten(1).all(1)
     prob = torch.where(finite, log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
-    return where_chain(uniform < prob, proposed, state), prob
+    told = torch.where(finite, prob.clamp(min=torch.finfo(prob.dtype).tiny), prob)
+    return where_chain(uniform < prob, proposed, state), told

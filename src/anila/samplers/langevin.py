@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.core import LogDensity, value_and_grad
+from anila.core import LogDensity, gradient, value_and_grad
 from anila.samplers import scales
 from anila.samplers.base import Info, Noise, Sampler, accept
 from anila.samplers.precondition import preconditioned
@@ -150,10 +150,10 @@ def unadjusted(
     held = holds_gamma(refresh)
 
     def init(x: Tensor) -> StartState:
-        return StartState(x, scale(value_and_grad(f, x)[1]) if held else None)
+        return StartState(x, scale(gradient(f, x)) if held else None)
 
     def step(state: StartState, noise: Noise) -> tuple[StartState, Info]:
-        _, grad = value_and_grad(f, state.x)
+        grad = gradient(f, state.x)
         gamma = scale(grad) if state.gamma is None else state.gamma
         x = state.x + gamma / 2 * grad + (temperature * gamma).sqrt() * noise.normal
         return StartState(x, state.gamma), info(torch.ones_like(noise.uniform), gamma, grad, threshold)

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from anila.core import LogDensity
+from anila.precision import exact
 from anila.samplers.base import Sampler
 
 DENSE_LIMIT = 500
@@ -42,7 +43,10 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
 
     def stretch(u: Tensor) -> Tensor:
         L = preconditioner.to(u)
-        return u * L if L.shape == u.shape[1:] else (u.flatten(1) @ L.T).view_as(u)
+        if L.shape == u.shape[1:]:
+            return u * L
+        with exact(u.device):  # ∇f is wanted at the point that is proposed
+            return (u.flatten(1) @ L.T).view_as(u)
 
     return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))
 
