@@ -169,11 +169,11 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
     config = resolve(config, overrides)
     real, hits = Learner.gradient, []
 
-    def gradient(self: Learner, x_data: Tensor, *more: int) -> Tensor:
+    def gradient(self: Learner, x_data: Tensor, z: Tensor, n: int, chains: int) -> Tensor:
         if self.iteration == p.nan_at and not hits:
             hits.append(self.iteration)
             spoil(self.model)
-        return real(self, x_data, *more)
+        return real(self, x_data, z, n, chains)
 
     said: list[str] = []
     with tempfile.TemporaryDirectory() as folder, patch.object(Learner, "gradient", gradient):

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ def run_into_trouble(path: Path, config: Experiment) -> None:
     """Train with a guard that sees trouble in what the fifth iteration of the first attempt reports."""
     seen: list[float] = []
 
-    def look(_: Guard, metrics: dict[str, float]) -> Trouble | None:
+    def look(self: Guard, metrics: Mapping[str, float]) -> Trouble | None:  # noqa: ARG001
         seen.append(metrics["energy_gap"])
         return Trouble("learning", "trouble") if len(seen) == 5 else None
 
