@@ -138,6 +138,16 @@ def test_the_series_hold_every_iteration_once(tmp_path: Path):
     assert run.series()["iteration"] == list(range(1, 10))
 
 
+def test_training_ends_with_a_verdict_and_a_stop_does_not(tmp_path: Path):
+    heard = Heard()
+    train(small("training.iterations=45"), tmp_path / "run", heard)
+    assert any(line.startswith("steady: ") for line in heard)
+    assert "steady: " in (tmp_path / "run/log.txt").read_text()
+    stopped = Heard()
+    train(small("training.iterations=45"), tmp_path / "stopped", stopped, stop_at(41))
+    assert not any(line.startswith("steady: ") for line in stopped)
+
+
 def test_a_run_without_a_sound_checkpoint_is_refused(tmp_path: Path):
     train(small("training.iterations=1"), tmp_path / "run", quiet)
     for file in (tmp_path / "run/checkpoints").glob("*/learner.json"):

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anila import checkpoint, pictures, score
+from anila import checkpoint, diagnostics, pictures, score
 from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
 from anila.data import TOYS
@@ -111,6 +111,9 @@ def train_among(
                 speak(line)
         with warnings_to(speak), stop_signals() as stop:
             loop(run, trained, guard, speak, watch, stop)
+        if ranks.first and stop.number is None:
+            for line in diagnostics.regime(diagnostics.course(run.series())).lines:
+                speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
