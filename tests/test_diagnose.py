@@ -10,11 +10,15 @@ import torch
 from PIL import Image
 
 from anila import diagnose as module
+from anila import trained
 from anila.core import rng
+from anila.data import Rows
 from anila.diagnose import diagnose, full_key
 from anila.diagnostics import DriftInequality, Meetings
 from anila.pictures import chain_overview, coupling_bound, drift_ratio
 from anila.pictures.ergodicity import rank_shares
+from anila.run import Run
+from anila.trained import Trained
 from test_cli import TINY, anila
 
 
@@ -28,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_double_well_is_judged_good(tmp_path: Path):
     """The default kernel on a density: mixed, with figures of everything, the exact decay below the bound."""
     found = diagnose("double-well", steps=400)
+    assert isinstance(found, module.Diagnosis)
     assert found.verdict.ok, found.verdict.lines
     assert found.meetings is not None
     assert found.exact is not None
@@ -86,12 +91,49 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_run_is_taken_with_its_own_kernel_and_checkpoints(run: Path):
     """Sees one θ read twice, and a kernel without the run's global moves."""
-    subject = module.of_run(str(run), [], 0)
+    folder = Run(run)
+    model = Trained.load(folder)
+    subject = module.of_run(model, folder, model.sampler, 0)
     assert len(subject.thetas) == 2
     assert subject.proposal is not None
     assert subject.make(subject.f).local is not None
     assert not torch.equal(*(f(subject.draws[:50]) for f in subject.thetas))
-    assert module.of_run(str(run), ["sampler.step_size=0.125"], 0).sampler.step_size == 0.125
+    changed = module.kernel_settings(model, ["sampler.step_size=0.125"])
+    assert module.of_run(model, folder, changed, 0).sampler.step_size == 0.125
+
+
+@pytest.mark.parametrize("start", ["replay", "noise", "data"])
+def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, start: str):
+    """Chains start where the run's do; the picture shows each of them, and the numbers are those of the words."""
+    pixels = Rows(torch.rand(60, 1, 16, 16, generator=rng(0, "pixels")) * 2 - 1, "pixels")
+    monkeypatch.setattr(trained, "build_data", lambda _: pixels)
+    size = [] if start == "replay" else ["start.size=null"]
+    small = ["network.width=4", "training.batch=4", f"start={start}", *size, "sampler.steps=2", "training.threads=1",
+             "training.iterations=40", "training.picture_every=1000"]  # fmt: skip
+    assert anila("train", "flowers", *small, "--run", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert anila("diagnose", tmp_path / "run", "--json", "--steps", "200") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert "long chains of 200 transitions" in captured.err
+    assert found["lines"][0].startswith(found["regime"])
+    own = "kept" if start == "replay" else start
+    assert found["ladder"]["own"] == own
+    assert found["ladder"]["groups"].keys() == {own, "data", "noise"}
+    assert [rung["steps"] for rung in found["ladder"]["groups"]["data"]] == [0, 2, 20, 200]
+    assert found["course"]["iterations"] == 40
+    pictures = {"course.png", "ladder.png", "long_chains.png"}
+    assert pictures <= {path.name for path in (tmp_path / "run/samples").iterdir()}
+
+
+def test_table_runs_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """One column: no contrast, no image, and fewer rows than chains."""
+    np.save(tmp_path / "table.npy", np.random.default_rng(0).normal(size=(90, 1)))
+    small = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=30"]
+    assert anila("train", tmp_path / "table.npy", *small, "--run", tmp_path / "run") == 0
+    assert anila("diagnose", tmp_path / "run", "--steps", "200", "--out", tmp_path / "figures") == 0
+    assert "these chains have" not in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {"long_chains.png"}
 
 
 @pytest.mark.slow
@@ -99,6 +141,7 @@ def test_a_run_is_judged(run: Path, capsys: pytest.CaptureFixture[str]):
     assert anila("diagnose", run, "--steps", "200") == 0
     out = capsys.readouterr().out
     assert "these chains have" in out
+    assert "transitions chains" in out
     assert "2 parameters θ" in out
     assert {"chains.png", "drift.png"} <= {path.name for path in (run / "samples").iterdir()}
 
@@ -123,6 +166,7 @@ def test_draws_from_the_grid_have_the_density():
         (["diagnose", "banana", "step_size=-1"], "sampler.step_size"),
         (["diagnose", "banana", "--sampler", "mal"], "sampler.name"),
         (["diagnose", "."], "is not a run"),
+        (["diagnose", "banana", "--steps", "20"], "--steps"),
     ],
 )
 def test_mistakes_are_one_message_and_status_2(words, message, tmp_path, monkeypatch, capsys):

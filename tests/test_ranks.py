@@ -110,12 +110,14 @@ def learned(run: Path) -> dict[str, Tensor]:
 
 
 def assert_same(a: Path, b: Path) -> None:
-    """Two runs are the same to rounding: every line of statistics, θ, its average, the optimiser and the chains.
+    """Two runs are the same to rounding: every line of statistics, θ, its average, the optimiser and the chains;
+    an iteration is in the series once.
 
     But for the constant of f, a tensor of one number: its gradient is rounding alone, and Adam makes steps of it.
     """
     lines_a, lines_b = ([{k: v for k, v in line.items() if k != "seconds"} for line in Run(r).stats()] for r in (a, b))
     assert [line.keys() for line in lines_a] == [line.keys() for line in lines_b]
+    assert Run(a).series()["iteration"] == Run(b).series()["iteration"]
     for one, other in zip(lines_a, lines_b, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-5)
     tensors_a, tensors_b = learned(a), learned(b)

@@ -16,7 +16,7 @@ from anila.core import rng
 from anila.data import Rows
 from anila.experiment import PRESETS, Experiment, build, resolve
 from anila.guard import Diverged
-from anila.run import Run, RunError
+from anila.run import SERIES, Run, RunError
 from anila.train import train
 from anila.trained import Trained
 
@@ -59,6 +59,7 @@ def assert_equal_runs(a: Path, b: Path) -> None:
     assert tensors_a.keys() == tensors_b.keys()
     assert all(torch.equal(tensors_a[k], tensors_b[k]) for k in tensors_a)
     assert stats_a == stats_b
+    assert Run(a).series() == Run(b).series()
 
 
 @pytest.fixture(autouse=True)
@@ -118,6 +119,33 @@ def test_a_damaged_checkpoint_is_stepped_over(tmp_path: Path, uninterrupted: Pat
     assert "000000008/learner.safetensors does not match its checksum" in heard[0]
     assert "going back to 000000005" in heard[0]
     assert_equal_runs(tmp_path / "run", uninterrupted)
+
+
+def test_the_series_hold_every_iteration_once(tmp_path: Path):
+    """Sees d_t logged with the lines only, iterations that are done again counted twice, and a line cut short read."""
+    sparse, path = small("training.log_every=5", "training.checkpoint_every=4"), tmp_path / "run"
+    seen: dict[int, dict[str, float]] = {}
+    train(sparse, path, quiet, lambda i, metrics: seen.update({i: dict(metrics)}))
+    run = Run(path)
+    series = run.series()
+    assert series["iteration"] == list(range(1, 13))
+    for name in SERIES[1:]:
+        assert series[name] == pytest.approx([seen[i][name] for i in range(1, 13)], rel=1e-5)
+    run.series_path.write_text(run.series_path.read_text() + "13,0.1")
+    assert run.series() == series
+    run.forget_after(8)
+    run.append_series(9, seen[9])
+    assert run.series()["iteration"] == list(range(1, 10))
+
+
+def test_training_ends_with_a_verdict_and_a_stop_does_not(tmp_path: Path):
+    heard = Heard()
+    train(small("training.iterations=45"), tmp_path / "run", heard)
+    assert any(line.startswith("steady: ") for line in heard)
+    assert "steady: " in (tmp_path / "run/log.txt").read_text()
+    stopped = Heard()
+    train(small("training.iterations=45"), tmp_path / "stopped", stopped, stop_at(41))
+    assert not any(line.startswith("steady: ") for line in stopped)
 
 
 def test_a_run_without_a_sound_checkpoint_is_refused(tmp_path: Path):

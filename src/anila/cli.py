@@ -172,21 +172,23 @@ def evaluate(
 
 @app.command()
 def diagnose(
-    what: Annotated[str, typer.Argument(metavar="RUN|TARGET", help="A run in the plane, or a known density.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|TARGET", help="A run, or a known density.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
     sampler: Annotated[str | None, typer.Option(help="Sampler; by default the run's, or anisotropic_mala.")] = None,
-    steps: Annotated[int, typer.Option(min=200, help="Transitions after a warm-up of as many.")] = 1000,
+    steps: Annotated[
+        int | None, typer.Option(min=200, help="Transitions: 100 K of a run's long chains, 1000 of a density's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Is the chain any good: a verdict in plain words, and figures."""
+    """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
     from anila.core import warnings_to
     from anila.densities import DENSITIES
     from anila.diagnose import diagnose as diagnose_chains
 
     with warnings_to(note):
-        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed)
+        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, note)
         folder = out or (None if what in DENSITIES else Path(what) / "samples")
         figures = diagnosis.save(folder) if folder else []
     if as_json:

@@ -1,10 +1,12 @@
-"""Is the chain any good: chains of a known density or of a run in the plane are run, measured and judged.
+"""Is it any good: a run by its regime, and chains of a density or of a run in the plane by what they do.
 
-Chains start in groups, each group at one point of a normal law twice as wide as the target. After a warm-up as long as
-what is kept, `anila.diagnostics` is asked everything it knows; figures show what it found.
+The regime of a run is judged by `anila.longrun`. Where exact draws are known, chains start in groups, each group at one
+point of a normal law twice as wide as the target. After a warm-up as long as what is kept, `anila.diagnostics` is asked
+everything it knows; figures show what it found.
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from anila.evaluate import density
 from anila.experiment import Experiment, build_learner, resolve, settings
 from anila.experiment.build import build_proposal, build_sampler
 from anila.experiment.settings import METROPOLIS, WITH_THRESHOLD
+from anila.longrun import LongRun, long_run
 from anila.run import Run
 from anila.samplers import Proposal, Sampler, Trace, sample
 from anila.score import in_plane, plane_grid
@@ -32,6 +35,8 @@ KEPT = 200
 DRAWS = 20_000
 """Exact draws that take steps of the kernel, and as many to compare with."""
 DRIFT_STEPS = 20
+STEPS = 1000
+"""Transitions after the warm-up."""
 PAIRS, LAG = 500, 100
 WIDER = 2.0
 """Standard deviation of the starts, in those of the target."""
@@ -90,24 +95,62 @@ class Diagnosis:
         return [folder / f"{name}.png" for name in drawn]
 
 
+@dataclass(frozen=True)
+class RunDiagnosis:
+    """The regime of a run and, in the plane, what chains of its trained f do."""
+
+    regime: LongRun
+    chains: Diagnosis | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Both verdicts, one after the other."""
+        first = self.regime.verdict
+        if self.chains is None:
+            return first
+        then = self.chains.verdict
+        return Verdict(first.ok and then.ok, first.lines + then.lines, first.numbers | then.numbers)
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the figures into a folder; which they are."""
+        return self.regime.save(folder) + (self.chains.save(folder) if self.chains else [])
+
+
 def diagnose(
-    what: str, sampler: str | None = None, overrides: list[str] | None = None, steps: int = 1000, seed: int = 0
-) -> Diagnosis:
-    """Run chains on a density or a run in the plane, and judge them.
+    what: str,
+    sampler: str | None = None,
+    overrides: list[str] | None = None,
+    steps: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda _: None,
+) -> Diagnosis | RunDiagnosis:
+    """Judge the chains of a density, or a run.
 
     Args:
         what: A name in DENSITIES, or a run folder.
         sampler: Name of a sampler; a run's own, or anisotropic_mala on a density, by default.
         overrides: key=value settings of it, e.g. ["step_size=0.1"].
-        steps: Transitions after a warm-up of as many.
+        steps: Transitions of a run's long chains, 100 K by default; in the plane also those after a warm-up of as
+            many, 1,000 by default.
         seed: Seed of everything drawn here.
+        say: Takes a line about damaged checkpoints, what long chains cost and how far they are.
 
     Raises:
-        ValueError: If nothing is known by that name, the run is not in the plane, or a setting is refused.
+        ValueError: If nothing is known by that name, the run has no sound checkpoint, or a setting is refused.
     """
     words = [*([f"sampler.name={sampler}"] if sampler else []), *map(full_key, overrides or [])]
-    subject = of_density(what, words, seed) if what in DENSITIES else of_run(what, words, seed)
-    return judge(subject, steps, seed)
+    if what in DENSITIES:
+        return judge(of_density(what, words, seed), steps or STEPS, seed)
+    if not Path(what).exists():
+        raise ValueError(f"no density or run {what!r}{did_you_mean(what, DENSITIES)}; known: {', '.join(DENSITIES)}")
+    run = Run.existing(what)
+    trained = Trained.load(run)
+    for notice in trained.notices:
+        say(notice)
+    kernel = kernel_settings(trained, words)
+    regime = long_run(trained, run.series(), kernel, steps, seed, say)
+    plane = in_plane(trained.data.event_shape)
+    return RunDiagnosis(regime, judge(of_run(trained, run, kernel, seed), steps or STEPS, seed) if plane else None)
 
 
 def full_key(text: str) -> str:
@@ -138,21 +181,16 @@ def with_suitable_step(subject: Subject, generator: torch.Generator) -> settings
     return replace(config, step_size=tune(make, subject.draws[:500], WARM_UP, generator).settings["step_size"])
 
 
-def of_run(path: str, overrides: list[str], seed: int) -> Subject:
-    """A run in the plane, with the kernel it was trained with; exact draws come from its density on a grid."""
-    if not Path(path).exists():
-        raise ValueError(f"no density or run {path!r}{did_you_mean(path, DENSITIES)}; known: {', '.join(DENSITIES)}")
-    trained = Trained.load(Run.existing(path))
-    if not in_plane(trained.data.event_shape):
-        raise ValueError(
-            f"diagnose is for densities and runs in the plane, where exact draws are known; {path} has points of "
-            f"shape {trained.data.event_shape}"
-        )
-    config = resolve(trained.config, overrides)
+def of_run(trained: Trained, run: Run, kernel: settings.Sampler, seed: int) -> Subject:
+    """A run in the plane with a kernel; exact draws come from its density on a grid."""
     f, x_data = doubled(trained.f), trained.reference_data(DRAWS)
-    kernel = config.sampler if overrides else trained.sampler
-    proposal = build_proposal(config.sampler, trained.data, config.training.seed)
-    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), thetas_of(trained, path))
+    proposal = build_proposal(kernel, trained.data, trained.config.training.seed)
+    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), thetas_of(trained, run))
+
+
+def kernel_settings(trained: Trained, overrides: list[str]) -> settings.Sampler:
+    """The run's sampler with what is overridden; where training left it if nothing is."""
+    return resolve(trained.config, overrides).sampler if overrides else trained.sampler
 
 
 def doubled(model: nn.Module) -> nn.Module:
@@ -160,11 +198,11 @@ def doubled(model: nn.Module) -> nn.Module:
     return copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
 
 
-def thetas_of(trained: Trained, path: str) -> list[LogDensity]:
+def thetas_of(trained: Trained, run: Run) -> list[LogDensity]:
     """f at every checkpoint of the run that is sound, oldest first."""
     found: list[LogDensity] = []
     learner = build_learner(trained.config, trained.data)
-    for folder in checkpoint.listed(Run(path).checkpoints):
+    for folder in checkpoint.listed(run.checkpoints):
         try:
             _, parts = checkpoint.load(folder, "learner")
         except checkpoint.Damaged:

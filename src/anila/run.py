@@ -2,6 +2,7 @@
 
 config.json      the resolved settings, the version, the data's fingerprint
 stats.jsonl      one object a log line: metrics, or an event of the divergence guard
+series.csv       one short line an iteration: what anila.diagnostics reads the course of training from
 checkpoints/     NUMBER/ (see anila.checkpoint); the newest two and the best
 samples/         pictures, and the samples drawn at the end
 scores.json      what `anila evaluate` found
@@ -12,11 +13,14 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from anila.checkpoint import write_atomically
+
+SERIES = ("iteration", "energy_gap", "grad_norm", "theta_grad_norm", "clipped", "chain_range")
+"""The columns of series.csv."""
 
 
 class RunError(ValueError):
@@ -35,6 +39,7 @@ class Run:
         self.checkpoints = self.path / "checkpoints"
         self.samples = self.path / "samples"
         self.stats_path = self.path / "stats.jsonl"
+        self.series_path = self.path / "series.csv"
         self.scores_path = self.path / "scores.json"
 
     @classmethod
@@ -114,15 +119,39 @@ class Run:
                 lines.append(json.loads(text))
         return lines
 
+    def append_series(self, iteration: int, metrics: dict[str, float]) -> None:
+        """One more line of series.csv."""
+        with self.series_path.open("a", encoding="utf-8") as file:
+            file.write(series_line([float(iteration), *(metrics[name] for name in SERIES[1:])]))
+
+    def series(self) -> dict[str, list[float]]:
+        """The columns of series.csv; a line cut short is left out."""
+        rows = self.series_rows()
+        return {name: [row[k] for row in rows] for k, name in enumerate(SERIES)}
+
+    def series_rows(self) -> list[list[float]]:
+        """The complete lines of series.csv."""
+        if not self.series_path.exists():
+            return []
+        lines = self.series_path.read_text(encoding="utf-8").splitlines(keepends=True)[1:]
+        return [list(map(float, line.split(","))) for line in lines if line.endswith("\n")]
+
     def forget_after(self, iteration: int) -> None:
         """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
         kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
+        rows = [row for row in self.series_rows() if row[0] <= iteration]
+        write_atomically(self.series_path, ",".join(SERIES) + "\n" + "".join(map(series_line, rows)))
         write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, text: str) -> None:
         """One more line of log.txt."""
         with (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
+
+
+def series_line(values: Sequence[float]) -> str:
+    """A line of series.csv, six digits a value but whole iterations."""
+    return ",".join([f"{values[0]:.0f}", *(f"{value:.6g}" for value in values[1:])]) + "\n"
 
 
 def take_lock(lock: Path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anila import checkpoint, pictures, score
+from anila import checkpoint, diagnostics, pictures, score
 from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
 from anila.data import TOYS
@@ -111,6 +111,9 @@ def train_among(
                 speak(line)
         with warnings_to(speak), stop_signals() as stop:
             loop(run, trained, guard, speak, watch, stop)
+        if ranks.first and stop.number is None:
+            for line in diagnostics.regime(diagnostics.course(run.series())).lines:
+                speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
@@ -130,6 +133,8 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             guard = go_back(run, trained, guard, trouble, say)
             continue
         i = learner.iteration
+        if ranks.first:
+            run.append_series(i, metrics)
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
             saved = i
@@ -243,7 +248,7 @@ def refuse_other_folders(run: Run) -> None:
         raise RunError(f"--run {run.path}: {error.strerror}") from None
     if is_there and not run.path.is_dir():
         raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
-    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "log.txt"}
+    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "series.csv", "log.txt"}
     if run.path.is_dir() and run.config() is None:
         others = sorted(p.name for p in run.path.iterdir() if p.name not in ours and not p.name.startswith("."))
         if others:

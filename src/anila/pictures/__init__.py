@@ -8,6 +8,7 @@ from anila.pictures.curves import sampler_comparison, training_curves
 from anila.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.pictures.images import image_grid, neighbours_grid
 from anila.pictures.plane import plane_panel, trajectories
+from anila.pictures.regime import image_ladder, long_chains, training_course
 from anila.pictures.style import save
 
 __all__ = [
@@ -15,10 +16,13 @@ __all__ = [
     "coupling_bound",
     "drift_ratio",
     "image_grid",
+    "image_ladder",
+    "long_chains",
     "neighbours_grid",
     "plane_panel",
     "sampler_comparison",
     "save",
+    "training_course",
     "training_curves",
     "trajectories",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
 from torch import Tensor
 
 from anila.evaluate.plane import Grid
@@ -97,11 +97,19 @@ def draw_curve(ax: Axes, name: str, iteration: np.ndarray, value: np.ndarray) ->
             ax.axhline(0, color=INK, linewidth=0.8, zorder=1)
             if np.abs(value).max() > 10:
                 ax.set_yscale("symlog", linthresh=1)
+                ax.yaxis.set_major_locator(signed_decades(value))
                 ax.set_ylim(2 * min(value.min(), -1), 2 * max(value.max(), 1))
         case "grad_norm" | "kl":
             log_axis(ax, value)
         case _:
             ax.set_ylim(-0.03, 1.03)
+
+
+def signed_decades(value: np.ndarray) -> FixedLocator:
+    """0 and a few powers of ten on either side, as far as the values go."""
+    top = math.floor(math.log10(np.abs(value).max()))
+    decades = np.arange(top, -1, -max(1, math.ceil(top / 3)))
+    return FixedLocator([*(-(10.0**decades)), 0, *(10.0**decades)])
 
 
 def draw_scores(

@@ -1,0 +1,164 @@
+"""The course of a training run: d_t, the energy gap, and r_t, the size of the gradient that chains feel.
+
+    d_t = mean f(data) − mean f(chains)                       what θ ascends
+    r_t = mean over transitions and chains of ‖∇f‖₂
+    ρ_k = Σ (a_t − ā)(a_{t+k} − ā) / Σ (a_t − ā)²             autocorrelation at lag k
+    χ_k = Σ (a_t − ā)(b_{t+k} − b̄) / (n sd(a) sd(b))          cross-correlation: k > 0 if b follows a
+
+In a healthy run d_t oscillates weakly around 0 without autocorrelation, and r_t is of one order throughout. For white
+noise √n ρ_k is nearly standard normal, so with probability 99% none of 15 lags passes z/√n, z the (1 − 0.01/30)
+quantile. The error of the mean of d_t comes from the means of √n batches, which sees the correlation too.
+
+How large a quantity is is compared between tenths of the run by medians of its absolute value; the first tenth is
+warm-up and left out, and the last fiftieth is the end.
+
+References: Nijkamp et al. 2020 (arXiv 1903.12370), section 3 and figure 6; Bartlett 1946; Flegal & Jones 2010 (batch
+means).
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, median
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+LAGS = 15
+WINDOW = 2000
+"""Iterations at the end whose correlations are looked at; at most the later half."""
+LEVEL = 0.01
+"""Probability that white noise passes the limit at any lag."""
+PARTS, END = 10, 50
+"""Equal parts of a run that are compared, and of which the last one is its end."""
+FEWEST = 40
+"""Iterations below which nothing is said."""
+SIZES = ("energy_gap", "grad_norm", "theta_grad_norm", "clipped", "chain_range")
+"""Metrics whose size is followed."""
+
+
+def autocorrelation(a: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags"]:
+    """ρ_1 .. ρ_lags, around the series' own mean; NaN for a constant series.
+
+    >>> autocorrelation(torch.tensor([1.0, -1.0, 1.0, -1.0]), 2).tolist()
+    [-0.75, 0.5]
+    """
+    return cross_correlation(a, a, lags)[lags + 1 :]
+
+
+def cross_correlation(a: Float[Tensor, "n"], b: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags_both_ways"]:
+    """χ_−lags .. χ_lags: large at k > 0 where b follows a by k points, at k < 0 where it goes before.
+
+    >>> a = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    >>> cross_correlation(a, a.roll(2), 3).argmax().item() - 3
+    2
+    """
+    a, b = (series.double() - series.double().mean() for series in (a, b))
+    n, scale = len(a), a.norm() * b.norm()
+    forward = [(a[: n - k] @ b[k:]) / scale for k in range(lags + 1)]
+    backward = [(a[k:] @ b[: n - k]) / scale for k in range(lags, 0, -1)]
+    return torch.stack([*backward, *forward])
+
+
+def chance(n: int) -> float:
+    """The correlation that white noise of n points passes at any of LAGS lags with probability LEVEL at most."""
+    return NormalDist().inv_cdf(1 - LEVEL / (2 * LAGS)) / math.sqrt(n)
+
+
+def mean_error(a: Float[Tensor, "n"]) -> float:
+    """Standard error of the mean of a correlated series: from the means of about √n batches of √n points."""
+    length = max(1, math.isqrt(len(a)))
+    batches = a[len(a) % length :].double().view(-1, length).mean(1)
+    return (batches.std() / math.sqrt(len(batches))).item()
+
+
+@dataclass(frozen=True)
+class Course:
+    """What the series of a run say."""
+
+    iterations: int
+    window: int
+    """Iterations at the end, over which means and correlations are taken."""
+    gap_mean: float
+    gap_error: float
+    gap_sd: float
+    gap_autocorrelation: tuple[float, ...]
+    """At lags 1 .. LAGS."""
+    grad_autocorrelation: tuple[float, ...]
+    cross_correlation: tuple[float, ...]
+    """Of d_t and r_t at lags −LAGS .. LAGS; positive lags are those at which r_t follows d_t."""
+    chance: float
+    """Correlations up to this size are those of white noise."""
+    sizes: dict[str, tuple[float, ...]]
+    """Metric -> how large it is in each tenth after the first, and at the end."""
+
+    def before(self, metric: str) -> float:
+        """How large a metric was in the middle of the run."""
+        return median(self.sizes[metric][:-1])
+
+    def end(self, metric: str) -> float:
+        """How large a metric is at the end."""
+        return self.sizes[metric][-1]
+
+    def rise(self, metric: str) -> float:
+        """Orders of magnitude by which a metric at the end is above what it was in the middle of the run."""
+        return orders(self.before(metric), self.end(metric))
+
+    @property
+    def grad_orders(self) -> float:
+        """Orders of magnitude from the smallest r_t to the largest."""
+        return orders(min(self.sizes["grad_norm"]), max(self.sizes["grad_norm"]))
+
+    @property
+    def grad_fall(self) -> float:
+        """Orders of magnitude by which r_t at the end is below the largest."""
+        return orders(self.end("grad_norm"), max(self.sizes["grad_norm"]))
+
+    @property
+    def strongest(self) -> tuple[int, float]:
+        """The lag at which d_t is most correlated with itself, and how much."""
+        lag = max(range(LAGS), key=lambda k: abs(self.gap_autocorrelation[k]))
+        return lag + 1, self.gap_autocorrelation[lag]
+
+
+def course(series: Mapping[str, Sequence[float]]) -> Course | None:
+    """Read the series of a run; None if there are fewer than FEWEST iterations.
+
+    Args:
+        series: Column "iteration" and those of SIZES, every iteration, as `Run.series` gives them.
+    """
+    n = len(series["iteration"])
+    if n < FEWEST:
+        return None
+    column = {name: torch.tensor(series[name], dtype=torch.float64) for name in SIZES}
+    window = min(WINDOW, n // 2)
+    d, r = column["energy_gap"][-window:], column["grad_norm"][-window:]
+    return Course(
+        iterations=n,
+        window=window,
+        gap_mean=d.mean().item(),
+        gap_error=mean_error(d),
+        gap_sd=d.std().item(),
+        gap_autocorrelation=tuple(autocorrelation(d, LAGS).tolist()),
+        grad_autocorrelation=tuple(autocorrelation(r, LAGS).tolist()),
+        cross_correlation=tuple(cross_correlation(d, r, LAGS).tolist()),
+        chance=chance(window),
+        sizes={name: tuple(part.abs().median().item() for part in later_parts(a)) for name, a in column.items()},
+    )
+
+
+def later_parts(a: Float[Tensor, "n"]) -> list[Tensor]:
+    """The equal parts of a run but the first, and its end."""
+    return [*a.tensor_split(PARTS)[1:], a[-max(FEWEST // PARTS, len(a) // END) :]]
+
+
+def orders(low: float, high: float) -> float:
+    """log₁₀(high / low), 0 where they are the same.
+
+    >>> orders(0.5, 50.0), orders(0.0, 0.0), orders(0.0, 1.0)
+    (2.0, 0.0, inf)
+    """
+    if low == high:
+        return 0.0
+    return math.inf if low == 0 else -math.inf if high == 0 else math.log10(high / low)
