@@ -1,9 +1,9 @@
 """Provoked divergences: what becomes of training, in Anila, in TorchEBM and in the plain loop of tutorials.
 
     python benchmarks/stability.py --data mnist-folder --out runs/stability              (docs; 5 seeds)
-    python benchmarks/stability.py --data mnist-folder --out runs/bench --short          (1 seed, 100 iterations)
+    python benchmarks/stability.py --data mnist-folder --out runs/bench --short          (1 seed, 70 iterations)
 
-All have the same network (4 convolutions, width 8), digits, 32 chains that persist (200 kept, 5% restarts), K = 40
+All have the same network (4 convolutions, width 8), digits, 16 chains that persist (100 kept, 5% restarts), K = 20
 Langevin transitions with drift 5 ∂f and noise sd 0.01, and Adam(0, 0.999) at 3e-4. TorchEBM keeps its defaults
 otherwise (regulariser 0.001); the plain loop has none. Anila runs its preset `mnist` with the divergence guard.
 
@@ -42,7 +42,7 @@ from anila.run import Run
 from anila.train import train
 from anila.trained import Trained
 
-RATE, STEP, NOISE_SD, K, CHAINS, BANK, FRESH, NAN_AT, SHOWN = 3e-4, 10.0, 0.01, 40, 32, 200, 0.05, 50, 8
+RATE, STEP, NOISE_SD, K, CHAINS, BANK, FRESH, NAN_AT, SHOWN = 3e-4, 10.0, 0.01, 20, 16, 100, 0.05, 50, 8
 
 
 class Provocation(NamedTuple):
@@ -216,10 +216,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the MNIST files")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table, the numbers and the figure")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=200)
-    parser.add_argument("--short", action="store_true", help="1 seed, 100 iterations")
+    parser.add_argument("--iterations", type=int, default=120)
+    parser.add_argument("--short", action="store_true", help="1 seed, 70 iterations")
     arguments = parser.parse_args()
-    seeds, iterations = (1, 100) if arguments.short else (arguments.seeds, arguments.iterations)
+    seeds, iterations = (1, 70) if arguments.short else (arguments.seeds, arguments.iterations)
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
