@@ -319,6 +319,19 @@ def test_learning_takes_the_same_precision(precision: Any):
         torch.testing.assert_close(q.grad, p.grad, rtol=0.05, atol=0.02 * p.grad.abs().max().item())
 
 
+def test_a_steep_f_is_learned_in_fp16():
+    """Sees a θ-gradient that overflows at the first scale, given up or kept: 10⁴ f needs a smaller one."""
+    grads = []
+    for precision in (None, "fp16"):
+        model = nn.Sequential(net(), nn.Flatten(0))
+        model.register_forward_hook(lambda _m, _x, value: 1e4 * value)
+        optimizer = torch.optim.SGD(model.parameters(), 1e-12)
+        start = Persistent(points())
+        Learner(model, mala(model, 1e-9), start, optimizer, steps=1, precision=precision).update(points() + 1)
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    assert (grads[1] - grads[0]).norm() < 0.02 * grads[0].norm()
+
+
 def test_the_setting_reaches_the_learner():
     """Sees training.precision dropped on the way, and another word."""
     rings = PRESETS["rings"].experiment

@@ -120,7 +120,14 @@ class TestCourse:
             {"clipped": lambda c, _: c + 0.85},
             {"chain_range": lambda x, t: x + 50 * (t < 0.05)},
         ],
-        ids=["r grows at first", "r falls at first", "warm-up of d", "r grows fivefold", "all clipped, d centred", "starts far out"],
+        ids=[
+            "r grows at first",
+            "r falls at first",
+            "warm-up of d",
+            "r grows fivefold",
+            "all clipped, d centred",
+            "starts far out",
+        ],
     )
     def test_what_is_no_fault_is_not_named(self, changes: dict[str, Any]):
         """Sees a warm-up, growth within one order, and clipping that harms nobody taken for a run-away."""

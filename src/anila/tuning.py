@@ -1,7 +1,7 @@
 """A warm-up finds a kernel's settings; then they are frozen and the kernel is a fixed Markov kernel.
 
-The first step_size is d^(−1/3) over the curvature of f where the chains start, or the longest of that times a power of
-ten that is accepted there. In windows of 10 steps, each with a fixed kernel:
+The first step_size is d^(−1/3) over the curvature of f where the chains start, or ten, a hundred, … times that where
+|f| is so large that its rounding rejects it. In windows of 10 steps, each with a fixed kernel:
 
     log step_size ← log step_size + 3/√k · (acceptance − target)      target 0.57, for hmc 0.7
     threshold     ← follows the 85% quantile of |∂f| where the chains stand
@@ -161,19 +161,19 @@ def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
 
 
 def first_step(make: Make, settings: Settings, x: Tensor, target: float, generator: torch.Generator) -> float:
-    """The longest of γ, 10 γ, 100 γ, … at which a step from x is accepted as aimed; γ itself if none is.
+    """γ if a step from x is accepted as aimed, else the longest of 10 γ, 100 γ, … that is; γ itself if none is.
 
     Where |f| is large, its rounding rejects short steps that exact numbers would accept: longer ones are the remedy.
     """
-    first = longest = settings["step_size"]
-    for tens in range(TENS):
-        kernel = make(**settings | {"step_size": first * 10**tens})
-        prob = kernel.step(kernel.init(x), kernel.draw_noise(x, generator))[1].accept_prob.mean().item()
-        if prob >= target:
-            longest = first * 10**tens
-        elif prob < target / 2:
-            break
-    return longest
+    first = settings["step_size"]
+    noise = make(**settings).draw_noise(x, generator)
+
+    def accepted(step_size: float) -> bool:
+        kernel = make(**settings | {"step_size": step_size})
+        return kernel.step(kernel.init(x), noise)[1].accept_prob.mean().item() >= target
+
+    longer = (first * 10**tens for tens in reversed(range(1, TENS)))
+    return first if accepted(first) else next(filter(accepted, longer), first)
 
 
 def warm_up(
