@@ -171,8 +171,8 @@ def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: p
 
     class Killed(BaseException): ...
 
-    def save_and_die(run: Run, now: Trained, guard: Guard) -> None:
-        real(run, now, guard)
+    def save_and_die(run: Run, now: Trained, guard: Guard, last: bool = False) -> None:
+        real(run, now, guard, last)
         if guard.remedies and now.learner.iteration == 30:
             raise Killed
 

@@ -4,12 +4,13 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 `torchrun` the first one speaks.
 """
 
+import errno
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,8 +39,11 @@ def main() -> None:
         fail(str(error) if is_first() else "", 1)
     except BrokenPipeError:
         sys.exit(0)
-    except ConnectionError as error:
-        fail(str(error), 1)
+    except MemoryError as error:
+        fail(str(error) or "out of memory", 1)
+    except OSError as error:
+        room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)
 
 
 def fail(message: str, status: int) -> None:
@@ -211,7 +215,9 @@ def load(path: Path) -> Any:
 
 
 def note(text: str) -> None:
-    typer.echo(text, err=True)
+    """A line for whoever still listens: nothing ends because nobody does."""
+    with suppress(BrokenPipeError):
+        typer.echo(text, err=True)
 
 
 def print_json(data: Any) -> None:
