@@ -319,12 +319,22 @@ def test_learning_takes_the_same_precision(precision: Any):
         torch.testing.assert_close(q.grad, p.grad, rtol=0.05, atol=0.02 * p.grad.abs().max().item())
 
 
+class Steep(nn.Module):
+    """10⁴ times a network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1e4 * self.inner(x)
+
+
 def test_a_steep_f_is_learned_in_fp16():
     """Sees a θ-gradient that overflows at the first scale, given up or kept: 10⁴ f needs a smaller one."""
     grads = []
     for precision in (None, "fp16"):
-        model = nn.Sequential(net(), nn.Flatten(0))
-        model.register_forward_hook(lambda _m, _x, value: 1e4 * value)
+        model = Steep()
         optimizer = torch.optim.SGD(model.parameters(), 1e-12)
         start = Persistent(points())
         Learner(model, mala(model, 1e-9), start, optimizer, steps=1, precision=precision).update(points() + 1)
