@@ -1,16 +1,20 @@
 """Checkpoints: nested dictionaries of tensors and numbers, in safetensors and JSON, with a checksum for every file.
 
-A checkpoint is a folder named by its iteration. It is written under a temporary name, flushed to disk and renamed, so
-a folder with a number is complete; `manifest.json` holds the sha256 of every other file, so damage is seen. Nothing is
-ever unpickled.
+A checkpoint is a folder named by its iteration. It is written under a temporary name, flushed to disk and renamed, and
+renamed again before it is deleted, so a folder with a number is complete at every moment; `manifest.json` holds the
+sha256 of every other file, so damage is seen. Nothing is ever unpickled.
+
+.writing-N     being written            .replaced-N   the former N, until the new one has its name
+.dropped-N     being deleted
 """
 
 import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +30,7 @@ TENSOR, PAIRS = "$tensor", "$pairs"
 
 
 class Damaged(ValueError):
-    """A checkpoint that is incomplete or does not match its checksums."""
+    """A checkpoint that is incomplete, does not match its checksums, or is of something else."""
 
 
 def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
@@ -42,27 +46,66 @@ def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
         OSError: As the file system has it (disk full, no permission); older checkpoints stay as they are.
     """
     final, aside = folder / f"{iteration:09d}", folder / f".writing-{iteration:09d}"
-    shutil.rmtree(aside, ignore_errors=True)
+    recover(folder)
     aside.mkdir(parents=True)
     try:
         for name, part in parts.items():
             tensors: dict[str, Tensor] = {}
             outline = split(part, tensors)
-            save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, aside / f"{name}.safetensors")
+            write_tensors(tensors, aside / f"{name}.safetensors")
             (aside / f"{name}.json").write_text(json.dumps(outline))
         sums = {path.name: digest(path) for path in sorted(aside.iterdir())}
         (aside / "manifest.json").write_text(json.dumps({"iteration": iteration, "sha256": sums}, indent=1))
-        flush(aside)
-        shutil.rmtree(final, ignore_errors=True)
+        flush(*aside.iterdir(), aside)
+        former = final.with_name(f".replaced-{final.name}")
+        if final.exists():
+            final.rename(former)
         aside.rename(final)
+        flush(folder)
+        if former.exists():
+            drop(former)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        recover(folder)
         raise
     needed = {*listed(folder)[-KEPT:], best_of(folder), *up_to(folder, iteration - SETTLED)[-1:]}
     for old in listed(folder):
         if old not in needed:
-            shutil.rmtree(old)
+            drop(old)
     return final
+
+
+def recover(folder: Path) -> None:
+    """Undo what a process that died while it wrote or deleted here left half done; for the one process that writes."""
+    for former in folder.glob(".replaced-*"):
+        final = folder / former.name.removeprefix(".replaced-")
+        if final.exists():
+            drop(former)
+        else:
+            former.rename(final)
+    for rest in [*folder.glob(".writing-*"), *folder.glob(".dropped-*")]:
+        shutil.rmtree(rest, ignore_errors=True)
+
+
+def drop(path: Path) -> None:
+    """Delete a checkpoint so that no half of it keeps its name."""
+    gone = path.with_name(f".dropped-{path.name.rpartition('-')[2]}")
+    shutil.rmtree(gone, ignore_errors=True)
+    path.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    """A safetensors file.
+
+    Raises:
+        OSError: As the file system has it, which safetensors puts into words of its own.
+    """
+    try:
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+    except SafetensorError as error:
+        if code := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
+        raise OSError(f"{path}: {error}") from None
 
 
 def load(path: Path, *names: str) -> tuple[int, dict[str, Any]]:
@@ -74,11 +117,14 @@ def load(path: Path, *names: str) -> tuple[int, dict[str, Any]]:
     manifest = verify(path)
     parts = {}
     for name in names:
+        for file in (f"{name}.safetensors", f"{name}.json"):
+            if file not in manifest["sha256"]:
+                raise Damaged(f"{path.name}/manifest.json does not list {file}")
         try:
             tensors = load_file(path / f"{name}.safetensors")
             parts[name] = join(json.loads((path / f"{name}.json").read_text()), tensors)
-        except (OSError, KeyError, ValueError, SafetensorError) as error:
-            raise Damaged(f"{path.name}/{name}: {error}") from None
+        except (OSError, KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
+            raise Damaged(f"{path.name}/{name} is not a part of a checkpoint: {error}") from None
     return manifest["iteration"], parts
 
 
@@ -90,10 +136,12 @@ def verify(path: Path) -> dict[str, Any]:
     """
     try:
         manifest = json.loads((path / "manifest.json").read_text())
-        sums = dict(manifest["sha256"])
-        manifest["iteration"] = int(manifest["iteration"])
-    except (OSError, ValueError, KeyError, TypeError):
+        sums = manifest["sha256"] = {str(name): str(expected) for name, expected in manifest["sha256"].items()}
+        iteration = manifest["iteration"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Damaged(f"{path.name}/manifest.json is missing or unreadable") from None
+    if type(iteration) is not int or path.name != f"{iteration:09d}":
+        raise Damaged(f"{path.name}/manifest.json is that of iteration {iteration!r}")
     for name, expected in sums.items():
         file = path / Path(name).name
         if not file.is_file():
@@ -103,12 +151,12 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def newest(folder: Path) -> tuple[Path | None, list[str]]:
-    """The newest sound checkpoint, and a notice for each newer one that is damaged."""
+def newest(folder: Path, check: Callable[[Path], Any] = verify) -> tuple[Path | None, list[str]]:
+    """The newest checkpoint that `check` does not find damaged, and a notice for each newer one."""
     notices = []
     for path in reversed(listed(folder)):
         try:
-            verify(path)
+            check(path)
         except Damaged as damage:
             notices.append(f"checkpoint {damage}")
         else:
@@ -131,17 +179,17 @@ def up_to(folder: Path, iteration: int) -> list[Path]:
 
 
 def forget_after(folder: Path, iteration: int) -> None:
-    """Delete the checkpoints of later iterations, and the mark of the best where it was one of them."""
-    for path in listed(folder):
+    """Delete the checkpoints of later iterations, newest first, and the mark of the best where it was one of them."""
+    for path in reversed(listed(folder)):
         if int(path.name) > iteration:
-            shutil.rmtree(path)
+            drop(path)
     if best_of(folder) is None:
         (folder / "best.json").unlink(missing_ok=True)
 
 
 def listed(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first; their numbers order them, not their dates."""
-    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdigit()), key=lambda p: int(p.name))
+    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name))
 
 
 def mark_best(folder: Path, path: Path, score: float) -> None:
@@ -151,15 +199,15 @@ def mark_best(folder: Path, path: Path, score: float) -> None:
 
 def best_of(folder: Path) -> Path | None:
     """The checkpoint marked as best, if it is there."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        path = folder / json.loads((folder / "best.json").read_text())["checkpoint"]
-        return path if path.is_dir() else None
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+        name = json.loads((folder / "best.json").read_text())["checkpoint"]
+        return next((path for path in listed(folder) if path.name == name), None)
     return None
 
 
 def best_score(folder: Path) -> float:
     """The score of the best checkpoint, infinite where none is marked."""
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return float(json.loads((folder / "best.json").read_text())["score"])
     return float("inf")
 
@@ -195,9 +243,9 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def flush(folder: Path) -> None:
-    """Have the folder's files on disk before it gets its final name."""
-    for path in [*folder.iterdir(), folder]:
+def flush(*paths: Path) -> None:
+    """Have files and folders on disk before what relies on them is done."""
+    for path in paths:
         with descriptor(path) as fd:
             os.fsync(fd)
 
@@ -214,5 +262,10 @@ def descriptor(path: Path) -> Iterator[int]:
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file under a temporary name and rename it."""
     aside = path.with_name(f".{path.name}.writing")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    try:
+        aside.write_text(text, encoding="utf-8")
+        flush(aside)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise

@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,9 +37,12 @@ def main() -> None:
     except ArithmeticError as error:
         fail(str(error) if is_first() else "", 1)
     except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except ConnectionError as error:
-        fail(str(error), 1)
+    except MemoryError as error:
+        fail(str(error) or "out of memory", 1)
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def fail(message: str, status: int) -> None:
@@ -211,7 +214,9 @@ def load(path: Path) -> Any:
 
 
 def note(text: str) -> None:
-    typer.echo(text, err=True)
+    """A line for whoever still listens: nothing ends because nobody does."""
+    with suppress(BrokenPipeError):
+        typer.echo(text, err=True)
 
 
 def print_json(data: Any) -> None:

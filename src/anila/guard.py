@@ -147,6 +147,10 @@ class Guard:
         return dict(vars(self))
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rows, self.remedies = list(state["rows"]), list(state["remedies"])
-        self.flat, self.learned, self.met = state["flat"], state["learned"], state["met"]
-        self.least_clipped, self.returned = state["least_clipped"], state["returned"]
+        self.rows = [{name: float(row[name]) for name in WATCHED} for row in state["rows"]]
+        self.flat, self.least_clipped = float(state["flat"]), float(state["least_clipped"])
+        self.learned, self.returned = int(state["learned"]), int(state["returned"])
+        self.met = bool(state["met"])
+        self.remedies = [str(remedy) for remedy in state["remedies"]]
+        if foreign := [r for r in self.remedies if r.partition("=")[0] not in CHANGES]:
+            raise ValueError(f"the guard never sets {foreign[0]}")

@@ -3,7 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,27 @@ def memory(learner: Learner, both: Tensor) -> str:
     return (
         f"memory    about {total} MiB: θ and its optimiser {each[0]}, kept chains {each[1]}, a gradient of f {each[2]}"
     )
+
+
+@contextmanager
+def memory_explained(trained: Trained) -> Iterator[None]:
+    """Say what takes the memory where there is not enough.
+
+    Raises:
+        MemoryError: With the sizes that decide, the peak on a GPU, and what to lower.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        t, device = trained.config.training, trained.device
+        peak = f" (peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB)" if device.type == "cuda" else ""
+        raise MemoryError(
+            f"not enough memory on {device}{peak} for training.batch={t.batch} and training.chains="
+            f"{t.chains or t.batch}; lower them, or network.width or network.hidden; checkpoints are as they were. "
+            + str(error).splitlines()[0]
+        ) from None
 
 
 def size(tensors: list[Tensor]) -> int:

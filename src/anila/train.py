@@ -10,10 +10,9 @@ one speaks and writes. A checkpoint does not depend on how many there were.
 import math
 import platform
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anila import checkpoint, diagnostics, pictures, score
+from anila import checkpoint, diagnostics, logs, pictures, score
 from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
 from anila.data import TOYS
@@ -29,13 +28,15 @@ from anila.experiment import Experiment
 from anila.experiment.settings import Training
 from anila.guard import Diverged, Guard, Trouble
 from anila.learn import NotFinite
-from anila.preflight import preflight, set_threads
+from anila.preflight import memory_explained, preflight, set_threads
 from anila.ranks import Ranks, assembled, joined, whole
 from anila.run import Run, RunError
+from anila.stop import Stop, stop_signals
 from anila.trained import Trained, config_of
 
 CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
-              "training.micro_batch", "training.shard", "training.timeout")  # fmt: skip
+              "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
+              "training.device")  # fmt: skip
 """Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 SHOWN, SHOWN_POINTS = 64, 2000
 """Images in a grid, points in a scatter."""
@@ -74,8 +75,11 @@ def train(
     Raises:
         RunError: If the folder cannot be this run.
         ValueError, FileNotFoundError: If data or settings are refused.
+        ImportError: If training.log_to names an extra that is not installed.
         Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
         RankLost: If another process ended or hung.
+        OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
+        MemoryError: Saying what takes it.
     """
     with joined(config.training.timeout) as ranks:
         return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset)
@@ -90,6 +94,7 @@ def train_among(
 ) -> Outcome:
     """`train`, on this one of several processes."""
     run = Run(path)
+    logs.require(config.training.log_to)
     if ranks.first:
         refuse_other_folders(run)
     set_threads(config, ranks.machine_size)
@@ -98,10 +103,10 @@ def train_among(
     with warnings_to(say):
         trained = Trained.untrained(config, ranks)
     record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
-    with run.claim() if ranks.first else nullcontext():
+    speak = said_and_logged(run, say) if ranks.first else unsaid
+    with run.claim() if ranks.first else nullcontext(), warnings_to(speak), memory_explained(trained):
         ranks.wait()
-        guard = resume(run, trained, record, say)
-        speak = said_and_logged(run, say) if ranks.first else unsaid
+        guard = resume(run, trained, record, speak)
         if trained.learner.iteration == 0:
             x_data = trained.data.batch(2, config.training.seed, 0)
             with whole(trained.learner.model):
@@ -109,7 +114,9 @@ def train_among(
                 ahead = preflight(trained)
             for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
                 speak(line)
-        with warnings_to(speak), stop_signals() as stop:
+        names = config.training.log_to if ranks.first else ()
+        writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
+        with writers, stop_signals() as stop:
             loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
             for line in diagnostics.regime(diagnostics.course(run.series())).lines:
@@ -117,7 +124,7 @@ def train_among(
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
-def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: "Stop") -> None:
+def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: Stop) -> None:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
     t, data, ranks = trained.config.training, trained.data, trained.learner.ranks
     began, saved = time.perf_counter(), trained.learner.iteration
@@ -137,18 +144,20 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             run.append_series(i, metrics)
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
-            saved = i
-            save(run, trained, guard)
-            line |= measure(run, trained)
+            line |= measure(trained)
         if ranks.first and (due(i, t.log_every, t) or "kl" in line):
             run.append_stats(line)
+        if due(i, t.checkpoint_every, t):
+            saved = i
+            save(run, trained, guard, last=i == t.iterations)
+            mark_if_best(run, line)
         if due(i, t.picture_every, t):
             with whole(trained.f):
                 if ranks.first:
                     draw_pictures(run, trained)
         watch(i, metrics)
     if saved < trained.learner.iteration:
-        save(run, trained, guard)
+        save(run, trained, guard, last=True)
     if stop.number is not None:
         say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
 
@@ -187,31 +196,41 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     return guard
 
 
-def save(run: Run, trained: Trained, guard: Guard) -> None:
-    """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it."""
+def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
+    """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it.
+
+    Raises:
+        OSError: If it cannot be written and is the last one; of others that is said.
+    """
     config, learner = trained.config, trained.learner
     recipe = {"network": asdict(config.network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
     parts = {"learner": learner.state_dict(), "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
     if learner.ranks.first:
-        checkpoint.save(run.checkpoints, learner.iteration, parts)
+        with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
+            checkpoint.save(run.checkpoints, learner.iteration, parts)
     learner.ranks.wait()
 
 
-def measure(run: Run, trained: Trained) -> dict[str, float]:
-    """In the plane, KL(data ‖ model) of the newest checkpoint, which is marked if it is the best."""
+def measure(trained: Trained) -> dict[str, float]:
+    """KL(data ‖ model), in the plane."""
     with whole(trained.f):
         kl = score.exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
-    if kl is None:
-        return {}
-    if kl < checkpoint.best_score(run.checkpoints):
-        checkpoint.mark_best(run.checkpoints, checkpoint.listed(run.checkpoints)[-1], kl)
-    return {"kl": kl}
+    return {} if kl is None else {"kl": kl}
+
+
+def mark_if_best(run: Run, line: dict[str, Any]) -> None:
+    """Mark the checkpoint of an iteration whose KL is the lowest so far."""
+    path = run.checkpoints / f"{line['iteration']:09d}"
+    if line.get("kl", math.inf) < checkpoint.best_score(run.checkpoints) and path.is_dir():
+        with logs.surviving_disk(path.with_name("best.json")):
+            checkpoint.mark_best(run.checkpoints, path, line["kl"])
 
 
 def draw_pictures(run: Run, trained: Trained) -> None:
     """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
     i, shape = trained.learner.iteration, trained.data.event_shape
+    path = run.samples / f"{i:09d}.png"
     generator = rng(trained.config.training.seed, "picture")
     start = trained.learner.start
     kept = len(start.bank) if isinstance(start, Persistent) else 0
@@ -220,14 +239,22 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         return trained.starts(min(n, kept), generator).cpu() if kept else trained.draw(n)
 
     if len(shape) == 3:
-        pictures.save(pictures.image_grid(chains(SHOWN)), run.samples / f"{i:09d}.png")
+        keep(pictures.image_grid(chains(SHOWN)), path, run, i)
     elif score.in_plane(shape):
         x_data = trained.reference_data(SHOWN_POINTS)
         panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, score.plane_frame(x_data))
-        pictures.save(panel, run.samples / f"{i:09d}.png")
+        keep(panel, path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
-        pictures.save(pictures.training_curves(curves), run.samples / "curves.png")
+        keep(pictures.training_curves(curves), run.samples / "curves.png")
+
+
+def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
+    """Write a picture if the disk takes it, and show it where a run's metrics go besides."""
+    with logs.surviving_disk(path):
+        pictures.save(picture, path)
+        if run:
+            run.show(iteration, path)
 
 
 def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
@@ -279,25 +306,28 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
         RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
     """
     saved, guard, ranks = run.config(), Guard(), trained.learner.ranks
+    here = {name: version(name) for name in ("anila", "torch")}
+    here |= {"python": platform.python_version(), "device": str(trained.device)}
     if saved is not None:
         refuse_other_settings(run, trained.config, record, saved)
-        path, notices = checkpoint.newest(run.checkpoints)
-        speak = said_and_logged(run, say) if ranks.first else unsaid
+        changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
+        path, notices = checkpoint.newest(run.checkpoints, trained.restore)
         for notice in notices:
-            speak(notice + (f"; going back to {path.name}" if path else ""))
+            say(notice + (f"; going back to {path.name}" if path else ""))
         if path is None and notices:
             raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
         if path is not None:
             guard = trained.restore(path)
             i, last = trained.learner.iteration, trained.config.training.iterations
-            speak(f"resumed at iteration {i} of {last}")
+            say(f"resumed at iteration {i} of {last}")
+            if changed:
+                say("changed since then: " + "; ".join(changed))
     if len(found := ranks.gather([float(trained.learner.iteration)]).unique()) > 1:
         raise RunError(f"the processes found different checkpoints ({found.tolist()}): is the folder the same for all?")
     if not ranks.first:
         return guard
     run.forget_after(trained.learner.iteration)
-    versions = {name: version(name) for name in ("anila", "torch")} | {"python": platform.python_version()}
-    run.write_config(record | {"versions": versions})
+    run.write_config(record | {"versions": here})
     return guard
 
 
@@ -305,7 +335,7 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
     """Show what differs from the settings of the run, where it would change what is computed."""
     old, new = flat(config_of(run)), flat(config)
     changeable = {*CHANGEABLE, *({"training.iterations"} if config.optimizer.decay == "constant" else ())}
-    differing = [f"{k}: {old[k]} -> {new[k]}" for k in new if old[k] != new[k] and k not in changeable]
+    differing = differences({k: old[k] for k in old if k not in changeable}, new)
     if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
         differing = [f"data: the content of {config.data.name} has changed"]
     if differing:
@@ -313,6 +343,11 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
             f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
             + "\nrepeat its settings to resume it, choose another --run, or delete it with --overwrite"
         )  # fmt: skip
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`name: before -> now` of what both have and differs."""
+    return [f"{name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
 
 
 def flat(config: Experiment) -> dict[str, Any]:
@@ -339,44 +374,11 @@ def diagnosis(run: Run, iteration: int, trouble: Trouble) -> str:
 
 
 def said_and_logged(run: Run, say: Say) -> Say:
-    """Say a line and write it to log.txt."""
+    """Say a line, should anybody still listen, and write it to log.txt."""
 
     def both(text: str) -> None:
         run.log(text)
-        say(text)
+        with suppress(BrokenPipeError):
+            say(text)
 
     return both
-
-
-class Stop:
-    """Which signal asked this process to stop, and which one all of them stop by."""
-
-    asked: int | None = None
-    number: int | None = None
-
-    def agreed(self, ranks: Ranks) -> bool:
-        """Whether any process was asked; then all stop after the same iteration."""
-        self.number = int(ranks.gather([float(self.asked or 0)]).max()) or None
-        return self.number is not None
-
-
-@contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """SIGINT or SIGTERM asks to stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not, as
-    launchers and batch systems each send one.
-    """
-    stop = Stop()
-    previous: dict[int, Any] = {}
-
-    def ask(number: int, _: Any) -> None:
-        stop.asked = number
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    try:
-        for s in (signal.SIGINT, signal.SIGTERM):
-            previous[s] = signal.getsignal(s)
-            signal.signal(s, ask)
-        yield stop
-    finally:
-        for s, handler in previous.items():
-            signal.signal(s, handler)

@@ -44,17 +44,19 @@ class Trained:
         Raises:
             RunError: If the run has no sound checkpoint.
         """
-        trained = cls.untrained(config_of(run))
-        path, notices = checkpoint.newest(run.checkpoints)
-        trained.notices += notices
-        for candidate in [p for p in (checkpoint.best_of(run.checkpoints), path) if p]:
+        trained, best = cls.untrained(config_of(run)), checkpoint.best_of(run.checkpoints)
+        if best:
             try:
-                trained.restore(candidate)
+                trained.restore(best)
             except checkpoint.Damaged as damage:
                 trained.notices.append(f"checkpoint {damage}")
             else:
                 return trained
-        raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
+        path, notices = checkpoint.newest(run.checkpoints, trained.restore)
+        trained.notices += [notice for notice in notices if notice not in trained.notices]
+        if path is None:
+            raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
+        return trained
 
     @classmethod
     def untrained(cls, config: Experiment, ranks: Ranks = ALONE) -> "Trained":
@@ -75,13 +77,23 @@ class Trained:
             The guard of that moment.
 
         Raises:
-            Damaged: As `checkpoint.load`.
+            Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
         """
-        _, parts = checkpoint.load(path, "learner", "guard")
-        guard = Guard()
-        guard.load_state_dict(parts["guard"])
-        self.change(guard.remedies)
-        self.learner.load_state_dict(parts["learner"])
+        iteration, parts = checkpoint.load(path, "learner", "guard")
+        guard, config = Guard(), self.config
+        try:
+            guard.load_state_dict(parts["guard"])
+            self.change(guard.remedies)
+            self.learner.load_state_dict(parts["learner"])
+            require_fit(self.learner, iteration)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.config = config
+            self.restart()
+            raise checkpoint.Damaged(
+                f"{path.name} does not fit the settings of this run: {type(error).__name__}: {error}"
+            ) from None
         return guard
 
     def change(self, remedies: list[str]) -> None:
@@ -154,6 +166,20 @@ class Trained:
             return start.draw(n, generator)
         order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
         return start.chains(order.repeat(n // len(order) + 1)[:n])
+
+
+def require_fit(learner: Learner, iteration: int) -> None:
+    """Refuse what `load_state_dict` takes unseen.
+
+    Raises:
+        ValueError: If a moment of the optimiser has another shape than its parameter, or the iteration is another.
+    """
+    for parameter, state in learner.optimizer.state.items():
+        for name, moment in state.items():
+            if isinstance(moment, Tensor) and moment.ndim and moment.shape != parameter.shape:
+                raise ValueError(f"{name} of shape {tuple(moment.shape)} for a parameter of {tuple(parameter.shape)}")
+    if learner.iteration != iteration:
+        raise ValueError(f"it holds iteration {learner.iteration!r} and is called {iteration}")
 
 
 def config_of(run: Run) -> Experiment:

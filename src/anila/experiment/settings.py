@@ -6,7 +6,7 @@ An `Experiment` is six groups of settings. What a field means, its unit and its 
 
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 METROPOLIS = ("mala", "anisotropic_mala")
@@ -21,6 +21,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else () if value is None else value)
+"""One name is a list of one, none an empty one."""
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -192,6 +194,8 @@ class Training:
     """Decay of the average of θ that is sampled and evaluated; 0 for none."""
     log_every: Count = 10
     """Iterations between lines of stats.jsonl."""
+    log_to: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Names] = ()
+    """Where the same lines and the pictures go besides; each needs the extra of its name."""
     checkpoint_every: Count = 500
     picture_every: Count = 500
     threads: Count | None = None

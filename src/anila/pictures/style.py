@@ -77,5 +77,9 @@ def save(picture: Figure | Image.Image, path: Path) -> None:
     else:
         picture.save(png, format="png")
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(png.getvalue())
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(png.getvalue())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
