@@ -384,7 +384,7 @@ def test_the_last_checkpoint_must_be_written(tmp_path: Path, monkeypatch: pytest
         cli.main()
     err = capsys.readouterr().err
     assert stop.value.code == 1
-    assert "anila: /the/file: No space left on device" in err
+    assert "anila: /the/file: No space left on device; make room and give the same command again" in err
     assert "Traceback" not in err
 
 

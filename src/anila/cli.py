@@ -4,8 +4,8 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 `torchrun` the first one speaks.
 """
 
+import errno
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -37,12 +37,12 @@ def main() -> None:
     except ArithmeticError as error:
         fail(str(error) if is_first() else "", 1)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except MemoryError as error:
         fail(str(error) or "out of memory", 1)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)
 
 
 def fail(message: str, status: int) -> None:
