@@ -6,6 +6,7 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 
 import errno
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
