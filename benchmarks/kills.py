@@ -1,8 +1,9 @@
 """Kill -9 a run at random moments: is it always resumable, and does it end as if nothing had been?
 
-A process trains with a checkpoint every iteration, so that much of its time goes into writing, and is killed at a
-moment drawn uniformly; the next one goes on. After each kill every numbered checkpoint must be sound. At the end the
-newest is compared, bit for bit, with that of a run of as many iterations that nobody disturbed.
+A process trains with a checkpoint every iteration, so that much of its time goes into writing. One in ten is killed
+while it starts, the others a time after their first new checkpoint, drawn uniformly; the next one goes on. After each
+kill every numbered checkpoint must be sound. At the end the newest is compared, bit for bit, with that of a run of as
+many iterations that nobody disturbed.
 
     python benchmarks/kills.py --kills 50
 """
@@ -13,6 +14,7 @@ import random
 import signal
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -22,10 +24,11 @@ from anila import checkpoint
 from anila.experiment import PRESETS, Experiment, resolve
 from anila.train import train
 
-SETTINGS = ["network.hidden=[8]", "network.fourier=0", "training.batch=20", "training.chains=20", "sampler.steps=2",
+SETTINGS = ["data=moons",
+            "network.hidden=[8]", "network.fourier=0", "training.batch=20", "training.chains=20", "sampler.steps=2",
             "optimizer.decay=constant", "training.ema=0.9", "training.log_every=1"]  # fmt: skip
-LONGEST = 1.0
-"""Seconds after which a process is killed at the latest."""
+LONGEST = 0.5
+"""Seconds from the first new checkpoint to the kill at the latest."""
 
 
 def settings(iterations: int, every: int) -> Experiment:
@@ -41,8 +44,23 @@ def start(folder: Path) -> int:
         return pid
     try:
         train(settings(10**6, 1), folder, lambda _: None)
-    finally:
-        os._exit(1)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(1)
+
+
+def reached(checkpoints: Path) -> int:
+    """The iteration of the newest checkpoint, every one of which is sound."""
+    for path in checkpoint.listed(checkpoints):
+        checkpoint.verify(path)
+    return max((int(path.name) for path in checkpoint.listed(checkpoints)), default=0)
+
+
+def wait_for_more(checkpoints: Path, at: int, pid: int) -> None:
+    """Until there is a checkpoint later than that."""
+    while not any(int(path.name) > at for path in checkpoint.listed(checkpoints)):
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0), "the process ended by itself"
+        time.sleep(0.005)
 
 
 def main() -> None:
@@ -53,21 +71,20 @@ def main() -> None:
     a = parser.parse_args()
     torch.set_num_threads(1)
     moments, out = random.Random(a.seed), a.out or Path(tempfile.mkdtemp())
-    at, half_written = 0, 0
+    folder, at, half_written = out / "killed/checkpoints", 0, 0
     for _ in range(a.kills):
         pid = start(out / "killed")
+        if moments.random() > 0.1:
+            wait_for_more(folder, at, pid)
         time.sleep(moments.uniform(0, LONGEST))
         os.kill(pid, signal.SIGKILL)
-        _, status = os.waitpid(pid, 0)
-        assert os.WIFSIGNALED(status), f"the process ended by itself, status {status}"
-        path, notices = checkpoint.newest(out / "killed/checkpoints")
-        assert not notices, notices
-        reached = int(path.name) if path else 0
-        assert reached >= at, f"fell back from iteration {at} to {reached}"
-        at = reached
-        half_written += any((out / "killed/checkpoints").glob(".*"))
+        assert os.WIFSIGNALED(os.waitpid(pid, 0)[1]), "the process ended by itself"
+        half_written += any(folder.glob(".*"))
+        assert reached(folder) >= at, f"fell back from iteration {at} to {reached(folder)}"
+        at = reached(folder)
     at = train(settings(at + 3, 1), out / "killed", lambda _: None).iteration
     train(settings(at, 10**6), out / "whole", lambda _: None)
+    assert at > a.kills / 2, f"only {at} iterations: killed before anything could happen"
     killed, whole = (
         load_file(out / name / f"checkpoints/{at:09d}/learner.safetensors") for name in ("killed", "whole")
     )

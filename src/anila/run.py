@@ -148,25 +148,24 @@ class Run:
         return {name: [row[k] for row in rows] for k, name in enumerate(SERIES)}
 
     def series_rows(self) -> list[list[float]]:
-        """The whole lines of series.csv."""
+        """The complete lines of series.csv."""
         if not self.series_path.exists():
             return []
         rows = []
-        for line in self.series_path.read_text(encoding="utf-8", errors="replace").splitlines()[1:]:
+        text = self.series_path.read_text(encoding="utf-8", errors="replace")
+        for line in text.rpartition("\n")[0].splitlines()[1:]:
             with contextlib.suppress(ValueError):
-                rows.append([float(value) for value in line.split(",")])
+                rows.append(list(map(float, line.split(","))))
         return [row for row in rows if len(row) == len(SERIES)]
 
     def forget_after(self, iteration: int) -> None:
         """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
         kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
         rows = [row for row in self.series_rows() if row[0] <= iteration]
+        with surviving_disk(self.series_path):
+            write_atomically(self.series_path, ",".join(SERIES) + "\n" + "".join(series_line(r) + "\n" for r in rows))
         with surviving_disk(self.stats_path):
             write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
-        with surviving_disk(self.series_path):
-            write_atomically(
-                self.series_path, ",".join(SERIES) + "\n" + "".join(series_line(row) + "\n" for row in rows)
-            )
         self.logs.each(lambda writer: writer.rewind(iteration))
 
     def log(self, text: str) -> None:
