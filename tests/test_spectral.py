@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from anila.core import rng, value_and_grad
 from anila.networks import Conditional, Confined, ResNet, Tempered, mlp, nonlocal_, power_iteration, spectral, vanilla
+from anila.networks.spectral import normalised
+from anila.samplers import mala, sample
 
 Pair = tuple[nn.Module, Tensor]
 
@@ -45,13 +47,16 @@ def test_the_slope_of_f_is_bounded(make, bound: float, updates: int):
     """Sees a layer left out, and u, v that do not follow θ.
 
     A kernel as a matrix of norm 1 stretches by at most the root of how many windows a pixel lies in: 3 for 3×3 at
-    stride 1, 2 for 4×4 at stride 2, and 1 for the last one, which has one window. The margin is for the lag of u, v.
+    stride 1, 2 for 4×4 at stride 2, and 1 for the last one, which has one window. While θ moves fast u and v lag a
+    little; when it rests they catch up.
     """
     net, x = make()
     train_a_little(net, x, updates)
-    _, grad = value_and_grad(net, x)
-    assert grad.flatten(1).norm(dim=1).max() < 1.05 * bound
-    assert all(0.99 < torch.linalg.matrix_norm(w, 2) < 1.05 for w in weights(net))
+    assert all(0.999 < torch.linalg.matrix_norm(w, 2) < 1.25 for w in weights(net))
+    for _ in range(100 if updates else 0):
+        power_iteration(net)
+    assert all(0.999 < torch.linalg.matrix_norm(w, 2) < 1.001 for w in weights(net))
+    assert value_and_grad(net, x)[1].flatten(1).norm(dim=1).max() < 1.01 * bound
 
 
 def test_without_it_the_slope_grows():
@@ -81,21 +86,32 @@ def test_f_rests_until_it_is_told():
     assert all(torch.equal(a, b) for a, b in pairwise(values))
     power_iteration(net)
     assert not torch.equal(net(x), values[0])
-    assert torch.equal(net(x), net(x))
+
+
+def test_no_buffer_moves_while_chains_do():
+    """Sees a sampler that advances the power iteration, in training mode too, and a chain that saw f change."""
+    net, x = perceptron()
+    train_a_little(net, x, 3)
+    f = Confined(net, 1.0).train()
+    before = [buffer.clone() for buffer in f.buffers()]
+    one, other = (sample(mala(f, 0.1), x, 10, rng(0, "chains"))[0] for _ in range(2))
+    assert len(before) == 9
+    assert all(torch.equal(a, b) for a, b in zip(before, f.buffers(), strict=True))
+    assert torch.equal(one, other)
 
 
 def test_a_power_iteration_goes_one_step():
     """Sees more or fewer than one, or a weight whose u, v are not moved: u ← W v/|W v|, v ← Wᵀ u/|Wᵀ u|."""
     net, _ = perceptron()
     layer = net[2]  # pyright: ignore[reportIndexIssue]
-    norm, w = layer.parametrizations.weight[0], layer.parametrizations.weight.original
+    ((norm, w),) = normalised(layer)
     with torch.no_grad():
         w.copy_(torch.randn(w.shape, generator=rng(0, "weight")))
-        u = nn.functional.normalize(w @ norm._v, dim=0)
+        u = nn.functional.normalize(w @ norm.v, dim=0)
         v = nn.functional.normalize(w.T @ u, dim=0)
     power_iteration(net)
-    torch.testing.assert_close(norm._u, u)
-    torch.testing.assert_close(norm._v, v)
+    torch.testing.assert_close(norm.u, u)
+    torch.testing.assert_close(norm.v, v)
     torch.testing.assert_close(layer.weight, w / (u @ w @ v))
 
 

@@ -232,6 +232,7 @@ def build_learner(
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
+        classify=t.classify if config.network.classes else 0.0,
         precision=t.precision,
         micro_batch=t.micro_batch,
         ranks=ranks,

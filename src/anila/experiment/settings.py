@@ -196,6 +196,8 @@ class Training:
     """Gradients in θ are scaled down to this norm; None never."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
+    classify: NonNegative = 1.0
+    """Weight of the cross-entropy of classes, where `network.classes` are asked for; 0 learns none."""
     precision: Literal["bf16", "fp16", "tf32"] | None = None
     """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing."""
     rollbacks: CountOrZero | None = 5

@@ -5,10 +5,10 @@ from anila.networks.conditional import Conditional
 from anila.networks.confining import Confined, Tempered
 from anila.networks.mlp import mlp
 from anila.networks.resnet import ResNet
-from anila.networks.spectral import power_iteration, spectral
+from anila.networks.spectral import is_normalised, power_iteration, spectral
 from anila.networks.wide_resnet import WideResNet
 
 __all__ = [
-    "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "mlp", "nonlocal_", "power_iteration", "spectral",
-    "toy", "vanilla",
+    "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "is_normalised", "mlp", "nonlocal_",
+    "power_iteration", "spectral", "toy", "vanilla",
 ]  # fmt: skip

@@ -30,11 +30,8 @@ class Conditional(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        return self.logits(x).logsumexp(1)
-
-    def logits(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n classes"]:
-        """f(x)[y] of every class; their softmax is p(y | x).
+    def forward(self, x: Float[Tensor, "n *event"], by_class: bool = False) -> Float[Tensor, "n *classes"]:
+        """f(x), (n,), or f(x)[y] of every class, (n, classes).
 
         Raises:
             ValueError: If the network does not give one number a class.
@@ -44,7 +41,11 @@ class Conditional(nn.Module):
             raise ValueError(
                 f"a conditional network must give (n, classes): expected ({len(x)}, classes), got {tuple(values.shape)}"
             )
-        return values
+        return values if by_class else values.logsumexp(1)
+
+    def logits(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n classes"]:
+        """f(x)[y] of every class; their softmax is p(y | x)."""
+        return self(x, by_class=True)
 
     def given(self, y: int | Int[Tensor, "n"]) -> LogDensity:
         """The log-density x -> f(x)[y] of a class; any sampler takes it.
