@@ -138,6 +138,7 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only of this class, by name or index.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw samples from a run."""
@@ -147,7 +148,7 @@ def sample(
     require_writable(out)
     trained = load(run)
     with warnings_to(note):
-        write_samples(trained, trained.draw(count, seed, steps), out)
+        write_samples(trained, trained.draw(count, seed, steps, label), out)
     typer.echo(f"{count} samples in {out}")
 
 

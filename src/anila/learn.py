@@ -6,6 +6,9 @@ chains that made K transitions, so one iteration is
     z ← K transitions of the sampler from the start        (line: transitions)
     g = mean_i ∇θ f(xᵢ) − mean_m ∇θ f(z^m)                 (line: gradient)
     θ ← θ + η g                                            (line: ascent; any optimiser)
+
+Where f is of classes, log p(x) + w log p(y | x) is ascended (JEM, Grathwohl et al. 2020, eq. 9): w mean_i ∇θ log
+p_θ(yᵢ | xᵢ), which needs no chains, is added to g.
 """
 
 import math
@@ -14,12 +17,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anila.chains import Persistent, Start
 from anila.core import LogDensity, exact_value, require_one_number_a_row, rng
+from anila.networks import Conditional, is_normalised, power_iteration
 from anila.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.ranks import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.samplers import Sampler, Trace, sample
@@ -51,6 +56,16 @@ def contrast(
     return values[: len(x_data)], values[len(x_data) :]
 
 
+def contrast_and_logits(
+    f: Callable[..., Tensor], x_data: Float[Tensor, "n *event"], x_model: Float[Tensor, "m *event"]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The contrast of a `Conditional` f, and its f(x_data)[y] of every class, (n, classes)."""
+    both = torch.cat([x_data, x_model])
+    logits = f(both, by_class=True).to(both)
+    values = logits.logsumexp(1)
+    return values[: len(x_data)], values[len(x_data) :], logits[: len(x_data)]
+
+
 class Learner:
     """One update of θ at a time, with everything that changes in `state_dict()`.
 
@@ -67,6 +82,7 @@ class Learner:
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
+        classify: Weight w of log p(y | x) for a model that is a `Conditional`; `update` then takes labels.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
         micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
         ranks: The processes that share data and chains; every one calls `update` with the same data.
@@ -74,7 +90,7 @@ class Learner:
 
     Raises:
         ValueError: If several ranks are to share a number of chains that is not given, or gradients in fp16, which each
-            would scale by another number.
+            would scale by another number; or if a model without classes is to classify.
 
     >>> from anila.networks import mlp
     >>> from anila.chains import Persistent
@@ -101,14 +117,18 @@ class Learner:
         data_noise: float | Callable[[int], float] = 0.0,
         max_grad_norm: float = math.inf,
         penalty: float = 0.0,
+        classify: float = 0.0,
         precision: Precision | None = None,
         micro_batch: int | None = None,
         ranks: Ranks = ALONE,
         sharded: bool = False,
     ):
+        if classify and not isinstance(model, Conditional):
+            raise ValueError(f"classify={classify} needs a Conditional model, got a {type(model).__name__}")
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
         self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
+        self.classify = classify
         self.precision: Precision | None = precision
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
         self.micro_batch, self.ranks = micro_batch, ranks
@@ -131,8 +151,12 @@ class Learner:
             if self.ema:
                 shard(self.ema.module, self.ranks)
 
-    def update(self, x_data: Float[Tensor, "n *event"]) -> dict[str, float]:
+    def update(self, x_data: Float[Tensor, "n *event"], y_data: Int[Tensor, "n"] | None = None) -> dict[str, float]:
         """One iteration of Algorithm 1.
+
+        Args:
+            x_data: Data points.
+            y_data: Their classes, where the learner is to `classify`.
 
         Returns:
             energy_gap: d_t = mean f(x_data) − mean f(x_model), the quantity θ ascends.
@@ -141,19 +165,25 @@ class Learner:
             theta_grad_norm: Norm of the gradient in θ, before it is limited.
             chain_range: Largest |coordinate| of a chain, in that of the data.
             accept_prob, step_size, clipped (and global_accept): means over steps and chains.
+            accuracy: Fraction of the data points whose class f rates highest (where there are classes).
 
         Raises:
+            ValueError: If labels are missing, or are given and not learned.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
+        if (y_data is None) == bool(self.classify):
+            got = "none" if y_data is None else "some"
+            raise ValueError(f"update: expected labels exactly where classify is above 0: it is {self.classify}, {got}")
         chains, n = self.chains or len(x_data), len(x_data)
         mine = self.ranks.share(chains)
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
         z0 = self.start.draw(chains, generator, mine).to(x_data)
         x_data = self.noisy(x_data, generator)[self.ranks.share(n)]
+        y_data = y_data if y_data is None else y_data[self.ranks.share(n)]
         with whole(self.model):
             z, trace = self.run_chains(z0, generator, mine, chains)
             metrics = self.overall(x_data, z, trace, chains)
-            found = self.gradient(x_data, z, n, chains)
+            found = self.gradient(x_data, z, n, chains, y_data)
         metrics = self.ascend(found) | metrics
         self.start.store(z)
         self.follow(metrics)
@@ -196,39 +226,53 @@ class Learner:
         found = {"chain_range": z_range / max(x_range, torch.finfo(z.dtype).tiny)}
         return found | dict(zip(means, rows[:, 3:].sum(0).tolist(), strict=True))
 
-    def gradient(self, x_data: Tensor, z: Tensor, n: int, chains: int) -> Tensor:
+    def gradient(self, x_data: Tensor, z: Tensor, n: int, chains: int, y_data: Tensor | None = None) -> Tensor:
         """Minus g = mean ∇θ f(x_data) − mean ∇θ f(z) over all ranks (Algorithm 1, line: gradient), left in θ's .grad.
 
         Returns:
-            This rank's part of the means of f and f² over the data, and over the chains, (4,).
+            This rank's part of the means of f and f² over the data, and over the chains, and of the accuracy where
+            there are labels, (4,) or (5,).
         """
         self.optimizer.zero_grad()
         most = max(len(x_data), len(z))
         parts = -(-most // (self.micro_batch or most))
+        labels = [None] * parts if y_data is None else y_data.tensor_split(parts)
         found = []
-        for x, y in zip(x_data.tensor_split(parts), z.tensor_split(parts), strict=True):
+        for x, y, z_part in zip(x_data.tensor_split(parts), labels, z.tensor_split(parts), strict=True):
             with talking(self.replica, now=len(found) == parts - 1), gradients_in(self.precision), both_ways():
-                f_data, f_model = self.differentiate(x, y, n, chains)
-            found.append(torch.cat([moments(f_data, n), moments(f_model, chains)]))
+                f_data, f_model, right = self.differentiate(x, z_part, n, chains, y)
+            found.append(torch.cat([moments(f_data, n), moments(f_model, chains), right / n]))
         return torch.stack(found).sum(0)
 
-    def differentiate(self, x_data: Tensor, z: Tensor, n: int, chains: int) -> tuple[Tensor, Tensor]:
-        """Add to θ's .grad what these of n data points and of all chains contribute; f of them, never rounded."""
+    def differentiate(
+        self, x_data: Tensor, z: Tensor, n: int, chains: int, y_data: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add to θ's .grad what these of n data points and of all chains contribute.
+
+        Returns:
+            f of them, never rounded; and how many classes are right, (1,), or (0,) without labels.
+        """
+        terms = contrast if y_data is None else contrast_and_logits
         with forward(x_data.device):
-            f_data, f_model = (f.to(x_data) for f in contrast(self.replica, x_data, z))
+            f_data, f_model, *logits = (f.to(x_data) for f in terms(self.replica, x_data, z))
         loss = f_model.sum() / chains - f_data.sum() / n
+        right = torch.zeros(0, dtype=torch.float64)
+        if y_data is not None:
+            loss = loss + self.classify * cross_entropy(*logits, y_data, reduction="sum") / n
+            right = (logits[0].argmax(1) == y_data).sum().cpu().double()[None]
         if self.penalty:
             loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)
         backward(self.ranks.size * loss, self.model.parameters())  # what is averaged over ranks is a sum
         if not is_rounded():
-            return f_data, f_model
-        return exact_value(self.model, x_data), exact_value(self.model, z)
+            return f_data, f_model, right
+        return exact_value(self.model, x_data), exact_value(self.model, z), right
 
     def ascend(self, moments: Tensor) -> dict[str, float]:
         """θ ← θ + η g (Algorithm 1, line: ascent), given this rank's part of the moments of f."""
         norm = assembled(nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)).item()
         rows = self.ranks.gather([norm, *moments.tolist()])
-        norm, (f_data, square_data, f_model, square_model) = rows[:, 0].max().item(), rows[:, 1:].sum(0).tolist()
+        norm, means = rows[:, 0].max().item(), rows[:, 1:].sum(0).tolist()
+        f_data, square_data, f_model, square_model, *right = means
         if not math.isfinite(f_data + f_model + norm):
             values = f"f(data) = {f_data:.4g}, f(chains) = {f_model:.4g}, ‖∇θ‖ = {norm:.4g}"
             raise NotFinite(self.iteration, values, "learning")
@@ -238,7 +282,16 @@ class Learner:
             self.schedule.step()
         if self.ema:
             self.ema.update_parameters(self.model)
-        return {"energy_gap": f_data - f_model, "energy_sd": math.sqrt(max(0.0, variance)), "theta_grad_norm": norm}
+        self.iterate_norms()
+        found = {"energy_gap": f_data - f_model, "energy_sd": math.sqrt(max(0.0, variance)), "theta_grad_norm": norm}
+        return found | ({"accuracy": right[0]} if right else {})
+
+    def iterate_norms(self) -> None:
+        """Spectral norms follow θ: once an iteration, and never while chains run."""
+        for net in [self.model, *([self.ema.module] if self.ema else [])]:
+            if is_normalised(net):
+                with whole(net):
+                    power_iteration(net)
 
     def follow(self, metrics: dict[str, float]) -> None:
         """What changes with what the chains reported: steered settings, and whether global moves go on."""

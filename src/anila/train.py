@@ -25,6 +25,7 @@ from anila.chains import Persistent
 from anila.core import check_log_density, rng, warnings_to
 from anila.data import TOYS
 from anila.experiment import Experiment
+from anila.experiment.build import with_classes
 from anila.experiment.settings import Training
 from anila.guard import Diverged, Guard, Trouble
 from anila.learn import NotFinite
@@ -126,13 +127,13 @@ def train_among(
 
 def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: Stop) -> None:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
-    t, data, ranks = trained.config.training, trained.data, trained.learner.ranks
+    t, ranks = trained.config.training, trained.learner.ranks
     began, saved = time.perf_counter(), trained.learner.iteration
     while not stop.agreed(ranks) and trained.learner.iteration < t.iterations:
         learner = trained.learner
         rate = learner.optimizer.param_groups[0]["lr"]
         try:
-            metrics = learner.update(data.batch(t.batch, t.seed, learner.iteration).to(trained.device))
+            metrics = learner.update(*trained.batch())
             trouble = guard.look(metrics) if t.rollbacks is not None else None
         except NotFinite as error:
             metrics, trouble = {}, Trouble(error.cause, error.what)
@@ -203,7 +204,8 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
         OSError: If it cannot be written and is the last one; of others that is said.
     """
     config, learner = trained.config, trained.learner
-    recipe = {"network": asdict(config.network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
+    network = with_classes(config.network, trained.data)
+    recipe = {"network": asdict(network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
     parts = {"learner": learner.state_dict(), "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
     if learner.ranks.first:

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from anila import checkpoint
 from anila.chains import Persistent
-from anila.core import rng
-from anila.data import DataSet, Rows
+from anila.core import LogDensity, did_you_mean, rng
+from anila.data import DataSet, Labelled, Rows
 from anila.diagnostics import Convergence, convergence
 from anila.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.experiment.build import build_proposal, build_sampler, set_learning_rate
 from anila.guard import Guard
 from anila.learn import Learner
+from anila.networks import Conditional
 from anila.ranks import ALONE, Ranks
 from anila.run import Run, RunError
 from anila.samplers import sample
@@ -125,25 +126,60 @@ class Trained:
         now = steered.settings(self.learner.iteration) if isinstance(steered, Steered) else {}
         return replace(self.config.sampler, **now)
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that f tells apart; none unless `network.classes` were asked for."""
+        return self.data.classes if isinstance(self.f, Conditional) and isinstance(self.data, Labelled) else ()
+
+    def given(self, label: int | str) -> LogDensity:
+        """The log-density x -> f(x)[label] of a class.
+
+        Args:
+            label: Its name, or else its index.
+
+        Raises:
+            ValueError: If f tells no classes apart, or not this one.
+        """
+        if not isinstance(self.f, Conditional):
+            raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
+        names = {str(i): i for i in range(len(self.classes))} | {name: i for i, name in enumerate(self.classes)}
+        if str(label) not in names:
+            near = did_you_mean(str(label), self.classes)
+            raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
+        return self.f.given(names[str(label)])
+
+    def batch(self) -> tuple[Tensor, ...]:
+        """The data of this iteration, and their classes where they are learned."""
+        t, i = self.config.training, self.learner.iteration
+        x = self.data.batch(t.batch, t.seed, i).to(self.device)
+        if not (self.learner.classify and isinstance(self.data, Labelled)):
+            return (x,)
+        return x, self.data.batch_labels(t.batch, t.seed, i).to(self.device)
+
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
         return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
 
-    def draw(self, count: int, seed: int = 0, steps: int | None = None) -> Tensor:
+    def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
 
         Args:
             count: How many; more than chains are kept start several from the same one.
             seed: Seed of the choice of chains and of the noise.
             steps: Transitions; by default the settings' draw_steps, else K.
+            label: Only of this class, by name or index.
+
+        Raises:
+            ValueError: As `given`.
         """
-        s = self.sampler
-        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed))
+        s, f = self.sampler, self.f if label is None else self.given(label)
+        sampler = build_sampler(s, f, build_proposal(s, self.data, self.config.training.seed))
         drawn = []
         for first in range(0, count, BATCH):
             generator = rng(seed, "draw", first, device=self.device)
-            x = self.starts(min(BATCH, count - first), generator).to(self.device)
+            n = min(BATCH, count - first)
+            x = (self.starts(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
             drawn.append(sample(sampler, x, steps or s.draw_steps or s.steps, generator)[0].cpu())
         return torch.cat(drawn)
 
@@ -166,6 +202,16 @@ class Trained:
             return start.draw(n, generator)
         order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
         return start.chains(order.repeat(n // len(order) + 1)[:n])
+
+    def starts_of(self, given: LogDensity, n: int, generator: torch.Generator) -> Tensor:
+        """n kept chains, which follow p(x), each picked with probability p(y | x) of the class; else new ones."""
+        start = self.learner.start
+        if not isinstance(start, Persistent):
+            return start.draw(n, generator)
+        parts = [x.to(self.device) for x in start.x.split(BATCH)]
+        with torch.no_grad():
+            log_posterior = torch.cat([given(x) - self.f(x) for x in parts])
+        return start.chains(torch.multinomial(log_posterior.softmax(0), n, replacement=True, generator=generator))
 
 
 def require_fit(learner: Learner, iteration: int) -> None:

@@ -10,14 +10,16 @@ from typing import Any
 
 from anila.core import did_you_mean
 from anila.data import archives, idx, tables
-from anila.data.dataset import DataSet, Rows, Stream
+from anila.data.dataset import DataSet, Labelled, Rows, Stream
 from anila.data.images import Images, images
 from anila.data.known import KNOWN
 from anila.data.sources import ACCEPTED
 from anila.data.tables import Table, table
 from anila.data.toys import TOYS, Toy
 
-__all__ = ["KNOWN", "TOYS", "DataSet", "Images", "Rows", "Stream", "Table", "Toy", "images", "load", "table"]
+__all__ = [
+    "KNOWN", "TOYS", "DataSet", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "images", "load", "table",
+]  # fmt: skip
 
 
 def load(source: str | Path, **settings: Any) -> DataSet:

@@ -70,9 +70,10 @@ def read_packed(path: Path) -> tuple[UInt8[np.ndarray, "rows channels height wid
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         about = About(**json.loads(path.with_suffix(".json").read_text("utf-8")))
+        labelled = len(values) == len(about.labels) and set(about.labels) <= {-1, *range(len(about.classes))}
     except (OSError, ValueError, TypeError, EOFError):
         return None
-    whole = values.ndim == 4 and values.dtype == np.uint8 and len(values) == len(about.labels)
+    whole = values.ndim == 4 and values.dtype == np.uint8 and labelled
     return (values, about) if whole else None
 
 

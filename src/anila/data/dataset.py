@@ -4,6 +4,8 @@ Finite data (`Rows`) is read in epochs. The order of epoch e is a permutation π
 iteration t takes positions t n, ..., t n + n - 1 of the sequence π_0, π_1, π_2, ... A batch may therefore end
 one epoch and begin the next, every row comes exactly once an epoch, and no state has to be saved to resume.
 
+Rows may have labels, each the index of one of `classes`: `batch_labels` gives those of the rows that `batch` gives.
+
 A `Stream` hands on batches that somebody else makes: item t of an iterable is the batch of iteration t.
 """
 
@@ -42,6 +44,21 @@ class DataSet(Protocol):
         ...
 
 
+@runtime_checkable
+class Labelled(DataSet, Protocol):
+    """A data set whose rows have labels.
+
+    Attributes:
+        classes: Names of the classes; none where the rows have no labels after all.
+    """
+
+    classes: tuple[str, ...]
+
+    def batch_labels(self, n: int, seed: int, iteration: int) -> Tensor:
+        """Index into `classes` of each row that `batch` gives for the same arguments, (n,) int64."""
+        ...
+
+
 class Rows:
     """The rows of an array, in memory or memory-mapped, in a new order every epoch.
 
@@ -51,9 +68,11 @@ class Rows:
         fingerprint: Identity of content and settings; by default the sha256 of the values.
         half_range: Maps stored numbers 0 .. 2 half_range to x = u / half_range - 1, so 127.5 for pixels in
             0..255; None leaves them as they are.
+        labels: Index into classes of every row, (rows,); -1 where unknown, None where rows have none.
+        classes: Names of the classes; by default the numbers up to the highest label.
 
     Raises:
-        ValueError: If there is no row, a row has no shape, or a value is NaN or infinite.
+        ValueError: If there is no row, a row has no shape, a value is NaN or infinite, or labels do not fit.
 
     >>> rows = Rows(torch.arange(10.0).reshape(5, 2))
     >>> rows.event_shape, len(rows), rows.rows([0, 4]).tolist()
@@ -69,6 +88,8 @@ class Rows:
         name: str = "rows",
         fingerprint: str | None = None,
         half_range: float | None = None,
+        labels: Tensor | np.ndarray | Sequence[int] | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         self.values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
         if self.values.ndim < 2 or not self.values.size:
@@ -77,7 +98,11 @@ class Rows:
         self.name = name
         self.half_range = half_range
         self.event_shape = tuple(int(side) for side in self.values.shape[1:])
-        self.fingerprint = fingerprint or sha256_of(self.values, half_range)
+        self.labels = np.full(len(self.values), -1) if labels is None else np.asarray(labels, dtype=np.int64)
+        self.classes = tuple(classes or map(str, range(self.labels.max(initial=-1) + 1)))
+        require_labels_fit(self.labels, self.classes, len(self.values), name)
+        settings = () if labels is None else (self.classes, self.labels.tobytes())
+        self.fingerprint = fingerprint or sha256_of(self.values, half_range, *settings)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -102,8 +127,18 @@ class Rows:
         """
         return self.rows(self.indices(n, seed, iteration))
 
+    def batch_labels(self, n: int, seed: int, iteration: int) -> Int[Tensor, "n"]:
+        """The labels of the rows that `batch` gives for the same arguments.
+
+        Args:
+            n: Rows wanted.
+            seed: The user's seed.
+            iteration: Which iteration, from 0.
+        """
+        return torch.from_numpy(self.labels[self.indices(n, seed, iteration).numpy()])
+
     def indices(self, n: int, seed: int, iteration: int) -> Int[Tensor, "n"]:
-        """Which rows `batch` takes."""
+        """Which rows `batch` and `batch_labels` take."""
         require_batch(n, iteration)
         epoch, start = divmod(n * iteration, len(self))
         epochs = range(epoch, epoch + -(-(start + n) // len(self)))
@@ -206,6 +241,18 @@ def require_batch(n: int, iteration: int) -> None:
     """Refuse an empty batch or a negative iteration."""
     if n < 1 or iteration < 0:
         raise ValueError(f"expected n >= 1 and iteration >= 0, got n = {n}, iteration = {iteration}")
+
+
+def require_labels_fit(labels: np.ndarray, classes: tuple[str, ...], rows: int, name: str) -> None:
+    """Refuse labels that are not one a row, or not of the classes."""
+    if labels.shape != (rows,):
+        raise ValueError(f"{name}: expected a label for each of {rows} rows, got labels of shape {labels.shape}")
+    lowest, highest = int(labels.min()), int(labels.max())
+    if lowest < -1 or highest >= len(classes):
+        raise ValueError(
+            f"{name}: expected labels from 0 to {len(classes) - 1} for {len(classes)} classes, or -1 where unknown; "
+            f"got {lowest} to {highest}"
+        )
 
 
 def require_finite(values: np.ndarray, name: str) -> None:

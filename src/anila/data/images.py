@@ -41,9 +41,8 @@ class Images(Rows):
         key: str,
         flip: bool,
     ) -> None:
-        super().__init__(values, name, hashlib.sha256(f"{key} flip={flip}".encode()).hexdigest(), half_range=127.5)
-        self.labels = np.asarray(about.labels, dtype=np.int64)
-        self.classes = tuple(about.classes)
+        fingerprint = hashlib.sha256(f"{key} flip={flip}".encode()).hexdigest()
+        super().__init__(values, name, fingerprint, 127.5, about.labels, about.classes)
         self.flip = flip
 
     def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n channels height width"]:

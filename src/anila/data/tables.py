@@ -7,12 +7,16 @@ units.
 A four-dimensional .npy or .npz array (n, channels, height, width) is a set of images and not standardised:
 uint8 is mapped to [-1, 1] by x = u / 127.5 - 1; other numbers within [-1, 1] stay as they are; those within
 [0, 1] or [0, 255] are mapped to [-1, 1] too, with a warning that says so; others stay, with a warning.
+
+One column, or one array of an .npz, can be named as the label: text, whole numbers or true/false. It is not a column
+of the rows then; its different values, sorted, are the classes.
 """
 
 import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +32,8 @@ from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
 Columns = dict[str, np.ndarray]
+Values = list[Any] | None
+"""The label column, if there is one."""
 
 
 class Table(Rows):
@@ -37,6 +43,8 @@ class Table(Rows):
         values: (rows, columns), in the file's units.
         columns: Name of each column.
         name: What people call it.
+        labels: Index into classes of every row, if there are any.
+        classes: Names of the classes.
 
     Attributes:
         columns: Name of each column.
@@ -51,12 +59,21 @@ class Table(Rows):
     ([[-1.0, -1.0], [1.0, 1.0]], [[3.0, 30.0]])
     """
 
-    def __init__(self, values: np.ndarray, columns: Sequence[str], name: str = "table") -> None:
+    def __init__(
+        self,
+        values: np.ndarray,
+        columns: Sequence[str],
+        name: str = "table",
+        labels: Sequence[int] | None = None,
+        classes: Sequence[str] = (),
+    ) -> None:
         values = values.astype(np.float64)
         require_columns_finite(values, columns, name)
         require_varied(values, columns, name)
         mean, scale = values.mean(0), values.std(0)
-        super().__init__(((values - mean) / scale).astype(np.float32), name, sha256_of(values, *columns))
+        settings = () if labels is None else (list(labels), list(classes))
+        standardised, fingerprint = (values - mean) / scale, sha256_of(values, *columns, *settings)
+        super().__init__(standardised.astype(np.float32), name, fingerprint, None, labels, classes)
         self.columns = tuple(columns)
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale)
 
@@ -69,7 +86,7 @@ class Table(Rows):
         return self.mean.to(x.device) + self.scale.to(x.device) * x
 
 
-def table(path: str | Path, columns: Sequence[str] | None = None) -> Rows:
+def table(path: str | Path, columns: Sequence[str] | None = None, label: str | None = None) -> Rows:
     """Read a table, or an array of images.
 
     Args:
@@ -77,6 +94,7 @@ def table(path: str | Path, columns: Sequence[str] | None = None) -> Rows:
         columns: Which columns, in this order; None takes all. The columns of an array are named
             "0", "1", ...; those of an .npz are its one-dimensional arrays, or those of the one array that it
             holds or `columns` names.
+        label: The column, or array of an .npz, whose values are the classes of the rows.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -88,20 +106,38 @@ def table(path: str | Path, columns: Sequence[str] | None = None) -> Rows:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {suffix or 'no suffix'}")
-    found = read_array(path, columns) if suffix in (".npy", ".npz") else read_arrow(path, suffix, columns)
+    read = read_array if suffix in (".npy", ".npz") else read_arrow
+    found, values = read(path, columns, label)
+    labels, classes = (None, []) if values is None else encoded(values, f"{path.name}: label {label!r}")
     if isinstance(found, np.ndarray):
-        return image_array(found, path.name)
-    return Table(stacked(found, path.name), list(found), path.name)
+        return image_array(found, path.name, labels, classes)
+    return Table(stacked(found, path.name), list(found), path.name, labels, classes)
 
 
-def read_arrow(path: Path, suffix: str, columns: Sequence[str] | None) -> Columns:
+def encoded(values: list[Any], what: str) -> tuple[list[int], list[str]]:
+    """The index of every value among the sorted different ones, and their names."""
+    for row, value in enumerate(values):
+        if not isinstance(value, str | int | float) or (isinstance(value, float) and not value.is_integer()):
+            missing = value is None or value != value
+            got = "a missing value" if missing else repr(value)
+            raise ValueError(
+                f"{what}: expected text or whole numbers, got {got} in row {row}; choose a column of classes"
+            )
+    whole = [int(value) if isinstance(value, float) else value for value in values]
+    index = {value: i for i, value in enumerate(sorted(set(whole)))}
+    return [index[value] for value in whole], list(map(str, index))
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None, label: str | None) -> tuple[Columns, Values]:
     """The columns of a .csv or .parquet; missing values become NaN."""
+    suffix = path.suffix.lower()
     try:
         found = read_csv(path) if suffix == ".csv" else pyarrow.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
-    chosen = chosen_columns(found.column_names, columns, path.name)
-    return {name: found.column(name).to_numpy() for name in chosen}
+    chosen = chosen_columns(found.column_names, columns, path.name, label)
+    values = None if label is None else found.column(label).to_pylist()
+    return {name: found.column(name).to_numpy() for name in chosen}, values
 
 
 def read_csv(path: Path) -> pa.Table:
@@ -122,22 +158,27 @@ def is_number(text: str) -> bool:
     return True
 
 
-def read_array(path: Path, columns: Sequence[str] | None) -> Columns | np.ndarray:
+def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> tuple[Columns | np.ndarray, Values]:
     """The columns of an .npy or .npz, or its array of images."""
-    arrays = load_arrays(path)
+    arrays, values = load_arrays(path), None
     if len(arrays) > 1:
-        arrays = {name: arrays[name] for name in chosen_columns(list(arrays), columns, path.name)}
-        columns = None if len(arrays) == 1 else columns
+        chosen = chosen_columns(list(arrays), columns, path.name, label)
+        values = None if label is None else arrays[label].tolist()
+        arrays = {name: arrays[name] for name in chosen}
+        columns, label = None if len(arrays) == 1 else columns, None
     if not arrays:
         raise ValueError(f"{path.name}: expected at least one array, got none")
     only = next(iter(arrays.values()))
-    if len(arrays) == 1 and only.ndim == 4:
-        return only
+    if len(arrays) == 1 and only.ndim == 4 and label is None:
+        return only, values
     if len(arrays) == 1 and only.ndim == 2:
-        names = chosen_columns([str(i) for i in range(only.shape[1])], columns, path.name)
-        return {name: only[:, int(name)] for name in names}
+        names = chosen_columns([str(i) for i in range(only.shape[1])], columns, path.name, label)
+        values = values if label is None else only[:, int(label)].tolist()
+        return {name: only[:, int(name)] for name in names}, values
     if len(arrays) > 1 and only.ndim == 1 and len({array.shape for array in arrays.values()}) == 1:
-        return arrays
+        return arrays, values
+    if label is not None:
+        raise ValueError(f"{path.name}: no label {label!r} beside its one array {only.shape}; save both in one .npz")
     got = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     raise ValueError(
         f"{path.name}: expected one array (rows, columns) or (n, channels, height, width), or columns of one "
@@ -161,15 +202,24 @@ def load_arrays(path: Path) -> Columns:
         raise ValueError(f"{path} is not a whole {path.suffix} file: {error}; save or copy it again") from error
 
 
-def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: str) -> list[str]:
+def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: str, label: str | None) -> list[str]:
+    """The wanted columns, by default all but the label.
+
+    Raises:
+        ValueError: If one is not there, or the label is wanted as a column too.
+    """
     repeated = sorted({column for column in there if there.count(column) > 1})
     if repeated:
         raise ValueError(f"{name}: columns of the same name: {', '.join(repeated)}; rename them")
-    for column in columns or ():
+    for column in [*(columns or ()), *([] if label is None else [label])]:
         if column not in there:
             near = did_you_mean(column, there)
             raise ValueError(f"{name}: no column {column!r}{near}; it has {', '.join(there)}")
-    return list(columns or there)
+    if columns and label in columns:
+        raise ValueError(
+            f"{name}: {label!r} is the label and cannot be one of the columns too; leave it out of columns="
+        )
+    return list(columns or (column for column in there if column != label))
 
 
 def stacked(columns: Columns, name: str) -> np.ndarray:
@@ -205,7 +255,7 @@ def require_varied(values: np.ndarray, columns: Sequence[str], name: str) -> Non
         )
 
 
-def image_array(values: np.ndarray, name: str) -> Rows:
+def image_array(values: np.ndarray, name: str, labels: list[int] | None, classes: list[str]) -> Rows:
     """Rows of an array (n, channels, height, width), by the module's rule for its range."""
     if values.dtype.kind not in "iuf":
         raise ValueError(f"{name}: expected numbers, got {values.dtype}")
@@ -215,7 +265,7 @@ def image_array(values: np.ndarray, name: str) -> Rows:
             "save array.transpose(0, 3, 1, 2)"
         )
     if values.dtype == np.uint8 or not values.size:
-        return Rows(values, name, half_range=127.5)
+        return Rows(values, name, None, 127.5, labels, classes)
     require_finite(values, name)
     low, high = observed_range(values)
     half_range = half_range_of(low, high)
@@ -223,7 +273,7 @@ def image_array(values: np.ndarray, name: str) -> Rows:
         done = f"mapped to [-1, 1] by x = u / {half_range} - 1" if half_range else "left as they are"
         got = f"{name}: expected values filling [-1, 1], got {low:g} to {high:g}"
         warnings.warn(f"{got}; {done}", stacklevel=3)
-    return Rows(values, name, half_range=half_range)
+    return Rows(values, name, None, half_range, labels, classes)
 
 
 def half_range_of(low: float, high: float) -> float | None:

@@ -12,11 +12,22 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from anila.chains import FromData, FromNoise, Persistent, Replay, Start
 from anila.core import LogDensity, rng
-from anila.data import DataSet, load
+from anila.data import DataSet, Labelled, Rows, load
 from anila.experiment import settings
 from anila.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 from anila.learn import Learner
-from anila.networks import Confined, ResNet, Tempered, mlp, nonlocal_, toy, vanilla
+from anila.networks import (
+    Conditional,
+    Confined,
+    ResNet,
+    Tempered,
+    WideResNet,
+    mlp,
+    nonlocal_,
+    spectral,
+    toy,
+    vanilla,
+)
 from anila.ranks import ALONE, Ranks
 from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.global_moves import IDLE_ROUNDS
@@ -33,42 +44,71 @@ def build_data(config: settings.Data) -> DataSet:
         FileNotFoundError, ValueError: As `anila.data.load`.
     """
     default = settings.Data()
-    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "on_error", "columns")}
+    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "on_error", "columns", "label")}
     return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
 
 
 def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
-    """f = net / temperature − |x|²/(2 confine²), its parameters drawn from the seed.
+    """f = net / temperature − |x|²/(2 confine²), or logsumexp over classes of it, its parameters drawn from the seed.
 
     Raises:
-        ValueError: If the network does not take points of this shape.
+        ValueError: If the network does not take points of this shape, or classes is auto (see `with_classes`).
     """
+    if config.classes == "auto":
+        raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng(seed, "network").initial_seed())
-        net = bare_network(config, event_shape)
+        net = bare_network(config, event_shape, config.classes or 1)
+        net = spectral(net) if config.spectral else net
     if len(event_shape) == 3:
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.temperature != 1:
         net = Tempered(net, config.temperature)
-    return Confined(net, config.confine) if config.confine else net
+    if config.confine:
+        net = Confined(net, config.confine)
+    return Conditional(net) if config.classes else net
 
 
-def bare_network(config: settings.Network, event_shape: tuple[int, ...]) -> nn.Module:
+def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
+    """The settings with the number of classes that the data have, where classes are asked for.
+
+    Raises:
+        ValueError: If the data have no classes, another number of them, or a row without a label.
+    """
+    if config.classes is None:
+        return config
+    classes = data.classes if isinstance(data, Labelled) else ()
+    if len(classes) < 2:
+        raise ValueError(
+            f"network.classes={config.classes} needs data of two classes or more; {data.name} has {len(classes)}: put "
+            "images into a folder a class, name the label column of a table with data.label=…, or leave classes out"
+        )
+    if config.classes not in ("auto", len(classes)):
+        raise ValueError(f"network.classes={config.classes}, but {data.name} has {len(classes)} classes; use auto")
+    unknown = int((data.labels < 0).sum()) if isinstance(data, Rows) else 0
+    if unknown:
+        raise ValueError(f"{unknown} rows of {data.name} have no label; give them one or leave them out")
+    return replace(config, classes=len(classes))
+
+
+def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: int) -> nn.Module:
     match config.name, event_shape:
         case "mlp", _:
             perceptron = mlp(
                 math.prod(event_shape), config.hidden, config.nonlinearity, config.slope, config.fourier,
-                config.fourier_scale,
+                config.fourier_scale, out,
             )  # fmt: skip
             return perceptron if len(event_shape) == 1 else nn.Sequential(nn.Flatten(), perceptron)
         case "toy", (dim,):
-            return toy(dim, config.slope)
+            return toy(dim, config.slope, out)
         case "vanilla", (channels, height, width) if height == width:
-            return vanilla(channels, height, config.width, config.nonlinearity, config.slope)
+            return vanilla(channels, height, config.width, config.nonlinearity, config.slope, out)
         case "nonlocal", (channels, height, width) if height == width:
-            return nonlocal_(channels, height, config.slope)
+            return nonlocal_(channels, height, config.slope, out)
         case "resnet", (channels, height, width) if height == width:
-            return ResNet(channels, height, config.width, nonlinearity=config.nonlinearity)
+            return ResNet(channels, height, config.width, 3, config.nonlinearity, config.slope, out)
+        case "wrn", (channels, height, width) if height == width:
+            return WideResNet(channels, height, config.depth, config.widen, config.nonlinearity, config.slope, out)
     takes = "points (d,)" if config.name == "toy" else "square images (channels, size, size)"
     raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
 
@@ -172,7 +212,7 @@ def build_learner(
 ) -> Learner:
     """The learner of an experiment, at iteration 0."""
     t, s = config.training, config.sampler
-    model = build_network(config.network, data.event_shape, t.seed).to(device)
+    model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
     optimizer, schedule = build_optimizer(config, model)
     proposal = build_proposal(config.sampler, data, t.seed)
 
@@ -192,6 +232,7 @@ def build_learner(
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
+        classify=t.classify if config.network.classes else 0.0,
         precision=t.precision,
         micro_batch=t.micro_batch,
         ranks=ranks,

@@ -20,6 +20,7 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+Classes = Annotated[int, Field(ge=2)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else () if value is None else value)
 """One name is a list of one, none an empty one."""
@@ -45,13 +46,15 @@ class Data:
     """What to do about images that cannot be decoded."""
     columns: tuple[str, ...] | None = None
     """Columns of a table; None takes all."""
+    label: str | None = None
+    """Column of a table, or array of an .npz, that holds the classes."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Network:
-    """f, the log-density: net(x) / temperature − |x|² / (2 confine²)."""
+    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them."""
 
-    name: Literal["mlp", "toy", "vanilla", "nonlocal", "resnet"] = "mlp"
+    name: Literal["mlp", "toy", "vanilla", "nonlocal", "resnet", "wrn"] = "mlp"
     hidden: tuple[Count, ...] = (128, 128)
     """mlp: width of each hidden layer."""
     fourier: CountOrZero = 0
@@ -60,6 +63,14 @@ class Network:
     """mlp: sd of their frequencies, in periods per unit of x."""
     width: Count = 32
     """vanilla, resnet: channels of the first layer."""
+    depth: Count = 10
+    """wrn: convolutions along the longest way, 6 n + 4; JEM has 28."""
+    widen: Count = 1
+    """wrn: k, times the widths 16, 32, 64; JEM has 10."""
+    spectral: bool = False
+    """Divide every weight by its largest singular value, so that no layer stretches a distance."""
+    classes: Literal["auto"] | Classes | None = None
+    """Outputs, one a class of the data: auto for as many as they have, or their number; None for no classes."""
     nonlinearity: Literal["silu", "gelu", "leaky_relu", "relu"] = "silu"
     slope: NonNegative = 0.05
     """Negative slope of leaky ReLU."""
@@ -72,6 +83,8 @@ class Network:
     def check(self) -> "Network":
         if self.fourier % 2:
             raise ValueError(f"fourier must be even (sines and cosines come in pairs); got {self.fourier}")
+        if self.name == "wrn" and (self.depth < 10 or (self.depth - 4) % 6):
+            raise ValueError(f"wrn has depth 6 n + 4 (10, 16, 22, 28, …); got {self.depth}")
         return self
 
 
@@ -185,6 +198,8 @@ class Training:
     """Gradients in θ are scaled down to this norm; None never."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
+    classify: NonNegative = 1.0
+    """Weight of the cross-entropy of classes, where `network.classes` are asked for; 0 learns none."""
     precision: Literal["bf16", "fp16", "tf32"] | None = None
     """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing."""
     rollbacks: CountOrZero | None = 5

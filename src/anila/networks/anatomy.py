@@ -10,16 +10,21 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.networks.activations import activation
-from anila.networks.mlp import mlp
+from anila.networks.mlp import mlp, one_number
 
 
-def toy(dim: int = 2, slope: float = 0.05) -> nn.Sequential:
-    """dim-32-64-64-64-1 with leaky ReLU, (n, dim) -> (n,)."""
-    return mlp(dim, (32, 64, 64, 64), "leaky_relu", slope)
+def toy(dim: int = 2, slope: float = 0.05, out: int = 1) -> nn.Sequential:
+    """dim-32-64-64-64-out with leaky ReLU, (n, dim) -> (n,), or (n, out) for more than one output."""
+    return mlp(dim, (32, 64, 64, 64), "leaky_relu", slope, out=out)
 
 
 def vanilla(
-    channels: int = 3, size: int = 32, width: int = 32, nonlinearity: str = "leaky_relu", slope: float = 0.05
+    channels: int = 3,
+    size: int = 32,
+    width: int = 32,
+    nonlinearity: str = "leaky_relu",
+    slope: float = 0.05,
+    out: int = 1,
 ) -> nn.Sequential:
     """conv 3×3 (width), then 4×4 stride 2 with doubled width down to 4 × 4 pixels, then 4×4 valid to one number.
 
@@ -29,6 +34,7 @@ def vanilla(
         width: Channels after the first convolution.
         nonlinearity: "leaky_relu", "relu", "silu" or "gelu".
         slope: Negative slope of leaky ReLU.
+        out: Numbers a row: (n,) for one, (n, out) for more.
 
     Raises:
         ValueError: If size is not 4 · 2^k.
@@ -37,16 +43,17 @@ def vanilla(
     layers: list[nn.Module] = [nn.Conv2d(channels, width, 3, 1, 1), activation(nonlinearity, slope)]
     for k in range(halvings):
         layers += [nn.Conv2d(width << k, width << (k + 1), 4, 2, 1), activation(nonlinearity, slope)]
-    return nn.Sequential(*layers, nn.Conv2d(width << halvings, 1, 4), nn.Flatten(0))
+    return nn.Sequential(*layers, nn.Conv2d(width << halvings, out, 4), one_number(out))
 
 
-def nonlocal_(channels: int = 3, size: int = 32, slope: float = 0.05) -> nn.Sequential:
+def nonlocal_(channels: int = 3, size: int = 32, slope: float = 0.05, out: int = 1) -> nn.Sequential:
     """Three 3×3 convolutions with max pooling, non-local blocks after the first two, and two linear layers.
 
     Args:
         channels: Channels of the images.
         size: Height and width of the images, a multiple of 8.
         slope: Negative slope of leaky ReLU.
+        out: Numbers a row: (n,) for one, (n, out) for more.
 
     Raises:
         ValueError: If size is not a multiple of 8.
@@ -58,7 +65,7 @@ def nonlocal_(channels: int = 3, size: int = 32, slope: float = 0.05) -> nn.Sequ
         return [nn.Conv2d(a, b, 3, 1, 1), nn.LeakyReLU(slope), nn.MaxPool2d(2)]
 
     layers = [*stage(channels, 32), NonLocal(32), *stage(32, 64), NonLocal(64), *stage(64, 128), nn.Flatten()]
-    head = [nn.Linear(128 * (size // 8) ** 2, 256), nn.LeakyReLU(slope), nn.Linear(256, 1), nn.Flatten(0)]
+    head = [nn.Linear(128 * (size // 8) ** 2, 256), nn.LeakyReLU(slope), nn.Linear(256, out), one_number(out)]
     return nn.Sequential(*layers, *head)
 
 

@@ -16,7 +16,7 @@ class Confined(nn.Module):
     """net(x) − |x − centre|²/(2 scale²).
 
     Args:
-        net: Module (n, *event) -> (n,).
+        net: Module (n, *event) -> (n,), or (n, classes) for a class-conditional one.
         scale: Standard deviation s of the base measure, in the units of x.
         centre: Its mean c, broadcast against one event.
 
@@ -33,15 +33,17 @@ class Confined(nn.Module):
         self.net, self.scale = net, scale
         self.register_buffer("centre", torch.as_tensor(centre, dtype=torch.get_default_dtype()))
 
-    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        return self.net(x) - ((x - self.centre) / self.scale).square().flatten(1).sum(1) / 2
+    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *out"]:
+        values = self.net(x)
+        base = ((x - self.centre) / self.scale).square().flatten(1).sum(1) / 2
+        return values - base.view(-1, *[1] * (values.ndim - 1))
 
 
 class Tempered(nn.Module):
     """net(x) / temperature: the log-density of which the net is the energy scale.
 
     Args:
-        net: Module (n, *event) -> (n,).
+        net: Module (n, *event) -> (n,), or (n, classes) for a class-conditional one.
         temperature: Positive; ε²/2 writes down the anatomy study's f = −2F/ε².
 
     Raises:
@@ -54,5 +56,5 @@ class Tempered(nn.Module):
         super().__init__()
         self.net, self.temperature = net, temperature
 
-    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *out"]:
         return self.net(x) / self.temperature

@@ -38,8 +38,9 @@ def mlp(
     slope: float = 0.05,
     fourier: int = 0,
     fourier_scale: float = 1.0,
+    out: int = 1,
 ) -> nn.Sequential:
-    """A perceptron from (n, dim) to (n,).
+    """A perceptron from (n, dim) to (n,), or to (n, out) for more than one output.
 
     Args:
         dim: Coordinates of a point.
@@ -48,8 +49,14 @@ def mlp(
         slope: Negative slope of leaky ReLU.
         fourier: Number of random Fourier features in front (even), 0 for none.
         fourier_scale: Standard deviation of the frequencies, in periods per unit of x.
+        out: Numbers a row: (n,) for one, (n, out) for more.
     """
     first: list[nn.Module] = [Fourier(dim, fourier, fourier_scale)] if fourier else []
     widths = (fourier or dim, *hidden)
     layers = [module for a, b in pairwise(widths) for module in (nn.Linear(a, b), activation(nonlinearity, slope))]
-    return nn.Sequential(*first, *layers, nn.Linear(widths[-1], 1), nn.Flatten(0))
+    return nn.Sequential(*first, *layers, nn.Linear(widths[-1], out), one_number(out))
+
+
+def one_number(out: int) -> nn.Flatten:
+    """What ends a network: (n, 1, ...) -> (n,) for one output, (n, out, ...) -> (n, out) for more."""
+    return nn.Flatten(0 if out == 1 else 1)
