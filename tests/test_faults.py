@@ -80,6 +80,7 @@ def assert_same_end(a: Path, b: Path) -> None:
     assert x.keys() == y.keys()
     assert all(torch.equal(x[k], y[k]) for k in x)
     assert [line["iteration"] for line in Run(a).stats()] == [line["iteration"] for line in Run(b).stats()]
+    assert Run(a).series() == Run(b).series()
 
 
 def parts(i: int) -> dict[str, Any]:
@@ -268,7 +269,7 @@ def test_the_best_checkpoint_is_one_of_the_runs_own(tmp_path: Path, best: str):
     assert checkpoint.best_score(folder) == float("inf")
 
 
-def respell(path: Path, change: Callable[[dict[str, Any]], None], name: str = "learner.json") -> None:
+def respell(path: Path, change: Callable[[dict[str, Any]], Any], name: str = "learner.json") -> None:
     """Change the outline of a part, checksums and all."""
     outline = json.loads((path / name).read_text())
     change(outline)
@@ -289,6 +290,10 @@ MISFITS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a moment of another shape": (lambda p: reshape(p, "/optimizer/state/0/exp_avg", (1, 1)), "exp_avg of shape"),
     "a missing part": (lambda p: respell(p, lambda o: o.pop("optimizer")), "optimizer"),
     "another iteration": (lambda p: respell(p, lambda o: o.update(iteration=10**9)), "holds iteration 1000000000"),
+    "a schedule of words": (
+        lambda p: respell(p, lambda o: (o["schedule"].update(last_epoch="x"), o.update(iteration=10**9))),
+        "holds iteration 1000000000",
+    ),
     "a list for a part": (lambda p: respell(p, lambda o: o.update(model=[])), "does not fit"),
     "a setting that the guard never makes": (
         lambda p: respell(p, lambda o: o.update(remedies=["network.hidden=[1000000]"]), "guard.json"),
@@ -317,6 +322,8 @@ def test_hostile_statistics_do_not_stop_a_run(run: Path, whole: Path):
     """Sees a line cut short, or bytes that are not text, in the way of a resume."""
     with (run / "stats.jsonl").open("ab") as file:
         file.write(b'5\n"event"\n{"a": 1}\n{"iteration": "x"}\n\xff\xfe\n' + b"[" * 100_000 + b'\n{"iterat')
+    with (run / "series.csv").open("ab") as file:
+        file.write(b"5\n1,2,3,4,5,six\n\xff\xfe\n3,1,1,1,1")
     shutil.rmtree(run / "checkpoints/000000004")
     train(small(), run, quiet)
     assert_same_end(run, whole)
@@ -394,7 +401,7 @@ def test_lines_that_cannot_be_written_are_left_out(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(runs, "append_line", full)
     assert train(small(), tmp_path / "run", heard.append).iteration == 4
     said = [line for line in heard if "cannot write" in line]
-    assert sorted(Path(line.split(":")[1]).name for line in said) == ["log.txt", "series.csv", "stats.jsonl"]
+    assert [Path(line.split(":")[1]).name for line in said] == ["log.txt", "series.csv", "stats.jsonl"]
     assert Run(tmp_path / "run").stats() == []
 
 

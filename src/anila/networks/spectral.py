@@ -12,6 +12,7 @@ Metropolis ratio would be right. They are buffers: part of the state dict, of av
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -80,5 +81,5 @@ def normalised(net: nn.Module) -> Iterator[tuple[Normalised, Tensor]]:
     """Every normalisation within a network, with the weight that it divides."""
     for layer in net.modules():
         if is_parametrized(layer, "weight"):
-            parametrization = layer.parametrizations.weight  # pyright: ignore[reportAttributeAccessIssue]
+            parametrization: Any = layer.parametrizations.weight  # pyright: ignore[reportAttributeAccessIssue]
             yield parametrization[0], parametrization.original
