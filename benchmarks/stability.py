@@ -1,11 +1,11 @@
 """Provoked divergences: what becomes of training, in Anila, in TorchEBM and in the plain loop of tutorials.
 
     python benchmarks/stability.py --data mnist-folder --out runs/stability              (docs; 5 seeds)
-    python benchmarks/stability.py --data mnist-folder --out runs/bench --short          (1 seed, 70 iterations)
+    python benchmarks/stability.py --data mnist-folder --out runs/bench --short          (1 seed, 60 iterations)
 
 All have the same network (4 convolutions, width 8), digits, 16 chains that persist (100 kept, 5% restarts), K = 20
 Langevin transitions with drift 5 ∂f and noise sd 0.01, and Adam(0, 0.999) at 3e-4. TorchEBM keeps its defaults
-otherwise (regulariser 0.001); the plain loop has none. Anila runs its preset `mnist` with the divergence guard.
+otherwise (regulariser 0.001); the plain loop has none. Anila runs its preset `mnist` with the divergence guard, at the same constant learning rate.
 
 Provocations: none; learning rate × 30; step size × 100; NaN in the gradient of one parameter in iteration 50; and, for
 Anila's anisotropic sampler alone, which has one, the threshold × 1000. Reported for each: seeds whose θ is finite at
@@ -162,7 +162,7 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
         f"sampler.temperature={NOISE_SD**2 / (STEP * p.step)}",
         f"training.seed={seed}", f"training.batch={CHAINS}", f"training.iterations={iterations}", "training.threads=1",
         f"optimizer.learning_rate={RATE * p.rate}", "training.log_every=1", "training.checkpoint_every=20",
-        "training.picture_every=100000",
+        "training.picture_every=100000", "optimizer.decay=constant", "optimizer.warmup=0",
     ]  # fmt: skip
     if sampler == "anisotropic":
         overrides.append(f"sampler.threshold={(config.sampler.threshold or 1) * p.threshold}")
@@ -216,10 +216,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with the MNIST files")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table, the numbers and the figure")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--iterations", type=int, default=120)
-    parser.add_argument("--short", action="store_true", help="1 seed, 70 iterations")
+    parser.add_argument("--iterations", type=int, default=100)
+    parser.add_argument("--short", action="store_true", help="1 seed, 60 iterations")
     arguments = parser.parse_args()
-    seeds, iterations = (1, 70) if arguments.short else (arguments.seeds, arguments.iterations)
+    seeds, iterations = (1, 60) if arguments.short else (arguments.seeds, arguments.iterations)
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
