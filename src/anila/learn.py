@@ -258,7 +258,7 @@ class Learner:
         loss = f_model.sum() / chains - f_data.sum() / n
         right = torch.zeros(0, dtype=torch.float64)
         if y_data is not None:
-            loss = loss + self.classify * cross_entropy(*logits, y_data, reduction="sum") / n
+            loss = loss + self.classify * cross_entropy(logits[0], y_data, reduction="sum") / n
             right = (logits[0].argmax(1) == y_data).sum().cpu().double()[None]
         if self.penalty:
             loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)
