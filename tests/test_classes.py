@@ -129,7 +129,7 @@ def spectral_learner() -> Learner:
     torch.manual_seed(0)
     model = Conditional(spectral(ResNet(1, 8, width=4, out=2)))
     start = Persistent(torch.rand(6, 1, 8, 8, generator=rng(0, "start")))
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-4)
     return Learner(model, langevin(model, 0.01), start, optimizer, 2, ema=0.5, classify=1.0)
 
 

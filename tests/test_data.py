@@ -102,6 +102,30 @@ def test_the_fingerprint_sees_one_changed_value() -> None:
     assert Rows(values).fingerprint != Rows(changed).fingerprint
 
 
+def test_labels_go_with_their_rows() -> None:
+    """Sees labels in another order than the rows, at the end of an epoch too; and a fingerprint blind to them."""
+    values = torch.arange(10.0)[:, None]
+    rows = Rows(values, labels=[3 * i % 4 for i in range(10)])
+    for iteration in range(8):
+        x, y = rows.batch(4, 1, iteration), rows.batch_labels(4, 1, iteration)
+        assert y.tolist() == [3 * int(i) % 4 for i in x]
+    assert rows.classes == ("0", "1", "2", "3")
+    assert len({data.fingerprint for data in (rows, Rows(values), Rows(values, labels=[0] * 10))}) == 3
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1], "expected a label for each of 3 rows, got labels of shape \\(2,\\)"),
+        ([0, 2, 1], "expected labels from 0 to 1 for 2 classes, or -1 where unknown; got 0 to 2"),
+        ([0, -2, 1], "got -2 to 1"),
+    ],
+)
+def test_labels_that_are_no_class_are_refused(labels: list[int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Rows(torch.zeros(3, 2), labels=labels, classes=("cat", "dog"))
+
+
 def test_rows_refuse_nan_with_count_and_first_index() -> None:
     values = torch.zeros(2000, 3, 2)
     values[1500, 2, 1], values[1999, 0, 0] = float("nan"), float("inf")

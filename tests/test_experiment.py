@@ -1,17 +1,21 @@
 """Laws of settings: the papers' numbers are in the presets, and every mistake is named."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
 from pydantic import TypeAdapter
+from torch import nn
 
 from anila.core import rng
 from anila.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
 from anila.experiment.build import build_learner, course
 from anila.experiment.choose import choose
 from anila.experiment.settings import Network, Optimizer, Sampler
+from anila.networks import WideResNet, is_normalised
+from anila.networks.spectral import normalised
 from anila.samplers.base import draw_noise
 
 RINGS = PRESETS["rings"].experiment
@@ -233,3 +237,24 @@ def test_data_starts_and_noise_of_one_seed_are_apart():
     streams = torch.stack([x.flatten() for x in (x0, data.batch(n, seed, 0), data.batch(n, seed, 1), *noise)])
     correlation = torch.corrcoef(streams) - torch.eye(len(streams))
     assert correlation.abs().max() < 5 / (2 * n) ** 0.5
+
+
+@pytest.mark.parametrize("name", ["mlp", "toy", "vanilla", "resnet", "wrn"])
+def test_every_network_can_be_normalised_and_conditional(name: Literal["mlp", "toy", "vanilla", "resnet", "wrn"]):
+    """Sees a network whose outputs or weights the settings do not reach."""
+    shape = (2,) if name in ("mlp", "toy") else (1, 8, 8)
+    config = Network(name=name, width=4, spectral=True, classes=3, confine=1.0, temperature=0.5)
+    f = build_network(config, shape, 0)
+    assert f(torch.zeros(2, *shape)).shape == (2,)
+    assert f(torch.zeros(2, *shape), by_class=True).shape == (2, 3)
+    layers = [m for m in f.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    assert len(list(normalised(f))) == len(layers) > 0
+    assert not is_normalised(build_network(replace(config, spectral=False), shape, 0))
+
+
+def test_depth_and_widen_are_those_of_the_wide_residual_network():
+    config = Network(name="wrn", depth=16, widen=2)
+    theirs, ours = WideResNet(3, 8, 16, 2), build_network(config, (3, 8, 8), 0)
+    assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
+    with pytest.raises(ValueError, match="wrn has depth 6 n"):
+        Network(name="wrn", depth=12)

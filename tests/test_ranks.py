@@ -87,7 +87,7 @@ def run_training(path: Path, config: Experiment, stop: dict[str, int] | None = N
     """Train; where asked to, one process gets a signal after an iteration."""
     if config.data.name != "rings":
         pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1
-        models.build_data = lambda _: Rows(pixels, "pixels")
+        models.build_data = lambda _: Rows(pixels, "pixels", labels=torch.arange(30) % 3)
 
     def watch(i: int, _: dict[str, float]) -> None:
         if stop and (i, int(os.environ["RANK"])) == (stop["at"], stop["rank"]):
@@ -154,6 +154,16 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, undisturbed: Callab
     """
     both = trained(tmp_path / "run", settings(name, how, "training.picture_every=3"), 2)
     assert_same(both, undisturbed(name))
+
+
+def test_processes_share_labels_and_spectral_norms(tmp_path: Path):
+    """Sees labels of other rows than this process has, a cross-entropy summed or averaged wrongly, u and v apart."""
+    more = ["network.classes=auto", "network.spectral=true", "network.width=3"]
+    alone = trained(tmp_path / "alone", settings("flowers", *more), 1)
+    for how in ("false", "true"):
+        both = trained(tmp_path / how, settings("flowers", *more, f"training.shard={how}"), 2)
+        assert_same(both, alone)
+    assert any("accuracy" in line for line in Run(alone).stats())
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,74 @@ def test_columns_are_chosen_in_order(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(data.inverse(data.rows([3]))[0], VALUES[3, [2, 0]], rtol=1e-6)
 
 
+KINDS = {"text": ["b", "a", "c", "a"], "whole": [10, 9, 30, 9], "float": [10.0, 9.0, 30.0, 9.0]}
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".parquet"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_column_can_be_the_label(tmp_path: Path, suffix: str, kind: str) -> None:
+    """Sees a label that is learned as a coordinate, classes sorted as text (10 before 9), and rows mixed up."""
+    path, columns = tmp_path / f"t{suffix}", {"a": np.arange(4.0), "kind": np.array(KINDS[kind]), "b": np.arange(4.0)}
+    if suffix == ".npz":
+        np.savez(path, **columns)  # pyright: ignore[reportArgumentType]
+    elif suffix == ".parquet":
+        pyarrow.parquet.write_table(pa.table(columns), path)
+    else:
+        path.write_text("a,kind,b\n" + "".join(f"{i},{k},{i}\n" for i, k in enumerate(KINDS[kind])))
+    data = table(path, label="kind")
+    assert isinstance(data, Table)
+    assert data.columns == ("a", "b")
+    assert data.classes == (("a", "b", "c") if kind == "text" else ("9", "10", "30"))
+    assert data.labels.tolist() == [1, 0, 2, 0]
+    x, y = data.batch(9, 0, 1), data.batch_labels(9, 0, 1)
+    assert y.tolist() == [[1, 0, 2, 0][round(a)] for a, _ in data.inverse(x).tolist()]
+    others = table(path, columns=["b"], label="kind"), table(path, columns=["a", "b"])
+    assert isinstance(others[0], Table)
+    assert others[0].columns == ("b",)
+    assert others[1].classes == ()
+    assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 3
+
+
+def test_a_column_of_an_array_can_be_the_label(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.array([[0.0, 5, 1], [1, 4, 2], [2, 5, 4]]))
+    data = table(tmp_path / "t.npy", label="1")
+    assert data.classes == ("4", "5")
+    assert data.labels.tolist() == [1, 0, 1]
+    assert data.event_shape == (2,)
+
+
+def test_images_in_an_npz_can_have_labels(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", x=np.zeros((4, 3, 2, 2), np.uint8), y=np.array([1, 0, 1, 2]))
+    data = table(tmp_path / "t.npz", label="y")
+    assert data.event_shape == (3, 2, 2)
+    assert data.labels.tolist() == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("kinds", "message"),
+    [
+        (["a", None, "b"], "label 'kind': expected text or whole numbers, got a missing value in row 1"),
+        ([1.0, 2.0, 2.5], "got 2.5 in row 2; choose a column of classes"),
+        ([0.0, np.nan, 1.0], "got a missing value in row 1"),
+    ],
+)
+def test_what_is_no_class_is_refused(tmp_path: Path, kinds: list[object], message: str) -> None:
+    pyarrow.parquet.write_table(pa.table({"a": [1.0, 2.0, 3.0], "kind": kinds}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=message):
+        table(tmp_path / "t.parquet", label="kind")
+
+
+def test_a_label_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="no column 'd'.*it has a, b, c"):
+        table(path, label="d")
+    with pytest.raises(ValueError, match="'a' is the label and cannot be one of the columns too"):
+        table(path, columns=["a", "b"], label="a")
+    np.save(tmp_path / "images.npy", np.zeros((4, 3, 2, 2), np.uint8))
+    with pytest.raises(ValueError, match=r"no label 'y' beside its one array \(4, 3, 2, 2\); save both in one .npz"):
+        table(tmp_path / "images.npy", label="y")
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".parquet"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_missing_and_infinite_values_are_refused_by_column(tmp_path: Path, suffix: str, bad: float) -> None:

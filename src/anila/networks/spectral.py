@@ -8,7 +8,8 @@ windows a pixel lies in (3 for 3×3 at stride 1).
 
 u and v start as the singular vectors of W and follow it as θ moves, one iteration with each call of `power_iteration`.
 Evaluating f never moves them, in training mode neither: f would change from one step of a chain to the next, and no
-Metropolis ratio would be right. They are buffers: part of the state dict, of averages and of copies.
+Metropolis ratio would be right. While θ turns fast they lag, and W / σ(W) stretches by somewhat more than 1. They are
+buffers: part of the state dict, of averages and of copies.
 """
 
 from collections.abc import Iterator
