@@ -4,7 +4,6 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 `torchrun` the first one speaks.
 """
 
-import json
 import os
 import sys
 import time
@@ -15,6 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
+from anila.commands import compose, outliers, posteriors
+from anila.console import AsJson, RunFolder, Seed, load, note, print_json
+
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
     no_args_is_help=True,
@@ -22,10 +24,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by anila train.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
 def main() -> None:
@@ -199,23 +197,8 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-def load(path: Path) -> Any:
-    """The trained model of a run folder, with a notice for every damaged checkpoint."""
-    from anila.run import Run
-    from anila.trained import Trained
-
-    trained = Trained.load(Run.existing(path))
-    for notice in trained.notices:
-        note(notice)
-    return trained
-
-
-def note(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))
+for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS):
+    app.command()(command)
 
 
 def shell_line() -> str:
