@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ def write(path: Path, values: np.ndarray = VALUES) -> Path:
     return path
 
 
-def read(path: Path, **settings: list[str]) -> Table:
+def read(path: Path, **settings: Any) -> Table:
     data = table(path, **settings)
     assert isinstance(data, Table)
     return data

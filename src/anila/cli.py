@@ -5,16 +5,18 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 """
 
 import errno
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from anila.commands import compose, outliers, posteriors
+from anila.console import AsJson, RunFolder, Seed, load, note, print_json
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -23,10 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by anila train.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
 def main() -> None:
@@ -204,25 +202,8 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-def load(path: Path) -> Any:
-    """The trained model of a run folder, with a notice for every damaged checkpoint."""
-    from anila.run import Run
-    from anila.trained import Trained
-
-    trained = Trained.load(Run.existing(path))
-    for notice in trained.notices:
-        note(notice)
-    return trained
-
-
-def note(text: str) -> None:
-    """A line for whoever still listens: nothing ends because nobody does."""
-    with suppress(BrokenPipeError):
-        typer.echo(text, err=True)
-
-
-def print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))
+for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS):
+    app.command()(command)
 
 
 def shell_line() -> str:

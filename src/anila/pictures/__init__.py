@@ -9,6 +9,7 @@ from anila.pictures.ergodicity import chain_overview, coupling_bound, drift_rati
 from anila.pictures.images import image_grid, neighbours_grid
 from anila.pictures.plane import plane_panel, trajectories
 from anila.pictures.regime import image_ladder, long_chains, training_course
+from anila.pictures.rows import image_rows
 from anila.pictures.style import save
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "drift_ratio",
     "image_grid",
     "image_ladder",
+    "image_rows",
     "long_chains",
     "neighbours_grid",
     "plane_panel",

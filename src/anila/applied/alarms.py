@@ -1,0 +1,109 @@
+"""Outliers among the rows of files, judged by a run's model: scores joined to the file, and what is oddest."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from torch import Tensor
+
+from anila import pictures
+from anila.applied.inputs import HeldOut, Named, held_out
+from anila.applied.tables import with_columns
+from anila.apply import Outliers, outliers
+from anila.trained import Trained
+
+SHOWN = 16
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Rows with their scores.
+
+    Args:
+        judge: The calibrated score.
+        calibration: The held-out rows.
+        rate: Chosen rate of false alarms.
+        rows: What was judged.
+        score: (n,).
+    """
+
+    judge: Outliers
+    calibration: HeldOut
+    rate: float
+    rows: Named
+    score: Tensor
+
+    @property
+    def flagged(self) -> Tensor:
+        return self.judge.flagged(self.score, self.rate)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """What is joined to the file."""
+        percentile = self.judge.percentile(self.score).numpy()
+        return {"score": self.score.numpy(), "percentile": percentile, "outlier": self.flagged.numpy()}
+
+    def table(self, beside: pa.Table | None = None) -> pa.Table:
+        """Scores beside the rows of the file, or beside the names of images."""
+        return with_columns(beside if beside is not None else pa.table({"file": self.rows.names}), self.columns())
+
+    def top(self, n: int) -> list[dict[str, Any]]:
+        """The n oddest rows, the oddest first."""
+        percentile = self.judge.percentile(self.score)
+        order = self.score.argsort(descending=True)[:n].tolist()
+        return [
+            {"name": self.rows.names[i], "score": self.score[i].item(), "percentile": percentile[i].item(),
+             "outlier": bool(self.flagged[i])}
+            for i in order
+        ]  # fmt: skip
+
+    def summary(self) -> dict[str, Any]:
+        """What was found, and how it was judged."""
+        return {
+            "rows": len(self.score),
+            "outliers": int(self.flagged.sum()),
+            "rate": self.rate,
+            "threshold": self.judge.threshold(self.rate),
+            "score": "energy" if self.judge.centre is None else "distance of f from its median",
+            "held_out": self.calibration.source,
+            "held_out_rows": len(self.judge.held_out),
+            "held_out_unseen": self.calibration.unseen,
+        }
+
+    def picture(self) -> Any:
+        """The oddest images above the most usual ones."""
+        order = self.score.argsort(descending=True)
+        odd, usual = order[:SHOWN], order.flip(0)[:SHOWN]
+        return pictures.image_rows({"oddest": self.rows.x[odd], "most usual": self.rows.x[usual]})
+
+
+def judged(
+    trained: Trained, rows: Named, rate: float, source: str | None = None, typical: bool = False, most: int = 5000
+) -> Judged:
+    """Score rows and judge them beside held-out ones.
+
+    Args:
+        trained: The run.
+        rows: What is to be judged.
+        rate: Chosen rate of false alarms.
+        source: Held-out rows; see `held_out`.
+        typical: As `anila.apply.outliers`.
+        most: Held-out rows used.
+
+    Raises:
+        ValueError: As `anila.apply.outliers`, or if the rate needs more held-out rows.
+    """
+    calibration = held_out(trained, most, source)
+    judge = outliers(trained.f, calibration.x.to(trained.device), typical)
+    judge.threshold(rate)
+    return Judged(judge, calibration, rate, rows, judge.score(rows.x.to(trained.device)))
+
+
+def unseen_warning(calibration: HeldOut) -> str | None:
+    """What to say where the held-out rows were trained on."""
+    if calibration.unseen:
+        return None
+    return (
+        f"warning: calibrated on rows the model was trained on ({calibration.source}): new rows score higher, so "
+        "expect more false alarms than the rate; give rows that were kept out with --held-out"
+    )

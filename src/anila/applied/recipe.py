@@ -1,0 +1,84 @@
+"""The sampler of a run, bound to another log-density than the run's.
+
+An unadjusted sampler is taken as training left it: its temperature is part of what the model is. A Metropolis sampler
+is exact whatever its step, and a posterior is narrower than the model, so step_size, threshold and preconditioner are
+found anew by a warm-up; global moves propose data points in the coordinates that are free.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from anila.apply import Posterior
+from anila.core import LogDensity
+from anila.experiment import settings
+from anila.experiment.build import CENTRES, build_sampler
+from anila.experiment.settings import METROPOLIS
+from anila.samplers import SAMPLERS, Sampler, kernel_density, with_global_moves
+from anila.trained import Trained
+from anila.tuning import tune
+
+WARM_UP = 200
+EXACT_STEPS = 300
+"""Transitions of an exact sampler after the warm-up."""
+ROUNDS = 5
+"""Transitions of another, in those of a training iteration."""
+
+
+class Bound(NamedTuple):
+    """A kernel for a posterior, and the points where it starts."""
+
+    make: Callable[[LogDensity], Sampler]
+    x: Tensor
+
+
+def temperature(trained: Trained) -> float:
+    """T of the run's sampler: draws of its model follow exp(f / T)."""
+    s = trained.sampler
+    return s.temperature if s.name not in METROPOLIS and s.temperature > 0 else 1.0
+
+
+def transitions(trained: Trained) -> int:
+    """How many are made where nobody says."""
+    s = trained.sampler
+    return EXACT_STEPS if s.name in METROPOLIS else ROUNDS * s.steps
+
+
+def bound(
+    trained: Trained, posterior: Posterior, x0: Tensor, generator: torch.Generator, global_moves: bool = False
+) -> Bound:
+    """The run's sampler for a posterior, warmed up from x0 where it is exact.
+
+    Args:
+        trained: The run's model.
+        posterior: What is to be sampled.
+        x0: Where chains start, (rows, *event).
+        generator: Source of all the noise.
+        global_moves: Whether the posterior's free coordinates of a data point are a sensible candidate.
+    """
+    s = trained.sampler
+    if s.name not in METROPOLIS:
+        return Bound(lambda g: build_sampler(s, g), x0)
+    tuned = tune(lambda **kw: SAMPLERS[s.name](posterior, **kw), posterior.inside(x0), WARM_UP, generator)
+    kernel = tuned.sampler
+    if global_moves and s.global_every:
+        points = posterior.inside(trained.reference_data(CENTRES).to(x0))
+        kernel = with_global_moves(kernel, kernel_density(points, s.global_sd), s.global_every)
+    return Bound(lambda _: kernel, posterior.outside(tuned.x))
+
+
+def require_stable(sampler: settings.Sampler, sd: float, instead: str) -> None:
+    """Refuse an observation so exact that an unadjusted step overshoots it: γ T / (2 sd²) above 1.
+
+    Raises:
+        ValueError: With the smallest sd that is none.
+    """
+    least = math.sqrt(sampler.step_size * sampler.temperature / 2)
+    if sampler.name not in METROPOLIS and sd < least:
+        raise ValueError(
+            f"--sd {sd:g} is less than the steps of the run's sampler can follow (step_size {sampler.step_size:g} at "
+            f"temperature {sampler.temperature:g}); give at least {math.ceil(least * 1000) / 1000:g}{instead}"
+        )

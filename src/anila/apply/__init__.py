@@ -1,0 +1,34 @@
+"""What an energy is for: applications change f, never the sampler, so each works with every kernel.
+
+Each function of f and observations gives a `Posterior`: another log-density, to be sampled like any other, e.g.
+`inpaint(f, y, mask).draw(lambda g: anisotropic_mala(g, threshold=1.0), x0, steps=500, generator=g)`.
+"""
+
+from anila.apply.compose import compose
+from anila.apply.degrade import blur, downsample
+from anila.apply.inpaint import inpaint
+from anila.apply.mask import box_mask, random_mask, read_mask
+from anila.apply.nearby import edit, purify
+from anila.apply.outliers import Outliers, auroc, outliers
+from anila.apply.posterior import Draws, Posterior
+from anila.apply.restore import denoise, noise_sd, restore
+
+__all__ = [
+    "Draws",
+    "Outliers",
+    "Posterior",
+    "auroc",
+    "blur",
+    "box_mask",
+    "compose",
+    "denoise",
+    "downsample",
+    "edit",
+    "inpaint",
+    "noise_sd",
+    "outliers",
+    "purify",
+    "random_mask",
+    "read_mask",
+    "restore",
+]

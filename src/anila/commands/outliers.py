@@ -1,0 +1,73 @@
+"""anila outliers: which rows or images the model finds odd, at a known rate of false alarms."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anila.console import AsJson, RunFolder, load, note, print_json
+
+
+def outliers(
+    run: RunFolder,
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to judge.")],
+    rate: Annotated[float, typer.Option(help="Share of false alarms among rows that are none.")] = 0.01,
+    held_out: Annotated[str | None, typer.Option(help="Rows kept out of training; found by default.")] = None,
+    typical: Annotated[bool, typer.Option("--typical", help="Far from the typical f on either side is odd.")] = False,
+    top: Annotated[int, typer.Option(min=0, help="How many of the oddest are listed.")] = 10,
+    out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv or .parquet.")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Images: FILE.png with the oddest.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score rows or images, and say which are outliers at a chosen rate of false alarms."""
+    from anila import pictures
+    from anila.applied import tables
+    from anila.applied.alarms import judged, unseen_warning
+    from anila.applied.inputs import rows_from
+    from anila.core import warnings_to
+    from anila.export import require_writable
+
+    if out is not None:
+        tables.require_table_out(out)
+    if picture is not None:
+        require_writable(picture)
+    trained = load(run)
+    is_table = len(trained.data.event_shape) == 1
+    if is_table and len(files) > 1:
+        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
+    if picture is not None and (is_table or picture.suffix.lower() != ".png"):
+        raise ValueError("--picture is a .png, for runs on images")
+    beside = tables.read_table(files[0]) if is_table else None
+    if beside is not None:
+        tables.require_free(beside, ("score", "percentile", "outlier"))
+    with warnings_to(note):
+        found = judged(trained, rows_from(files, trained), rate, held_out, typical)
+    if (warning := unseen_warning(found.calibration)) is not None:
+        note(warning)
+    if out is not None:
+        tables.write(found.table(beside), out)
+    if picture is not None:
+        pictures.save(found.picture(), picture)
+    report(found, top, out, as_json)
+
+
+def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
+    """The summary and the oddest."""
+    summary, oddest = found.summary(), found.top(top)
+    if as_json:
+        print_json(summary | {"top": oddest})
+        return
+    typer.echo(
+        f"{summary['outliers']} of {summary['rows']} are outliers: {summary['score']} above "
+        f"{summary['threshold']:.5g}, which a share of {summary['rate']:g} of rows like the "
+        f"{summary['held_out_rows']} held out ({summary['held_out']}) exceeds at most"
+    )
+    for row in oddest:
+        mark = "outlier" if row["outlier"] else ""
+        typer.echo(f"{row['name']:40} {row['score']:12.5g} {row['percentile']:8.2f}% {mark}")
+    if out is not None:
+        typer.echo(f"scores in {out}")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (outliers,)

@@ -1,0 +1,263 @@
+"""anila inpaint | denoise | restore | purify | edit: what is seen, and what the model makes of it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anila.console import RunFolder, Seed, load, note
+
+SHOWN = 8
+"""Held-out images that are taken where no file is given."""
+
+Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[INPUT]...", help="Image files, folders, archives, arrays; held-out images by default."),
+]
+Out = Annotated[Path, typer.Option(help="Images: FILE.png for a picture, .npz for arrays. Tables: .csv or .parquet.")]
+Count = Annotated[int, typer.Option(min=1, help="Draws for each input.")]
+Steps = Annotated[int | None, typer.Option(min=1, help="Transitions; by default by the run's sampler.")]
+Images = Annotated[int, typer.Option("--images", min=1, help="Held-out images taken where no INPUT is given.")]
+
+
+def inpaint(
+    run: RunFolder,
+    out: Out,
+    inputs: Inputs = None,
+    mask: Annotated[Path | None, typer.Option(help="Black and white image; white is hidden.")] = None,
+    box: Annotated[str | None, typer.Option(help="Hide TOP,LEFT,HEIGHT,WIDTH in pixels.")] = None,
+    random: Annotated[float | None, typer.Option(help="Hide this fraction of pixels.")] = None,
+    given: Annotated[str | None, typer.Option(help="Tables: one row's known columns, a=1,b=2.")] = None,
+    sd: Annotated[
+        float | None, typer.Option(help="Noise of what is seen, images in [-1, 1]; exact by default.")
+    ] = None,
+    count: Count = 4,
+    steps: Steps = None,
+    images: Images = SHOWN,
+    seed: Seed = 0,
+) -> None:
+    """Draw what is hidden given what is seen: parts of images, missing columns and cells of tables."""
+    trained = load(run)
+    if len(trained.data.event_shape) == 1:
+        for name, value in {"--mask": mask, "--box": box, "--random": random, "--sd": sd}.items():
+            require(value is None, f"{name} is for images; this run is on rows: leave out or empty the cells to draw")
+        fill_table(trained, inputs, given, out, count, steps, seed)
+        return
+    require(given is None, "--given is for tables; this run is on images")
+    require(
+        sum(m is not None for m in (mask, box, random)) == 1, "give one of --mask, --box or --random: what is hidden"
+    )
+    from anila.applied.images import inpainted
+
+    seen, y, _ = images_in(trained, inputs, images, out)
+    hidden = mask_of(trained, mask, box, random, seed)
+    draws = said(lambda: inpainted(trained, y, hidden, count, sd, steps, seed))
+    finish(out, draws, seen, {"masked": y.masked_fill(hidden, 0)}, {"truth": y})
+
+
+def denoise(
+    run: RunFolder,
+    out: Out,
+    inputs: Inputs = None,
+    sd: Annotated[float | None, typer.Option(help="Noise of the inputs; estimated from images by default.")] = None,
+    add: Annotated[float, typer.Option(min=0, help="Add noise of this sd to the inputs first.")] = 0.0,
+    count: Count = 2,
+    steps: Steps = None,
+    images: Images = SHOWN,
+    seed: Seed = 0,
+) -> None:
+    """Draw what was there before noise; sd is in units of x: images in [-1, 1], tables in each column's sd."""
+    trained = load(run)
+    if len(trained.data.event_shape) == 1:
+        require(sd is not None, "a table does not tell its noise: give --sd, in standard deviations of each column")
+        require(not add, "--add is for images")
+        clean_table(trained, inputs, sd, out, count, steps, seed)
+        return
+    import torch
+
+    from anila.applied.images import denoised
+    from anila.apply import noise_sd
+    from anila.core import rng
+
+    seen, truth, given = images_in(trained, inputs, images, out)
+    require(given or add > 0, "held-out images have no noise: add some with --add SD, or give noisy INPUT")
+    y = truth + add * torch.randn(truth.shape, generator=rng(seed, "noise"))
+    spread = torch.full((len(y),), sd) if sd is not None else noise_sd(y)
+    if sd is None:
+        note(f"noise estimated: sd {spread.min():.3g} to {spread.max():.3g}")
+        require(bool((spread > 0).all()), "no noise found in an input: give --sd")
+    draws = said(lambda: denoised(trained, y, spread, count, steps, seed))
+    finish(out, draws, seen, {"noisy": y}, {"truth": truth} if add else {})
+
+
+def restore(
+    run: RunFolder,
+    out: Out,
+    inputs: Inputs = None,
+    blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,
+    downsample: Annotated[int | None, typer.Option(help="Inputs are reduced by this factor.")] = None,
+    sd: Annotated[float, typer.Option(help="Noise of the degraded image, in [-1, 1].")] = 0.05,
+    degraded: Annotated[bool, typer.Option("--degraded", help="Blurred inputs: they are already.")] = False,
+    count: Count = 2,
+    steps: Steps = None,
+    images: Images = SHOWN,
+    seed: Seed = 0,
+) -> None:
+    """Draw images whose blurred or reduced view is seen; inputs are degraded here first, so the truth is shown too."""
+    require((blur is None) != (downsample is None), "give one of --blur or --downsample: how images were degraded")
+    trained = images_only(load(run))
+    from anila import apply
+    from anila.applied.images import restored
+
+    require(downsample is None or not degraded, "--degraded is for --blur: inputs come in the model's size")
+    degrade = apply.blur(blur) if blur is not None else apply.downsample(downsample or 0)
+    seen, x, _ = images_in(trained, inputs, images, out)
+    y = x if degraded else degrade(x)
+    draws = said(lambda: restored(trained, y, degrade, sd, count, steps, seed))
+    finish(out, draws, seen, {"degraded": y}, {} if degraded else {"truth": x})
+
+
+def purify(
+    run: RunFolder,
+    out: Out,
+    within: Annotated[float, typer.Option(help="How far a pixel may have been changed, images in [-1, 1].")],
+    inputs: Inputs = None,
+    count: Count = 1,
+    steps: Steps = None,
+    images: Images = SHOWN,
+    seed: Seed = 0,
+) -> None:
+    """Draw likely images within so much of the inputs in every pixel: takes adversarial changes out."""
+    trained = images_only(load(run))
+    from anila.applied.images import purified
+
+    seen, y, _ = images_in(trained, inputs, images, out)
+    finish(out, said(lambda: purified(trained, y, within, count, steps, seed)), seen, {"input": y}, {})
+
+
+def edit(
+    run: RunFolder,
+    out: Out,
+    sd: Annotated[float, typer.Option(help="How far the walk may go, images in [-1, 1].")],
+    inputs: Inputs = None,
+    frames: Annotated[int, typer.Option(min=1, help="Images shown along the walk.")] = 4,
+    steps: Steps = None,
+    images: Images = SHOWN,
+    seed: Seed = 0,
+) -> None:
+    """Walk from an image to a lower energy near it."""
+    trained = images_only(load(run))
+    from anila.applied.images import edited
+
+    seen, y, _ = images_in(trained, inputs, images, out)
+    draws = said(lambda: edited(trained, y, sd, frames, steps, seed))
+    finish(out, draws, seen, {"input": y, **{f"frame {i + 1}": x[:, 0] for i, x in enumerate(draws.path[:-1])}}, {})
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (inpaint, denoise, restore, purify, edit)
+
+
+def require(right: bool, otherwise: str) -> None:
+    """A usage error with this message.
+
+    Raises:
+        ValueError: If it is not right.
+    """
+    if not right:
+        raise ValueError(otherwise)
+
+
+def images_only(trained: Any) -> Any:
+    require(
+        len(trained.data.event_shape) == 3,
+        f"this command is for runs on images; this one is on points of shape {trained.data.event_shape}",
+    )
+    return trained
+
+
+def images_in(trained: Any, inputs: list[str] | None, images: int, out: Path) -> tuple[list[str], Any, bool]:
+    """Names and images of the inputs, or of some held-out ones; and whether they were given."""
+    from anila.applied.images import require_out
+    from anila.applied.inputs import held_out, rows_from
+
+    require_out(out)
+    if inputs:
+        names, x = rows_from(inputs, trained)
+        return names, x, True
+    kept = held_out(trained, images)
+    note(f"no INPUT given: {len(kept.x)} images of {kept.source}")
+    return [f"{kept.source} {i}" for i in range(len(kept.x))], kept.x, False
+
+
+def mask_of(trained: Any, mask: Path | None, box: str | None, random: float | None, seed: int) -> Any:
+    """The one mask that is asked for."""
+    from anila.apply import box_mask, random_mask, read_mask
+    from anila.core import rng
+
+    shape = trained.data.event_shape[1:]
+    if mask is not None:
+        return read_mask(mask, shape)
+    if random is not None:
+        return random_mask(shape, random, rng(seed, "mask"))
+    try:
+        top, left, height, width = map(int, (box or "").split(","))
+    except ValueError:
+        raise ValueError(f"--box {box}: expected four whole numbers TOP,LEFT,HEIGHT,WIDTH, e.g. 16,0,16,32") from None
+    return box_mask(shape, (top, left, height, width))
+
+
+def fill_table(
+    trained: Any, inputs: list[str] | None, given: str | None, out: Path, count: int, steps: int | None, seed: int
+) -> None:
+    """Missing columns and cells of one table, drawn."""
+    from anila.applied import rows, tables
+    from anila.applied.units import Units
+
+    tables.require_table_out(out)
+    require(
+        (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=NUMBER,..."
+    )
+    table = tables.read_table(inputs[0]) if inputs else tables.given(given or "")
+    columns = Units.of(trained).columns
+    values = tables.numbers(table, columns, missing=True)
+    tables.require_free(table, ("draw", "energy"))
+    x, energy = said(lambda: rows.filled(trained, values, count, steps, seed))
+    tables.write(rows.joined(table, columns, x, energy), out)
+    typer.echo(f"{count} draws for each of {len(values)} rows in {out}")
+
+
+def clean_table(
+    trained: Any, inputs: list[str] | None, sd: Any, out: Path, count: int, steps: int | None, seed: int
+) -> None:
+    """Rows of one table before noise was added."""
+    from anila.applied import rows, tables
+    from anila.applied.units import Units
+
+    tables.require_table_out(out)
+    require(len(inputs or []) == 1, "give one table to clean")
+    table = tables.read_table((inputs or [""])[0])
+    columns = Units.of(trained).columns
+    values = tables.numbers(table, columns)
+    tables.require_free(table, ("draw", "energy"))
+    x, energy = said(lambda: rows.cleaned(trained, values, sd, count, steps, seed))
+    tables.write(rows.joined(table, columns, x, energy), out)
+    typer.echo(f"{count} draws for each of {len(values)} rows in {out}")
+
+
+def said(work: Callable[[], Any]) -> Any:
+    """What the work gives, its warnings as lines."""
+    from anila.core import warnings_to
+
+    with warnings_to(note):
+        return work()
+
+
+def finish(out: Path, draws: Any, names: list[str], before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Write what was drawn, and say the energies."""
+    from anila.applied.images import write
+
+    write(out, draws, names, before, after)
+    for name, energy in zip(names[:SHOWN], draws.energy, strict=False):
+        typer.echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
+    typer.echo(f"{draws.x.shape[1]} draws for each of {len(names)} images in {out}")
