@@ -28,7 +28,7 @@ def read_table(path: str | Path) -> pa.Table:
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: this run is on rows of numbers; expected one of {', '.join(SUFFIXES)}")
     if suffix in (".npy", ".npz"):
-        found = read_array(path, None, None)
+        found, _ = read_array(path, None, None)
         if isinstance(found, np.ndarray):
             raise ValueError(f"{path.name}: expected rows of numbers (rows, columns), got images {found.shape}")
         return pa.table(found)
