@@ -46,7 +46,7 @@ COV = ROOT @ ROOT.T
 Y = torch.tensor([[2.0, 0.5, -1.0], [-1.0, 0.3, 0.8]], dtype=D)
 MASK = torch.tensor([False, True, True])
 K = 1500
-STEPS = {"hmc": 50}
+STEPS = {"hmc": 28}
 ANY = {"step_size": 0.1, "threshold": 1.0, "leapfrog_steps": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "mala": {"step_size": 0.5},
@@ -125,7 +125,7 @@ CASES: dict[str, Callable[[], Case]] = {
 def misfit(case: Case, name: str) -> float:
     """The largest error of a mean or a covariance, in standard errors."""
     start = torch.randn(2 * K, 3, generator=rng(0, "start"), dtype=D) * 2
-    x = case.posterior.draw(kernel(name), start, STEPS.get(name, 80), rng(0, "chains")).x
+    x = case.posterior.draw(kernel(name), start, STEPS.get(name, 45), rng(0, "chains")).x
     sd = case.cov.diagonal().sqrt()
     off = [((x.mean(1) - case.mean).abs() / (sd / math.sqrt(K)).clamp(min=1e-12)).max()]
     for rows in x:
@@ -228,7 +228,7 @@ OTHER = (torch.tensor([-1.0, 0.0, 1.0], dtype=D), torch.diag(torch.tensor([4.0, 
 
 
 @pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5, 2.0), (1.0, -0.5)])
+@pytest.mark.parametrize("weights", [(0.5, 2.0), (1.0, -0.5)])
 def test_products_and_negations_of_gaussians(weights: tuple[float, float], name: str):
     """Sees a weight ignored or a sign lost: precisions add up, weighted."""
     g = compose([f, log_normal(*OTHER)], weights)
@@ -256,13 +256,13 @@ def test_false_alarms_have_the_rate_chosen(typical: bool):
     """Sees a quantile off by one held-out row, or one of all rows where half of them are counted."""
     n, rate, generator, alarms = 199 if typical else 99, 0.05, rng(0, "rows"), []
     counted = 100 if typical else 99
-    for _ in range(1000):
+    for _ in range(500):
         rows = torch.randn(n + 100, 3, generator=generator)
         judge = outliers(lambda x: -x.square().sum(1) / 2, rows[:n], typical)
         alarms.append(judge.flagged(judge.score(rows[n:]), rate).double().mean().item())
     k = math.ceil((1 - rate) * (counted + 1))
-    assert np.mean(alarms) == pytest.approx((counted + 1 - k) / (counted + 1), abs=0.0035)
-    assert np.mean(alarms) < rate + 0.0035
+    assert np.mean(alarms) == pytest.approx((counted + 1 - k) / (counted + 1), abs=0.005)
+    assert np.mean(alarms) < rate + 0.005
 
 
 def test_a_threshold_and_a_p_value_agree():

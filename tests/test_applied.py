@@ -1,0 +1,338 @@
+"""Laws of the applications on runs and on files: what people bring goes in, what they asked comes out, joined to it.
+
+The law of a run's draws is tested on a run whose f is replaced by a Gaussian in the table's coordinates.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from anila import cli
+from anila.applied import rows
+from anila.applied.combined import combined, draw_combined
+from anila.applied.inputs import held_out, rows_from
+from anila.applied.recipe import require_stable
+from anila.experiment.presets import PRESETS
+from anila.experiment.settings import Data, Experiment
+from anila.trained import Trained
+
+TINY = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
+        "sampler.global_every=1"]  # fmt: skip
+GIVEN = ["--given", "height=200,mood=-3"]
+ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.3, 0.8]])
+
+
+def anila(*words: str | Path) -> int:
+    """Run the command line in this process; the exit status."""
+    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+class Gaussian(nn.Module):
+    """N(0, C) in the table's coordinates."""
+
+    def __init__(self, cov: Tensor):
+        super().__init__()
+        self.precision = nn.Parameter(torch.linalg.inv(cov))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x @ self.precision * x).sum(1) / 2
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of three related columns, and one of words."""
+    path = tmp_path_factory.mktemp("tables") / "people.csv"
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) @ ROOT.T
+    values = (x * torch.tensor([10.0, 0.5, 2.0]) + torch.tensor([170.0, -3.0, 0.0])).double().numpy()
+    columns = {"height": values[:, 0], "mood": values[:, 1], "luck": values[:, 2]}
+    pyarrow.csv.write_csv(pa.table(columns), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def table_run(people: Path) -> Path:
+    assert anila("train", people, *TINY, "--run", people.parent / "run") == 0
+    return people.parent / "run"
+
+
+@pytest.fixture(scope="module")
+def image_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A run on sixteen 8 × 8 colour images."""
+    folder = tmp_path_factory.mktemp("images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANILA_CACHE", str(folder / "cache"))
+        for i in range(16):
+            part = folder / "photos" / ("test" if i % 2 else "train")
+            part.mkdir(parents=True, exist_ok=True)
+            pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(part / f"{i:02d}.png")
+        settings = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
+                    "training.iterations=2", "training.threads=1"]  # fmt: skip
+        assert anila("train", folder / "photos", *settings, "--run", folder / "run") == 0
+        yield folder / "run"
+
+
+@pytest.fixture
+def known(people: Path) -> Trained:
+    """A run whose law is known: N(0, C) with C the correlation of the table."""
+    config: Experiment = PRESETS["table"].experiment
+    trained = Trained.untrained(
+        replace(config, data=Data(name=str(people)), training=replace(config.training, ema=0.0, device="cpu"))
+    )
+    trained.learner.model = Gaussian(ROOT @ ROOT.T)
+    return trained
+
+
+def test_missing_cells_follow_their_conditional_law(known: Trained):
+    """Sees draws left standardised, a wrong column, patterns mixed up, or a cell that was given and is changed."""
+    given = np.array([[184.25, math.nan, math.nan], [171.5, -3.1, math.nan], [150.0, -4.0, 1.0]])
+    x, energy = rows.filled(known, given, count=800, steps=60)
+    seen = ~np.isnan(given)
+    assert np.array_equal(x[:, 0][seen], given[seen])
+    assert (x == x[:, :1])[np.broadcast_to(seen[:, None], x.shape)].all()
+    mean, scale, cov = known.data.mean.numpy(), known.data.scale.numpy(), (ROOT @ ROOT.T).numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    for row, free in ((0, [1, 2]), (1, [2])):
+        kept = [i for i in range(3) if i not in free]
+        slope = cov[np.ix_(free, kept)] @ np.linalg.inv(cov[np.ix_(kept, kept)])
+        wanted = mean[free] + scale[free] * (slope @ ((given[row] - mean) / scale)[kept])
+        variance = np.diag(cov[np.ix_(free, free)] - slope @ cov[np.ix_(kept, free)]) * scale[free] ** 2
+        got = x[row][:, free]
+        assert (np.abs(got.mean(0) - wanted) < 5 * np.sqrt(variance / 800)).all()
+        assert (np.abs(got.var(0) / variance - 1) < 5 * math.sqrt(2 / 800)).all()
+    z = torch.from_numpy((x - mean) / scale).float()
+    torch.testing.assert_close(
+        torch.from_numpy(-energy).float(), known.f(z.flatten(0, 1)).view(3, -1), atol=1e-3, rtol=1e-3
+    )
+
+
+def test_cleaned_rows_follow_their_posterior(known: Trained):
+    """Sees a noise in other units than the column's sd."""
+    values = known.data.mean.numpy() + 2 * known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    x, _ = rows.cleaned(known, values[None], 0.5, count=800, steps=60)
+    cov = torch.linalg.inv(torch.linalg.inv(ROOT @ ROOT.T) + torch.eye(3) / 0.25).numpy()
+    mean = cov @ np.full(3, 2.0) / 0.25
+    z = (x[0] - known.data.mean.numpy()) / known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
+    assert (np.abs(z.mean(0) - mean) < 5 * np.sqrt(np.diag(cov) / 800)).all()
+    assert (np.abs(z.var(0) / np.diag(cov) - 1) < 5 * math.sqrt(2 / 800)).all()
+
+
+def test_the_product_of_two_runs(known: Trained):
+    """Sees weights that are lost on the way: the product of a Gaussian with itself has half its covariance."""
+    x = draw_combined([known, known], combined([known, known], [1.0, 1.0]), 1000, steps=60)
+    torch.testing.assert_close(torch.cov(x.T), ROOT @ ROOT.T / 2, atol=0.09, rtol=0)
+
+
+def test_a_table_is_completed_and_keeps_its_other_columns(table_run: Path, tmp_path: Path):
+    """Sees rows out of order, words lost, a given number changed, or a file with missing columns refused."""
+    table = pa.table({"name": ["Ann", "Bo"], "luck": [1, -1], "height": [180.5, None]})
+    pyarrow.parquet.write_table(table, tmp_path / "new.parquet")
+    out = tmp_path / "out.parquet"
+    assert anila("inpaint", table_run, tmp_path / "new.parquet", "--count", "3", "--steps", "5", "--out", out) == 0
+    got = pyarrow.parquet.read_table(out).to_pydict()
+    assert got["name"] == ["Ann"] * 3 + ["Bo"] * 3
+    assert got["luck"] == [1] * 3 + [-1] * 3
+    assert got["height"][:3] == [180.5] * 3
+    assert len(set(got["height"][3:])) == 3
+    assert got["draw"] == [1, 2, 3] * 2
+    assert all(map(math.isfinite, got["mood"] + got["energy"]))
+    assert anila("inpaint", table_run, *GIVEN, "--count", "2", "--steps", "5", "--out", tmp_path / "g.csv") == 0
+    assert pyarrow.csv.read_csv(tmp_path / "g.csv").column("height").to_pylist() == [200, 200]
+    assert anila("denoise", table_run, tmp_path / "g.csv", "--sd", "0.1", "--out", tmp_path / "d.csv") == 2
+
+
+def test_outlier_scores_are_joined_to_the_table(table_run: Path, people: Path, tmp_path: Path, capsys):
+    """Sees scores in another order than the rows, or standardised by the new file's own mean."""
+    table = pyarrow.csv.read_csv(people).slice(0, 30)
+    far = pa.table({"height": [9000.0], "mood": [400.0], "luck": [-900.0]})
+    pyarrow.csv.write_csv(pa.concat_tables([far, table]), tmp_path / "new.csv")
+    out = tmp_path / "scores.csv"
+    assert anila("outliers", table_run, tmp_path / "new.csv", "--out", out, "--rate", "0.05", "--json") == 0
+    captured = capsys.readouterr()
+    assert "calibrated on rows the model was trained on" in captured.err
+    found = json.loads(captured.out)
+    got = pyarrow.csv.read_csv(out)
+    assert got.column_names == ["height", "mood", "luck", "score", "percentile", "outlier"]
+    assert got.column("outlier").to_pylist()[0]
+    assert found["top"][0]["name"].endswith("[0]")
+    assert found["outliers"] == sum(got.column("outlier").to_pylist())
+    pyarrow.csv.write_csv(table.slice(0, 1), tmp_path / "one.csv")
+    np.save(tmp_path / "one.npy", np.stack([column.to_numpy() for column in table.slice(0, 1).columns], 1))
+    for name in ("one.csv", "one.npy"):
+        assert anila("outliers", table_run, tmp_path / name, "--rate", "0.05", "--json") == 0
+        assert json.loads(capsys.readouterr().out)["top"][0]["score"] == pytest.approx(got.column("score")[1].as_py())
+    assert anila("outliers", table_run, tmp_path / "new.csv", "--held-out", people, "--rate", "0.05", "--typical") == 0
+    captured = capsys.readouterr()
+    assert "trained on" not in captured.err
+    assert "the 200 held out" in captured.out
+
+
+def test_images_are_completed(image_run: Path, tmp_path: Path, capsys):
+    """Sees a box, a mask or a random mask that hides other pixels, an altered pixel, or energies that do not belong."""
+    level = np.zeros((8, 8), np.uint8)
+    level[2:4] = 255
+    Image.fromarray(level).save(tmp_path / "mask.png")
+    photo = image_run.parent / "photos/train/00.png"
+    for words in (["--mask", tmp_path / "mask.png"], ["--box", "2,0,2,8"], ["--random", "0.25"]):
+        assert anila("inpaint", image_run, photo, *words, "--count", "3", "--out", tmp_path / "x.npz") == 0
+        got = np.load(tmp_path / "x.npz")
+        assert got["x"].shape == (1, 3, 3, 8, 8)
+        assert got["energy"].shape == (1, 3)
+        truth = np.asarray(Image.open(photo)).transpose(2, 0, 1) / np.float32(127.5) - 1
+        changed = (got["x"] != truth).any((0, 1, 2))
+        assert np.array_equal(changed, level > 0) or (words[0] == "--random" and changed.sum() == 16)
+    assert anila("inpaint", image_run, "--box", "0,0,4,8", "--images", "2", "--out", tmp_path / "x.png") == 0
+    assert "2 images of photos, test" in capsys.readouterr().err
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.height == 6 * (64 + 2 * 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["denoise", "--add", "0.3"],
+        ["restore", "--blur", "0.8"],
+        ["restore", "--downsample", "2"],
+        ["purify", "--within", "0.2"],
+        ["edit", "--sd", "0.3", "--frames", "2"],
+    ],
+)
+def test_images_are_restored(words: list[str], image_run: Path, tmp_path: Path):
+    out = tmp_path / "x.npz"
+    assert anila(words[0], image_run, *words[1:], "--images", "3", "--steps", "4", "--out", out) == 0
+    got = np.load(out)
+    assert len(got["x"]) == len(got["names"]) == 3
+    assert np.isfinite(got["energy"]).all()
+    if words[0] == "purify":
+        assert np.abs(got["x"][:, 0] - got["input"]).max() < 0.2
+    if words[0] == "edit":
+        assert got["path"].shape == (2, 3, 1, 3, 8, 8)
+    assert anila(words[0], image_run, *words[1:], "--images", "3", "--steps", "4", "--out", tmp_path / "x.png") == 0
+
+
+def test_odd_images_are_found(image_run: Path, tmp_path: Path, capsys):
+    """Sees names beside the wrong scores, or training images taken for held-out ones where there are test images."""
+    folder = image_run.parent / "photos"
+    words = ["outliers", image_run, folder, folder / "train/00.png", "--rate", "0.2", "--out", tmp_path / "s.csv"]
+    assert anila(*words, "--picture", tmp_path / "top.png") == 0
+    captured = capsys.readouterr()
+    assert "photos, test" in captured.out
+    assert "warning" not in captured.err
+    got = pyarrow.csv.read_csv(tmp_path / "s.csv")
+    names = got.column("file").to_pylist()
+    assert len(names) == 17
+    score = dict(zip(names, got.column("score").to_pylist(), strict=True))
+    assert score["train/00.png"] == pytest.approx(score[str(folder / "train/00.png")], rel=1e-5)
+    assert (tmp_path / "top.png").exists()
+
+
+def test_runs_are_composed(table_run: Path, image_run: Path, tmp_path: Path):
+    words = ["compose", table_run, table_run, "--count", "5", "--steps", "3"]
+    assert anila(*words, "--weights", "1,-0.2", "--out", tmp_path / "x.csv") == 0
+    assert pyarrow.csv.read_csv(tmp_path / "x.csv").column_names == ["height", "mood", "luck"]
+    assert anila("compose", image_run, image_run, "--rule", "mixture", "--count", "4", "--out", tmp_path / "x.png") == 0
+
+
+def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image_run: Path, known: Trained):
+    assert not held_out(known, 50).unseen
+    toy = Trained.untrained(PRESETS["rings"].experiment)
+    assert held_out(toy, 50).unseen
+    from anila.run import Run
+
+    trained = Trained.load(Run.existing(image_run))
+    kept = held_out(trained, 50)
+    assert kept.unseen
+    assert len(kept.x) == 8
+    truth = rows_from([str(image_run.parent / "photos/test")], trained).x
+    assert sorted(kept.x.flatten(1).sum(1).tolist()) == sorted(truth.flatten(1).sum(1).tolist())
+
+
+def test_an_observation_too_exact_for_the_step_is_refused():
+    cold = replace(PRESETS["mnist"].experiment.sampler, step_size=16.0, temperature=1e-5)
+    require_stable(cold, 0.009, "")
+    with pytest.raises(ValueError, match="give at least 0.009"):
+        require_stable(cold, 0.008, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["inpaint", "IMAGES", "--out", "x.png"], "give one of --mask, --box or --random"),
+        (["inpaint", "IMAGES", "--box", "1,2", "--out", "x.png"], "expected four whole numbers"),
+        (["inpaint", "IMAGES", "--box", "7,0,4,4", "--out", "x.png"], "does not lie in an image of 8 × 8"),
+        (["inpaint", "IMAGES", "--mask", "none.png", "--out", "x.png"], "no mask"),
+        (["inpaint", "IMAGES", "--random", "2", "--out", "x.png"], "between 0 and 1"),
+        (["inpaint", "IMAGES", "--box", "0,0,2,2", "--out", "x.csv"], "expected .png for a picture or .npz"),
+        (["inpaint", "IMAGES", "--box", "0,0,2,2", "--sd", "1e-6", "--out", "x.png"], "give at least"),
+        (["inpaint", "IMAGES", "no.png", "--box", "0,0,2,2", "--out", "x.png"], "no file or folder"),
+        (["inpaint", "IMAGES", "broken.png", "--box", "0,0,2,2", "--out", "x.png"], "cannot be decoded: broken.png"),
+        (["inpaint", "IMAGES", "wide.npy", "--box", "0,0,2,2", "--out", "x.png"], "expected images of shape (3, 8, 8)"),
+        (["inpaint", "IMAGES", "--given", "a=1", "--out", "x.png"], "--given is for tables"),
+        (["denoise", "IMAGES", "--out", "x.png"], "held-out images have no noise"),
+        (["restore", "IMAGES", "--out", "x.png"], "give one of --blur or --downsample"),
+        (["restore", "IMAGES", "--downsample", "3", "--out", "x.png"], "must divide both sides"),
+        (["purify", "TABLE", "--within", "0.1", "--out", "x.png"], "for runs on images"),
+        (["inpaint", "TABLE", "--box", "0,0,1,1", "--out", "x.csv"], "--box is for images"),
+        (["inpaint", "TABLE", "--out", "x.csv"], "give one table"),
+        (["inpaint", "TABLE", "--given", "hight=1", "--out", "x.csv"], "no column"),
+        (["inpaint", "TABLE", "--given", "height=tall", "--out", "x.csv"], "expected COLUMN=NUMBER"),
+        (["inpaint", "TABLE", "--given", "height=1,mood=2,luck=3", "--out", "x.csv"], "no cell is missing"),
+        (["inpaint", "TABLE", "words.csv", "--out", "x.csv"], "column 'mood' is not of numbers"),
+        (["inpaint", "TABLE", "empty.csv", "--out", "x.csv"], "row 1 has none of the model's columns"),
+        (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected .csv or .parquet"),
+        (["denoise", "TABLE", "words.csv", "--out", "x.csv"], "give --sd"),
+        (["outliers", "TABLE", "few.csv"], "the table has no column 'height', 'luck'"),
+        (["outliers", "TABLE", "holes.csv"], "1 missing, NaN or infinite values in mood (1), the first in row 1"),
+        (["outliers", "TABLE", "whole.csv", "--rate", "0.0001"], "needs at least 9999 held-out rows; got 400"),
+        (["outliers", "TABLE", "whole.csv", "--rate", "2"], "between 0 and 1"),
+        (["outliers", "TABLE", "scored.csv"], "already has a column 'score'"),
+        (["outliers", "TABLE", "whole.csv", "few.csv"], "give one table"),
+        (["outliers", "TABLE", "notes.txt"], "expected one of .npy"),
+        (["outliers", "TABLE", "none.csv"], "no file"),
+        (["compose", "TABLE", "IMAGES", "--count", "1", "--out", "y.npz"], "must have the same points"),
+        (["compose", "TABLE", "TABLE", "--weights", "1", "--count", "1", "--out", "y.npz"], "got 1 weights"),
+        (["compose", "TABLE", "TABLE", "--weights", "a", "--count", "1", "--out", "y.npz"], "expected a number for"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_message_and_status_2(
+    words: list[str], message: str, table_run: Path, image_run: Path, tmp_path: Path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    files = {
+        "words.csv": "height,mood\n1,good\n",
+        "empty.csv": "height,mood\n1,\n,\n",
+        "few.csv": "mood\n1\n",
+        "holes.csv": "height,mood,luck\n1,2,3\n1,,3\n",
+        "whole.csv": "height,mood,luck\n1,2,3\n",
+        "scored.csv": "height,mood,luck,score\n1,2,3,4\n",
+        "notes.txt": "none",
+        "broken.png": "none",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    np.save(tmp_path / "wide.npy", np.zeros((1, 3, 9, 9), np.uint8))
+    before = set(tmp_path.iterdir())
+    runs = {"TABLE": str(table_run), "IMAGES": str(image_run)}
+    assert anila(*(runs.get(word, word) for word in words)) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert "Traceback" not in captured.err
+    assert set(tmp_path.iterdir()) == before
