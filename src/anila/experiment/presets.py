@@ -154,9 +154,11 @@ PRESETS: dict[str, Preset] = {
         "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
     ),
     "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "no benchmark yet"),
-    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "strokes and digits after 500 iterations, 7 min", EXACT_IMAGES),
-    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "flower shapes after 500 iterations, 7 min", EXACT_IMAGES),
-    "cifar10": Preset(CIFAR10, "CIFAR-10", "colour structure after 500 iterations, 7 min", EXACT_IMAGES),
+    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "digits; 2,000 steady iterations at width 8", EXACT_IMAGES),
+    "flowers": Preset(
+        FLOWERS, "Oxford flowers at 32 × 32", "flower shapes; 2,000 steady iterations at width 8", EXACT_IMAGES
+    ),
+    "cifar10": Preset(CIFAR10, "CIFAR-10", "colour structure; 2,000 steady iterations at width 8", EXACT_IMAGES),
     "rings-stanley": Preset(
         RINGS_STANLEY,
         "STANLEY's rings as printed; start and noise not stated there: U(−1, 1) and ε = 0.125, as in the anatomy study",
