@@ -191,6 +191,17 @@ def test_draws_of_a_class_are_of_that_class(run: Path):
     assert not torch.equal(trained.draw(600, label="wide"), trained.draw(600))
 
 
+def test_a_number_is_an_index_and_text_a_name_first(run: Path):
+    """Sees the class called 1 drawn where the second class is meant."""
+    trained = Trained.load(Run.existing(run))
+    trained.data.classes = ("0", "2", "1")  # pyright: ignore[reportAttributeAccessIssue]
+    x = trained.starts(8, rng(0, "x"))
+    values = [trained.given(label)(x) for label in (1, "2", "1", 2)]
+    assert torch.equal(values[0], values[1])
+    assert torch.equal(values[2], values[3])
+    assert not torch.equal(values[1], values[2])
+
+
 def test_kept_chains_are_picked_by_their_posterior(run: Path):
     """Sees starts that ignore the class: without a transition, chains picked by p(y | x) already follow p(x | y)."""
     trained = Trained.load(Run.existing(run))

@@ -156,14 +156,13 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, undisturbed: Callab
     assert_same(both, undisturbed(name))
 
 
-def test_processes_share_labels_and_spectral_norms(tmp_path: Path):
+@pytest.mark.parametrize("shard", ["false", pytest.param("true", marks=pytest.mark.slow)])
+def test_processes_share_labels_and_spectral_norms(tmp_path: Path, shard: str):
     """Sees labels of other rows than this process has, a cross-entropy summed or averaged wrongly, u and v apart."""
-    more = ["network.classes=auto", "network.spectral=true", "network.width=3"]
-    alone = trained(tmp_path / "alone", settings("flowers", *more), 1)
-    for how in ("false", "true"):
-        both = trained(tmp_path / how, settings("flowers", *more, f"training.shard={how}"), 2)
-        assert_same(both, alone)
-    assert any("accuracy" in line for line in Run(alone).stats())
+    more = ["network.classes=auto", "network.spectral=true", f"training.shard={shard}"]
+    alone, both = (trained(tmp_path / str(size), settings("flowers", *more), size) for size in (1, 2))
+    assert_same(both, alone)
+    assert all("accuracy" in line for line in Run(alone).stats())
 
 
 @pytest.mark.parametrize(

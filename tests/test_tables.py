@@ -74,9 +74,9 @@ def test_one_column_can_be_the_label(tmp_path: Path, suffix: str, kind: str) -> 
     assert data.labels.tolist() == [1, 0, 2, 0]
     x, y = data.batch(9, 0, 1), data.batch_labels(9, 0, 1)
     assert y.tolist() == [[1, 0, 2, 0][round(a)] for a, _ in data.inverse(x).tolist()]
-    others = table(path, columns=["b"], label="kind"), table(path, columns=["a", "b"])
+    others = table(path, columns=["b", "a"], label="kind"), table(path, columns=["a", "b"])
     assert isinstance(others[0], Table)
-    assert others[0].columns == ("b",)
+    assert others[0].columns == ("b", "a")
     assert others[1].classes == ()
     assert len({data.fingerprint, *(other.fingerprint for other in others)}) == 3
 

@@ -135,18 +135,19 @@ class Trained:
         """The log-density x -> f(x)[label] of a class.
 
         Args:
-            label: Its name, or else its index.
+            label: Its index as a number; its name, or else its index, as text.
 
         Raises:
             ValueError: If f tells no classes apart, or not this one.
         """
         if not isinstance(self.f, Conditional):
             raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
-        names = {str(i): i for i in range(len(self.classes))} | {name: i for i, name in enumerate(self.classes)}
-        if str(label) not in names:
+        by_index = {key: i for i in range(len(self.classes)) for key in (i, str(i))}
+        known = by_index | {name: i for i, name in enumerate(self.classes)}
+        if label not in known:
             near = did_you_mean(str(label), self.classes)
             raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
-        return self.f.given(names[str(label)])
+        return self.f.given(known[label])
 
     def batch(self) -> tuple[Tensor, ...]:
         """The data of this iteration, and their classes where they are learned."""
