@@ -170,11 +170,11 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
     config = resolve(config, overrides)
     real, hits = Learner.gradient, []
 
-    def gradient(self: Learner, x_data: Tensor, z: Tensor, n: int, chains: int) -> Tensor:
+    def gradient(self: Learner, *arguments: Any) -> Tensor:
         if self.iteration == p.nan_at and not hits:
             hits.append(self.iteration)
             spoil(self.model)
-        return real(self, x_data, z, n, chains)
+        return real(self, *arguments)
 
     said: list[str] = []
     with tempfile.TemporaryDirectory() as folder, patch.object(Learner, "gradient", gradient):

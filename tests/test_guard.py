@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -129,11 +130,11 @@ def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int
     """NaN in the gradient in θ of an iteration, so many times; where θ was then is noted."""
     real, seen_at = Learner.gradient, []
 
-    def gradient(self: Learner, x_data: torch.Tensor, z: torch.Tensor, n: int, chains: int) -> torch.Tensor:
+    def gradient(self: Learner, x_data: torch.Tensor, *more: Any) -> torch.Tensor:
         if self.iteration == at and len(seen_at) < times:
             seen_at.append(at)
             x_data = x_data * math.nan
-        return real(self, x_data, z, n, chains)
+        return real(self, x_data, *more)
 
     monkeypatch.setattr(Learner, "gradient", gradient)
     return seen_at
