@@ -30,9 +30,9 @@ import matplotlib.pyplot as plt
 import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
-from torchebm.core import BaseModel
-from torchebm.losses import ContrastiveDivergence
-from torchebm.samplers import LangevinDynamics
+from torchebm.core import BaseModel  # pyright: ignore[reportMissingImports]
+from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
+from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
 from anila.data import images
 from anila.experiment import PRESETS, resolve

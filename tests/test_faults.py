@@ -148,7 +148,7 @@ def test_death_at_every_change_while_going_back(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("first", "every"), [(3, 11), *(pytest.param(k, 8, marks=pytest.mark.slow) for k in range(1, 9))]
+    ("first", "every"), [(3, 17), *(pytest.param(k, 8, marks=pytest.mark.slow) for k in range(1, 9))]
 )
 def test_death_at_any_change_of_a_run(tmp_path: Path, whole: Path, first: int, every: int):
     """Sees a run that cannot go on, skips or repeats an iteration, or ends elsewhere; slow: every change there is."""
