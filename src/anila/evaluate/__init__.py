@@ -1,16 +1,28 @@
 """How good a model and its samples are: exact by grid in the plane, pure functions of arrays everywhere."""
 
-from anila.evaluate.metrics import mode_mass, nearest, ring_mass, total_variation_from_equal, wasserstein2
+from anila.evaluate.coverage import Support, support
+from anila.evaluate.frechet import Moments, frechet_distance
+from anila.evaluate.kernels import (
+    KernelDistance,
+    cubic_kernel,
+    gaussian_kernel,
+    kernel_distance,
+    median_distance,
+    mmd_squared,
+)
+from anila.evaluate.metrics import (
+    mode_mass,
+    nearest,
+    ring_mass,
+    sliced_wasserstein2,
+    total_variation_from_equal,
+    wasserstein2,
+)
 from anila.evaluate.plane import Grid, density, kl, log_z
 
 __all__ = [
-    "Grid",
-    "density",
-    "kl",
-    "log_z",
-    "mode_mass",
-    "nearest",
-    "ring_mass",
-    "total_variation_from_equal",
-    "wasserstein2",
-]
+    "Grid", "KernelDistance", "Moments", "Support", 
+    "cubic_kernel", "density", "frechet_distance", "gaussian_kernel",
+    "kernel_distance", "kl", "log_z", "median_distance", "mmd_squared", "mode_mass", "nearest",
+    "ring_mass", "sliced_wasserstein2", "support", "total_variation_from_equal", "wasserstein2",
+]  # fmt: skip
