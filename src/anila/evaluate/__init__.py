@@ -10,6 +10,8 @@ from anila.evaluate.kernels import (
     median_distance,
     mmd_squared,
 )
+from anila.evaluate.ladder import Base, Ladder, find_ladder
+from anila.evaluate.likelihood import Likelihood, LogZ, bits_per_dim, dequantised, estimate_log_z, log_likelihood
 from anila.evaluate.metrics import (
     mode_mass,
     nearest,
@@ -21,8 +23,8 @@ from anila.evaluate.metrics import (
 from anila.evaluate.plane import Grid, density, kl, log_z
 
 __all__ = [
-    "Grid", "KernelDistance", "Moments", "Support", 
-    "cubic_kernel", "density", "frechet_distance", "gaussian_kernel",
-    "kernel_distance", "kl", "log_z", "median_distance", "mmd_squared", "mode_mass", "nearest",
+    "Base", "Grid", "KernelDistance", "Ladder", "Likelihood", "LogZ", "Moments", "Support", "bits_per_dim",
+    "cubic_kernel", "density", "dequantised", "estimate_log_z", "find_ladder", "frechet_distance", "gaussian_kernel",
+    "kernel_distance", "kl", "log_likelihood", "log_z", "median_distance", "mmd_squared", "mode_mass", "nearest",
     "ring_mass", "sliced_wasserstein2", "support", "total_variation_from_equal", "wasserstein2",
 ]  # fmt: skip
