@@ -57,6 +57,15 @@ def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert scores["protocol"]["samples"] == 200
 
 
+def test_likelihood_comes_with_its_interval_and_protocol(run: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees an annealed log Z at odds with the grid's, and numbers without how they were found."""
+    assert anila("evaluate", run, "--count", "200", "--likelihood", "--json") == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["log_z_annealed_low"] < scores["log_z"] < scores["log_z_annealed_high"]
+    assert scores["log_likelihood_low"] < scores["log_likelihood"] < scores["log_likelihood_high"]
+    assert {"rungs", "chains", "temperature", "draws", "data"} <= scores["protocol"]["likelihood"].keys()
+
+
 def test_a_table_comes_back_in_its_own_units(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Sees samples left standardised, or columns renamed."""
     values = np.random.default_rng(0).normal([100.0, -5.0, 0.0], [10.0, 0.1, 1.0], (300, 3))

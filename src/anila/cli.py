@@ -155,6 +155,7 @@ def evaluate(
     run: RunFolder,
     count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
     seed: Seed = 1,
+    likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
@@ -162,14 +163,14 @@ def evaluate(
     from anila.score import evaluate_run
 
     with warnings_to(note):
-        scores = evaluate_run(load(run), run, count, seed)
+        scores = evaluate_run(load(run), run, count, seed, likelihood)
     if as_json:
         print_json(scores)
         return
     for name, value in scores.items():
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
-            typer.echo(f"{name:18} {shown}")
+            typer.echo(f"{name:20} {shown}")
     typer.echo(f"written to {run / 'scores.json'}")
 
 

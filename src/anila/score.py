@@ -11,14 +11,32 @@ import torch
 from torch import Tensor
 
 from anila import pictures
+from anila.core import rng
 from anila.data import Rows
 from anila.densities import DENSITIES
-from anila.evaluate import Grid, kl, log_z, mode_mass, nearest, ring_mass, wasserstein2
+from anila.evaluate import (
+    Base,
+    Grid,
+    bits_per_dim,
+    dequantised,
+    estimate_log_z,
+    find_ladder,
+    kl,
+    log_likelihood,
+    log_z,
+    mode_mass,
+    nearest,
+    ring_mass,
+    wasserstein2,
+)
 from anila.run import Run
+from anila.samplers import sample
 from anila.trained import Trained
 
 RING_RADII = (1.0, 2.0, 3.0, 4.0)
 W2_ROWS = 2000
+ANNEALED, SETTLING, MOST_RUNGS = 200, 100, 2000
+"""Chains that go up and down the ladder of laws, exact transitions before, and rungs at most."""
 SHOWN_POINTS, SHOWN_IMAGES, SHOWN_PAIRS = 2000, 64, 16
 
 
@@ -88,7 +106,55 @@ def mixing(trained: Trained, seed: int) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> dict[str, Any]:
+def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Mean log-likelihood of data by annealed importance sampling, each with its interval, and how it was found.
+
+    The law is exp(f/T), T the temperature the chains have: what unadjusted samplers aim at. Its draws are the samples
+    x_model after some exact transitions.
+
+    Returns:
+        log_z_annealed, log_likelihood: nats, a row, with _low and _high; bits_per_dim of images of 256 levels.
+        The protocol.
+
+    Raises:
+        ValueError: If the sampler has no noise, hence no law.
+    """
+    heat = trained.sampler.temperature if trained.sampler.name != "descent" else 0.0
+    if heat == 0:
+        raise ValueError("a likelihood needs a law, and a sampler without noise has none: expected temperature > 0")
+    x_data, x_model = x_data.to(trained.device), x_model.to(trained.device)[:ANNEALED]
+    levels = isinstance(trained.data, Rows) and trained.data.half_range == 127.5
+    if levels:
+        x_data = dequantised(x_data, rng(seed, "levels"))
+
+    def f(x: Tensor) -> Tensor:
+        return trained.f(x) / heat
+
+    ladder = find_ladder(f, Base.around(x_data), rng(seed, "ladder"), most_rungs=MOST_RUNGS)
+    x_model, _ = sample(ladder.kernel(-1), x_model, SETTLING, rng(seed, "settling"))
+    z = estimate_log_z(ladder, x_model, rng(seed, "annealing"))
+    data = log_likelihood(f, z, x_data)
+    found = {"log_z_annealed": z.value, "log_z_annealed_low": z.low, "log_z_annealed_high": z.high}
+    found |= {"log_likelihood": data.value, "log_likelihood_low": data.low, "log_likelihood_high": data.high}
+    if levels:
+        bits = [bits_per_dim(nats, x_data[0].numel()) for nats in (data.value, data.high, data.low)]
+        found |= dict(zip(("bits_per_dim", "bits_per_dim_low", "bits_per_dim_high"), bits, strict=True))
+    return found, {
+        "chains": len(x_model),
+        "effective_chains": list(z.ess),
+        "rungs": len(ladder.rungs) - 1,
+        "transitions_a_rung": ladder.steps,
+        "length": ladder.length,
+        "kernel": "anisotropic_mala",
+        "temperature": heat,
+        "draws": f"the scored samples after {SETTLING} exact transitions",
+        "data": "dequantised training rows" if levels else "the rows that samples are scored beside",
+    }
+
+
+def evaluate_run(
+    trained: Trained, path: Path | str, count: int, seed: int, with_likelihood: bool = False
+) -> dict[str, Any]:
     """Draw samples, score them, and write RUN/scores.json and the pictures that go with it.
 
     Args:
@@ -96,6 +162,7 @@ def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> d
         path: The run folder.
         count: Samples to draw.
         seed: Seed of the draw.
+        with_likelihood: Estimate log Z by annealed importance sampling, and with it the likelihood of data.
     """
     run = Run(path)
     x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
@@ -122,5 +189,9 @@ def evaluate_run(trained: Trained, path: Path | str, count: int, seed: int) -> d
         "torch": version("torch"),
         "date": datetime.now(UTC).date().isoformat(),
     }
+    if with_likelihood:
+        numbers, how = likelihood(trained, x_data, x_model, seed)
+        found = {**numbers, **found}
+        found["protocol"]["likelihood"] = how
     run.write_scores(found)
     return found
