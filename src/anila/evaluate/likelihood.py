@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from torch import Tensor
 
 from anila.core import LogDensity
@@ -108,7 +108,7 @@ def bennett(up: Float[Tensor, "n"], down: Float[Tensor, "n"]) -> tuple[float, fl
         return float((up - c).sigmoid().sum() - (c - down).sigmoid().sum())
 
     both = torch.cat([up, down])
-    c = float(brentq(excess, float(both.min()) - 50, float(both.max()) + 50))
+    c = root_scalar(excess, bracket=(float(both.min()) - 50, float(both.max()) + 50)).root
     chance = (both - c).sigmoid()
     return c, math.sqrt(max(0.0, 1 / float((chance * (1 - chance)).sum()) - 2 / len(up)))
 
