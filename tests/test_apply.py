@@ -46,13 +46,13 @@ COV = ROOT @ ROOT.T
 Y = torch.tensor([[2.0, 0.5, -1.0], [-1.0, 0.3, 0.8]], dtype=D)
 MASK = torch.tensor([False, True, True])
 K = 1500
-STEPS = {"hmc": 28}
+STEPS = {"hmc": 40}
 ANY = {"step_size": 0.1, "threshold": 1.0, "leapfrog_steps": 2}
 OPTIONS: dict[str, dict[str, Any]] = {
     "mala": {"step_size": 0.5},
     "anisotropic_mala": {"step_size": 0.8, "threshold": 1.5},
     "barker": {"step_size": 0.7},
-    "hmc": {"step_size": 0.16, "leapfrog_steps": 4},
+    "hmc": {"step_size": 0.16, "leapfrog_steps": 3},
 }
 EXACT = [name for name, make in SAMPLERS.items() if name in OPTIONS]
 
@@ -125,7 +125,7 @@ CASES: dict[str, Callable[[], Case]] = {
 def misfit(case: Case, name: str) -> float:
     """The largest error of a mean or a covariance, in standard errors."""
     start = torch.randn(2 * K, 3, generator=rng(0, "start"), dtype=D) * 2
-    x = case.posterior.draw(kernel(name), start, STEPS.get(name, 45), rng(0, "chains")).x
+    x = case.posterior.draw(kernel(name), start, STEPS.get(name, 60), rng(0, "chains")).x
     sd = case.cov.diagonal().sqrt()
     off = [((x.mean(1) - case.mean).abs() / (sd / math.sqrt(K)).clamp(min=1e-12)).max()]
     for rows in x:
