@@ -274,3 +274,10 @@ def test_the_run_folder_holds_what_it_says(tmp_path: Path):
     assert len(Run(uninterrupted).stats()) == 12
     assert (uninterrupted / "samples/000000012.png").is_file()
     assert (uninterrupted / "samples/curves.png").is_file()
+
+
+def test_timing_a_few_steps_does_not_warn_of_what_all_steps_do(tmp_path: Path):
+    """Sees preflight complain that its one timed step came to no global move."""
+    heard = Heard()
+    train(small("sampler.steps=6", "sampler.global_every=5", "training.iterations=1"), tmp_path / "run", heard)
+    assert not any("global move" in line for line in heard)

@@ -3,6 +3,7 @@
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -136,7 +137,9 @@ def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float
     both = torch.cat([x_data, x0])
 
     def chains(k: int) -> None:
-        sample(learner.kernel, x0, k, generator, precision=learner.precision)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
+            sample(learner.kernel, x0, k, generator, precision=learner.precision)
 
     def ascent() -> None:
         torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
