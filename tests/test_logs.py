@@ -131,7 +131,10 @@ def test_wandb_gets_what_stats_say(tmp_path: Path, wandb: FakeWandb):
 def test_a_log_that_fails_is_said_once_and_left(tmp_path: Path, wandb: FakeWandb, fails: str):
     """Sees training ended by a server that is away, and a warning for every line."""
 
+    attempts = []
+
     def offline(*_: Any, **__: Any) -> None:
+        attempts.append(1)
         raise ConnectionError("api.wandb.ai cannot be reached")
 
     setattr(wandb, fails, offline)
@@ -141,6 +144,7 @@ def test_a_log_that_fails_is_said_once_and_left(tmp_path: Path, wandb: FakeWandb
     assert said == [
         "warning: wandb failed, and training goes on without it: ConnectionError: api.wandb.ai cannot be reached"
     ]
+    assert len(attempts) == 1
     assert len(Run(tmp_path / "run").stats()) == 4
 
 
