@@ -140,6 +140,13 @@ def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int
     return seen_at
 
 
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch):
+    """Short runs whose chains follow f at once."""
+    monkeypatch.setattr(Guard, "settling", False)
+
+
+@pytest.mark.usefixtures("settled")
 def test_one_nan_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees NaN trained on, a checkpoint too new to be proved good, or a change that is not made."""
     hits = inject(monkeypatch, at=45)
@@ -163,6 +170,7 @@ def test_one_nan_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypat
     assert all(bool(torch.isfinite(p).all()) for p in back.f.parameters())
 
 
+@pytest.mark.usefixtures("settled")
 def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees changes, or how often they were made, forgotten by a checkpoint."""
     inject(monkeypatch, at=45)
@@ -190,6 +198,17 @@ def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: p
     assert Run(tmp_path / "whole").events() == Run(tmp_path / "parts").events()
 
 
+def test_a_checkpoint_from_before_the_chains_followed_is_no_place_to_go_back_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Sees training resumed, more slowly, from the transient that every training starts with."""
+    inject(monkeypatch, at=45)
+    monkeypatch.setattr(Guard, "settling", True)
+    train(small(), tmp_path / "run", quiet)
+    assert [event["iteration"] for event in Run(tmp_path / "run").events()] == [0]
+
+
+@pytest.mark.usefixtures("settled")
 def test_it_gives_up_with_what_it_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees endless returns, and a reason that leaves out what was tried."""
     hits = inject(monkeypatch, at=25, times=1000)

@@ -106,7 +106,12 @@ class Guard:
         if self.met and d > SEPARATION:
             return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
         self.met = self.met or abs(d) < 1
-        return self.growth() if self.learned > MEMORY else None
+        return None if self.settling else self.growth()
+
+    @property
+    def settling(self) -> bool:
+        """Whether f has begun to learn and the chains have not had time to follow: no place to go back to."""
+        return 0 < self.learned <= MEMORY
 
     def growth(self) -> Trouble | None:
         """A metric far above the largest window before."""

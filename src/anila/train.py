@@ -181,7 +181,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     path = checkpoint.proved(run.checkpoints, max(i - checkpoint.SETTLED, guard.returned))
     if path:
         guard = trained.restore(path)
-    else:
+    if not path or guard.settling:
         guard = Guard()
         trained.restart()
     trained.change(remedies)
