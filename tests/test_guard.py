@@ -120,6 +120,7 @@ def test_changes_come_in_the_documented_order():
 def test_the_guard_goes_on_from_its_state():
     """Sees memory lost on resume, which would see trouble at another iteration."""
     there = after_learning()
+    there.remedies, there.repeated, there.returned = ["sampler.steps=4"], [140], 120
     back = Guard()
     back.load_state_dict(json.loads(json.dumps(there.state_dict())))
     assert seen(there, energy_gap=-1.0) == seen(back, energy_gap=-1.0)
@@ -146,16 +147,40 @@ def settled(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(Guard, "settling", False)
 
 
+def learned(run: Path) -> dict[str, torch.Tensor]:
+    """Everything that a run ended with: θ, its average, the optimiser, chains."""
+    return load_file(checkpoint.listed(run / "checkpoints")[-1] / "learner.safetensors")
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_after_one_nan_a_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees NaN trained on, a setting changed for a fault that does not come again, or a part of the past lost."""
+    train(small(), tmp_path / "healthy", quiet)
+    hits = inject(monkeypatch, at=50)
+    said: list[str] = []
+    train(small(), tmp_path / "run", said.append)
+    assert hits == [50]
+    (event,) = Run(tmp_path / "run").events()
+    assert (event["from"], event["iteration"], event["change"]) == (50, 45, "nothing changed")
+    assert "f(data) = nan" in event["why"]
+    assert any("Back to iteration 45, as it was" in line for line in said)
+    assert equal(learned(tmp_path / "healthy"), learned(tmp_path / "run"))
+
+
 @pytest.mark.usefixtures("settled")
-def test_one_nan_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_nan_that_comes_again_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees NaN trained on, a checkpoint too new to be proved good, or a change that is not made."""
-    hits = inject(monkeypatch, at=45)
+    hits = inject(monkeypatch, at=45, times=2)
     said: list[str] = []
     outcome = train(small(), tmp_path / "run", said.append)
-    assert hits == [45]
+    assert hits == [45, 45]
     assert outcome.iteration == 60
     run = Run(tmp_path / "run")
-    (event,) = run.events()
+    first, event = run.events()
+    assert (first["iteration"], first["change"]) == (45, "nothing changed")
     was = small().optimizer.learning_rate
     assert event["from"] == 45
     assert event["iteration"] == 15, "the newest checkpoint that 20 iterations have proved"
@@ -173,9 +198,9 @@ def test_one_nan_is_rolled_back_explained_and_survived(tmp_path: Path, monkeypat
 @pytest.mark.usefixtures("settled")
 def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees changes, or how often they were made, forgotten by a checkpoint."""
-    inject(monkeypatch, at=45)
+    inject(monkeypatch, at=45, times=2)
     train(small(), tmp_path / "whole", quiet)
-    inject(monkeypatch, at=45)
+    inject(monkeypatch, at=45, times=2)
     real = training.save
 
     class Killed(BaseException): ...
@@ -190,11 +215,7 @@ def test_a_run_that_went_back_resumes_bit_for_bit(tmp_path: Path, monkeypatch: p
         train(small(), tmp_path / "parts", quiet)
     monkeypatch.setattr(training, "save", real)
     assert train(small(), tmp_path / "parts", quiet).iteration == 60
-    whole, parts = (
-        load_file(checkpoint.listed(tmp_path / name / "checkpoints")[-1] / "learner.safetensors")
-        for name in ("whole", "parts")
-    )
-    assert all(torch.equal(whole[k], parts[k]) for k in whole)
+    assert equal(learned(tmp_path / "whole"), learned(tmp_path / "parts"))
     assert Run(tmp_path / "whole").events() == Run(tmp_path / "parts").events()
 
 
@@ -202,10 +223,10 @@ def test_a_checkpoint_from_before_the_chains_followed_is_no_place_to_go_back_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """Sees training resumed, more slowly, from the transient that every training starts with."""
-    inject(monkeypatch, at=45)
+    inject(monkeypatch, at=45, times=2)
     monkeypatch.setattr(Guard, "settling", True)
     train(small(), tmp_path / "run", quiet)
-    assert [event["iteration"] for event in Run(tmp_path / "run").events()] == [0]
+    assert [event["iteration"] for event in Run(tmp_path / "run").events()] == [45, 0]
 
 
 @pytest.mark.usefixtures("settled")
@@ -215,8 +236,8 @@ def test_it_gives_up_with_what_it_tried(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(
         Diverged, match=r"training stopped, iteration 25: f\(data\) = nan.*Tried: .*learning_rate.*steps"
     ):
-        train(small("training.rollbacks=3"), tmp_path / "run", quiet)
-    assert len(hits) == 4
+        train(small("training.rollbacks=4"), tmp_path / "run", quiet)
+    assert len(hits) == 5
     path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
     assert path is not None
     assert not notices

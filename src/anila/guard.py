@@ -15,7 +15,10 @@ Training starts with a separation that is no fault: f learns to tell data from n
 and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
 growth from 100 iterations later.
 
-Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn.
+Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn. But
+a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
+function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
+iteration, and the next return changes something.
 """
 
 from collections.abc import Mapping
@@ -43,10 +46,11 @@ class Diverged(ArithmeticError):
 
 
 class Trouble(NamedTuple):
-    """A symptom in words, and whether it is one of `chains` or of `learning`."""
+    """A symptom in words, whether it is one of `chains` or of `learning`, and whether all values are finite."""
 
     cause: str
     what: str
+    finite: bool = True
 
 
 class Guard:
@@ -71,8 +75,10 @@ class Guard:
         """Whether chains have caught up with the data once."""
         self.remedies: list[str] = []
         """Settings changed so far, as `key=value`."""
+        self.repeated: list[int] = []
+        """Iterations whose value that was not finite was gone back from with nothing changed."""
         self.returned = 0
-        """Iteration of the last return: that checkpoint is as good as it was then."""
+        """Iteration of the last return that changed something: that checkpoint is as good as it was then."""
 
     def look(self, metrics: Mapping[str, float]) -> Trouble | None:
         """Take in the metrics of an iteration.
@@ -141,6 +147,15 @@ class Guard:
         ratios = [r["energy_gap"] / r["energy_sd"] if r["energy_sd"] else 0.0 for r in self.rows[-WINDOW:]]
         return sum(max(-5.0, min(5.0, ratio)) for ratio in ratios) / WINDOW
 
+    @property
+    def returns(self) -> int:
+        """How often training went back."""
+        return len(self.remedies) + len(self.repeated)
+
+    def may_be_chance(self, trouble: Trouble, iteration: int) -> bool:
+        """Whether the iteration may go well if it is made again."""
+        return not trouble.finite and iteration not in self.repeated
+
     def remedy(self, trouble: Trouble, config: Experiment) -> str:
         """The next change as `key=value`; a step that is steered to an acceptance is left alone."""
         order = [k for k in ORDER[trouble.cause] if not (k == "sampler.step_size" and config.sampler.accept)]
@@ -156,6 +171,7 @@ class Guard:
         self.flat, self.least_clipped = float(state["flat"]), float(state["least_clipped"])
         self.learned, self.returned = int(state["learned"]), int(state["returned"])
         self.met = bool(state["met"])
+        self.repeated = [int(i) for i in state["repeated"]]
         self.remedies = [str(remedy) for remedy in state["remedies"]]
         if foreign := [r for r in self.remedies if r.partition("=")[0] not in CHANGES]:
             raise ValueError(f"the guard never sets {foreign[0]}")

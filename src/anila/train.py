@@ -136,7 +136,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             metrics = learner.update(*trained.batch())
             trouble = guard.look(metrics) if t.rollbacks is not None else None
         except NotFinite as error:
-            metrics, trouble = {}, Trouble(error.cause, error.what)
+            metrics, trouble = {}, Trouble(error.cause, error.what, finite=False)
         if trouble:
             guard = go_back(run, trained, guard, trouble, say)
             continue
@@ -171,29 +171,35 @@ def due(iteration: int, every: int, training: Training) -> bool:
 def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say) -> Guard:
     """Return to the newest checkpoint that had proved good, with one setting changed, and write down what and why.
 
+    From a value that is not finite, at first, to the newest of all, with nothing changed.
+
     Raises:
         Diverged: If that was done as often as the settings allow.
     """
     i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
-    if len(guard.remedies) >= (t.rollbacks or 0):
+    if guard.returns >= (t.rollbacks or 0):
         raise Diverged(diagnosis(run, i, trouble))
-    remedies = [*guard.remedies, guard.remedy(trouble, trained.config)]
-    path = checkpoint.proved(run.checkpoints, max(i - checkpoint.SETTLED, guard.returned))
+    again = guard.may_be_chance(trouble, i)
+    change = "nothing changed" if again else guard.remedy(trouble, trained.config)
+    remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
+    path = checkpoint.proved(run.checkpoints, i if again else max(i - checkpoint.SETTLED, guard.returned))
     if path:
         guard = trained.restore(path)
-    if not path or guard.settling:
+    if not path or (guard.settling and not again):
         guard = Guard()
         trained.restart()
     trained.change(remedies)
-    guard.remedies, guard.returned = remedies, trained.learner.iteration
+    back = trained.learner.iteration
+    guard.remedies, guard.repeated = remedies, repeated
+    guard.returned = guard.returned if again else back
     ranks.wait()
     if ranks.first:
-        checkpoint.forget_after(run.checkpoints, guard.returned)
-        run.forget_after(guard.returned)
-        event = {"event": "rollback", "from": i, "why": trouble.what, "change": remedies[-1]}
-        run.append_stats({"iteration": guard.returned, **event})
+        checkpoint.forget_after(run.checkpoints, back)
+        run.forget_after(back)
+        event = {"event": "rollback", "from": i, "why": trouble.what, "change": change}
+        run.append_stats({"iteration": back, **event})
     save(run, trained, guard)
-    say(f"iteration {i}: {trouble.what}. Back to iteration {guard.returned}, now with {remedies[-1]}")
+    say(f"iteration {i}: {trouble.what}. Back to iteration {back}, {'as it was' if again else f'now with {change}'}")
     return guard
 
 
