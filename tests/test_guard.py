@@ -167,6 +167,7 @@ def test_after_one_nan_a_run_ends_as_if_it_had_not_been(tmp_path: Path, monkeypa
     assert (event["from"], event["iteration"], event["change"]) == (50, 45, "nothing changed")
     assert "f(data) = nan" in event["why"]
     assert any("Back to iteration 45, as it was" in line for line in said)
+    assert any("the divergence guard went back: from 50 back to 45 with nothing changed" in line for line in said)
     assert equal(learned(tmp_path / "healthy"), learned(tmp_path / "run"))
 
 

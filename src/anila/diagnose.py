@@ -148,7 +148,7 @@ def diagnose(
     for notice in trained.notices:
         say(notice)
     kernel = kernel_settings(trained, words)
-    regime = long_run(trained, run.series(), kernel, steps, seed, say)
+    regime = long_run(trained, run, kernel, steps, seed, say)
     plane = in_plane(trained.data.event_shape)
     return RunDiagnosis(regime, judge(of_run(trained, run, kernel, seed), steps or STEPS, seed) if plane else None)
 

@@ -22,6 +22,7 @@ from anila.experiment import settings
 from anila.experiment.build import build_proposal, build_sampler
 from anila.learn import frozen
 from anila.preflight import duration, set_threads, timed
+from anila.run import Run
 from anila.samplers import Sampler, sample
 from anila.trained import Trained
 
@@ -63,7 +64,7 @@ class LongRun:
 
 def long_run(
     trained: Trained,
-    series: dict[str, list[float]],
+    run: Run,
     sampler: settings.Sampler,
     steps: int | None,
     seed: int,
@@ -73,7 +74,7 @@ def long_run(
 
     Args:
         trained: The run's model.
-        series: Columns as `Run.series` gives them.
+        run: Where its series and the returns of its guard are.
         sampler: Settings of the kernel.
         steps: Transitions of the longest chains; 100 K by default.
         seed: Seed of everything drawn here.
@@ -89,7 +90,9 @@ def long_run(
         watch = announced(kernel, torch.cat(list(groups.values())), steps, say)
         generator = rng(seed, "ladder", device=device)
         ladder = diagnostics.climb(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
-    return LongRun(diagnostics.regime(diagnostics.course(series), ladder), series, ladder)
+    series = run.series()
+    regime = diagnostics.regime(diagnostics.course(series), ladder, run.returns())
+    return LongRun(regime, series, ladder)
 
 
 def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:

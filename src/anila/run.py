@@ -127,6 +127,10 @@ class Run:
         """What the divergence guard wrote to stats.jsonl."""
         return [line for line in self.lines() if "event" in line]
 
+    def returns(self) -> list[str]:
+        """What the divergence guard did, in words."""
+        return [f"from {e['from']} back to {e['iteration']} with {e['change']} ({e['why']})" for e in self.events()]
+
     def lines(self) -> list[dict[str, Any]]:
         """The lines of stats.jsonl; what was cut short is left out."""
         if not self.stats_path.exists():

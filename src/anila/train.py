@@ -120,7 +120,7 @@ def train_among(
         with writers, stop_signals() as stop:
             loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
-            for line in diagnostics.regime(diagnostics.course(run.series())).lines:
+            for line in diagnostics.regime(diagnostics.course(run.series()), returns=run.returns()).lines:
                 speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
 
@@ -366,9 +366,7 @@ def flat(config: Experiment) -> dict[str, Any]:
 
 def diagnosis(run: Run, iteration: int, trouble: Trouble) -> str:
     """What happened, what was tried, the last log lines, and what to change."""
-    tried = "; ".join(
-        f"from {e['from']} back to {e['iteration']} with {e['change']} ({e['why']})" for e in run.events()
-    )
+    tried = "; ".join(run.returns())
     seen = "; ".join(
         f"iteration {s['iteration']}: gap {s['energy_gap']:.3g}, gradient {s['grad_norm']:.3g}, "
         f"clipped {s['clipped']:.2g}"

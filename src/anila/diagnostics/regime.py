@@ -14,6 +14,7 @@ runs give good images from an f whose density is nothing like the data.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -75,12 +76,13 @@ class Regime:
         return Verdict(self.ok, self.lines, numbers)
 
 
-def regime(course: Course | None, ladder: Ladder | None = None) -> Regime:
+def regime(course: Course | None, ladder: Ladder | None = None, returns: Sequence[str] = ()) -> Regime:
     """Judge a run.
 
     Args:
         course: What its series say; None where they are too short.
         ladder: Its long chains; None where none were run.
+        returns: What the divergence guard did on the way, in words.
     """
     if because := running_away(course):
         name, remedies = AWAY, AWAY_REMEDIES
@@ -90,6 +92,7 @@ def regime(course: Course | None, ladder: Ladder | None = None) -> Regime:
         name, because, remedies = by_chains(ladder) if ladder else without_chains(course)
         remedies += course_remedies(course) if course else ()
     notes = (course_notes(course) if course else []) + (ladder_notes(ladder) if ladder else [])
+    notes += [f"the divergence guard went back: {words}" for words in returns]
     return Regime(name, tuple(because), remedies, tuple(notes), course, ladder)
 
 
