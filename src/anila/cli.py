@@ -81,7 +81,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Train; the same command again resumes."""
+    """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
     from anila.experiment.choose import choose
 
     name, config = choose(what, overrides or [])
