@@ -84,6 +84,7 @@ class Learner:
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
         classify: Weight w of log p(y | x) for a model that is a `Conditional`; `update` then takes labels.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
+        compile: Whether transitions are compiled (see `sample`).
         micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
         ranks: The processes that share data and chains; every one calls `update` with the same data.
         sharded: Whether θ and all that belongs to it are in pieces over the ranks.
@@ -119,6 +120,7 @@ class Learner:
         penalty: float = 0.0,
         classify: float = 0.0,
         precision: Precision | None = None,
+        compile: bool = False,
         micro_batch: int | None = None,
         ranks: Ranks = ALONE,
         sharded: bool = False,
@@ -131,7 +133,7 @@ class Learner:
         self.classify = classify
         self.precision: Precision | None = precision
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
-        self.micro_batch, self.ranks = micro_batch, ranks
+        self.compile, self.micro_batch, self.ranks = compile, micro_batch, ranks
         self.iteration = 0
         self.global_idle = 0
         if ranks.size > 1:
@@ -204,12 +206,13 @@ class Learner:
         if sampler.local and self.global_idle >= IDLE_ITERATIONS:
             sampler = sampler.local
         noise, size, done = generator.get_state(), self.micro_batch or len(z), []
+        how: dict[str, Any] = {"precision": self.precision, "compile": self.compile}
         with frozen(self.model):
             for part in z.split(size):
                 first = rows.start + size * len(done)
                 generator.set_state(noise)
                 part_of = among(sampler, slice(first, first + len(part)), chains)
-                done.append(sample(part_of, part, self.steps, generator, precision=self.precision))
+                done.append(sample(part_of, part, self.steps, generator, **how))
         ends, traces = zip(*done, strict=True)
         return torch.cat(ends), Trace.beside(traces)
 
@@ -303,7 +306,11 @@ class Learner:
     @property
     def kernel(self) -> Sampler:
         """The sampler of this iteration."""
-        return self.sampler.kernel(self.iteration) if isinstance(self.sampler, Steered) else self.sampler
+        if not isinstance(self.sampler, Steered):
+            return self.sampler
+        if self.compile:
+            return self.sampler.compiled_kernel(self.iteration, next(self.model.parameters()).device)
+        return self.sampler.kernel(self.iteration)
 
     @property
     def best_model(self) -> nn.Module:

@@ -59,6 +59,12 @@ def gradients_in(name: Precision | None) -> Iterator[None]:
         ROUNDING.reset(token)
 
 
+def current() -> Precision | None:
+    """The precision of gradients here."""
+    rounding = ROUNDING.get()
+    return rounding.name if rounding else None
+
+
 def is_rounded() -> bool:
     """Whether gradients are rounded here, so that f must be computed apart from them."""
     return ROUNDING.get() is not None

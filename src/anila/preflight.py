@@ -132,19 +132,19 @@ def size(tensors: list[Tensor]) -> int:
 
 def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
     """Time of K transitions, from the first few, plus that of one gradient in θ."""
-    steps = min(learner.steps, 5)
+    steps = learner.steps if learner.compile else min(learner.steps, 5)
     generator = rng(0, "timing", device=x0.device)
     both = torch.cat([x_data, x0])
 
     def chains(k: int) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
-            sample(learner.kernel, x0, k, generator, precision=learner.precision)
+            sample(learner.kernel, x0, k, generator, precision=learner.precision, compile=learner.compile)
 
     def ascent() -> None:
         torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
 
-    chains(1)
+    chains(steps if learner.compile else 1)
     return learner.steps / steps * timed(lambda: chains(steps)) + min(timed(ascent), timed(ascent))
 
 

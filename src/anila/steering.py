@@ -7,11 +7,16 @@ As f sharpens under training, a fixed step would come to be rejected always, and
 coordinate: then chains cannot keep up with the landscape, and the energy gap grows unopposed. A threshold whose clipped
 fraction is 1 − q is the q-quantile of |∂f| (stochastic approximation of a quantile, Robbins & Monro 1951). Within an
 iteration the kernel is fixed.
+
+Compiled kernels read these settings from tensors, so that a graph need not be made anew when they change.
 """
 
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from anila.samplers import Sampler
 
@@ -46,6 +51,9 @@ class Steered:
     ):
         self.make, self.step_size, self.accept, self.rate = make, step_size, accept, rate
         self.threshold, self.clipped, self.temperature = threshold, clipped, temperature
+        self.read: dict[str, Tensor] = {}
+        """What the compiled kernel reads."""
+        self.compiled: Sampler | None = None
 
     def settings(self, iteration: int) -> dict[str, float]:
         """What `make` is called with in this iteration."""
@@ -60,6 +68,18 @@ class Steered:
         """The sampler of this iteration."""
         more = self.settings(iteration)
         return self.make(more.pop("step_size"), **more)
+
+    def compiled_kernel(self, iteration: int, device: torch.device) -> Sampler:
+        """The same with settings that are tensors on that device: one kernel, whatever they become."""
+        now = self.settings(iteration)
+        if self.compiled is None:
+            self.read = {name: torch.empty((), device=device) for name in now}
+        for name, value in now.items():
+            self.read[name].fill_(value)
+        if self.compiled is None:
+            more = dict(self.read)
+            self.compiled = self.make(more.pop("step_size"), **more)
+        return self.compiled
 
     def follow(self, means: Mapping[str, float]) -> None:
         """Adjust the settings after an iteration with this mean `accept_prob` and `clipped`."""

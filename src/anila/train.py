@@ -37,7 +37,7 @@ from anila.trained import Trained, config_of
 
 CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
               "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
-              "training.device")  # fmt: skip
+              "training.device", "training.compile")  # fmt: skip
 """Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 SHOWN, SHOWN_POINTS = 64, 2000
 """Images in a grid, points in a scatter."""

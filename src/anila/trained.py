@@ -181,7 +181,8 @@ class Trained:
             generator = rng(seed, "draw", first, device=self.device)
             n = min(BATCH, count - first)
             x = (self.starts(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
-            drawn.append(sample(sampler, x, steps or s.draw_steps or s.steps, generator)[0].cpu())
+            x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
+            drawn.append(x.cpu())
         return torch.cat(drawn)
 
     def convergence(self, seed: int = 0) -> Convergence | None:

@@ -114,7 +114,11 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: in
 
 
 def build_sampler(
-    config: settings.Sampler, f: LogDensity, proposal: Proposal | None = None, patience: int | None = IDLE_ROUNDS
+    config: settings.Sampler,
+    f: LogDensity,
+    proposal: Proposal | None = None,
+    patience: int | None = IDLE_ROUNDS,
+    **changed: float | Tensor,
 ) -> Sampler:
     """The kernel bound to f, with global moves from the proposal where the settings ask for them.
 
@@ -123,13 +127,14 @@ def build_sampler(
         f: Log-density.
         proposal: Where candidates of global moves come from.
         patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
+        changed: What the kernel has in place of the settings, e.g. `step_size`.
     """
     options: dict[str, Any] = {"step_size": config.step_size}
     if config.name in WITH_THRESHOLD:
         options |= {"threshold": config.threshold, "refresh": config.refresh}
     if config.name in TEMPERED:
         options["temperature"] = config.temperature
-    kernel = SAMPLERS[config.name](f, **options)
+    kernel = SAMPLERS[config.name](f, **options | changed)
     if proposal is None or not config.global_every:
         return kernel
     return with_global_moves(kernel, proposal, config.global_every, patience)
@@ -216,8 +221,8 @@ def build_learner(
     optimizer, schedule = build_optimizer(config, model)
     proposal = build_proposal(config.sampler, data, t.seed)
 
-    def kernel(step_size: float, **more: float) -> Sampler:
-        return build_sampler(replace(s, step_size=step_size, **more), model, proposal, patience=None)
+    def kernel(step_size: float | Tensor, **more: float | Tensor) -> Sampler:
+        return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
 
     return Learner(
         model,
@@ -234,6 +239,7 @@ def build_learner(
         penalty=t.penalty,
         classify=t.classify if config.network.classes else 0.0,
         precision=t.precision,
+        compile=t.compile,
         micro_batch=t.micro_batch,
         ranks=ranks,
         sharded=t.shard,

@@ -202,6 +202,8 @@ class Training:
     """Weight of the cross-entropy of classes, where `network.classes` are asked for; 0 learns none."""
     precision: Literal["bf16", "fp16", "tf32"] | None = None
     """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing."""
+    compile: bool = False
+    """Compile the transitions of an iteration into graphs: quicker for small nets, after seconds of compiling."""
     rollbacks: CountOrZero | None = 5
     """How often training that runs away goes back to a good checkpoint and changes one setting before it gives up;
     None: only what is not finite stops it."""
@@ -241,6 +243,8 @@ class Experiment:
         chains, bank = self.training.chains or self.training.batch, self.start.size
         if bank is not None and bank < chains:
             raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+        if self.training.compile and self.training.shard:
+            raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
         if self.start.storage != "float32" and self.sampler.name in METROPOLIS:
             raise ValueError(
                 f"{self.sampler.name} is exact, and chains rounded to {self.start.storage} between iterations are not: "

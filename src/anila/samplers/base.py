@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.precision import Precision, gradients_in
+from anila.samplers.compiled import compiled_steps, length
 
 
 class State(Protocol):
@@ -63,6 +64,20 @@ def draw_noise(x: Tensor, generator: torch.Generator) -> Noise:
     normal = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
     uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
     return Noise(normal.to(x.device), uniform.to(x.device))
+
+
+def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
+    """The numbers that `draw_noise` gives in so many steps: its fields stacked, or a list if they are not tensors."""
+    if sampler.draw_noise is draw_noise and generator.device == x.device:
+        block = Noise(x.new_empty(steps, *x.shape), x.new_empty(steps, len(x)))
+        for normal, uniform in zip(*block, strict=True):
+            normal.normal_(generator=generator)
+            uniform.uniform_(generator=generator)
+        return block
+    drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
+    if any(not isinstance(field, Tensor) for field in drawn[0]):
+        return drawn
+    return type(drawn[0])(*(torch.stack(column) for column in zip(*drawn, strict=True)))
 
 
 class Sampler(NamedTuple):
@@ -164,6 +179,7 @@ def sample(
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
     precision: Precision | None = None,
+    compile: bool = False,
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
@@ -178,6 +194,8 @@ def sample(
             run to disk.
         precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
             an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
+        compile: Compile steps into one graph, which takes seconds once for a kernel and a shape and then saves what
+            Python costs: for small nets and many steps. What cannot be compiled runs as it is, with a warning.
 
     Returns:
         The final positions (chains, *event) and the trace.
@@ -199,18 +217,28 @@ def sample(
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
     with gradients_in(precision):
         state = sampler.init(x0.detach())
-    for k in with_progress(steps) if progress else range(steps):
+    done = 0
+    for n in with_progress(blocks(x0, steps, keep_every, compile), progress):
         with gradients_in(precision):
-            state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+            if compile:
+                noise = draw_block(sampler, state.x, n, generator)
+                state, info, xs = compiled_steps(sampler.step, state, noise, keep_every if keep_every < n else 0)
+            else:
+                state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+                xs = state.x[:0]
         for name, value in info._asdict().items():
             if name not in infos:
                 infos[name] = value.new_empty(steps, len(x0))
-            infos[name][k] = value
-        if keep_every and (k + 1) % keep_every == 0:
+            infos[name][done : done + n] = value
+        if keep_every:
+            xs = xs if keep_every < n else state.x[None][: (done + n) % keep_every == 0]
+            first = done // keep_every
             if callback:
-                callback(k + 1, state.x)
+                for k, x in enumerate(xs):
+                    callback((first + k + 1) * keep_every, x)
             else:
-                kept[k // keep_every] = state.x
+                kept[first : first + len(xs)] = xs
+        done += n
     warn_of_lost_chains(state.x)
     warn_of_stuck_chains(infos)
     warn_of_no_global_move(infos)
@@ -285,10 +313,29 @@ def require_metropolis(kernel: Sampler, what: str) -> None:
         raise ValueError(f'{what} starts kernels anew on the way, which refresh="iteration" must not be: use "step"')
 
 
-def with_progress(steps: int) -> Iterator[int]:
-    from rich.progress import track
+def blocks(x: Tensor, steps: int, keep_every: int, compile: bool) -> list[int]:
+    """Steps made at a time: one, or as many as fit a graph; a block starts where positions were kept last."""
+    most = length(x) if compile else 1
+    if keep_every < most:
+        most -= most % keep_every if keep_every else 0
+        spans = [steps]
+    else:
+        spans = [keep_every] * (steps // keep_every) + [steps % keep_every]
+    return [n for span in spans for n in [most] * (span // most) + [span % most] if n]
 
-    yield from track(range(steps), description="sampling")
+
+def with_progress(steps: list[int], shown: bool) -> Iterator[int]:
+    """These numbers of steps, with a bar where it is to be shown."""
+    if not shown:
+        yield from steps
+        return
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task("sampling", total=sum(steps))
+        for n in steps:
+            yield n
+            bar.advance(task, n)
 
 
 def where_chain(chosen: Bool[Tensor, "chains"], yes: Any, no: Any) -> Any:

@@ -31,7 +31,7 @@ from anila.core import LogDensity, gradient, value_and_grad
 from anila.samplers import scales
 from anila.samplers.base import Info, Noise, Sampler, accept
 from anila.samplers.precondition import preconditioned
-from anila.samplers.scales import Scale
+from anila.samplers.scales import Number, Scale
 
 Refresh = Literal["step", "iteration"]
 
@@ -53,7 +53,7 @@ class StartState(NamedTuple):
 
 
 def langevin(
-    f: LogDensity, step_size: float, temperature: float = 1.0, preconditioner: Tensor | None = None
+    f: LogDensity, step_size: Number, temperature: Number = 1.0, preconditioner: Tensor | None = None
 ) -> Sampler:
     """Unadjusted Langevin: z' = z + step_size/2 ∇f(z) + √(temperature · step_size) ξ.
 
@@ -70,7 +70,7 @@ def langevin(
     return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature))
 
 
-def descent(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) -> Sampler:
+def descent(f: LogDensity, step_size: Number, preconditioner: Tensor | None = None) -> Sampler:
     """Gradient ascent on f without noise: z' = z + step_size/2 ∇f(z). A baseline, not a sampler of exp f."""
     scale = scales.constant(step_size)
     return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature=0.0))
@@ -78,9 +78,9 @@ def descent(f: LogDensity, step_size: float, preconditioner: Tensor | None = Non
 
 def anisotropic(
     f: LogDensity,
-    threshold: float,
-    step_size: float = 1.0,
-    temperature: float = 1.0,
+    threshold: Number,
+    step_size: Number = 1.0,
+    temperature: Number = 1.0,
     refresh: Refresh = "step",
     preconditioner: Tensor | None = None,
 ) -> Sampler:
@@ -103,7 +103,7 @@ def anisotropic(
     return preconditioned(f, preconditioner, lambda f: unadjusted(f, scale, temperature, threshold, refresh))
 
 
-def mala(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) -> Sampler:
+def mala(f: LogDensity, step_size: Number, preconditioner: Tensor | None = None) -> Sampler:
     """Metropolis-adjusted Langevin (Roberts & Tweedie 1996): exact for exp f.
 
     Args:
@@ -120,8 +120,8 @@ def mala(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) 
 
 def anisotropic_mala(
     f: LogDensity,
-    threshold: float,
-    step_size: float = 1.0,
+    threshold: Number,
+    step_size: Number = 1.0,
     refresh: Refresh = "step",
     preconditioner: Tensor | None = None,
 ) -> Sampler:
@@ -142,7 +142,7 @@ def anisotropic_mala(
 
 
 def unadjusted(
-    f: LogDensity, scale: Scale, temperature: float = 1.0, threshold: float = math.inf, refresh: Refresh = "step"
+    f: LogDensity, scale: Scale, temperature: Number = 1.0, threshold: Number = math.inf, refresh: Refresh = "step"
 ) -> Sampler:
     """The kernel that always moves: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ. One gradient a step."""
     if not 0 <= temperature < math.inf:
@@ -161,7 +161,7 @@ def unadjusted(
     return Sampler(init, step)
 
 
-def metropolis(f: LogDensity, scale: Scale, threshold: float = math.inf, refresh: Refresh = "step") -> Sampler:
+def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refresh: Refresh = "step") -> Sampler:
     """The kernel that proposes and accepts at temperature 1. One gradient a step: the proposal's is kept."""
     held = holds_gamma(refresh)
 
@@ -186,7 +186,7 @@ def log_q(y: Tensor, state: LangevinState) -> Tensor:
     return -0.5 * (residual.square() / state.gamma + state.gamma.log()).flatten(1).sum(1)
 
 
-def info(prob: Tensor, gamma: Tensor, grad: Tensor, threshold: float = math.inf) -> Info:
+def info(prob: Tensor, gamma: Tensor, grad: Tensor, threshold: Number = math.inf) -> Info:
     """What a diagnostic wants to know about the step taken with this γ from the point with this gradient."""
     grad = grad.flatten(1)
     clipped = (grad.abs() > threshold).to(prob.dtype).mean(1)

@@ -10,17 +10,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+Number = float | Tensor
+"""A setting; a tensor without dimensions where it changes between calls of a compiled kernel."""
 Scale = Callable[[Tensor], Tensor]
 """γ: gradient (chains, *event) -> step of each coordinate (chains, *event), positive."""
 
 
-def constant(step_size: float) -> Scale:
+def constant(step_size: Number) -> Scale:
     """γ = step_size."""
     require_positive("step_size", step_size)
-    return lambda grad: torch.full_like(grad, step_size)
+    return lambda grad: torch.ones_like(grad) * step_size
 
 
-def threshold(b: float, step_size: float = 1.0) -> Scale:
+def threshold(b: Number, step_size: Number = 1.0) -> Scale:
     """γ = step_size · b / max(b, |∂f|): per chain and per coordinate, in (0, step_size].
 
     Karimi, Xie & Li 2023 (STANLEY), Algorithm 1 with step_size = 1. Then γ ∂f = step_size · clip(∂f, −b, b).
@@ -32,7 +34,7 @@ def threshold(b: float, step_size: float = 1.0) -> Scale:
     return lambda grad: step_size * b / grad.abs().clamp(min=b)
 
 
-def require_positive(name: str, value: float) -> None:
+def require_positive(name: str, value: Number) -> None:
     """Refuse step sizes and thresholds that are not positive numbers."""
     if not value > 0 or (name == "step_size" and math.isinf(value)):
         raise ValueError(f"{name} must be a positive number; got {value!r}")

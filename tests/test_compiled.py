@@ -1,0 +1,164 @@
+"""Compiled steps: the numbers of single ones, whatever changes between calls, and a word where they cannot be."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila.chains import Persistent
+from anila.core import from_numpy, rng
+from anila.learn import Learner
+from anila.networks import mlp, vanilla
+from anila.samplers import (
+    Sampler,
+    anisotropic,
+    anisotropic_mala,
+    barker,
+    compiled,
+    hmc,
+    kernel_density,
+    langevin,
+    mala,
+    sample,
+    with_global_moves,
+)  # fmt: skip
+from anila.samplers.base import Trace, blocks
+from anila.steering import Steered
+
+Run = tuple[Tensor, Trace]
+X0 = torch.randn(8, 2, generator=rng(0, "start"))
+
+
+def net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return mlp(2, hidden=(8, 8))
+
+
+def both(kernel: Sampler, x0: Tensor = X0, steps: int = 2, **how: Any) -> tuple[Run, Run]:
+    """Compiled, and not."""
+    return sample(kernel, x0, steps, rng(0), compile=True, **how), sample(kernel, x0, steps, rng(0), **how)
+
+
+def assert_same(a: Run, b: Run, atol: float = 1e-5) -> None:
+    torch.testing.assert_close(a[0], b[0], rtol=0, atol=atol)
+    assert a[1].keys() == b[1].keys()
+    for name in a[1]:
+        torch.testing.assert_close(a[1][name], b[1][name], rtol=1e-5, atol=atol, equal_nan=True)
+
+
+def test_a_compiled_kernel_makes_the_steps_of_the_plain_one():
+    """Sees noise in another order, infos of other steps, or positions kept at other times."""
+    kernel = anisotropic_mala(net(), 1.0, 0.1)
+    assert_same(*both(kernel, steps=3, keep_every=1))
+    assert None not in compiled.GRAPHS[kernel.step].values()
+
+
+def test_an_unadjusted_kernel_of_images_in_bf16():
+    """Sees gradients that a graph rounds elsewhere than autocast does, by more than bf16 resolves."""
+    torch.manual_seed(0)
+    x0 = torch.randn(4, 1, 8, 8, generator=rng(0, "images"))
+    kernel = anisotropic(vanilla(1, 8, 4), 0.01, 0.1, temperature=1e-4)
+    assert_same(*both(kernel, x0, precision="bf16"), atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [
+    lambda f: langevin(f, 0.1), lambda f: mala(f, 0.1), lambda f: barker(f, 0.5), lambda f: hmc(f, 0.2, 3),
+    lambda f: anisotropic(f, 1.0, 0.1, refresh="iteration"),
+    lambda f: anisotropic_mala(f, 1.0, 0.1, refresh="iteration"),
+    lambda f: mala(f, 0.1, preconditioner=torch.tensor([1.0, 2.0])),
+])  # fmt: skip
+def test_every_kernel_of_tensors_can_be_compiled(make: Callable[[nn.Module], Sampler]):
+    kernel = make(net())
+    assert_same(*both(kernel, steps=23, keep_every=4))
+    assert None not in compiled.GRAPHS[kernel.step].values()
+
+
+def test_a_graph_sees_parameters_change_and_is_made_once(monkeypatch: pytest.MonkeyPatch):
+    """Sees θ burnt into the graph: training would sample the net it began with."""
+    f = net()
+    kernel = langevin(f, 0.1)
+    sample(kernel, X0, 2, rng(0), compile=True)
+    with torch.no_grad():
+        for p in f.parameters():
+            p.mul_(3.0)
+    monkeypatch.setattr(compiled, "make_graph", None)
+    assert_same(*both(kernel))
+
+
+def quadratic(x: Tensor) -> Tensor:
+    return -x.square().sum(1)
+
+
+def never(*_: object, **__: object) -> None:
+    raise RuntimeError("no working C++ compiler found")
+
+
+@pytest.mark.parametrize("make", [
+    lambda: langevin(from_numpy(lambda x: (-(x**2).sum(1) / 2, -x)), 0.1),
+    lambda: langevin(lambda x: quadratic(x) * (2 if x.sum() > 0 else 1), 0.1),
+    lambda: with_global_moves(mala(quadratic, 0.1), kernel_density(X0, 0.3), every=2),
+])  # fmt: skip
+def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Sampler]):
+    """Sees an answer of the first call burnt into the graph in silence."""
+    kernel = make()
+    with pytest.warns(RuntimeWarning, match="compile: steps run uncompiled, because "):
+        a, b = both(kernel)
+    assert_same(a, b, atol=0)
+
+
+def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch._inductor, "compile", never)
+    with pytest.warns(RuntimeWarning, match="uncompiled, because no working C\\+\\+ compiler found"):
+        a, b = both(langevin(net(), 0.1))
+    assert_same(a, b, atol=0)
+
+
+def test_errors_of_f_are_those_of_f():
+    """Sees them swallowed by the attempt to compile."""
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="one number a row"):
+        sample(langevin(lambda x: x, 0.1), X0, 2, rng(0), compile=True)
+
+
+@pytest.mark.parametrize("keep_every", [0, 1, 3, 7, 10, 23])
+def test_blocks_make_all_steps_and_end_where_positions_are_kept(keep_every: int):
+    found = blocks(X0, 54, keep_every, compile=True)
+    assert sum(found) == 54
+    assert max(found) <= compiled.LONGEST
+    ends = set(torch.tensor(found).cumsum(0).tolist()) | {0}
+    if keep_every > compiled.LONGEST:
+        assert set(range(0, 54, keep_every)) <= ends
+    elif keep_every:
+        assert all(end % keep_every == 0 for end in ends - {54})
+    assert blocks(X0, 54, keep_every, compile=False) == [1] * 54
+
+
+def learner(compile: bool) -> Learner:
+    f = net()
+
+    def kernel(step_size: float, threshold: float) -> Sampler:
+        return anisotropic(f, threshold, step_size, temperature=0.5)
+
+    steered = Steered(kernel, 0.1, None, threshold=0.3, clipped=0.1)
+    optimizer = torch.optim.Adam(f.parameters(), 0.01)
+    return Learner(f, steered, Persistent(torch.randn(8, 2, generator=rng(0))), optimizer, 2, compile=compile)
+
+
+def test_training_compiles_once_follows_its_settings_and_resumes_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
+    """Sees a compilation an iteration, or a threshold that a graph keeps from its first iteration."""
+    made, real = [], compiled.make_graph
+    monkeypatch.setattr(compiled, "make_graph", lambda *a: (made.append(1), real(*a))[1])
+    x_data = torch.ones(8, 2)
+    plain, quick, back = learner(False), learner(True), learner(True)
+    for i in range(6):
+        if i == 3:
+            back.load_state_dict(deepcopy(quick.state_dict()))
+        a, b = plain.update(x_data), quick.update(x_data)
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)
+        if i >= 3:
+            assert back.update(x_data) == b
+    assert len(made) == 2, "one a learner"
+    assert all(torch.equal(p, q) for p, q in zip(back.model.parameters(), quick.model.parameters(), strict=True))
