@@ -142,7 +142,7 @@ def learner(compile: bool) -> Learner:
     def kernel(step_size: float, threshold: float) -> Sampler:
         return anisotropic(f, threshold, step_size, temperature=0.5)
 
-    steered = Steered(kernel, 0.1, None, threshold=0.3, clipped=0.1)
+    steered = Steered(kernel, 0.1, None, threshold=0.02, clipped=0.1, rate=1.0)
     optimizer = torch.optim.Adam(f.parameters(), 0.01)
     return Learner(f, steered, Persistent(torch.randn(8, 2, generator=rng(0))), optimizer, 2, compile=compile)
 
