@@ -7,9 +7,8 @@ transitions from noise and 1,000 of the bank, beside 1,000 data points: squared 
 down to 8 × 8 pixels. Reported: mean ± standard error over the seeds, the difference to the preset's paired by seed, the
 largest |d| after iteration 100, and the mean r of the last 100.
 
-`KL term` and `moves of the bank` are parts that Anila does not have, written here to be measured: the gradient of
-−E f(z_K) through the last transition (Du et al. 2021, "Improved contrastive divergence training", eq. 8, without its
-entropy), and chains of the bank shifted by up to 2 pixels, and mirrored where the data are, before they go on.
+`KL term` is a part that Anila does not have, written here to be measured: the gradient of −E f(z_K) through the last
+transition (Du et al. 2021, "Improved contrastive divergence training", eq. 8, without its entropy).
 """
 
 import argparse
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from anila.chains import Replay
+from anila.chains import Persistent
 from anila.core import rng
 from anila.evaluate import frechet_distance
 from anila.experiment import PRESETS, build, resolve
@@ -55,33 +54,13 @@ class WithKL(Learner):
         return found
 
 
-class Moved(Replay):
-    """A bank whose chains are shifted and mirrored at random before they go on."""
-
-    mirrored = False
-
-    def draw(self, n: int, generator: torch.Generator, rows: slice = slice(None)) -> Tensor:
-        x = super().draw(n, generator, rows).clone()
-        down, right = (torch.randint(-2, 3, (n,), generator=generator).tolist() for _ in range(2))
-        mirror = (torch.rand(n, generator=generator) < 0.5).tolist()
-        for i in range(n):
-            x[i] = x[i].roll((down[i], right[i]), (1, 2))
-            if self.mirrored and mirror[i]:
-                x[i] = x[i].flip(2)
-        return x
-
-
-class Mirrored(Moved):
-    mirrored = True
-
-
 PARTS: dict[str, list[str]] = {
     "preset": [],
     "no limit of ‖∇θ‖": ["training.max_grad_norm=none"],
     "penalty 0.01": ["training.penalty=0.01"],
     "spectral normalisation": ["network.spectral=true"],
     "KL term": [],
-    "moves of the bank": [],
+    "moves of the bank": ["start.shift=2"],
 }
 
 
@@ -92,8 +71,6 @@ def run(preset: str, data: str, part: str, seed: int, iterations: int) -> dict[s
     with ExitStack() as stack:
         if part == "KL term":
             stack.enter_context(patch.object(build, "Learner", WithKL))
-        if part == "moves of the bank":
-            stack.enter_context(patch.object(build, "Replay", Mirrored if config.data.flip else Moved))
         points = build.build_data(config.data)
         learner = build.build_learner(config, points)
     rows = [learner.update(points.batch(16, seed, i)) for i in range(iterations)]
@@ -102,7 +79,7 @@ def run(preset: str, data: str, part: str, seed: int, iterations: int) -> dict[s
         kernel = build.build_sampler(config.sampler, learner.best_model, None)
         noise = 2 * torch.rand(x_data.shape, generator=rng(seed, "score")) - 1
         x, _ = sample(kernel, noise, config.sampler.steps, rng(seed, "score chains"), precision="bf16")
-    assert isinstance(learner.start, Replay)
+    assert isinstance(learner.start, Persistent)
     return {
         "from noise": coarse_distance(x, x_data),
         "bank": coarse_distance(learner.start.x, x_data),

@@ -92,6 +92,30 @@ def test_every_slot_is_drawn_as_often(n: int, size: int):
         assert (count - 4000 / width).abs().max() <= 5 * (4000 / width) ** 0.5
 
 
+def test_chains_of_a_bank_are_shifted_and_mirrored_and_nothing_else():
+    """Sees pixels lost at an edge, a shift too far, one for all, or other numbers on the process that has some rows."""
+    start = Replay(600, FromNoise((1, 8, 8)), fresh=0.0, shift=2, mirror=True)
+    x = start.draw(40, rng(0, "draw"))
+    before = start.chains(start.places)
+    moves = [
+        lambda a, d=d, r=r, m=m: (a.roll((d, r), (1, 2)).flip(2) if m else a.roll((d, r), (1, 2)))
+        for m in (False, True) for d in range(-2, 3) for r in range(-2, 3)
+    ]  # fmt: skip
+    found = [next(k for k, move in enumerate(moves) if torch.equal(move(a), b)) for a, b in zip(before, x, strict=True)]
+    assert len(set(found)) > 15
+    other = Replay(600, FromNoise((1, 8, 8)), fresh=0.0, shift=2, mirror=True)
+    torch.testing.assert_close(other.draw(40, rng(0, "draw"), slice(10, 20)), x[10:20], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="shift is for images"):
+        Replay(5, FromNoise((2,)), shift=1)
+
+
+def test_a_bank_filled_in_parts_holds_different_chains():
+    """Sees a part drawn twice, or left out."""
+    start = Replay(1200, FromNoise((2,)))
+    assert len(start.x.unique(dim=0)) == 1200
+    assert start.size == 1200
+
+
 @pytest.mark.parametrize("make", [lambda: Persistent(bank(29)), lambda: Replay(29, FromNoise((2,)), fresh=0.4)])
 @pytest.mark.parametrize("cuts", [(0, 11), (0, 5, 11), (0, 3, 7, 11)])
 def test_parts_of_a_bank_are_the_bank(make, cuts: tuple[int, ...]):

@@ -17,6 +17,8 @@ from torch import Tensor
 
 ALL = slice(None)
 Storage = Literal["float32", "bf16", "uint8"]
+PART = 500
+"""Chains drawn at a time to fill a bank."""
 
 
 @runtime_checkable
@@ -111,6 +113,15 @@ class Persistent:
         self.slots = slice(0, self.size)
         self.places = torch.arange(self.size)
 
+    def enlarge(self, size: int, draw: Callable[[int], Tensor]) -> None:
+        """Fill the bank up to a size, a part at a time: on the way, too, chains take no more than at rest."""
+        bank = self.bank.new_empty(size, *self.bank.shape[1:])
+        bank[: len(self.bank)] = self.bank
+        for first in range(len(self.bank), size, PART):
+            n = min(PART, size - first)
+            bank[first : first + n] = packed(draw(n), self.storage)
+        self.bank, self.size, self.slots, self.places = bank, size, slice(0, size), torch.arange(size)
+
     def keep(self, rows: slice, n: int) -> None:
         """Keep only the slots that these rows of a draw of n come from."""
         self.slots = slice(rows.start * self.size // n, rows.stop * self.size // n)
@@ -179,6 +190,11 @@ class Replay(Persistent):
         fresh: Probability that a drawn chain restarts.
         generator: Fills the bank; the default is a fixed seed.
         storage: As of `Persistent`.
+        shift: Pixels by which images of the bank are shifted at random, around the edges, before they go on.
+        mirror: Whether half of the shifted ones are mirrored (augmentation of the bank, Du et al. 2021, section 3.2).
+
+    Raises:
+        ValueError: If fresh is not a fraction, or what is to be shifted are no images.
     """
 
     def __init__(
@@ -188,14 +204,32 @@ class Replay(Persistent):
         fresh: float = 0.05,
         generator: torch.Generator | None = None,
         storage: Storage | None = None,
+        shift: int = 0,
+        mirror: bool = False,
     ):
         if not 0 <= fresh <= 1:
             raise ValueError(f"fresh must be in [0, 1]; got {fresh}")
-        super().__init__(start.draw(size, generator or torch.Generator().manual_seed(0)), storage)
-        self.start, self.fresh = start, fresh
+        generator = generator or torch.Generator().manual_seed(0)
+        super().__init__(start.draw(min(size, PART), generator), storage)
+        self.enlarge(size, lambda n: start.draw(n, generator))
+        if shift and self.bank.ndim != 4:
+            raise ValueError(
+                f"shift is for images (channels, height, width); got chains of {tuple(self.bank.shape[1:])}"
+            )
+        self.start, self.fresh, self.shift, self.mirror = start, fresh, shift, mirror
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
-        x = super().draw(n, generator, rows)
+        x = self.moved(super().draw(n, generator, rows), n, generator, rows)
         restart = torch.rand(n, generator=generator, device=generator.device)[rows].to(x.device) < self.fresh
         fresh = self.start.draw(n, generator, rows).to(x)
         return torch.where(restart.view(-1, *[1] * (x.ndim - 1)), fresh, x)
+
+    def moved(self, x: Tensor, n: int, generator: torch.Generator, rows: slice) -> Tensor:
+        """Images of the bank, each shifted, and perhaps mirrored."""
+        if not self.shift:
+            return x
+        u = torch.rand(n, 3, generator=generator, device=generator.device)[rows].cpu()
+        by = ((2 * self.shift + 1) * u[:, :2]).long() - self.shift
+        images = [one.roll(pair, (1, 2)) for one, pair in zip(x, by.tolist(), strict=True)]
+        mirrored = self.mirror & (u[:, 2] < 0.5)
+        return torch.stack([one.flip(2) if m else one for one, m in zip(images, mirrored.tolist(), strict=True)])

@@ -177,7 +177,8 @@ def build_start(config: Experiment, data: DataSet) -> Start:
         case "persistent":
             return Persistent(fresh.draw(bank, rng(seed, "start")), storage)
         case "replay":
-            return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage)
+            moves = {"shift": start.shift, "mirror": config.data.flip}
+            return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage, **moves)
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:

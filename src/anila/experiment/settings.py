@@ -154,6 +154,8 @@ class Start:
     """persistent, replay: chains kept; None keeps as many as run."""
     fresh: Fraction = 0.05
     """replay: fraction of chains that restart each iteration."""
+    shift: CountOrZero = 0
+    """replay: pixels by which images of the bank are shifted, and mirrored where the data are, before they go on."""
     storage: Literal["float32", "bf16", "uint8"] = "float32"
     """persistent, replay: what chains at rest are kept as; uint8 is for images in [−1, 1]."""
 

@@ -1,0 +1,329 @@
+"""Microseconds of a Langevin step, and milliseconds of a training iteration, beside the bare gradient and the peers.
+
+    python benchmarks/speed.py --out runs/speed                                (docs)
+    python benchmarks/speed.py --out runs/bench --short                        (toy net only, few rounds)
+
+Everything runs in one process on the same f, x and number of steps, in rounds in which every contender has its turn;
+reported are the median and the quartiles over the rounds, and the median of the ratios to Anila's `anisotropic` within
+a round. Rows:
+
+    bare gradient        ∇f and nothing else, the floor; as the peers hold images, and channels-last, as Anila does
+    plain loop           the five lines of a tutorial
+    TorchEBM, ebmkit     their Langevin samplers, as their documentation calls them
+    JAX scan             the anisotropic update, jitted scan with its own random numbers, one thread (toy net)
+    BlackJAX             its unadjusted Langevin (sgld kernel), jitted scan, one thread (toy net)
+    Anila                `sample`, steps one by one; and compiled
+
+`rings` is a training iteration with the settings of the preset `rings-stanley` (100 chains of K = 100 steps, toy net),
+`mnist` one with those of `mnist` at width 8 on noise of that shape; for TorchEBM with its persistent contrastive
+divergence at the same K, chains, net and optimiser.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+import ebm.samplers.langevin as ebmkit  # pyright: ignore[reportMissingImports]
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import torch
+from blackjax import sgld  # pyright: ignore[reportMissingImports]
+from torch import Tensor, nn
+from torchebm.core import BaseModel  # pyright: ignore[reportMissingImports]
+from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
+from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
+
+from anila.core import rng
+from anila.data import Rows
+from anila.experiment import PRESETS, build, resolve
+from anila.networks import toy, vanilla
+from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
+
+STEP, THRESHOLD = 0.01, 1.0
+Action = Callable[[], Any]
+
+
+class Energy(BaseModel):
+    """−f for TorchEBM."""
+
+    def __init__(self, f: nn.Module):
+        super().__init__()
+        self.f = f
+
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return -self.f(x)
+
+
+def bare(f: nn.Module, x: Tensor, steps: int, bf16: bool = False) -> Action:
+    def run() -> None:
+        for _ in range(steps):
+            y = x.detach().requires_grad_(True)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                value = f(y)
+            torch.autograd.grad(value.sum(), y)
+
+    return run
+
+
+def plain(f: nn.Module, x: Tensor, steps: int) -> Action:
+    def run() -> None:
+        z = x
+        for _ in range(steps):
+            z = z.detach().requires_grad_(True)
+            (g,) = torch.autograd.grad(f(z).sum(), z)
+            z = z + STEP / 2 * g + STEP**0.5 * torch.randn_like(z)
+
+    return run
+
+
+def anila(kernel: Any, x: Tensor, steps: int, **how: Any) -> Action:
+    return lambda: sample(kernel, x, steps, rng(0, "speed"), **how)
+
+
+def torch_contenders(f: nn.Module, x: Tensor, steps: int, images: bool) -> dict[str, Action]:
+    """Without channels-last for the peers, who do not use it."""
+    energy = Energy(f)
+    peer, other = LangevinDynamics(energy, step_size=STEP / 2), ebmkit.LangevinDynamics(step_size=STEP / 2)
+    found = {
+        "bare gradient": bare(f, x, steps),
+        "plain loop": plain(f, x, steps),
+        "TorchEBM": lambda: peer.sample(x=x, n_steps=steps),
+        "ebmkit": lambda: other.sample(energy, x, steps=steps),
+    }
+    ours = f
+    if images:
+        ours = vanilla(3, 32, 32).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        ours.load_state_dict(f.state_dict())
+        ours.requires_grad_(False)
+        last = x.to(memory_format=torch.channels_last)
+        found |= {
+            "bare gradient, channels-last": bare(ours, last, steps),
+            "bare gradient, bf16": bare(ours, last, steps, True),
+        }
+    kernels = {
+        "langevin": langevin(ours, STEP),
+        "anisotropic": anisotropic(ours, THRESHOLD, STEP),
+        "anisotropic_mala": anisotropic_mala(ours, THRESHOLD, STEP),
+    }
+    for name, kernel in kernels.items():
+        found[f"Anila {name}"] = anila(kernel, x, steps)
+        found[f"Anila {name}, compiled"] = anila(kernel, x, steps, compile=True)
+    if images:
+        found["Anila anisotropic, bf16"] = anila(kernels["anisotropic"], x, steps, precision="bf16")
+        found["Anila anisotropic, bf16, compiled"] = anila(
+            kernels["anisotropic"], x, steps, precision="bf16", compile=True
+        )
+    return found
+
+
+def jax_contenders(f: nn.Module, x: Tensor, steps: int) -> dict[str, Action]:
+    """The toy net in JAX with the weights of f."""
+    layers = [m for m in f.modules() if isinstance(m, nn.Linear)]
+    theta = [(jnp.array(m.weight.detach().numpy().T), jnp.array(m.bias.detach().numpy())) for m in layers]
+    x0 = jnp.array(x.numpy())
+
+    def value(theta: Any, x: Any) -> Any:
+        for i, (w, b) in enumerate(theta):
+            x = x @ w + b
+            x = jnp.where(x > 0, x, 0.05 * x) if i < len(theta) - 1 else x
+        return x.sum()
+
+    gradient = jax.grad(value, argnums=1)
+
+    def anisotropic_step(x: Any, key: Any, theta: Any) -> Any:
+        g = gradient(theta, x)
+        gamma = STEP * THRESHOLD / jnp.maximum(THRESHOLD, jnp.abs(g))
+        return x + gamma / 2 * g + jnp.sqrt(gamma) * jax.random.normal(key, x.shape)
+
+    kernel: Any = sgld(lambda x, theta: gradient(theta, x))
+
+    def blackjax_step(x: Any, key: Any, theta: Any) -> Any:
+        return kernel.step(key, x, theta, STEP / 2)
+
+    def scanned(step: Any) -> Action:
+        @jax.jit
+        def run(theta: Any, x: Any, key: Any) -> Any:
+            return jax.lax.scan(lambda x, k: (step(x, k, theta), None), x, jax.random.split(key, steps))[0]
+
+        return lambda: run(theta, x0, jax.random.PRNGKey(0)).block_until_ready()
+
+    return {"JAX scan": scanned(anisotropic_step), "BlackJAX": scanned(blackjax_step)}
+
+
+def training(preset: str, overrides: list[str], data: Rows, compiled: bool) -> Action:
+    config = resolve(PRESETS[preset].experiment, [*overrides, f"training.compile={str(compiled).lower()}"])
+    learner = build.build_learner(config, data)
+    return lambda: learner.update(data.batch(config.training.batch, 0, learner.iteration))
+
+
+def torchebm_training(preset: str, overrides: list[str], data: Rows) -> Action:
+    config = resolve(PRESETS[preset].experiment, overrides)
+    t, s = config.training, config.sampler
+    f = build.build_network(config.network, data.event_shape, 0)
+    sampler = LangevinDynamics(Energy(f), step_size=s.step_size / 2, noise_scale=s.temperature**0.5)
+    chains = t.chains or t.batch
+    loss_of = ContrastiveDivergence(
+        Energy(f), sampler, k_steps=s.steps, persistent=True, buffer_size=chains, init_steps=0
+    )
+    loss_of.initialize_buffer(data.event_shape)
+    optimizer, _ = build.build_optimizer(config, f)
+
+    def run() -> None:
+        loss, _ = loss_of(data.batch(t.batch, 0, 0))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return run
+
+
+def rounds(contenders: dict[str, Action], units: int, n: int) -> dict[str, list[float]]:
+    """Microseconds a unit of each contender in each round, after one unmeasured."""
+    found: dict[str, list[float]] = {name: [] for name in contenders}
+    for k in range(n + 1):
+        for name, action in contenders.items():
+            began = time.perf_counter()
+            action()
+            if k:
+                found[name].append((time.perf_counter() - began) / units * 1e6)
+    return found
+
+
+def table(title: str, found: dict[str, list[float]], unit: str = "µs a step") -> str:
+    """Median, quartiles and the ratio to Anila's anisotropic sampler, or to Anila, within rounds."""
+    ours = next(name for name in ("Anila anisotropic", "Anila") if name in found)
+    lines = [f"| {title} | {unit} | quartiles | ÷ {ours} |", "|---|---|---|---|"]
+    for name, times in found.items():
+        low, middle, high = statistics.quantiles(times, n=4)
+        ratio = statistics.median(a / b for a, b in zip(times, found[ours], strict=True))
+        lines.append(f"| {name} | {middle:,.1f} | {low:,.1f} to {high:,.1f} | {ratio:.2f} |")
+    return "\n".join(lines)
+
+
+def peak_mib(code: str) -> float:
+    """Peak memory of a fresh process that runs this."""
+    peak = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    script = f"import torch, resource\ntorch.set_num_threads(1)\n{code}\n{peak}"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1]) / 1024
+
+
+SAMPLED = """
+from anila.core import rng
+from anila.networks import vanilla
+from anila.samplers import anisotropic, sample
+f = vanilla(3, 32, 8).requires_grad_(False)
+x = sample(anisotropic(f, 1.0, 0.01), torch.zeros(16, 3, 32, 32), {steps}, rng(0))
+"""
+BANKED = """
+from anila.chains import FromNoise, Replay
+bank = Replay({chains}, FromNoise((3, 32, 32)), storage="uint8")
+z = bank.draw(10, torch.Generator())
+bank.store(z)
+"""
+
+
+def memory() -> dict[str, float]:
+    """Peaks of whole processes, MiB."""
+    return {
+        "sample, 10 steps": peak_mib(SAMPLED.format(steps=10)),
+        "sample, 1,000 steps": peak_mib(SAMPLED.format(steps=1000)),
+        "bank of 10 chains": peak_mib(BANKED.format(chains=10)),
+        "bank of 10,000 chains": peak_mib(BANKED.format(chains=10_000)),
+    }
+
+
+def scaling(n: int) -> dict[str, dict[str, float]]:
+    """Microseconds a step of `anisotropic` against chains, dimension and width; of K steps against K."""
+
+    def one(chains: int = 100, dim: int = 2, width: int = 64, steps: int = 20, compiled: bool = False) -> float:
+        f = nn.Sequential(
+            nn.Linear(dim, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1), nn.Flatten(0)
+        )
+        action = anila(
+            anisotropic(f.requires_grad_(False), THRESHOLD, STEP), torch.zeros(chains, dim), steps, compile=compiled
+        )
+        return statistics.median(rounds({"": action}, 1, n)[""])
+
+    return {
+        "chains": {str(c): one(chains=c, steps=5) / 5 for c in (1, 10, 100, 1000, 10_000, 100_000)},
+        "dimension": {str(d): one(dim=d) / 20 for d in (2, 10, 100, 1000, 10_000)},
+        "width": {str(w): one(width=w) / 20 for w in (16, 64, 256, 1024)},
+        "K": {str(k): one(steps=k) for k in (1, 10, 100, 1000)},
+    }
+
+
+def draw(found: dict[str, dict[str, float]], path: Path) -> None:
+    figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 2.6))
+    for axis, (name, times) in zip(axes, found.items(), strict=True):
+        axis.loglog([int(k) for k in times], list(times.values()), "o-")
+        axis.set_xlabel(name)
+        axis.set_ylabel("µs" if name == "K" else "µs a step")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the numbers and the figure")
+    parser.add_argument("--short", action="store_true", help="toy net only, 3 rounds")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    n, results = 4 if arguments.short else 20, {}
+
+    def report(title: str, found: dict[str, list[float]], unit: str = "µs a step") -> None:
+        results[title] = found
+        print(table(title, found, unit) + "\n", flush=True)
+
+    f = toy(2).requires_grad_(False)
+    for chains, steps in ((100, 200), (10_000, 10)):
+        x = torch.randn(chains, 2, generator=rng(0, "x"))
+        found = torch_contenders(f, x, steps, images=False) | jax_contenders(f, x, steps)
+        report(f"toy net, {chains:,} chains", rounds(found, steps, n))
+    rows = Rows(torch.randn(2000, 2, generator=rng(0, "data")), "points")
+    contenders = {
+        "TorchEBM": torchebm_training("rings-stanley", [], rows),
+        "Anila": training("rings-stanley", [], rows, False),
+        "Anila, compiled": training("rings-stanley", [], rows, True),
+    }
+    report("training iteration, rings-stanley", rounds(contenders, 1, n), "µs")
+    if not arguments.short:
+        x = torch.rand(64, 3, 32, 32, generator=rng(0, "x")) * 2 - 1
+        f = vanilla(3, 32, 32).requires_grad_(False)
+        report("vanilla conv, 64 chains of 3 × 32 × 32", rounds(torch_contenders(f, x, 2, images=True), 2, 8))
+        images = Rows(torch.rand(200, 1, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
+        small = ["network.width=8", "training.batch=16"]
+        contenders = {
+            "TorchEBM": torchebm_training("mnist", small, images),
+            "Anila": training("mnist", small, images, False),
+            "Anila, bf16": training("mnist", [*small, "training.precision=bf16"], images, False),
+        }
+        report("training iteration, mnist at width 8", rounds(contenders, 1, 5), "µs")
+        results["memory, MiB"] = memory()
+        print("| peak memory of a process | MiB |\n|---|---|")
+        print("\n".join(f"| {name} | {value:,.0f} |" for name, value in results["memory, MiB"].items()), flush=True)
+        results["scaling"] = scaling(3)
+        draw(results["scaling"], arguments.out / "scaling.png")
+        print(json.dumps(results["scaling"], indent=1))
+    protocol = {"machine": platform.machine(), "threads": 1, "torch": torch.__version__, "jax": jax.__version__}
+    protocol |= {"date": datetime.now(UTC).date().isoformat()}
+    (arguments.out / "speed.json").write_text(json.dumps({"protocol": protocol, **results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
