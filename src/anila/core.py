@@ -106,7 +106,7 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     if precision.is_rounded():
         return exact_value(f, x.detach()), gradient(f, x)
     value, grad = differentiate(f, x.detach().requires_grad_(True))
-    return value.detach(), grad.detach()
+    return value.detach(), laid_out_as(x, grad.detach())
 
 
 def gradient(f: LogDensity, x: Tensor) -> Tensor:
@@ -119,7 +119,12 @@ def gradient(f: LogDensity, x: Tensor) -> Tensor:
     Raises:
         ValueError: As `value_and_grad`.
     """
-    return differentiate(f, x.detach().requires_grad_(True))[1].detach()
+    return laid_out_as(x, differentiate(f, x.detach().requires_grad_(True))[1].detach())
+
+
+def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in memory as x is: arithmetic between layouts (channels last, and not) is slow."""
+    return grad if grad.stride() == x.stride() else torch.empty_like(x).copy_(grad)
 
 
 def exact_value(f: LogDensity, x: Tensor) -> Tensor:

@@ -171,7 +171,7 @@ class Guard:
         self.flat, self.least_clipped = float(state["flat"]), float(state["least_clipped"])
         self.learned, self.returned = int(state["learned"]), int(state["returned"])
         self.met = bool(state["met"])
-        self.repeated = [int(i) for i in state["repeated"]]
+        self.repeated = [int(i) for i in state.get("repeated", ())]
         self.remedies = [str(remedy) for remedy in state["remedies"]]
         if foreign := [r for r in self.remedies if r.partition("=")[0] not in CHANGES]:
             raise ValueError(f"the guard never sets {foreign[0]}")

@@ -155,7 +155,7 @@ def unadjusted(
     def step(state: StartState, noise: Noise) -> tuple[StartState, Info]:
         grad = gradient(f, state.x)
         gamma = scale(grad) if state.gamma is None else state.gamma
-        x = state.x + gamma / 2 * grad + (temperature * gamma).sqrt() * noise.normal
+        x = state.x.addcmul(gamma, grad, value=0.5).addcmul_((temperature * gamma).sqrt(), noise.normal)
         return StartState(x, state.gamma), info(torch.ones_like(noise.uniform), gamma, grad, threshold)
 
     return Sampler(init, step)
@@ -170,7 +170,7 @@ def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refres
         return LangevinState(x, value, grad, scale(grad))
 
     def step(state: LangevinState, noise: Noise) -> tuple[LangevinState, Info]:
-        y = state.x + state.gamma / 2 * state.grad + state.gamma.sqrt() * noise.normal
+        y = state.x.addcmul(state.gamma, state.grad, value=0.5).addcmul_(state.gamma.sqrt(), noise.normal)
         value, grad = value_and_grad(f, y)
         proposed = LangevinState(y, value, grad, state.gamma if held else scale(grad))
         log_ratio = value - state.value + log_q(state.x, proposed) - log_q(y, state)
