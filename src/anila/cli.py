@@ -141,9 +141,9 @@ def sample(
 ) -> None:
     """Draw samples from a run."""
     from anila.core import warnings_to
-    from anila.export import require_writable, write_samples
+    from anila.jobs.outputs import SAMPLES, require_out, write_samples
 
-    require_writable(out)
+    require_out(out, SAMPLES)
     trained = load(run)
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)

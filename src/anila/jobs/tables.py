@@ -11,8 +11,6 @@ import pyarrow.parquet
 from anila.core import did_you_mean
 from anila.data.tables import SUFFIXES, read_array, read_csv
 
-OUT = (".csv", ".parquet")
-
 
 def read_table(path: str | Path) -> pa.Table:
     """All columns of a .csv or .parquet; those of an .npy or .npz.
@@ -123,23 +121,3 @@ def require_free(table: pa.Table, names: Sequence[str]) -> None:
     for name in names:
         if name in table.column_names:
             raise ValueError(f"the table already has a column {name!r}, which the results need; rename it")
-
-
-def require_table_out(path: Path) -> None:
-    """Refuse a name that no table can be written to.
-
-    Raises:
-        ValueError: If the suffix is another or the folder is not there.
-    """
-    if path.suffix.lower() not in OUT:
-        raise ValueError(f"--out {path}: expected {' or '.join(OUT)}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}")
-
-
-def write(table: pa.Table, path: Path) -> None:
-    """By suffix."""
-    if path.suffix.lower() == ".csv":
-        pyarrow.csv.write_csv(table, path)
-    else:
-        pyarrow.parquet.write_table(table, path)

@@ -20,12 +20,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from anila import cli
-from anila.applied import rows
-from anila.applied.combined import combined, draw_combined
-from anila.applied.inputs import held_out, rows_from
-from anila.applied.recipe import require_stable
 from anila.experiment.presets import PRESETS
 from anila.experiment.settings import Data, Experiment
+from anila.jobs import rows
+from anila.jobs.combined import combined, draw_combined
+from anila.jobs.inputs import rows_from
+from anila.jobs.recipe import require_stable
 from anila.trained import Trained
 
 TINY = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
@@ -252,13 +252,13 @@ def test_runs_are_composed(table_run: Path, image_run: Path, tmp_path: Path):
 
 
 def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image_run: Path, known: Trained):
-    assert not held_out(known, 50).unseen
+    assert not known.held_out(50).unseen
     toy = Trained.untrained(PRESETS["rings"].experiment)
-    assert held_out(toy, 50).unseen
+    assert toy.held_out(50).unseen
     from anila.run import Run
 
     trained = Trained.load(Run.existing(image_run))
-    kept = held_out(trained, 50)
+    kept = trained.held_out(50)
     assert kept.unseen
     assert len(kept.x) == 8
     truth = rows_from([str(image_run.parent / "photos/test")], trained).x
