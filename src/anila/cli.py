@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.commands import compose, outliers, posteriors
-from anila.console import AsJson, RunFolder, Seed, load, note, print_json
+from anila.commands import compose, export, outliers, posteriors
+from anila.console import AsJson, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -163,7 +163,7 @@ def evaluate(
     from anila.score import evaluate_run
 
     with warnings_to(note):
-        scores = evaluate_run(load(run), run, count, seed, likelihood)
+        scores = evaluate_run(load_run(run), run, count, seed, likelihood)
     if as_json:
         print_json(scores)
         return
@@ -203,7 +203,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS):
+for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS, *export.COMMANDS):
     app.command()(command)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from anila.data.units import Units
 
 
-@dataclass(frozen=True)
+@dataclass
 class Elsewhere:
     """A data set without its rows.
 
