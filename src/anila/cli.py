@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.commands import compose, export, outliers, posteriors
-from anila.console import AsJson, RunFolder, Seed, load, load_run, note, print_json
+from anila.commands import classify, compose, export, outliers, posteriors
+from anila.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -136,7 +136,7 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only of this class, by name or index.")] = None,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw samples from a run."""
@@ -203,7 +203,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS, *export.COMMANDS):
+for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS, *export.COMMANDS, *classify.COMMANDS):
     app.command()(command)
 
 

@@ -11,17 +11,19 @@ RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="Run folder, or one made by anila export; hub:OWNER/NAME.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
-def load(path: Path) -> Any:
-    """The model of a run or an exported folder, with a notice for every damaged checkpoint."""
+def load(path: Path, label: str | None = None) -> Any:
+    """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
+    from anila.jobs.classes import OfClass
     from anila.share import load as load_model
 
     model = load_model(path)
     for notice in model.notices:
         note(notice)
-    return model
+    return model if label is None else OfClass(model, label)
 
 
 def load_run(path: Path) -> Any:

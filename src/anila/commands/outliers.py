@@ -34,11 +34,9 @@ def outliers(
         require_out(picture, {".png": ""}, "--picture")
     trained = load(run)
     is_table = len(trained.data.event_shape) == 1
-    if is_table and len(files) > 1:
-        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
     if picture is not None and is_table:
         raise ValueError("--picture is for runs on images")
-    beside = tables.read_table(files[0]) if is_table else None
+    beside = tables.only(files) if is_table else None
     if beside is not None:
         tables.require_free(beside, ("score", "percentile", "outlier"))
     with warnings_to(note):

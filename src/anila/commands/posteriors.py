@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from anila.console import RunFolder, Seed, load, note
+from anila.console import Label, RunFolder, Seed, load, note
 
 SHOWN = 8
 """Held-out images that are taken where no file is given."""
@@ -35,10 +35,11 @@ def inpaint(
     count: Count = 4,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw what is hidden given what is seen: parts of images, missing columns and cells of tables."""
-    model = load(run)
+    model = load(run, label)
     if len(model.data.event_shape) == 1:
         for name, value in {"--mask": mask, "--box": box, "--random": random, "--sd": sd}.items():
             require(value is None, f"{name} is for images; this run is on rows: leave out or empty the cells to draw")
@@ -65,10 +66,11 @@ def denoise(
     count: Count = 2,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw what was there before noise; sd is in units of x: images in [-1, 1], tables in each column's sd."""
-    model = load(run)
+    model = load(run, label)
     if len(model.data.event_shape) == 1:
         require(sd is not None, "a table does not tell its noise: give --sd, in standard deviations of each column")
         require(not add, "--add is for images")
@@ -97,23 +99,30 @@ def restore(
     inputs: Inputs = None,
     blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,
     downsample: Annotated[int | None, typer.Option(help="Inputs are reduced by this factor.")] = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:FUNCTION", help="Your own map of rows. This runs the code in FILE.py."),
+    ] = None,
     sd: Annotated[float, typer.Option(help="Noise of the degraded image, in [-1, 1].")] = 0.05,
-    degraded: Annotated[bool, typer.Option("--degraded", help="Blurred inputs: they are already.")] = False,
+    degraded: Annotated[bool, typer.Option("--degraded", help="Inputs are degraded already.")] = False,
     count: Count = 2,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw images whose blurred or reduced view is seen; inputs are degraded here first, so the truth is shown too."""
-    require((blur is None) != (downsample is None), "give one of --blur or --downsample: how images were degraded")
-    from anila import apply
+    """Draw images whose degraded view is seen; inputs are degraded here first, so the truth is shown too."""
+    ways = [way for way in (blur, downsample, degrade) if way is not None]
+    require(len(ways) == 1, "give one of --blur or --downsample or --degrade: how images were degraded")
     from anila.jobs.images import restored
 
     require(downsample is None or not degraded, "--degraded is for --blur: inputs come in the model's size")
-    degrade = apply.blur(blur) if blur is not None else apply.downsample(downsample or 0)
-    seen = images_in(load(run), inputs, images, out)
-    y = seen.x if degraded else degrade(seen.x)
-    draws = said(lambda: restored(seen.model, y, degrade, sd, count, steps, seed))
+    seen = images_in(load(run, label), inputs, images, out)
+    view = view_of(seen, blur, downsample, degrade)
+    y = view(seen.x)
+    require(not degraded or y.shape == seen.x.shape, f"--degraded: inputs have {seen.x.shape[1:]}, views {y.shape[1:]}")
+    y = seen.x if degraded else y
+    draws = said(lambda: restored(seen.model, y, view, sd, count, steps, seed))
     finish(seen, draws, {"degraded": y}, {} if degraded else {"truth": seen.x})
 
 
@@ -125,12 +134,13 @@ def purify(
     count: Count = 1,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw likely images within so much of the inputs in every pixel: takes adversarial changes out."""
     from anila.jobs.images import purified
 
-    seen = images_in(load(run), inputs, images, out)
+    seen = images_in(load(run, label), inputs, images, out)
     finish(seen, said(lambda: purified(seen.model, seen.x, within, count, steps, seed)), {"input": seen.x}, {})
 
 
@@ -142,10 +152,11 @@ def edit(
     frames: Annotated[int, typer.Option(min=1, help="Images shown along the walk.")] = 4,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Walk from an image to a lower energy near it."""
-    seen = images_in(load(run), inputs, images, out)
+    seen = images_in(load(run, label), inputs, images, out)
     from anila.jobs.images import edited
 
     draws = said(lambda: edited(seen.model, seen.x, sd, frames, steps, seed))
@@ -207,6 +218,17 @@ def mask_of(model: Any, mask: Path | None, box: str | None, random: float | None
     except ValueError:
         raise ValueError(f"--box {box}: expected four whole numbers TOP,LEFT,HEIGHT,WIDTH, e.g. 16,0,16,32") from None
     return box_mask(shape, (top, left, height, width))
+
+
+def view_of(seen: Seen, blur: float | None, downsample: int | None, degrade: str | None) -> Callable[[Any], Any]:
+    """The one degradation that is asked for."""
+    from anila import apply
+    from anila.jobs.degradation import degradation
+
+    if degrade is not None:
+        note(f"running your own code: {degrade}")
+        return degradation(degrade, seen.model.data.event_shape)
+    return apply.blur(blur) if blur is not None else apply.downsample(downsample or 0)
 
 
 def fill_table(

@@ -36,6 +36,17 @@ def read_table(path: str | Path) -> pa.Table:
         raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
 
 
+def only(files: Sequence[str]) -> pa.Table:
+    """The one table that a run on rows is given.
+
+    Raises:
+        ValueError: If there are several, or as `read_table`.
+    """
+    if len(files) > 1:
+        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
+    return read_table(files[0])
+
+
 def given(text: str) -> pa.Table:
     """One row of "height=180,weight=70".
 
