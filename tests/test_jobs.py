@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from anila.experiment.presets import PRESETS
 from anila.experiment.settings import Data, Experiment
 from anila.jobs import rows
+from anila.jobs.blend import blended
 from anila.jobs.combined import combined, draw_combined
 from anila.jobs.inputs import rows_from
 from anila.jobs.recipe import require_stable
@@ -180,6 +181,27 @@ def test_images_are_restored(words: list[str], image_run: Path, tmp_path: Path):
     if words[0] == "edit":
         assert got["path"].shape == (2, 3, 1, 3, 8, 8)
     assert anila(words[0], image_run, *words[1:], "--images", "3", "--steps", "4", "--out", tmp_path / "x.png") == 0
+
+
+def test_a_chain_is_blended_into_what_is_seen():
+    """Sees a shift that misses a neighbour or an edge: what a plane is off by is made good exactly, what is seen stays,
+    and a chain that meets what is seen already is not touched.
+    """
+    plane = 0.3 * torch.arange(7.0)[:, None] - 0.2 * torch.arange(9.0) + 1
+    y = torch.stack([plane, -plane])[None].repeat(2, 1, 1, 1)
+    mask = torch.zeros(2, 7, 9, dtype=torch.bool)
+    mask[0, 2:5, 3:8] = True
+    mask[1, 1, 1] = True
+    x = torch.rand(2, 2, 7, 9, generator=torch.Generator().manual_seed(0))
+    bump = torch.zeros(7, 9)
+    bump[3, 5] = 1
+    torch.testing.assert_close(blended(torch.zeros_like(y) + bump, y, mask)[:, 0], y[:, 0] + bump)
+    got = blended(x, y, mask)
+    assert torch.equal(got[:, ~mask], y[:, ~mask])
+    same = torch.where(mask, x, y)
+    torch.testing.assert_close(blended(same, same, mask), same)
+    mask[0, :, :5] = True
+    assert blended(x, y, mask).abs().max() < 4
 
 
 def test_odd_images_are_found(image_run: Path, tmp_path: Path, capsys):

@@ -1,7 +1,8 @@
 """Posteriors of images under a run's model, and the pictures of them.
 
 Where y is as long as x chains start from it; else, and where a part is hidden, from the kept chains whose view is
-nearest to y. At the low temperature of the image recipes a chain keeps the mode that it starts in.
+nearest to y, blended into what is seen. At the low temperature of the image recipes a chain keeps the mode that it
+starts in.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from anila import apply, pictures
 from anila.apply import Draws
+from anila.jobs.blend import blended
 from anila.jobs.draws import draws_of, nearest_starts
 from anila.jobs.recipe import require_stable, temperature
 from anila.model import Model
@@ -27,10 +29,15 @@ def inpainted(
     y, mask = y.to(model.device), mask.expand(y.shape[1:]).to(model.device)
     if sd is not None:
         require_stable(model.sampler, sd, ", or leave it out to keep what is seen as it is")
+
+    def starts(part: slice, generator: torch.Generator) -> Tensor:
+        near = nearest_starts(model, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator)
+        return blended(near, y[part].repeat_interleave(count, 0), mask)
+
     return draws_of(
         model,
         lambda part: apply.inpaint(f, y[part], mask, sd, t),
-        lambda part, generator: nearest_starts(model, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator),
+        starts,
         len(y), count, steps, seed,
     )  # fmt: skip
 

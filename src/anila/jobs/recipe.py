@@ -24,7 +24,7 @@ from anila.tuning import tune
 WARM_UP = 200
 EXACT_STEPS = 300
 """Transitions of an exact sampler after the warm-up."""
-ROUNDS = 5
+ROUNDS = 10
 """Transitions of another, in those of a training iteration."""
 
 
