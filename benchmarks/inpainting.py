@@ -5,9 +5,9 @@
     python benchmarks/inpainting.py runs/flowers runs/langevin --box 8,8,16,16 --out flowers.png
 
 Each run completes the same images with its own sampler, from its own kept chains nearest to what is seen, by as many
-transitions. Printed for each: mean squared error of the hidden pixels against the truth (in units of x, images in
-[-1, 1]), that of the mean image of the data, and f of the completions against f of the truth. A completion need not be
-the truth; an error far above that of the mean image says that it is not even near the data.
+transitions. Printed, with standard errors over images: mean squared error of the hidden pixels against the truth (in
+units of x, images in [-1, 1]), that of the mean image of the data, and f of the completions less f of the truth. A
+completion need not be the truth; an error far above that of the mean image says that it is not even near the data.
 """
 
 import argparse
@@ -24,8 +24,13 @@ from anila.core import rng
 from anila.data import Images, images
 from anila.jobs.images import inpainted
 
-MEAN_OF = 2000
-"""Images of the data whose mean is compared with."""
+MEAN_OF, SHOWN = 2000, 12
+"""Images of the data whose mean is compared with; images in the figure."""
+
+
+def shown(values: Tensor) -> str:
+    """A mean over images with its standard error."""
+    return f"{values.mean().item():.3f} ± {values.std().item() / len(values) ** 0.5:.3f}"
 
 
 def pictures_of(path: Path | None, model: anila.Model, n: int) -> Tensor:
@@ -41,7 +46,7 @@ def main() -> None:
     parser.add_argument("runs", nargs="+", type=Path)
     parser.add_argument("--box", default="8,8,16,16", help="TOP,LEFT,HEIGHT,WIDTH in pixels")
     parser.add_argument("--data", type=Path, help="images to complete; by default the first run's held-out ones")
-    parser.add_argument("--images", type=int, default=12)
+    parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
@@ -55,12 +60,12 @@ def main() -> None:
     print("| sampler | iterations | squared error | of the mean image | f, completion − truth |\n|---|---|---|---|---|")
     for model in models.values():
         x = inpainted(model, y, mask, 1, None, arguments.steps, 0).x[:, 0]
-        error, base = ((z - y)[:, mask].square().mean().item() for z in (x, mean.expand_as(y)))
-        gap = (values(model.f, x) - values(model.f, y)).mean().item()
+        error, base = (shown((z - y)[:, mask].square().mean(1)) for z in (x, mean.expand_as(y)))
+        gap = shown(values(model.f, x) - values(model.f, y))
         name = model.sampler.name
         rows[name] = x
-        print(f"| {name} | {model.iteration:,} | {error:.3f} | {base:.3f} | {gap:+.3f} |", flush=True)
-    pictures.save(pictures.image_rows({**rows, "truth": y}), arguments.out)
+        print(f"| {name} | {model.iteration:,} | {error} | {base} | {gap} |", flush=True)
+    pictures.save(pictures.image_rows({name: row[:SHOWN] for name, row in {**rows, "truth": y}.items()}), arguments.out)
 
 
 if __name__ == "__main__":
