@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anila import checkpoint, cli, pictures, preflight, score
+from anila import checkpoint, cli, model, pictures, preflight, score
 from anila import run as runs
 from anila import train as training
 from anila.checkpoint import Damaged

@@ -70,7 +70,7 @@ def load(source: str | Path) -> Model:
     return Trained.load(Run.existing(path))
 
 
-def export(run: Run, path: Path) -> "Shared":
+def export(run: Run, path: Path | str) -> "Shared":
     """Write the model of a run into a new folder.
 
     Args:
@@ -85,6 +85,7 @@ def export(run: Run, path: Path) -> "Shared":
         RunError: If the run has no sound checkpoint.
         OSError: As the file system has it; then nothing is left behind.
     """
+    path = Path(path)
     if path.exists():
         raise ShareError(f"{path.absolute()} is there already; choose another folder or delete it")
     if not path.absolute().parent.is_dir():

@@ -28,7 +28,8 @@ def require_out(path: Path, suffixes: Mapping[str, str], option: str = "--out") 
         ValueError: If the suffix is not one of these or the folder is not there.
     """
     if path.suffix.lower() not in suffixes:
-        expected = " or ".join(f"{suffix} {what}".strip() for suffix, what in suffixes.items())
+        named = [f"{suffix} {what}".strip() for suffix, what in suffixes.items()]
+        expected = " or ".join(named) if len(named) < 3 else f"one of {', '.join(named)}"
         raise ValueError(f"{option} {path}: expected {expected}")
     if not path.absolute().parent.is_dir():
         raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
