@@ -126,7 +126,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         network=with_classes(config.network, data),
         sampler=trained.sampler,
         start=config.start if isinstance(trained.start, Persistent | FromNoise) else settings.Start(),
-        training=replace(config.training, device="auto", threads=None, log_to=()),
+        training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
     )
     return Record(
         format=1,
