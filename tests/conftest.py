@@ -1,6 +1,7 @@
 """Shapes are checked while tests run: every jaxtyping annotation of anila is enforced by beartype."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,35 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no data files at {SHARED}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Images decoded by tests are cached where tests write."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANILA_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a table of three related columns, people.csv beside it."""
+    import tiny
+
+    return tiny.table_run(tmp_path_factory.mktemp("table"))
+
+
+@pytest.fixture(scope="session")
+def image_run(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """A run on sixteen 8 × 8 colour images, photos/ beside it."""
+    import tiny
+
+    return tiny.image_run(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def class_run(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: ARG001
+    """A run on eight images of cats and dogs, pets/ beside it."""
+    import tiny
+
+    return tiny.class_run(tmp_path_factory.mktemp("classes"))

@@ -10,7 +10,9 @@ import pytest
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["sampling.md", "extend.md", "applications.md", "classes.md", "evaluation.md"])
+@pytest.mark.parametrize(
+    "page", ["sampling.md", "extend.md", "applications.md", "classes.md", "evaluation.md", "sharing.md"]
+)
 def test_the_page_runs(page: str, tmp_path: Path):
     """Sees a name, a signature or a promise of the page that is no longer so, and one that warns."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL))

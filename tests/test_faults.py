@@ -18,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anila import checkpoint, cli, pictures, preflight, score, trained
+from anila import checkpoint, cli, model, pictures, preflight, score
 from anila import run as runs
 from anila import train as training
 from anila.checkpoint import Damaged
@@ -551,8 +551,8 @@ def test_the_average_is_what_is_sampled_and_evaluated(whole: Path, monkeypatch: 
     assert there.f is average.module
     assert any(not torch.equal(a, b) for a, b in zip(there.f.parameters(), last.parameters(), strict=True))
     used: list[Any] = []
-    real = trained.build_sampler
-    monkeypatch.setattr(trained, "build_sampler", lambda s, f, *rest: used.append(f) or real(s, f, *rest))
+    real = model.build_sampler
+    monkeypatch.setattr(model, "build_sampler", lambda s, f, *rest: used.append(f) or real(s, f, *rest))
     there.draw(5)
     assert used == [average.module]
     x = there.reference_data(100)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from anila.chains import FromData, FromNoise, Persistent, Replay
     from anila.core import LogDensity, check_log_density, from_energy, from_numpy, gradient, rng, value_and_grad
     from anila.learn import Learner
+    from anila.model import Model
     from anila.samplers import (
         SAMPLERS,
         Info,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         sample,
         with_global_moves,
     )
+    from anila.share import load
     from anila.tuning import Tuned, tune
 
 WHERE = {
@@ -38,20 +40,22 @@ WHERE = {
     ),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
-        "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
+        "descent", "hmc", "kernel_density", "langevin", "load", "mala", "mixture", "replica_exchange", "sample",
         "with_global_moves",
     ),
     "anila.tuning": ("Tuned", "tune"),
     "anila.chains": ("FromData", "FromNoise", "Persistent", "Replay"),
     "anila.learn": ("Learner",),
+    "anila.model": ("Model",),
+    "anila.share": ("load",),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 
 __all__ = [
-    "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Noise", "Persistent", "Replay", "Sampler",
-    "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density", "descent",
-    "from_energy", "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange",
-    "rng", "sample", "tune", "value_and_grad", "with_global_moves",
+    "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise", "Persistent", "Replay",
+    "Sampler", "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density",
+    "descent", "from_energy", "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "load", "mala", "mixture",
+    "replica_exchange", "rng", "sample", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.commands import compose, outliers, posteriors
-from anila.console import AsJson, RunFolder, Seed, load, note, print_json
+from anila.commands import classify, compose, export, outliers, posteriors
+from anila.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -136,14 +136,14 @@ def sample(
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
     steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
-    label: Annotated[str | None, typer.Option(help="Only of this class, by name or index.")] = None,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw samples from a run."""
     from anila.core import warnings_to
-    from anila.export import require_writable, write_samples
+    from anila.jobs.outputs import SAMPLES, require_out, write_samples
 
-    require_writable(out)
+    require_out(out, SAMPLES)
     trained = load(run)
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)
@@ -163,7 +163,7 @@ def evaluate(
     from anila.score import evaluate_run
 
     with warnings_to(note):
-        scores = evaluate_run(load(run), run, count, seed, likelihood)
+        scores = evaluate_run(load_run(run), run, count, seed, likelihood)
     if as_json:
         print_json(scores)
         return
@@ -203,7 +203,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS):
+for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS, *export.COMMANDS, *classify.COMMANDS):
     app.command()(command)
 
 

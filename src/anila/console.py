@@ -7,19 +7,32 @@ from typing import Annotated, Any
 
 import typer
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by anila train.")]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Run folder, or one made by anila export; hub:OWNER/NAME.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
+Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
-def load(path: Path) -> Any:
-    """The trained model of a run folder, with a notice for every damaged checkpoint."""
-    from anila.run import Run
+def load(path: Path, label: str | None = None) -> Any:
+    """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
+    from anila.jobs.classes import OfClass
+    from anila.share import load as load_model
+
+    model = load_model(path)
+    for notice in model.notices:
+        note(notice)
+    return model if label is None else OfClass(model, label)
+
+
+def load_run(path: Path) -> Any:
+    """The trained model of a run, with its data and all."""
     from anila.trained import Trained
 
-    trained = Trained.load(Run.existing(path))
-    for notice in trained.notices:
-        note(notice)
+    trained = load(path)
+    if not isinstance(trained, Trained):
+        raise ValueError(f"{path} is an exported model without its data; this command needs the run it is from")
     return trained
 
 

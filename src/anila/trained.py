@@ -9,28 +9,22 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from anila import checkpoint
-from anila.chains import Persistent
-from anila.core import LogDensity, did_you_mean, rng
-from anila.data import DataSet, Labelled, Rows
-from anila.diagnostics import Convergence, convergence
+from anila.chains import Start
+from anila.core import rng
+from anila.data import DataSet, Images, Labelled, Rows
 from anila.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
-from anila.experiment.build import build_proposal, build_sampler, set_learning_rate
+from anila.experiment.build import build_proposal, set_learning_rate
 from anila.guard import Guard
 from anila.learn import Learner
-from anila.networks import Conditional
+from anila.model import HeldOut, Model
 from anila.ranks import ALONE, Ranks
 from anila.run import Run, RunError
-from anila.samplers import sample
+from anila.samplers import Proposal
 from anila.steering import Steered
-
-BATCH = 1000
-"""Chains that run together when samples are drawn."""
-JUDGED, KEPT = 64, 20
-"""Chains whose convergence is judged, and positions of each."""
 
 
 @dataclass
-class Trained:
+class Trained(Model):
     """A learner with the data and the settings it was made from."""
 
     config: Experiment
@@ -110,11 +104,6 @@ class Trained:
         self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks)
 
     @property
-    def device(self) -> torch.device:
-        """Where f is computed."""
-        return next(self.f.parameters()).device
-
-    @property
     def f(self) -> nn.Module:
         """The log-density to sample and evaluate: averaged parameters where there are some."""
         return self.learner.best_model
@@ -127,27 +116,14 @@ class Trained:
         return replace(self.config.sampler, **now)
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes that f tells apart; none unless `network.classes` were asked for."""
-        return self.data.classes if isinstance(self.f, Conditional) and isinstance(self.data, Labelled) else ()
+    def start(self) -> Start:
+        """Kept chains, or where new ones come from."""
+        return self.learner.start
 
-    def given(self, label: int | str) -> LogDensity:
-        """The log-density x -> f(x)[label] of a class.
-
-        Args:
-            label: Its index as a number; its name, or else its index, as text.
-
-        Raises:
-            ValueError: If f tells no classes apart, or not this one.
-        """
-        if not isinstance(self.f, Conditional):
-            raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
-        by_index = {key: i for i in range(len(self.classes)) for key in (i, str(i))}
-        known = by_index | {name: i for i, name in enumerate(self.classes)}
-        if label not in known:
-            near = did_you_mean(str(label), self.classes)
-            raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
-        return self.f.given(known[label])
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.learner.iteration
 
     def batch(self) -> tuple[Tensor, ...]:
         """The data of this iteration, and their classes where they are learned."""
@@ -162,58 +138,31 @@ class Trained:
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
         return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
 
-    def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
-        """Samples: the sampler run from kept chains, or from new starts where none are kept.
+    def proposal(self) -> Proposal | None:
+        """A kernel density of data points."""
+        return build_proposal(self.sampler, self.data, self.config.training.seed)
 
-        Args:
-            count: How many; more than chains are kept start several from the same one.
-            seed: Seed of the choice of chains and of the noise.
-            steps: Transitions; by default the settings' draw_steps, else K.
-            label: Only of this class, by name or index.
+    def held_out(self, n: int) -> HeldOut:
+        """Up to n rows in random order that training did not see, where there are some.
 
-        Raises:
-            ValueError: As `given`.
+        Fresh draws of a toy, the test images of a set that was trained on its train images; else the rows of training.
         """
-        s, f = self.sampler, self.f if label is None else self.given(label)
-        sampler = build_sampler(s, f, build_proposal(s, self.data, self.config.training.seed))
-        drawn = []
-        for first in range(0, count, BATCH):
-            generator = rng(seed, "draw", first, device=self.device)
-            n = min(BATCH, count - first)
-            x = (self.starts(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
-            x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
-            drawn.append(x.cpu())
-        return torch.cat(drawn)
+        data = test_split(self.config.data, self.data) or self.data
+        unseen = data is not self.data or not isinstance(data, Rows)
+        rows = min(n, len(data)) if isinstance(data, Rows) else n
+        seed = rng(self.config.training.seed, "held out").initial_seed() % 2**31
+        return HeldOut(data.batch(rows, seed, 0), f"{data.name}{', test' if data is not self.data else ''}", unseen)
 
-    def convergence(self, seed: int = 0) -> Convergence | None:
-        """What chains that run as `draw` runs them say about themselves; None for fewer than 4 transitions."""
-        s = self.sampler
-        steps = s.draw_steps or s.steps
-        if steps < 4:
-            return None
-        sampler = build_sampler(s, self.f, build_proposal(s, self.data, self.config.training.seed))
-        device = next(self.f.parameters()).device
-        generator = rng(seed, "convergence", device=device)
-        x = self.starts(JUDGED, generator).to(device)
-        return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
 
-    def starts(self, n: int, generator: torch.Generator) -> Tensor:
-        """n kept chains in random order, each again where fewer are kept; new ones where none are."""
-        start = self.learner.start
-        if not isinstance(start, Persistent):
-            return start.draw(n, generator)
-        order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
-        return start.chains(order.repeat(n // len(order) + 1)[:n])
-
-    def starts_of(self, given: LogDensity, n: int, generator: torch.Generator) -> Tensor:
-        """n kept chains, which follow p(x), each picked with probability p(y | x) of the class; else new ones."""
-        start = self.learner.start
-        if not isinstance(start, Persistent):
-            return start.draw(n, generator)
-        parts = [x.to(self.device) for x in start.x.split(BATCH)]
-        with torch.no_grad():
-            log_posterior = torch.cat([given(x) - self.f(x) for x in parts])
-        return start.chains(torch.multinomial(log_posterior.softmax(0), n, replacement=True, generator=generator))
+def test_split(config: settings.Data, data: DataSet) -> Rows | None:
+    """The test images of the set that was trained on, in the model's channels; None where there are none."""
+    if not isinstance(data, Images) or config.split != "train":
+        return None
+    try:
+        found = build_data(replace(config, split="test", flip=False))
+    except ValueError:
+        return None
+    return found if isinstance(found, Rows) and found.event_shape == data.event_shape else None
 
 
 def require_fit(learner: Learner, iteration: int) -> None:

@@ -9,7 +9,7 @@ from anila.apply.degrade import blur, downsample
 from anila.apply.inpaint import inpaint
 from anila.apply.mask import box_mask, random_mask, read_mask
 from anila.apply.nearby import edit, purify
-from anila.apply.outliers import Outliers, auroc, outliers
+from anila.apply.outliers import Outliers, auroc, calibrated, outliers
 from anila.apply.posterior import Draws, Posterior
 from anila.apply.restore import denoise, noise_sd, restore
 
@@ -20,6 +20,7 @@ __all__ = [
     "auroc",
     "blur",
     "box_mask",
+    "calibrated",
     "compose",
     "denoise",
     "downsample",

@@ -99,10 +99,25 @@ def outliers(f: LogDensity, held_out: Float[Tensor, "n *event"], typical: bool =
     >>> judge.flagged(judge.score(torch.tensor([[0.0] * 5, [9.0] * 5])), rate=0.01).tolist()
     [False, True]
     """
+    if not len(held_out):
+        raise ValueError("expected at least 2 held-out rows; got 0")
+    return calibrated(f, values(f, held_out), typical)
+
+
+def calibrated(f: LogDensity, value: Float[Tensor, "n"], typical: bool = False) -> Outliers:
+    """`outliers`, of held-out rows of which only f is known.
+
+    Args:
+        f: Log-density.
+        value: f of the held-out rows, in random order.
+        typical: As of `outliers`.
+
+    Raises:
+        ValueError: As `outliers`.
+    """
     least = 4 if typical else 2
-    if len(held_out) < least:
-        raise ValueError(f"expected at least {least} held-out rows; got {len(held_out)}")
-    value = values(f, held_out)
+    if len(value) < least:
+        raise ValueError(f"expected at least {least} held-out rows; got {len(value)}")
     if not bool(torch.isfinite(value).all()):
         raise ValueError(f"f is not finite on {int((~torch.isfinite(value)).sum())} of {len(value)} held-out rows")
     if not typical:

@@ -21,11 +21,11 @@ def compose(
     seed: Seed = 0,
 ) -> None:
     """Draw samples of a product, a mixture or a negation of models."""
-    from anila.applied.combined import combined, draw_combined
     from anila.core import warnings_to
-    from anila.export import require_writable, write_samples
+    from anila.jobs.combined import combined, draw_combined
+    from anila.jobs.outputs import SAMPLES, require_out, write_samples
 
-    require_writable(out)
+    require_out(out, SAMPLES)
     try:
         wanted = [float(word) for word in weights.split(",")] if weights is not None else None
     except ValueError:

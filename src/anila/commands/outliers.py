@@ -22,23 +22,21 @@ def outliers(
 ) -> None:
     """Score rows or images, and say which are outliers at a chosen rate of false alarms."""
     from anila import pictures
-    from anila.applied import tables
-    from anila.applied.alarms import judged, unseen_warning
-    from anila.applied.inputs import rows_from
     from anila.core import warnings_to
-    from anila.export import require_writable
+    from anila.jobs import tables
+    from anila.jobs.alarms import judged, unseen_warning
+    from anila.jobs.inputs import rows_from
+    from anila.jobs.outputs import TABLES, require_out, write_table
 
     if out is not None:
-        tables.require_table_out(out)
+        require_out(out, TABLES)
     if picture is not None:
-        require_writable(picture)
+        require_out(picture, {".png": ""}, "--picture")
     trained = load(run)
     is_table = len(trained.data.event_shape) == 1
-    if is_table and len(files) > 1:
-        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
-    if picture is not None and (is_table or picture.suffix.lower() != ".png"):
-        raise ValueError("--picture is a .png, for runs on images")
-    beside = tables.read_table(files[0]) if is_table else None
+    if picture is not None and is_table:
+        raise ValueError("--picture is for runs on images")
+    beside = tables.only(files) if is_table else None
     if beside is not None:
         tables.require_free(beside, ("score", "percentile", "outlier"))
     with warnings_to(note):
@@ -46,7 +44,7 @@ def outliers(
     if (warning := unseen_warning(found.calibration)) is not None:
         note(warning)
     if out is not None:
-        tables.write(found.table(beside), out)
+        write_table(found.table(beside), out)
     if picture is not None:
         pictures.save(found.picture(), picture)
     report(found, top, out, as_json)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from anila.console import RunFolder, Seed, load, note
+from anila.console import Label, RunFolder, Seed, load, note
 
 SHOWN = 8
 """Held-out images that are taken where no file is given."""
@@ -35,25 +35,26 @@ def inpaint(
     count: Count = 4,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw what is hidden given what is seen: parts of images, missing columns and cells of tables."""
-    trained = load(run)
-    if len(trained.data.event_shape) == 1:
+    model = load(run, label)
+    if len(model.data.event_shape) == 1:
         for name, value in {"--mask": mask, "--box": box, "--random": random, "--sd": sd}.items():
             require(value is None, f"{name} is for images; this run is on rows: leave out or empty the cells to draw")
-        fill_table(trained, inputs, given, out, count, steps, seed)
+        fill_table(model, inputs, given, out, count, steps, seed)
         return
     require(given is None, "--given is for tables; this run is on images")
     require(
         sum(m is not None for m in (mask, box, random)) == 1, "give one of --mask, --box or --random: what is hidden"
     )
-    from anila.applied.images import inpainted
+    from anila.jobs.images import inpainted
 
-    seen, y, _ = images_in(trained, inputs, images, out)
-    hidden = mask_of(trained, mask, box, random, seed)
-    draws = said(lambda: inpainted(trained, y, hidden, count, sd, steps, seed))
-    finish(out, draws, seen, {"masked": y.masked_fill(hidden, 0)}, {"truth": y})
+    seen = images_in(model, inputs, images, out)
+    hidden = mask_of(model, mask, box, random, seed)
+    draws = said(lambda: inpainted(model, seen.x, hidden, count, sd, steps, seed))
+    finish(seen, draws, {"masked": seen.x.masked_fill(hidden, 0)}, {"truth": seen.x})
 
 
 def denoise(
@@ -65,30 +66,31 @@ def denoise(
     count: Count = 2,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw what was there before noise; sd is in units of x: images in [-1, 1], tables in each column's sd."""
-    trained = load(run)
-    if len(trained.data.event_shape) == 1:
+    model = load(run, label)
+    if len(model.data.event_shape) == 1:
         require(sd is not None, "a table does not tell its noise: give --sd, in standard deviations of each column")
         require(not add, "--add is for images")
-        clean_table(trained, inputs, sd, out, count, steps, seed)
+        clean_table(model, inputs, sd, out, count, steps, seed)
         return
     import torch
 
-    from anila.applied.images import denoised
     from anila.apply import noise_sd
     from anila.core import rng
+    from anila.jobs.images import denoised
 
-    seen, truth, given = images_in(trained, inputs, images, out)
-    require(given or add > 0, "held-out images have no noise: add some with --add SD, or give noisy INPUT")
-    y = truth + add * torch.randn(truth.shape, generator=rng(seed, "noise"))
+    seen = images_in(model, inputs, images, out)
+    require(seen.given or add > 0, "held-out images have no noise: add some with --add SD, or give noisy INPUT")
+    y = seen.x + add * torch.randn(seen.x.shape, generator=rng(seed, "noise"))
     spread = torch.full((len(y),), sd) if sd is not None else noise_sd(y)
     if sd is None:
         note(f"noise estimated: sd {spread.min():.3g} to {spread.max():.3g}")
         require(bool((spread > 0).all()), "no noise found in an input: give --sd")
-    draws = said(lambda: denoised(trained, y, spread, count, steps, seed))
-    finish(out, draws, seen, {"noisy": y}, {"truth": truth} if add else {})
+    draws = said(lambda: denoised(model, y, spread, count, steps, seed))
+    finish(seen, draws, {"noisy": y}, {"truth": seen.x} if add else {})
 
 
 def restore(
@@ -97,25 +99,31 @@ def restore(
     inputs: Inputs = None,
     blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,
     downsample: Annotated[int | None, typer.Option(help="Inputs are reduced by this factor.")] = None,
+    degrade: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:FUNCTION", help="Your own map of rows. This runs the code in FILE.py."),
+    ] = None,
     sd: Annotated[float, typer.Option(help="Noise of the degraded image, in [-1, 1].")] = 0.05,
-    degraded: Annotated[bool, typer.Option("--degraded", help="Blurred inputs: they are already.")] = False,
+    degraded: Annotated[bool, typer.Option("--degraded", help="Inputs are degraded already.")] = False,
     count: Count = 2,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw images whose blurred or reduced view is seen; inputs are degraded here first, so the truth is shown too."""
-    require((blur is None) != (downsample is None), "give one of --blur or --downsample: how images were degraded")
-    trained = images_only(load(run))
-    from anila import apply
-    from anila.applied.images import restored
+    """Draw images whose degraded view is seen; inputs are degraded here first, so the truth is shown too."""
+    ways = [way for way in (blur, downsample, degrade) if way is not None]
+    require(len(ways) == 1, "give one of --blur or --downsample or --degrade: how images were degraded")
+    from anila.jobs.images import restored
 
     require(downsample is None or not degraded, "--degraded is for --blur: inputs come in the model's size")
-    degrade = apply.blur(blur) if blur is not None else apply.downsample(downsample or 0)
-    seen, x, _ = images_in(trained, inputs, images, out)
-    y = x if degraded else degrade(x)
-    draws = said(lambda: restored(trained, y, degrade, sd, count, steps, seed))
-    finish(out, draws, seen, {"degraded": y}, {} if degraded else {"truth": x})
+    seen = images_in(load(run, label), inputs, images, out)
+    view = view_of(seen, blur, downsample, degrade)
+    y = view(seen.x)
+    require(not degraded or y.shape == seen.x.shape, f"--degraded: inputs have {seen.x.shape[1:]}, views {y.shape[1:]}")
+    y = seen.x if degraded else y
+    draws = said(lambda: restored(seen.model, y, view, sd, count, steps, seed))
+    finish(seen, draws, {"degraded": y}, {} if degraded else {"truth": seen.x})
 
 
 def purify(
@@ -126,14 +134,14 @@ def purify(
     count: Count = 1,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw likely images within so much of the inputs in every pixel: takes adversarial changes out."""
-    trained = images_only(load(run))
-    from anila.applied.images import purified
+    from anila.jobs.images import purified
 
-    seen, y, _ = images_in(trained, inputs, images, out)
-    finish(out, said(lambda: purified(trained, y, within, count, steps, seed)), seen, {"input": y}, {})
+    seen = images_in(load(run, label), inputs, images, out)
+    finish(seen, said(lambda: purified(seen.model, seen.x, within, count, steps, seed)), {"input": seen.x}, {})
 
 
 def edit(
@@ -144,15 +152,16 @@ def edit(
     frames: Annotated[int, typer.Option(min=1, help="Images shown along the walk.")] = 4,
     steps: Steps = None,
     images: Images = SHOWN,
+    label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Walk from an image to a lower energy near it."""
-    trained = images_only(load(run))
-    from anila.applied.images import edited
+    seen = images_in(load(run, label), inputs, images, out)
+    from anila.jobs.images import edited
 
-    seen, y, _ = images_in(trained, inputs, images, out)
-    draws = said(lambda: edited(trained, y, sd, frames, steps, seed))
-    finish(out, draws, seen, {"input": y, **{f"frame {i + 1}": x[:, 0] for i, x in enumerate(draws.path[:-1])}}, {})
+    draws = said(lambda: edited(seen.model, seen.x, sd, frames, steps, seed))
+    walk = {f"frame {i + 1}": x[:, 0] for i, x in enumerate(draws.path[:-1])}
+    finish(seen, draws, {"input": seen.x, **walk}, {})
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (inpaint, denoise, restore, purify, edit)
@@ -168,34 +177,38 @@ def require(right: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
-def images_only(trained: Any) -> Any:
-    require(
-        len(trained.data.event_shape) == 3,
-        f"this command is for runs on images; this one is on points of shape {trained.data.event_shape}",
-    )
-    return trained
+class Seen(NamedTuple):
+    """The images that a command works on."""
+
+    model: Any
+    names: list[str]
+    x: Any
+    given: bool
+    """Whether the user gave them."""
+    out: Path
 
 
-def images_in(trained: Any, inputs: list[str] | None, images: int, out: Path) -> tuple[list[str], Any, bool]:
-    """Names and images of the inputs, or of some held-out ones; and whether they were given."""
-    from anila.applied.images import require_out
-    from anila.applied.inputs import held_out, rows_from
+def images_in(model: Any, inputs: list[str] | None, images: int, out: Path) -> Seen:
+    """The images of the inputs, or some held-out ones."""
+    from anila.jobs.inputs import rows_from
+    from anila.jobs.outputs import IMAGES, require_out
 
-    require_out(out)
+    shape = model.data.event_shape
+    require(len(shape) == 3, f"this command is for runs on images; this one is on points of shape {shape}")
+    require_out(out, IMAGES)
     if inputs:
-        names, x = rows_from(inputs, trained)
-        return names, x, True
-    kept = held_out(trained, images)
+        return Seen(model, *rows_from(inputs, model), True, out)
+    kept = model.held_out(images)
     note(f"no INPUT given: {len(kept.x)} images of {kept.source}")
-    return [f"{kept.source} {i}" for i in range(len(kept.x))], kept.x, False
+    return Seen(model, [f"{kept.source} {i}" for i in range(len(kept.x))], kept.x, False, out)
 
 
-def mask_of(trained: Any, mask: Path | None, box: str | None, random: float | None, seed: int) -> Any:
+def mask_of(model: Any, mask: Path | None, box: str | None, random: float | None, seed: int) -> Any:
     """The one mask that is asked for."""
     from anila.apply import box_mask, random_mask, read_mask
     from anila.core import rng
 
-    shape = trained.data.event_shape[1:]
+    shape = model.data.event_shape[1:]
     if mask is not None:
         return read_mask(mask, shape)
     if random is not None:
@@ -207,41 +220,52 @@ def mask_of(trained: Any, mask: Path | None, box: str | None, random: float | No
     return box_mask(shape, (top, left, height, width))
 
 
+def view_of(seen: Seen, blur: float | None, downsample: int | None, degrade: str | None) -> Callable[[Any], Any]:
+    """The one degradation that is asked for."""
+    from anila import apply
+    from anila.jobs.degradation import degradation
+
+    if degrade is not None:
+        note(f"running your own code: {degrade}")
+        return degradation(degrade, seen.model.data.event_shape)
+    return apply.blur(blur) if blur is not None else apply.downsample(downsample or 0)
+
+
 def fill_table(
-    trained: Any, inputs: list[str] | None, given: str | None, out: Path, count: int, steps: int | None, seed: int
+    model: Any, inputs: list[str] | None, given: str | None, out: Path, count: int, steps: int | None, seed: int
 ) -> None:
     """Missing columns and cells of one table, drawn."""
-    from anila.applied import rows, tables
-    from anila.applied.units import Units
+    from anila.jobs import rows, tables
+    from anila.jobs.outputs import TABLES, require_out, write_table
 
-    tables.require_table_out(out)
+    require_out(out, TABLES)
     require(
         (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=NUMBER,..."
     )
     table = tables.read_table(inputs[0]) if inputs else tables.given(given or "")
-    columns = Units.of(trained).columns
+    columns = model.units.columns
     values = tables.numbers(table, columns, missing=True)
     tables.require_free(table, ("draw", "energy"))
-    x, energy = said(lambda: rows.filled(trained, values, count, steps, seed))
-    tables.write(rows.joined(table, columns, x, energy), out)
+    x, energy = said(lambda: rows.filled(model, values, count, steps, seed))
+    write_table(rows.joined(table, columns, x, energy), out)
     typer.echo(f"{count} draws for each of {len(values)} rows in {out}")
 
 
 def clean_table(
-    trained: Any, inputs: list[str] | None, sd: Any, out: Path, count: int, steps: int | None, seed: int
+    model: Any, inputs: list[str] | None, sd: Any, out: Path, count: int, steps: int | None, seed: int
 ) -> None:
     """Rows of one table before noise was added."""
-    from anila.applied import rows, tables
-    from anila.applied.units import Units
+    from anila.jobs import rows, tables
+    from anila.jobs.outputs import TABLES, require_out, write_table
 
-    tables.require_table_out(out)
+    require_out(out, TABLES)
     require(len(inputs or []) == 1, "give one table to clean")
     table = tables.read_table((inputs or [""])[0])
-    columns = Units.of(trained).columns
+    columns = model.units.columns
     values = tables.numbers(table, columns)
     tables.require_free(table, ("draw", "energy"))
-    x, energy = said(lambda: rows.cleaned(trained, values, sd, count, steps, seed))
-    tables.write(rows.joined(table, columns, x, energy), out)
+    x, energy = said(lambda: rows.cleaned(model, values, sd, count, steps, seed))
+    write_table(rows.joined(table, columns, x, energy), out)
     typer.echo(f"{count} draws for each of {len(values)} rows in {out}")
 
 
@@ -253,11 +277,11 @@ def said(work: Callable[[], Any]) -> Any:
         return work()
 
 
-def finish(out: Path, draws: Any, names: list[str], before: dict[str, Any], after: dict[str, Any]) -> None:
+def finish(seen: Seen, draws: Any, before: dict[str, Any], after: dict[str, Any]) -> None:
     """Write what was drawn, and say the energies."""
-    from anila.applied.images import write
+    from anila.jobs.images import write
 
-    write(out, draws, names, before, after)
-    for name, energy in zip(names[:SHOWN], draws.energy, strict=False):
+    write(seen.out, draws, seen.names, before, after)
+    for name, energy in zip(seen.names[:SHOWN], draws.energy, strict=False):
         typer.echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
-    typer.echo(f"{draws.x.shape[1]} draws for each of {len(names)} images in {out}")
+    typer.echo(f"{draws.x.shape[1]} draws for each of {len(seen.names)} images in {seen.out}")

@@ -11,14 +11,17 @@ from typing import Any
 from anila.core import did_you_mean
 from anila.data import archives, idx, tables
 from anila.data.dataset import DataSet, Labelled, Rows, Stream
+from anila.data.elsewhere import Elsewhere
 from anila.data.images import Images, images
 from anila.data.known import KNOWN
 from anila.data.sources import ACCEPTED
 from anila.data.tables import Table, table
 from anila.data.toys import TOYS, Toy
+from anila.data.units import Units
 
 __all__ = [
-    "KNOWN", "TOYS", "DataSet", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "images", "load", "table",
+    "KNOWN", "TOYS", "DataSet", "Elsewhere", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "Units", "images",
+    "load", "table",
 ]  # fmt: skip
 
 

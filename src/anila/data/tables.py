@@ -28,6 +28,7 @@ from torch import Tensor
 
 from anila.core import did_you_mean
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
+from anila.data.units import Units
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 
@@ -50,6 +51,7 @@ class Table(Rows):
         columns: Name of each column.
         mean: Mean of each column, float64.
         scale: Standard deviation of each column, float64.
+        units: The three of them.
 
     Raises:
         ValueError: If a value is missing or infinite, or a column is constant.
@@ -76,6 +78,7 @@ class Table(Rows):
         super().__init__(standardised.astype(np.float32), name, fingerprint, None, labels, classes)
         self.columns = tuple(columns)
         self.mean, self.scale = torch.from_numpy(mean), torch.from_numpy(scale)
+        self.units = Units(self.columns, tuple(mean.tolist()), tuple(scale.tolist()))
 
     def inverse(self, x: Float[Tensor, "n columns"]) -> Float64[Tensor, "n columns"]:
         """Back to the file's units, v = mean + scale x.

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
-from anila.data import load
 from anila.data.tables import SUFFIXES as TABLES
 from anila.data.toys import TOYS
+from anila.experiment.build import build_data
 from anila.experiment.overrides import SettingsError, from_toml, nearest, resolve
 from anila.experiment.presets import PRESETS, Preset
 from anila.experiment.settings import Data, Experiment
@@ -32,17 +32,18 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
     if path.exists() or path.suffix or len(path.parts) > 1:
         if not path.exists():
             raise FileNotFoundError(f"no file or folder {path.absolute()}")
-        preset = for_path(path)
+        preset = for_path(path, overrides)
         return path.stem, resolve(preset.experiment, overrides, preset.exact)
     known = [*PRESETS, *TOYS]
     raise SettingsError(f"unknown preset {what!r}{nearest(what, known)}; a path or a .toml file will do too")
 
 
-def for_path(path: Path) -> Preset:
+def for_path(path: Path, overrides: list[str]) -> Preset:
     """The preset for a user's own data: `table` for tables, `flowers` without flips for images."""
-    is_array = path.suffix.lower() in TABLES
-    if is_array and len(load(path).event_shape) == 1:
-        name, data = "table", Data(name=str(path))
+    is_array, data = path.suffix.lower() in TABLES, Data(name=str(path))
+    asked = resolve(Experiment(data=data), [text for text in overrides if text.startswith("data.")])
+    if is_array and len(build_data(asked.data).event_shape) == 1:
+        name = "table"
     else:
         name, data = "flowers", Data(name=str(path), size=None if is_array else 32)
     return PRESETS[name]._replace(experiment=replace(PRESETS[name].experiment, data=data))

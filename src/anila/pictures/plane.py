@@ -30,35 +30,38 @@ NATS = 12
 
 @STYLE
 def plane_panel(
-    x_data: Float[Tensor, "n 2"],
+    x_data: Float[Tensor, "n 2"] | None,
     x_model: Float[Tensor, "chains 2"],
     f: LogDensity,
     grid: Grid,
     title: str | None = None,
 ) -> Figure:
-    """Four panels on one frame: data, chains, model density exp f, energy −f with contours.
+    """Panels on one frame: data, chains, model density exp f, energy −f with contours.
 
     Args:
-        x_data: Data, (n, 2).
+        x_data: Data, (n, 2); None leaves its panel out.
         x_model: Where the chains are, (chains, 2).
         f: The model's log-density, (n, 2) -> (n,).
         grid: The frame, and where f is evaluated.
         title: A heading.
     """
     figure = Figure(figsize=(WIDTH, 2.95 if title else 2.7), dpi=DPI)
-    axes = figure.subplots(1, 4, sharex=True, sharey=True)
+    names = (*(["data"] if x_data is not None else []), "samples", "model density", "model energy")
+    axes = figure.subplots(1, len(names), sharex=True, sharey=True)
     value = values(f, grid)
-    scatter(axes[0], x_data, DATA)
-    scatter(axes[1], x_model, MODEL)
-    show(axes[2], (value - value.max()).exp(), grid)
-    draw_energy(axes[3], value, grid)
-    for ax, name in zip(axes, ("data", "samples", "model density", "model energy"), strict=True):
+    if x_data is not None:
+        scatter(axes[0], x_data, DATA)
+    scatter(axes[-3], x_model, MODEL)
+    show(axes[-2], (value - value.max()).exp(), grid)
+    draw_energy(axes[-1], value, grid)
+    for ax, name in zip(axes, names, strict=True):
         frame(ax, grid, name)
     outside = len(x_model) - int(within(x_model, grid).sum())
     lost = f", {outside:,} outside the frame" if outside else ""
     caption(
         figure,
-        f"{len(x_data):,} data points · {len(x_model):,} chains{lost} · density exp f / Z · "
+        (f"{len(x_data):,} data points · " if x_data is not None else "")
+        + f"{len(x_model):,} chains{lost} · density exp f / Z · "
         "energy −f in nats above its minimum, a contour every 2",
     )
     if title:

@@ -7,21 +7,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila import apply
-from anila.applied.recipe import temperature
-from anila.applied.tables import floats, named, with_columns
-from anila.applied.units import Units
-from anila.applied.uses import draws_of, nearest_starts
 from anila.apply import Draws
-from anila.trained import Trained
+from anila.jobs.draws import draws_of, nearest_starts
+from anila.jobs.recipe import temperature
+from anila.jobs.tables import floats, named, with_columns
+from anila.model import Model
 
 
 def filled(
-    trained: Trained, values: Float[np.ndarray, "n d"], count: int, steps: int | None = None, seed: int = 0
+    model: Model, values: Float[np.ndarray, "n d"], count: int, steps: int | None = None, seed: int = 0
 ) -> tuple[Float[np.ndarray, "n k d"], Float[np.ndarray, "n k"]]:
     """Missing cells (NaN) of each row drawn `count` times given the row's others, which stay as they are.
 
     Args:
-        trained: The run.
+        model: The run.
         values: In the file's units.
         count: Draws for each row.
         steps: Transitions.
@@ -40,40 +39,40 @@ def filled(
         raise ValueError(
             f"row {int(missing.all(1).argmax())} has none of the model's columns; to draw whole rows use anila sample"
         )
-    units = Units.of(trained)
-    y = units.inward(values).to(trained.device)
+    units = model.units
+    y = units.inward(values).to(model.device)
     x = y[:, None].repeat(1, count, 1)
     energy = torch.empty(len(y), count)
     for i, pattern in enumerate(np.unique(missing, axis=0)):
         here = torch.from_numpy((missing == pattern).all(1).nonzero()[0])
         if pattern.any():
-            draws = conditional(trained, y[here], torch.from_numpy(pattern), count, steps, seed + i)
+            draws = conditional(model, y[here], torch.from_numpy(pattern), count, steps, seed + i)
             x[here] = draws.x.to(x)
     with torch.no_grad():
-        energy = -trained.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     found = np.where(missing[:, None], units.outward(x), values[:, None])
     return found, energy.double().numpy(force=True)
 
 
-def conditional(trained: Trained, y: Tensor, mask: Tensor, count: int, steps: int | None, seed: int) -> Draws:
+def conditional(model: Model, y: Tensor, mask: Tensor, count: int, steps: int | None, seed: int) -> Draws:
     """Draws of the masked coordinates given the others, hard."""
-    f, mask = trained.f, mask.to(y.device)
+    f, mask = model.f, mask.to(y.device)
     return draws_of(
-        trained,
+        model,
         lambda part: apply.inpaint(f, y[part], mask),
-        lambda part, generator: nearest_starts(trained, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator),
+        lambda part, generator: nearest_starts(model, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator),
         len(y), count, steps, seed, global_moves=True,
     )  # fmt: skip
 
 
 def cleaned(
-    trained: Trained, values: Float[np.ndarray, "n d"], sd: float, count: int, steps: int | None = None, seed: int = 0
+    model: Model, values: Float[np.ndarray, "n d"], sd: float, count: int, steps: int | None = None, seed: int = 0
 ) -> tuple[Float[np.ndarray, "n k d"], Float[np.ndarray, "n k"]]:
     """`count` draws of what each row was before noise of sd was added, sd in standard deviations of each column."""
-    units = Units.of(trained)
-    f, t, y = trained.f, temperature(trained), units.inward(values).to(trained.device)
+    units = model.units
+    f, t, y = model.f, temperature(model), units.inward(values).to(model.device)
     draws = draws_of(
-        trained,
+        model,
         lambda part: apply.denoise(f, y[part], sd, t),
         lambda part, _: y[part].repeat_interleave(count, 0),
         len(y), count, steps, seed, global_moves=True,

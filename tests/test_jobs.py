@@ -5,8 +5,6 @@ The law of a run's draws is tested on a run whose f is replaced by a Gaussian in
 
 import json
 import math
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,31 +17,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from anila import cli
-from anila.applied import rows
-from anila.applied.combined import combined, draw_combined
-from anila.applied.inputs import held_out, rows_from
-from anila.applied.recipe import require_stable
 from anila.experiment.presets import PRESETS
 from anila.experiment.settings import Data, Experiment
+from anila.jobs import rows
+from anila.jobs.blend import blended
+from anila.jobs.combined import combined, draw_combined
+from anila.jobs.inputs import rows_from
+from anila.jobs.recipe import require_stable
 from anila.trained import Trained
+from tiny import ROOT, anila
 
-TINY = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
-        "sampler.global_every=1"]  # fmt: skip
 GIVEN = ["--given", "height=200,mood=-3"]
-ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.3, 0.8]])
-
-
-def anila(*words: str | Path) -> int:
-    """Run the command line in this process; the exit status."""
-    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 class Gaussian(nn.Module):
@@ -57,46 +41,16 @@ class Gaussian(nn.Module):
         return -(x @ self.precision * x).sum(1) / 2
 
 
-@pytest.fixture(scope="module")
-def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of three related columns, and one of words."""
-    path = tmp_path_factory.mktemp("tables") / "people.csv"
-    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) @ ROOT.T
-    values = (x * torch.tensor([10.0, 0.5, 2.0]) + torch.tensor([170.0, -3.0, 0.0])).double().numpy()
-    columns = {"height": values[:, 0], "mood": values[:, 1], "luck": values[:, 2]}
-    pyarrow.csv.write_csv(pa.table(columns), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def table_run(people: Path) -> Path:
-    assert anila("train", people, *TINY, "--run", people.parent / "run") == 0
-    return people.parent / "run"
-
-
-@pytest.fixture(scope="module")
-def image_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run on sixteen 8 × 8 colour images."""
-    folder = tmp_path_factory.mktemp("images")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANILA_CACHE", str(folder / "cache"))
-        for i in range(16):
-            part = folder / "photos" / ("test" if i % 2 else "train")
-            part.mkdir(parents=True, exist_ok=True)
-            pixels = np.random.default_rng(i).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).save(part / f"{i:02d}.png")
-        settings = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
-                    "training.iterations=2", "training.threads=1"]  # fmt: skip
-        assert anila("train", folder / "photos", *settings, "--run", folder / "run") == 0
-        yield folder / "run"
-
-
 @pytest.fixture
-def known(people: Path) -> Trained:
+def known(table_run: Path) -> Trained:
     """A run whose law is known: N(0, C) with C the correlation of the table."""
     config: Experiment = PRESETS["table"].experiment
     trained = Trained.untrained(
-        replace(config, data=Data(name=str(people)), training=replace(config.training, ema=0.0, device="cpu"))
+        replace(
+            config,
+            data=Data(name=str(table_run.parent / "people.csv")),
+            training=replace(config.training, ema=0.0, device="cpu"),
+        )
     )
     trained.learner.model = Gaussian(ROOT @ ROOT.T)
     return trained
@@ -159,8 +113,9 @@ def test_a_table_is_completed_and_keeps_its_other_columns(table_run: Path, tmp_p
     assert anila("denoise", table_run, tmp_path / "g.csv", "--sd", "0.1", "--out", tmp_path / "d.csv") == 2
 
 
-def test_outlier_scores_are_joined_to_the_table(table_run: Path, people: Path, tmp_path: Path, capsys):
+def test_outlier_scores_are_joined_to_the_table(table_run: Path, tmp_path: Path, capsys):
     """Sees scores in another order than the rows, or standardised by the new file's own mean."""
+    people = table_run.parent / "people.csv"
     table = pyarrow.csv.read_csv(people).slice(0, 30)
     far = pa.table({"height": [9000.0], "mood": [400.0], "luck": [-900.0]})
     pyarrow.csv.write_csv(pa.concat_tables([far, table]), tmp_path / "new.csv")
@@ -228,6 +183,27 @@ def test_images_are_restored(words: list[str], image_run: Path, tmp_path: Path):
     assert anila(words[0], image_run, *words[1:], "--images", "3", "--steps", "4", "--out", tmp_path / "x.png") == 0
 
 
+def test_a_chain_is_blended_into_what_is_seen():
+    """Sees a shift that misses a neighbour or an edge: what a plane is off by is made good exactly, what is seen stays,
+    and a chain that meets what is seen already is not touched.
+    """
+    plane = 0.3 * torch.arange(7.0)[:, None] - 0.2 * torch.arange(9.0) + 1
+    y = torch.stack([plane, -plane])[None].repeat(2, 1, 1, 1)
+    mask = torch.zeros(2, 7, 9, dtype=torch.bool)
+    mask[0, 2:5, 3:8] = True
+    mask[1, 1, 1] = True
+    x = torch.rand(2, 2, 7, 9, generator=torch.Generator().manual_seed(0))
+    bump = torch.zeros(7, 9)
+    bump[3, 5] = 1
+    torch.testing.assert_close(blended(torch.zeros_like(y) + bump, y, mask)[:, 0], y[:, 0] + bump)
+    got = blended(x, y, mask)
+    assert torch.equal(got[:, ~mask], y[:, ~mask])
+    same = torch.where(mask, x, y)
+    torch.testing.assert_close(blended(same, same, mask), same)
+    mask[0, :, :5] = True
+    assert blended(x, y, mask).abs().max() < 4
+
+
 def test_odd_images_are_found(image_run: Path, tmp_path: Path, capsys):
     """Sees names beside the wrong scores, or training images taken for held-out ones where there are test images."""
     folder = image_run.parent / "photos"
@@ -252,13 +228,13 @@ def test_runs_are_composed(table_run: Path, image_run: Path, tmp_path: Path):
 
 
 def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image_run: Path, known: Trained):
-    assert not held_out(known, 50).unseen
+    assert not known.held_out(50).unseen
     toy = Trained.untrained(PRESETS["rings"].experiment)
-    assert held_out(toy, 50).unseen
+    assert toy.held_out(50).unseen
     from anila.run import Run
 
     trained = Trained.load(Run.existing(image_run))
-    kept = held_out(trained, 50)
+    kept = trained.held_out(50)
     assert kept.unseen
     assert len(kept.x) == 8
     truth = rows_from([str(image_run.parent / "photos/test")], trained).x

@@ -11,8 +11,6 @@ import pyarrow.parquet
 from anila.core import did_you_mean
 from anila.data.tables import SUFFIXES, read_array, read_csv
 
-OUT = (".csv", ".parquet")
-
 
 def read_table(path: str | Path) -> pa.Table:
     """All columns of a .csv or .parquet; those of an .npy or .npz.
@@ -36,6 +34,17 @@ def read_table(path: str | Path) -> pa.Table:
         return read_csv(path) if suffix == ".csv" else pyarrow.parquet.read_table(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
+
+
+def only(files: Sequence[str]) -> pa.Table:
+    """The one table that a run on rows is given.
+
+    Raises:
+        ValueError: If there are several, or as `read_table`.
+    """
+    if len(files) > 1:
+        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
+    return read_table(files[0])
 
 
 def given(text: str) -> pa.Table:
@@ -123,23 +132,3 @@ def require_free(table: pa.Table, names: Sequence[str]) -> None:
     for name in names:
         if name in table.column_names:
             raise ValueError(f"the table already has a column {name!r}, which the results need; rename it")
-
-
-def require_table_out(path: Path) -> None:
-    """Refuse a name that no table can be written to.
-
-    Raises:
-        ValueError: If the suffix is another or the folder is not there.
-    """
-    if path.suffix.lower() not in OUT:
-        raise ValueError(f"--out {path}: expected {' or '.join(OUT)}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}")
-
-
-def write(table: pa.Table, path: Path) -> None:
-    """By suffix."""
-    if path.suffix.lower() == ".csv":
-        pyarrow.csv.write_csv(table, path)
-    else:
-        pyarrow.parquet.write_table(table, path)

@@ -6,15 +6,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from anila.applied.recipe import bound, temperature, transitions
-from anila.applied.units import Units
 from anila.apply import Posterior, compose
 from anila.core import rng
-from anila.trained import Trained
+from anila.jobs.recipe import bound, temperature, transitions
+from anila.model import Model
 
 
 def combined(
-    runs: Sequence[Trained], weights: Sequence[float] | None, rule: Literal["product", "mixture"] = "product"
+    runs: Sequence[Model], weights: Sequence[float] | None, rule: Literal["product", "mixture"] = "product"
 ) -> Posterior:
     """The log-density that combines those of the runs.
 
@@ -23,7 +22,7 @@ def combined(
     """
     first, *others = runs
     for other in others:
-        if other.data.event_shape != first.data.event_shape or Units.of(other) != Units.of(first):
+        if other.data.event_shape != first.data.event_shape or other.units != first.units:
             raise ValueError(
                 f"the runs must have the same points in the same units; {first.data.name} has "
                 f"{described(first)}, {other.data.name} has {described(other)}"
@@ -36,14 +35,14 @@ def combined(
     return Posterior(g, g, lambda x: x, lambda x: x, 1)
 
 
-def described(run: Trained) -> str:
+def described(run: Model) -> str:
     """Shape and columns of a run's points."""
-    columns = Units.of(run).columns
+    columns = run.units.columns
     return f"points of shape {run.data.event_shape}" + (f" ({', '.join(columns)})" if columns else "")
 
 
 def draw_combined(
-    runs: Sequence[Trained], posterior: Posterior, count: int, steps: int | None = None, seed: int = 0
+    runs: Sequence[Model], posterior: Posterior, count: int, steps: int | None = None, seed: int = 0
 ) -> Tensor:
     """Samples of what `combined` made, (count, *event), started from chains of all the runs.
 

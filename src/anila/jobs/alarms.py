@@ -8,10 +8,10 @@ import pyarrow as pa
 from torch import Tensor
 
 from anila import pictures
-from anila.applied.inputs import HeldOut, Named, held_out
-from anila.applied.tables import with_columns
-from anila.apply import Outliers, outliers
-from anila.trained import Trained
+from anila.apply import Outliers, calibrated
+from anila.jobs.inputs import Named, calibration
+from anila.jobs.tables import with_columns
+from anila.model import Calibration, Model
 
 SHOWN = 16
 
@@ -29,7 +29,7 @@ class Judged:
     """
 
     judge: Outliers
-    calibration: HeldOut
+    calibration: Calibration
     rate: float
     rows: Named
     score: Tensor
@@ -78,28 +78,28 @@ class Judged:
 
 
 def judged(
-    trained: Trained, rows: Named, rate: float, source: str | None = None, typical: bool = False, most: int = 5000
+    model: Model, rows: Named, rate: float, source: str | None = None, typical: bool = False, most: int = 5000
 ) -> Judged:
     """Score rows and judge them beside held-out ones.
 
     Args:
-        trained: The run.
+        model: The run.
         rows: What is to be judged.
         rate: Chosen rate of false alarms.
-        source: Held-out rows; see `held_out`.
+        source: Held-out rows; see `calibration`.
         typical: As `anila.apply.outliers`.
         most: Held-out rows used.
 
     Raises:
         ValueError: As `anila.apply.outliers`, or if the rate needs more held-out rows.
     """
-    calibration = held_out(trained, most, source)
-    judge = outliers(trained.f, calibration.x.to(trained.device), typical)
+    kept = calibration(model, most, source)
+    judge = calibrated(model.f, kept.f, typical)
     judge.threshold(rate)
-    return Judged(judge, calibration, rate, rows, judge.score(rows.x.to(trained.device)))
+    return Judged(judge, kept, rate, rows, judge.score(rows.x.to(model.device)))
 
 
-def unseen_warning(calibration: HeldOut) -> str | None:
+def unseen_warning(calibration: Calibration) -> str | None:
     """What to say where the held-out rows were trained on."""
     if calibration.unseen:
         return None

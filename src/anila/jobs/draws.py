@@ -5,19 +5,19 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from anila.applied.recipe import bound, transitions
 from anila.apply import Draws, Posterior
 from anila.chains import Persistent
 from anila.core import rng
+from anila.jobs.recipe import bound, transitions
+from anila.model import BATCH, Model
 from anila.samplers import Trace
-from anila.trained import BATCH, Trained
 
 POOL = 2000
 """New starts among which the nearest are looked for, where a run has kept no chains."""
 
 
 def draws_of(
-    trained: Trained,
+    model: Model,
     posterior_of: Callable[[slice], Posterior],
     starts_of: Callable[[slice, torch.Generator], Tensor],
     observations: int,
@@ -30,24 +30,24 @@ def draws_of(
     """`count` draws for each observation, with the run's sampler.
 
     Args:
-        trained: The run's model.
+        model: The run's model.
         posterior_of: The posterior of the observations in a slice.
         starts_of: (observations in a slice, generator) -> where their chains start, (in slice · count, *event).
         observations: n.
         count: Draws for each.
-        steps: Transitions; `transitions(trained)` by default.
+        steps: Transitions; `transitions(model)` by default.
         seed: Seed of everything drawn here.
         frames: Points kept on the way.
         global_moves: As `recipe.bound`.
     """
-    steps = steps or transitions(trained)
+    steps = steps or transitions(model)
     keep_every = max(1, steps // frames) if frames else 0
     parts = []
     for first in range(0, observations, size := max(1, BATCH // count)):
         part = slice(first, min(first + size, observations))
-        generator = rng(seed, "apply", first, device=trained.device)
+        generator = rng(seed, "apply", first, device=model.device)
         posterior = posterior_of(part)
-        make, x0 = bound(trained, posterior, starts_of(part, generator).to(trained.device), generator, global_moves)
+        make, x0 = bound(model, posterior, starts_of(part, generator).to(model.device), generator, global_moves)
         parts.append(posterior.draw(make, x0, steps, generator, keep_every))
     return Draws(
         torch.cat([part.x for part in parts]).cpu(),
@@ -64,12 +64,12 @@ def joined(parts: Sequence[Draws]) -> Trace:
 
 
 def nearest_starts(
-    trained: Trained, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
+    model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
     """For each observation the kept chains whose view is nearest to it: at low temperature a chain keeps its mode.
 
     Args:
-        trained: The run's model.
+        model: The run's model.
         view: What is seen of points, (rows, *event) -> (rows, *seen).
         seen: The observations, (n, *seen).
         count: Chains for each.
@@ -78,9 +78,9 @@ def nearest_starts(
     Returns:
         (n · count, *event), the nearest of an observation first; again from the nearest where fewer are kept.
     """
-    start = trained.learner.start
-    pool = start.x if isinstance(start, Persistent) else trained.starts(POOL, generator)
-    pool = pool.to(trained.device)
+    start = model.start
+    pool = start.x if isinstance(start, Persistent) else model.starts(POOL, generator)
+    pool = pool.to(model.device)
     distance = torch.cdist(seen.to(pool).flatten(1), view(pool).flatten(1))
     order = distance.argsort(1)[:, torch.arange(count, device=pool.device) % len(pool)]
     return pool[order.flatten()]

@@ -17,14 +17,14 @@ from anila.core import LogDensity
 from anila.experiment import settings
 from anila.experiment.build import CENTRES, build_sampler
 from anila.experiment.settings import METROPOLIS
+from anila.model import Model
 from anila.samplers import SAMPLERS, Sampler, kernel_density, with_global_moves
-from anila.trained import Trained
 from anila.tuning import tune
 
 WARM_UP = 200
 EXACT_STEPS = 300
 """Transitions of an exact sampler after the warm-up."""
-ROUNDS = 5
+ROUNDS = 10
 """Transitions of another, in those of a training iteration."""
 
 
@@ -35,37 +35,37 @@ class Bound(NamedTuple):
     x: Tensor
 
 
-def temperature(trained: Trained) -> float:
+def temperature(model: Model) -> float:
     """T of the run's sampler: draws of its model follow exp(f / T)."""
-    s = trained.sampler
+    s = model.sampler
     return s.temperature if s.name not in METROPOLIS and s.temperature > 0 else 1.0
 
 
-def transitions(trained: Trained) -> int:
+def transitions(model: Model) -> int:
     """How many are made where nobody says."""
-    s = trained.sampler
+    s = model.sampler
     return EXACT_STEPS if s.name in METROPOLIS else ROUNDS * s.steps
 
 
 def bound(
-    trained: Trained, posterior: Posterior, x0: Tensor, generator: torch.Generator, global_moves: bool = False
+    model: Model, posterior: Posterior, x0: Tensor, generator: torch.Generator, global_moves: bool = False
 ) -> Bound:
     """The run's sampler for a posterior, warmed up from x0 where it is exact.
 
     Args:
-        trained: The run's model.
+        model: The run's model.
         posterior: What is to be sampled.
         x0: Where chains start, (rows, *event).
         generator: Source of all the noise.
         global_moves: Whether the posterior's free coordinates of a data point are a sensible candidate.
     """
-    s = trained.sampler
+    s = model.sampler
     if s.name not in METROPOLIS:
         return Bound(lambda g: build_sampler(s, g), x0)
     tuned = tune(lambda **kw: SAMPLERS[s.name](posterior, **kw), posterior.inside(x0), WARM_UP, generator)
     kernel = tuned.sampler
     if global_moves and s.global_every:
-        points = posterior.inside(trained.reference_data(CENTRES).to(x0))
+        points = posterior.inside(model.reference_data(CENTRES).to(x0))
         kernel = with_global_moves(kernel, kernel_density(points, s.global_sd), s.global_every)
     return Bound(lambda _: kernel, posterior.outside(tuned.x))
 

@@ -1,5 +1,6 @@
-"""The coordinates of a run's rows: what they are called, and their units in the user's files."""
+"""The coordinates of rows: what they are called, and their units in the user's files."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,24 +8,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.data import Table
-from anila.trained import Trained
-
 
 class Units(NamedTuple):
-    """v = mean + scale x, a column each; none for images."""
+    """v = mean + scale x, a column each; none for images.
+
+    >>> units = Units(("height",), (170.0,), (10.0,))
+    >>> units.inward(np.array([[180.0]])).tolist(), units.outward(torch.tensor([[-1.0]])).tolist()
+    ([[1.0]], [[160.0]])
+    """
 
     columns: tuple[str, ...]
     mean: tuple[float, ...]
     scale: tuple[float, ...]
 
     @classmethod
-    def of(cls, trained: Trained) -> "Units":
-        """Those of a table's columns; x0, x1, ... as they are for other rows."""
-        data = trained.data
-        if isinstance(data, Table):
-            return cls(data.columns, tuple(data.mean.tolist()), tuple(data.scale.tolist()))
-        d = data.event_shape[0] if len(data.event_shape) == 1 else 0
+    def plain(cls, event_shape: Sequence[int]) -> "Units":
+        """x0, x1, ... as they are."""
+        d = event_shape[0] if len(event_shape) == 1 else 0
         return cls(tuple(f"x{i}" for i in range(d)), (0.0,) * d, (1.0,) * d)
 
     def inward(self, values: Float[np.ndarray, "n d"]) -> Float[Tensor, "n d"]:

@@ -1,7 +1,8 @@
 """Posteriors of images under a run's model, and the pictures of them.
 
 Where y is as long as x chains start from it; else, and where a part is hidden, from the kept chains whose view is
-nearest to y. At the low temperature of the image recipes a chain keeps the mode that it starts in.
+nearest to y, blended into what is seen. At the low temperature of the image recipes a chain keeps the mode that it
+starts in.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,39 +14,43 @@ import torch
 from torch import Tensor
 
 from anila import apply, pictures
-from anila.applied.recipe import require_stable, temperature
-from anila.applied.uses import draws_of, nearest_starts
 from anila.apply import Draws
-from anila.trained import Trained
-
-OUT = (".png", ".npz")
+from anila.jobs.blend import blended
+from anila.jobs.draws import draws_of, nearest_starts
+from anila.jobs.recipe import require_stable, temperature
+from anila.model import Model
 
 
 def inpainted(
-    trained: Trained, y: Tensor, mask: Tensor, count: int, sd: float | None, steps: int | None, seed: int
+    model: Model, y: Tensor, mask: Tensor, count: int, sd: float | None, steps: int | None, seed: int
 ) -> Draws:
     """`count` completions of each image of y, hidden where the mask is True."""
-    f, t = trained.f, temperature(trained)
-    y, mask = y.to(trained.device), mask.expand(y.shape[1:]).to(trained.device)
+    f, t = model.f, temperature(model)
+    y, mask = y.to(model.device), mask.expand(y.shape[1:]).to(model.device)
     if sd is not None:
-        require_stable(trained.sampler, sd, ", or leave it out to keep what is seen as it is")
+        require_stable(model.sampler, sd, ", or leave it out to keep what is seen as it is")
+
+    def starts(part: slice, generator: torch.Generator) -> Tensor:
+        near = nearest_starts(model, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator)
+        return blended(near, y[part].repeat_interleave(count, 0), mask)
+
     return draws_of(
-        trained,
+        model,
         lambda part: apply.inpaint(f, y[part], mask, sd, t),
-        lambda part, generator: nearest_starts(trained, lambda x: x[:, ~mask], y[part][:, ~mask], count, generator),
+        starts,
         len(y), count, steps, seed,
     )  # fmt: skip
 
 
-def denoised(trained: Trained, y: Tensor, sd: Tensor, count: int, steps: int | None, seed: int) -> Draws:
+def denoised(model: Model, y: Tensor, sd: Tensor, count: int, steps: int | None, seed: int) -> Draws:
     """`count` clean versions of each image of y, whose noise is sd, (n,)."""
-    require_stable(trained.sampler, sd.min().item(), "")
-    f, t, y = trained.f, temperature(trained), y.to(trained.device)
-    return draws_of(trained, lambda part: apply.denoise(f, y[part], sd[part], t), *from_itself(y, count), steps, seed)
+    require_stable(model.sampler, sd.min().item(), "")
+    f, t, y = model.f, temperature(model), y.to(model.device)
+    return draws_of(model, lambda part: apply.denoise(f, y[part], sd[part], t), *from_itself(y, count), steps, seed)
 
 
 def restored(
-    trained: Trained,
+    model: Model,
     y: Tensor,
     degrade: Callable[[Tensor], Tensor],
     sd: float,
@@ -54,44 +59,32 @@ def restored(
     seed: int,
 ) -> Draws:
     """`count` images whose degraded view is y, (n, *seen)."""
-    require_stable(trained.sampler, sd, "")
-    f, t, y = trained.f, temperature(trained), y.to(trained.device)
+    require_stable(model.sampler, sd, "")
+    f, t, y = model.f, temperature(model), y.to(model.device)
     return draws_of(
-        trained,
+        model,
         lambda part: apply.restore(f, y[part], degrade, sd, t),
-        lambda part, generator: nearest_starts(trained, degrade, y[part], count, generator),
+        lambda part, generator: nearest_starts(model, degrade, y[part], count, generator),
         len(y), count, steps, seed,
     )  # fmt: skip
 
 
-def purified(trained: Trained, y: Tensor, within: float, count: int, steps: int | None, seed: int) -> Draws:
+def purified(model: Model, y: Tensor, within: float, count: int, steps: int | None, seed: int) -> Draws:
     """`count` images within so much of each image of y, in every pixel."""
-    f, t, y = trained.f, temperature(trained), y.to(trained.device)
-    return draws_of(trained, lambda part: apply.purify(f, y[part], within, t), *from_itself(y, count), steps, seed)
+    f, t, y = model.f, temperature(model), y.to(model.device)
+    return draws_of(model, lambda part: apply.purify(f, y[part], within, t), *from_itself(y, count), steps, seed)
 
 
-def edited(trained: Trained, y: Tensor, sd: float, frames: int, steps: int | None, seed: int) -> Draws:
+def edited(model: Model, y: Tensor, sd: float, frames: int, steps: int | None, seed: int) -> Draws:
     """One walk from each image of y to a lower energy near it."""
-    require_stable(trained.sampler, sd, "")
-    f, t, y = trained.f, temperature(trained), y.to(trained.device)
-    return draws_of(trained, lambda part: apply.edit(f, y[part], sd, None, t), *from_itself(y, 1), steps, seed, frames)
+    require_stable(model.sampler, sd, "")
+    f, t, y = model.f, temperature(model), y.to(model.device)
+    return draws_of(model, lambda part: apply.edit(f, y[part], sd, None, t), *from_itself(y, 1), steps, seed, frames)
 
 
 def from_itself(y: Tensor, count: int) -> tuple[Callable[[slice, torch.Generator], Tensor], int, int]:
     """Chains that start at their observation; how many observations; how many chains each."""
     return lambda part, _: y[part].repeat_interleave(count, 0), len(y), count
-
-
-def require_out(path: Path) -> None:
-    """Refuse a name that no images can be written to.
-
-    Raises:
-        ValueError: If the suffix is another or the folder is not there.
-    """
-    if path.suffix.lower() not in OUT:
-        raise ValueError(f"--out {path}: expected .png for a picture or .npz for the images and their energies")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"--out {path}: there is no folder {path.absolute().parent}")
 
 
 def write(

@@ -1,0 +1,43 @@
+"""Data that stayed where the model was trained: what its rows are is known, the rows are not here."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anila.data.units import Units
+
+
+@dataclass
+class Elsewhere:
+    """A data set without its rows.
+
+    Args:
+        event_shape: Shape of one row.
+        name: What people called it.
+        fingerprint: sha256 of content and settings.
+        classes: Names of the classes; none where the rows have no labels.
+        units: Names and units of the columns of a table.
+    """
+
+    event_shape: tuple[int, ...]
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    units: Units
+
+    def batch(self, n: int, seed: int, iteration: int) -> Tensor:
+        """Refuses: there are none.
+
+        Raises:
+            ValueError: Always.
+        """
+        del n, seed, iteration
+        raise ValueError(
+            f"this model came without its data ({self.name}): give files of your own, "
+            "or use the run folder that it was exported from"
+        )
+
+    def batch_labels(self, n: int, seed: int, iteration: int) -> Tensor:
+        """Refuses as `batch` does."""
+        return self.batch(n, seed, iteration).to(torch.int64)

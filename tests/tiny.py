@@ -1,0 +1,62 @@
+"""Runs of seconds that jobs and sharing are tested on, and the command line in this process."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import torch
+from PIL import Image
+
+from anila import cli
+
+TABLE = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
+         "sampler.global_every=1"]  # fmt: skip
+IMAGES = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
+          "training.iterations=2", "training.threads=1"]  # fmt: skip
+ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.3, 0.8]])
+
+
+def anila(*words: str | Path) -> int:
+    """Run the command line in this process; the exit status."""
+    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
+    try:
+        cli.main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    finally:
+        sys.argv = argv
+    return 0
+
+
+def table_run(folder: Path) -> Path:
+    """A run on a table of three related columns."""
+    x = torch.randn(400, 3, generator=torch.Generator().manual_seed(0)) @ ROOT.T
+    values = (x * torch.tensor([10.0, 0.5, 2.0]) + torch.tensor([170.0, -3.0, 0.0])).double().numpy()
+    columns = {"height": values[:, 0], "mood": values[:, 1], "luck": values[:, 2]}
+    pyarrow.csv.write_csv(pa.table(columns), folder / "people.csv")
+    assert anila("train", folder / "people.csv", *TABLE, "--run", folder / "run") == 0
+    return folder / "run"
+
+
+def image_run(folder: Path) -> Path:
+    """A run on sixteen 8 × 8 colour images."""
+    for i in range(16):
+        write_noise(folder / "photos" / ("test" if i % 2 else "train") / f"{i:02d}.png", i)
+    assert anila("train", folder / "photos", *IMAGES, "--run", folder / "run") == 0
+    return folder / "run"
+
+
+def class_run(folder: Path) -> Path:
+    """A run on eight images of cats and dogs."""
+    for i in range(8):
+        write_noise(folder / "pets" / ("dogs" if i % 2 else "cats") / f"{i}.png", i)
+    assert anila("train", folder / "pets", *IMAGES, "network.classes=auto", "--run", folder / "run") == 0
+    return folder / "run"
+
+
+def write_noise(path: Path, seed: int) -> None:
+    """An image of random pixels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
