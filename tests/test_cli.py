@@ -228,3 +228,17 @@ def test_a_broken_image_is_named_and_can_be_left_out(tmp_path: Path, monkeypatch
     assert not (tmp_path / "run").exists()
     assert anila(*words, "data.on_error=skip") == 0
     assert "warning: 1 of 12 images cannot be decoded: 05.png" in capsys.readouterr().err
+
+
+def test_the_parts_of_an_iteration_add_up_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Sees a part measured twice, or left out; and files written by a look at the clock."""
+    monkeypatch.chdir(tmp_path)
+    assert anila("train", "rings", "--profile", "--json", "training.batch=50") == 0
+    found = json.loads(capsys.readouterr().out)
+    whole, floor = found.pop("iteration"), found.pop("∇f × K")
+    assert 0 < sum(found.values()) < 1.2 * whole
+    assert sum(found.values()) > 0.5 * whole
+    assert floor > 0
+    assert not list(tmp_path.iterdir())

@@ -78,6 +78,7 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
+    times: Annotated[bool, typer.Option("--profile", help="Print where time goes; write nothing.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -88,6 +89,9 @@ def train(
     path = run or Path("runs") / name
     if dry_run:
         describe(config, as_json)
+        return
+    if times:
+        show_times(config, as_json)
         return
     from anila.train import start_over
     from anila.train import train as train_run
@@ -128,6 +132,20 @@ def describe(config: Any, as_json: bool) -> None:
         typer.echo(line)
     for warning in ahead.warnings:
         typer.echo(f"warning: {warning}")
+
+
+def show_times(config: Any, as_json: bool) -> None:
+    """A line for each part of an iteration: milliseconds, and the share of the whole."""
+    from anila.core import warnings_to
+    from anila.profile import profile
+
+    with warnings_to(note):
+        seconds = profile(config)
+    if as_json:
+        print_json(seconds)
+        return
+    for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
+        typer.echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
 
 
 @app.command()
