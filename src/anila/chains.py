@@ -17,7 +17,7 @@ from torch import Tensor
 
 ALL = slice(None)
 Storage = Literal["float32", "bf16", "uint8"]
-PART = 500
+PART = 100
 """Chains drawn at a time to fill a bank."""
 
 

@@ -100,6 +100,8 @@ class Sampler(NamedTuple):
 
 def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
     """The kernel for some rows of so many chains, each with the noise it has when all run together."""
+    if rows == slice(0, chains):
+        return sampler
 
     def draw_noise(x: Tensor, generator: torch.Generator) -> Any:
         return rows_of(sampler.draw_noise(x[:1].expand(chains, *x.shape[1:]), generator), rows)
