@@ -37,6 +37,7 @@ check: .venv/installed-dev  ## style, types, layers, doctests
 bench: .venv/installed-dev  ## the figures of the README
 	$(BIN)/python benchmarks/rings_samplers.py --short --out runs/bench
 	$(BIN)/python benchmarks/samplers.py --short --out runs/bench
+	$(BIN)/python benchmarks/speed.py --short --out runs/bench
 
 clean:
 	rm -rf .venv

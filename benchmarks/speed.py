@@ -15,8 +15,8 @@ a round. Rows:
     Anila                `sample`, steps one by one; and compiled
 
 `rings` is a training iteration with the settings of the preset `rings-stanley` (100 chains of K = 100 steps, toy net),
-`mnist` one with those of `mnist` at width 8 on noise of that shape; for TorchEBM with its persistent contrastive
-divergence at the same K, chains, net and optimiser.
+`cifar10` one with those of `cifar10` at width 8 and 16 chains on noise of that shape; for TorchEBM with its persistent
+contrastive divergence at the same K, chains, net and optimiser.
 """
 
 import argparse
@@ -49,7 +49,7 @@ from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingI
 from anila.core import rng
 from anila.data import Rows
 from anila.experiment import PRESETS, build, resolve
-from anila.networks import toy, vanilla
+from anila.networks import WideResNet, toy, vanilla
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
 
 STEP, THRESHOLD = 0.01, 1.0
@@ -93,8 +93,8 @@ def anila(kernel: Any, x: Tensor, steps: int, **how: Any) -> Action:
     return lambda: sample(kernel, x, steps, rng(0, "speed"), **how)
 
 
-def torch_contenders(f: nn.Module, x: Tensor, steps: int, images: bool) -> dict[str, Action]:
-    """Without channels-last for the peers, who do not use it."""
+def torch_contenders(f: nn.Module, x: Tensor, steps: int, ours: nn.Module | None = None) -> dict[str, Action]:
+    """The peers on f; Anila on `ours`, the same net with its weights channels-last, which the peers do not use."""
     energy = Energy(f)
     peer, other = LangevinDynamics(energy, step_size=STEP / 2), ebmkit.LangevinDynamics(step_size=STEP / 2)
     found = {
@@ -103,30 +103,32 @@ def torch_contenders(f: nn.Module, x: Tensor, steps: int, images: bool) -> dict[
         "TorchEBM": lambda: peer.sample(x=x, n_steps=steps),
         "ebmkit": lambda: other.sample(energy, x, steps=steps),
     }
-    ours = f
-    if images:
-        ours = vanilla(3, 32, 32).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        ours.load_state_dict(f.state_dict())
-        ours.requires_grad_(False)
+    if ours:
         last = x.to(memory_format=torch.channels_last)
-        found |= {
-            "bare gradient, channels-last": bare(ours, last, steps),
-            "bare gradient, bf16": bare(ours, last, steps, True),
-        }
+        found["bare gradient, channels-last"] = bare(ours, last, steps)
+        found["bare gradient, bf16"] = bare(ours, last, steps, bf16=True)
     kernels = {
-        "langevin": langevin(ours, STEP),
-        "anisotropic": anisotropic(ours, THRESHOLD, STEP),
-        "anisotropic_mala": anisotropic_mala(ours, THRESHOLD, STEP),
+        "langevin": langevin(ours or f, STEP),
+        "anisotropic": anisotropic(ours or f, THRESHOLD, STEP),
+        "anisotropic_mala": anisotropic_mala(ours or f, THRESHOLD, STEP),
     }
     for name, kernel in kernels.items():
         found[f"Anila {name}"] = anila(kernel, x, steps)
         found[f"Anila {name}, compiled"] = anila(kernel, x, steps, compile=True)
-    if images:
+    if ours:
         found["Anila anisotropic, bf16"] = anila(kernels["anisotropic"], x, steps, precision="bf16")
         found["Anila anisotropic, bf16, compiled"] = anila(
             kernels["anisotropic"], x, steps, precision="bf16", compile=True
         )
     return found
+
+
+def images(make: Callable[[], nn.Module], chains: int, steps: int) -> dict[str, Action]:
+    """Contenders on images of 3 × 32 × 32."""
+    x = torch.rand(chains, 3, 32, 32, generator=rng(0, "x")) * 2 - 1
+    f, ours = make().requires_grad_(False), make().requires_grad_(False)
+    ours.load_state_dict(f.state_dict())
+    return torch_contenders(f, x, steps, ours.to(memory_format=torch.channels_last))  # pyright: ignore[reportCallIssue]
 
 
 def jax_contenders(f: nn.Module, x: Tensor, steps: int) -> dict[str, Action]:
@@ -293,7 +295,7 @@ def main() -> None:
     f = toy(2).requires_grad_(False)
     for chains, steps in ((100, 200), (10_000, 10)):
         x = torch.randn(chains, 2, generator=rng(0, "x"))
-        found = torch_contenders(f, x, steps, images=False) | jax_contenders(f, x, steps)
+        found = torch_contenders(f, x, steps) | jax_contenders(f, x, steps)
         report(f"toy net, {chains:,} chains", rounds(found, steps, n))
     rows = Rows(torch.randn(2000, 2, generator=rng(0, "data")), "points")
     contenders = {
@@ -303,17 +305,20 @@ def main() -> None:
     }
     report("training iteration, rings-stanley", rounds(contenders, 1, n), "µs")
     if not arguments.short:
-        x = torch.rand(64, 3, 32, 32, generator=rng(0, "x")) * 2 - 1
-        f = vanilla(3, 32, 32).requires_grad_(False)
-        report("vanilla conv, 64 chains of 3 × 32 × 32", rounds(torch_contenders(f, x, 20, images=True), 20, 5))
-        images = Rows(torch.rand(200, 1, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
+        vanilla_conv = images(lambda: vanilla(3, 32, 32), 64, 20)
+        report("vanilla conv, 64 chains of 3 × 32 × 32", rounds(vanilla_conv, 20, 5))
+        wide = images(lambda: WideResNet(3, 32, depth=10, widen=1), 16, 10)
+        report("wide residual net 10-1, 16 chains of 3 × 32 × 32", rounds(wide, 10, 5))
+        noise = Rows(torch.rand(200, 3, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
         small = ["network.width=8", "training.batch=16"]
         contenders = {
-            "TorchEBM": torchebm_training("mnist", small, images),
-            "Anila": training("mnist", small, images, False),
-            "Anila, bf16": training("mnist", [*small, "training.precision=bf16"], images, False),
+            "TorchEBM": torchebm_training("cifar10", small, noise),
+            "Anila": training("cifar10", small, noise, False),
+            "Anila, compiled": training("cifar10", small, noise, True),
+            "Anila, bf16": training("cifar10", [*small, "training.precision=bf16"], noise, False),
+            "Anila, bf16, compiled": training("cifar10", [*small, "training.precision=bf16"], noise, True),
         }
-        report("training iteration, mnist at width 8", rounds(contenders, 1, 5), "µs")
+        report("training iteration, cifar10 at width 8, 16 chains", rounds(contenders, 1, 8), "µs")
         results["memory, MiB"] = memory()
         print("| peak memory of a process | MiB |\n|---|---|")
         print("\n".join(f"| {name} | {value:,.0f} |" for name, value in results["memory, MiB"].items()), flush=True)
