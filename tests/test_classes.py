@@ -45,11 +45,12 @@ def linear(classes: int = 3) -> Conditional:
     return Conditional(Confined(nn.Linear(2, classes, bias=False), 1.0)).double()
 
 
+@pytest.mark.parametrize("T", [1.0, 0.2])
 @pytest.mark.parametrize("micro_batch", [None, 7])
-def test_theta_moves_by_the_joint_gradient(micro_batch: int | None):
-    """Sees a wrong sign or weight, a cross-entropy averaged over parts or over chains, and labels shuffled:
+def test_theta_moves_by_the_joint_gradient(micro_batch: int | None, T: float):
+    """Sees a wrong sign or weight, a cross-entropy averaged over parts or over chains, labels shuffled, T left out:
 
-    ∂/∂θ_k = mean_i p(k | xᵢ) xᵢ − mean_m p(k | z^m) z^m + w mean_i (1[yᵢ = k] − p(k | xᵢ)) xᵢ.
+    ∂/∂θ_k = mean_i p(k | xᵢ) xᵢ − mean_m p(k | z^m) z^m + w mean_i (1[yᵢ = k] − p_T(k | xᵢ)) xᵢ.
     """
     model, rate, weight = linear(), 0.1, 0.7
     theta = next(model.parameters()).detach().clone()
@@ -58,11 +59,13 @@ def test_theta_moves_by_the_joint_gradient(micro_batch: int | None):
     z = FromData(bank).draw(25, rng(0, "chains", 0))
     optimizer = torch.optim.SGD(model.parameters(), rate)
     learner = Learner(
-        model, descent(model, 1e-14), FromData(bank), optimizer, 1, chains=25, classify=weight, micro_batch=micro_batch
-    )
+        model, descent(model, 1e-14), FromData(bank), optimizer, 1, chains=25, classify=weight, temperature=T,
+        micro_batch=micro_batch,
+    )  # fmt: skip
     metrics = learner.update(x, y)
     p_x, p_z, right = (x @ theta.T).softmax(1), (z @ theta.T).softmax(1), nn.functional.one_hot(y, 3)
-    expected = p_x.T @ x / 40 - p_z.T @ z / 25 + weight * (right - p_x).T @ x / 40
+    p_T = (x @ theta.T / T).softmax(1)
+    expected = p_x.T @ x / 40 - p_z.T @ z / 25 + weight * (right - p_T).T @ x / 40
     torch.testing.assert_close(next(model.parameters()).detach(), theta + rate * expected)
     assert metrics["accuracy"] == pytest.approx((p_x.argmax(1) == y).double().mean().item())
 

@@ -8,7 +8,8 @@ chains that made K transitions, so one iteration is
     θ ← θ + η g                                            (line: ascent; any optimiser)
 
 Where f is of classes, log p(x) + w log p(y | x) is ascended (JEM, Grathwohl et al. 2020, eq. 9): w mean_i ∇θ log
-p_θ(yᵢ | xᵢ), which needs no chains, is added to g.
+p_θ(yᵢ | xᵢ), which needs no chains, is added to g. Chains at a temperature T aim at exp(f / T): then p(y | x) is the
+softmax of f(x) / T, and T log p(y | x) is ascended, which asks f to tell classes apart by a few T, not by a few units.
 """
 
 import math
@@ -83,6 +84,7 @@ class Learner:
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         penalty: Weight of mean f(x_data)² + mean f(z)², which keeps f from growing (Du & Mordatch 2019).
         classify: Weight w of log p(y | x) for a model that is a `Conditional`; `update` then takes labels.
+        temperature: T of the law exp(f / T) that chains aim at, with which classes are told apart.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
         compile: Whether transitions are compiled (see `sample`).
         micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
@@ -119,6 +121,7 @@ class Learner:
         max_grad_norm: float = math.inf,
         penalty: float = 0.0,
         classify: float = 0.0,
+        temperature: float = 1.0,
         precision: Precision | None = None,
         compile: bool = False,
         micro_batch: int | None = None,
@@ -130,7 +133,7 @@ class Learner:
         self.model, self.sampler, self.start, self.optimizer = model, sampler, start, optimizer
         self.steps, self.seed, self.chains, self.schedule = steps, seed, chains, schedule
         self.data_noise, self.max_grad_norm, self.penalty = data_noise, max_grad_norm, penalty
-        self.classify = classify
+        self.classify, self.temperature = classify, temperature
         self.precision: Precision | None = precision
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
         self.compile, self.micro_batch, self.ranks = compile, micro_batch, ranks
@@ -261,7 +264,8 @@ class Learner:
         loss = f_model.sum() / chains - f_data.sum() / n
         right = torch.zeros(0, dtype=torch.float64)
         if y_data is not None:
-            loss = loss + self.classify * cross_entropy(logits[0], y_data, reduction="sum") / n
+            T = self.temperature
+            loss = loss + self.classify * T * cross_entropy(logits[0] / T, y_data, reduction="sum") / n
             right = (logits[0].argmax(1) == y_data).sum().cpu().double()[None]
         if self.penalty:
             loss = loss + self.penalty * (f_data.square().sum() / n + f_model.square().sum() / chains)

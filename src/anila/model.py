@@ -187,5 +187,5 @@ class Model(Protocol):
             return start.draw(n, generator)
         parts = [x.to(self.device) for x in start.x.split(BATCH)]
         with torch.no_grad():
-            log_posterior = torch.cat([given(x) - self.f(x) for x in parts])
+            log_posterior = torch.cat([given(x) - self.f(x) for x in parts]) / self.sampler.target_temperature
         return start.chains(torch.multinomial(log_posterior.softmax(0), n, replacement=True, generator=generator))

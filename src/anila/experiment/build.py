@@ -239,6 +239,7 @@ def build_learner(
         max_grad_norm=t.max_grad_norm or math.inf,
         penalty=t.penalty,
         classify=t.classify if config.network.classes else 0.0,
+        temperature=s.target_temperature,
         precision=t.precision,
         compile=t.compile,
         micro_batch=t.micro_batch,

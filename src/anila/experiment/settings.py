@@ -116,6 +116,11 @@ class Sampler:
     draw_steps: Count | None = None
     """Transitions from the stored chains when samples are drawn; None for `steps`."""
 
+    @property
+    def target_temperature(self) -> float:
+        """T of the law exp(f / T) that chains aim at."""
+        return self.temperature if self.name in TEMPERED and self.temperature > 0 else 1.0
+
     @model_validator(mode="after")
     def check(self) -> "Sampler":
         if self.name in WITH_THRESHOLD and self.threshold is None:

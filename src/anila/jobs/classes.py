@@ -71,14 +71,14 @@ def require_classes(model: Model) -> Conditional:
 
 
 def classified(model: Model, rows: Named) -> Classified:
-    """p(y | x) = softmax f(x) of each row.
+    """p(y | x) = softmax f(x) / T of each row, T the temperature of the model's chains.
 
     Raises:
         ValueError: If the model tells no classes apart.
     """
-    f = require_classes(model)
+    f, T = require_classes(model), model.sampler.target_temperature
     with torch.no_grad():
-        parts = [f.logits(x.to(model.device)).double().softmax(1).cpu() for x in rows.x.split(BATCH)]
+        parts = [(f.logits(x.to(model.device)).double() / T).softmax(1).cpu() for x in rows.x.split(BATCH)]
     return Classified(rows, model.classes, torch.cat(parts))
 
 

@@ -37,8 +37,7 @@ class Bound(NamedTuple):
 
 def temperature(model: Model) -> float:
     """T of the run's sampler: draws of its model follow exp(f / T)."""
-    s = model.sampler
-    return s.temperature if s.name not in METROPOLIS and s.temperature > 0 else 1.0
+    return model.sampler.target_temperature
 
 
 def transitions(model: Model) -> int:
