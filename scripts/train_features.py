@@ -2,7 +2,7 @@
 
     python scripts/train_features.py CIFAR10_FOLDER --work runs/features
 
-12 epochs of SGD with Nesterov momentum on a one-cycle learning rate, label smoothing, mirror images and shifts of up to
+10 epochs of SGD with Nesterov momentum on a one-cycle learning rate, label smoothing, mirror images and shifts of up to
 4 pixels; convolutions in bf16, channels last. State is kept after every epoch, and the same command again goes on. The
 test images are looked at once, at the end: nothing is chosen by them.
 
@@ -28,7 +28,7 @@ from anila.data import images
 from anila.evaluate import classifier
 from anila.evaluate.classifier import Classifier, folded
 
-SEED, EPOCHS, BATCH = 0, 12, 256
+SEED, EPOCHS, BATCH = 0, 10, 256
 RATE, MOMENTUM, DECAY, SMOOTHING, SHIFT = 0.2, 0.9, 5e-4, 0.1, 4
 WEIGHTS = Path(classifier.__file__).parent / "weights"
 

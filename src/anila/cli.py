@@ -174,21 +174,27 @@ def evaluate(
     count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
     seed: Seed = 1,
     likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
+    inception: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of Inception: images are scored by FID and KID.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
     from anila.core import warnings_to
+    from anila.evaluate import inception as inception_features
     from anila.score import evaluate_run
 
+    extractor = inception_features(inception) if inception else None
     with warnings_to(note):
-        scores = evaluate_run(load_run(run), run, count, seed, likelihood)
+        scores = evaluate_run(load_run(run), run, count, seed, likelihood, extractor)
     if as_json:
         print_json(scores)
         return
+    names = scores["protocol"].get("names", {})
     for name, value in scores.items():
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
-            typer.echo(f"{name:20} {shown}")
+            typer.echo(f"{names.get(name, name):36} {shown}")
     typer.echo(f"written to {run / 'scores.json'}")
 
 

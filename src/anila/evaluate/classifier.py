@@ -1,7 +1,7 @@
 """The network whose inner numbers are our features: a small residual classifier of 32 × 32 colour images.
 
     unit(a, b) = relu(norm(conv3×3(a → b)))          residual(h) = h + unit(unit(h))
-    16 → unit 48, halve, residual → unit 96, halve → unit 192, halve, residual → mean over pixels = features (192)
+    16 → unit 32, halve, residual → unit 64, halve → unit 128, halve, residual → mean over pixels = features (128)
     logits = W features + c
 
 It is trained with batch norm; afterwards every norm is an affine map and is folded into its convolution, so what is
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-WIDTHS = (16, 48, 96, 192)
+WIDTHS = (16, 32, 64, 128)
 FEATURES = WIDTHS[-1]
 CLASSES = 10
 
@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(FEATURES, CLASSES)
 
     def features(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n features"]:
-        """The mean over pixels of the last residual's output, (n, 192)."""
+        """The mean over pixels of the last residual's output, (n, 128)."""
         return self.trunk(x).mean((2, 3))
 
     def forward(self, x: Float[Tensor, "n 3 32 32"]) -> Float[Tensor, "n classes"]:
