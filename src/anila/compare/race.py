@@ -1,0 +1,75 @@
+"""All trials of a comparison, several at a time in processes of their own; what is complete is not done again.
+
+A process that is killed leaves its trial where its last checkpoint is, and processes whose parent is killed end by
+themselves: the same call again goes on. After Ctrl-C every trial finishes its iteration and is saved.
+"""
+
+import os
+import signal
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from multiprocessing import get_context
+
+from anila.compare.plan import Plan, Trial
+from anila.compare.trial import Curve, Stopped, run_trial
+from anila.stop import Stop, stop_signals
+
+
+def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
+    """Run every trial that is not complete.
+
+    Args:
+        plan: The trials.
+        jobs: Processes; 1 runs them one after the other in this one.
+        say: Takes a line for the user.
+
+    Raises:
+        Stopped: After a signal.
+        RunError: If a folder holds another run.
+    """
+    left = [trial for trial in plan.trials if not Curve(trial).complete]
+    if done := len(plan.trials) - len(left):
+        say(f"{done} of {len(plan.trials)} runs are complete")
+    if jobs == 1:
+        for trial in left:
+            run_trial(trial, say)
+    elif left:
+        side_by_side(left, jobs, say)
+
+
+def side_by_side(trials: list[Trial], jobs: int, say: Callable[[str], None]) -> None:
+    """Trials in so many processes."""
+    pool = ProcessPoolExecutor(min(jobs, len(trials)), mp_context=get_context("spawn"))
+    with stop_signals() as stop, pool:
+        waiting: set[Future[list[str]]] = {pool.submit(work, trial, os.getpid()) for trial in trials}
+        try:
+            while waiting:
+                done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
+                for future in done:
+                    for line in future.result():
+                        say(line)
+                if stop.asked is not None:
+                    raise Stopped(stop.asked)
+        except BaseException:
+            end(pool, stop)
+            raise
+
+
+def end(pool: ProcessPoolExecutor, stop: Stop) -> None:
+    """Have every process save its trial and end, and wait for them."""
+    processes = list((pool._processes or {}).values())
+    pool.shutdown(wait=False, cancel_futures=True)
+    for process in processes:
+        with suppress(ProcessLookupError, OSError):
+            if stop.asked != signal.SIGINT:
+                process.terminate()
+    for process in processes:
+        process.join()
+
+
+def work(trial: Trial, parent: int) -> list[str]:
+    """One trial, in a process of its own; what there is to say."""
+    lines: list[str] = []
+    run_trial(trial, lines.append, parent)
+    return lines
