@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.commands import classify, compare, compose, export, outliers, posteriors
+from anila.commands import classify, compare, compose, export, outliers, posteriors, reproduce
 from anila.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
@@ -227,7 +227,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-COMMANDS = (posteriors, outliers, compose, export, classify, compare)
+COMMANDS = (posteriors, outliers, compose, export, classify, compare, reproduce)
 for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 

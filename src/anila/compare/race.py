@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import get_context
 
 from anila.compare.plan import Plan, Trial
@@ -28,7 +29,7 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
         Stopped: After a signal.
         RunError: If a folder holds another run.
     """
-    left = [trial for trial in plan.trials if not Curve(trial).complete]
+    left = [sharing(trial, jobs) for trial in plan.trials if not Curve(trial).complete]
     if done := len(plan.trials) - len(left):
         say(f"{done} of {len(plan.trials)} runs are complete")
     if jobs == 1:
@@ -36,6 +37,14 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
             run_trial(trial, say)
     elif left:
         side_by_side(left, jobs, say)
+
+
+def sharing(trial: Trial, jobs: int) -> Trial:
+    """The trial on its share of the cores."""
+    if jobs == 1 or trial.config.training.threads:
+        return trial
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    return trial._replace(config=replace(trial.config, training=replace(trial.config.training, threads=threads)))
 
 
 def side_by_side(trials: list[Trial], jobs: int, say: Callable[[str], None]) -> None:
