@@ -13,7 +13,7 @@ from dataclasses import replace
 from multiprocessing import get_context
 
 from anila.compare.plan import Plan, Trial
-from anila.compare.trial import Curve, Stopped, run_trial
+from anila.compare.trial import Curve, Stopped, require_same, run_trial
 from anila.stop import Stop, stop_signals
 
 
@@ -29,6 +29,8 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
         Stopped: After a signal.
         RunError: If a folder holds another run.
     """
+    for trial in plan.trials:
+        require_same(trial)
     left = [sharing(trial, jobs) for trial in plan.trials if not Curve(trial).complete]
     if done := len(plan.trials) - len(left):
         say(f"{done} of {len(plan.trials)} runs are complete")

@@ -29,9 +29,9 @@ from anila.compare.measure import Measure, measure_of
 from anila.compare.plan import Trial
 from anila.guard import Diverged
 from anila.preflight import set_threads
-from anila.run import Run, append_line
-from anila.train import train
-from anila.trained import Trained
+from anila.run import Run, RunError, append_line
+from anila.train import CHANGEABLE, differences, flat, train
+from anila.trained import Trained, config_of
 
 SHOWN = 1000
 """Points, or numbers of 64 images, that are kept of each point."""
@@ -95,8 +95,32 @@ def run_trial(trial: Trial, say: Callable[[str], None], parent: int | None = Non
         return
     if outcome.stopped_by is not None:
         raise Stopped(outcome.stopped_by)
+    if not curve.complete:
+        raise RunError(
+            f"{trial.path.absolute()} was looked at in other points; give --points as then, or another folder"
+        )
     last = curve.points()[-1]
     say(f"{trial.sampler}, seed {trial.seed}: {measure.name} {last.score:.4g} after {last.seconds:.0f} s")
+
+
+def require_same(trial: Trial) -> None:
+    """Refuse the folder of another trial.
+
+    Raises:
+        RunError: Saying what differs.
+    """
+    run = Run(trial.path)
+    if run.config() is None:
+        return
+    now = {name: value for name, value in flat(trial.config).items() if name not in CHANGEABLE}
+    differing = differences(flat(config_of(run)), now)
+    counts = {line["samples"] for line in Curve(trial).lines() if "samples" in line} - {trial.samples}
+    differing += [f"samples a score: {count} -> {trial.samples}" for count in counts]
+    if differing:
+        raise RunError(
+            f"{trial.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
+            + "\nrepeat its settings to go on, or choose another folder"
+        )  # fmt: skip
 
 
 def unsaid(text: str) -> None:
@@ -203,11 +227,11 @@ class Curve:
             return
         score, x = measure.of(trained)
         last = before[-1] if before else {"iteration": 0, "seconds": 0.0}
-        pace = last.get("pace", math.nan) if math.isnan(pace) else pace
+        pace = last.get("pace") or math.nan if math.isnan(pace) else pace
         seconds = (last["seconds"] or 0.0) + (iteration - last["iteration"]) * pace
         self.keep(iteration, x)
         line = {"iteration": iteration, "seconds": finite(seconds), "pace": finite(pace), "score": finite(score)}
-        append_line(self.path, json.dumps(line))
+        append_line(self.path, json.dumps(line | {"samples": self.trial.samples}))
 
     def keep(self, iteration: int, x: Tensor) -> None:
         """Some of the samples of a point."""

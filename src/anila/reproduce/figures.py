@@ -85,4 +85,4 @@ def inpainting_figure(plan: Plan) -> Path:
 
 def error(x: Tensor, truth: Tensor, mask: Tensor) -> float:
     """Root mean square over hidden pixels."""
-    return float((x - truth).square()[..., mask.expand(x.shape[-2:])].mean().sqrt())
+    return float((x - truth).square()[mask.expand(x.shape)].mean().sqrt())
