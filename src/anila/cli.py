@@ -190,11 +190,12 @@ def evaluate(
     if as_json:
         print_json(scores)
         return
-    names = scores["protocol"].get("names", {})
+    names = {name: name for name in scores} | scores["protocol"].get("names", {})
+    width = max(map(len, names.values()))
     for name, value in scores.items():
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
-            typer.echo(f"{names.get(name, name):36} {shown}")
+            typer.echo(f"{names[name]:{width}} {shown}")
     typer.echo(f"written to {run / 'scores.json'}")
 
 

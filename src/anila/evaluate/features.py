@@ -7,8 +7,8 @@ beside its weights), and a distance on it is called by its name: "Fréchet dista
 and not comparable with one. Only `inception` gives that name, from weights that you bring.
 
 Images go through the network in blocks of 128 rows, the last one filled up with zeros, whatever batches they come in.
-So the features of an image are the same bit for bit for any batch size: kernels of convolutions round differently for
-another number of rows.
+So the features of an image are the same bit for bit for any batch size, also where kernels of convolutions round
+otherwise for another number of rows.
 
 References: Heusel et al. 2017 (FID); Parmar, Zhang & Zhu 2022 (resizing).
 """
