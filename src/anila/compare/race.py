@@ -6,6 +6,8 @@ themselves: the same call again goes on. After Ctrl-C every trial finishes its i
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
@@ -51,9 +53,10 @@ def sharing(trial: Trial, jobs: int) -> Trial:
 
 def side_by_side(trials: list[Trial], jobs: int, say: Callable[[str], None]) -> None:
     """Trials in so many processes."""
-    pool = ProcessPoolExecutor(min(jobs, len(trials)), mp_context=get_context("spawn"))
+    count, context = min(jobs, len(trials)), get_context("spawn")
+    pool = ProcessPoolExecutor(count, context, initializer=end_without, initargs=(os.getpid(),))
     with stop_signals() as stop, pool:
-        waiting: set[Future[list[str]]] = {pool.submit(work, trial, os.getpid()) for trial in trials}
+        waiting: set[Future[list[str]]] = {pool.submit(work, trial) for trial in trials}
         try:
             while waiting:
                 done, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -79,8 +82,19 @@ def end(pool: ProcessPoolExecutor, stop: Stop) -> None:
         process.join()
 
 
-def work(trial: Trial, parent: int) -> list[str]:
+def end_without(parent: int) -> None:
+    """Have this process end where its parent is gone: nobody would take the answer, or hand out more work."""
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def work(trial: Trial) -> list[str]:
     """One trial, in a process of its own; what there is to say."""
     lines: list[str] = []
-    run_trial(trial, lines.append, parent)
+    run_trial(trial, lines.append)
     return lines

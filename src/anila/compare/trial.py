@@ -12,7 +12,6 @@ of the clock elsewhere; what scoring takes is left out.
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -56,13 +55,12 @@ class Stopped(Exception):
         self.number = number
 
 
-def run_trial(trial: Trial, say: Callable[[str], None], parent: int | None = None) -> None:
+def run_trial(trial: Trial, say: Callable[[str], None]) -> None:
     """Train and score a trial, or what is left of it.
 
     Args:
         trial: Which.
         say: Takes a line for the user.
-        parent: The process that wants the answer: without it, this one ends.
 
     Raises:
         Stopped: After a signal.
@@ -80,8 +78,6 @@ def run_trial(trial: Trial, say: Callable[[str], None], parent: int | None = Non
     clock = Clock(trained.device)
 
     def watch(iteration: int, _: dict[str, float]) -> None:
-        if parent is not None and os.getppid() != parent:
-            raise SystemExit(1)
         clock.tick()
         if iteration in trial.points:
             look(iteration, clock.pace)
