@@ -16,8 +16,8 @@ from anila.pictures.images import pixels, tile
 from anila.pictures.plane import frame, scatter
 from anila.pictures.style import DPI, FAINT, INK, STYLE, WIDTH, caption
 
-TILES = 16
-"""Images of a column."""
+TILES = 4
+"""Images above each other."""
 Curves = Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]
 """Name of sampler -> (gradients, seconds, mean score, standard error), each (points,)."""
 
@@ -38,16 +38,15 @@ def comparison(
     panel = WIDTH / max(4, len(samples))
     figure = Figure(figsize=(WIDTH, panel + 3.4), dpi=DPI)
     above, below = figure.subfigures(2, 1, height_ratios=(panel + 0.45, 2.95), squeeze=False).flatten()
-    panels = above.subplots(1, max(4, len(samples)), squeeze=False).flatten()
-    for ax in panels[len(samples) :]:
-        ax.set_axis_off()
-    for ax, (name, x) in zip(panels, samples.items(), strict=False):
-        draw_samples(ax, x, colours[name], grid, fill(name, 18))
+    panels = above.subplots(1, len(samples), squeeze=False).flatten()
+    across = round(TILES * WIDTH / panel / len(samples))
+    for ax, (name, x) in zip(panels, samples.items(), strict=True):
+        draw_samples(ax, x, colours[name], grid, fill(name, 18), across)
         ax.title.set(color=colours[name], weight="bold")
     left, right = below.subplots(1, 2, sharey=True)
     draw_scores(left, {name: (c[0], c[2], c[3]) for name, c in curves.items()}, colours)
     draw_scores(right, {name: (c[1], c[2], c[3]) for name, c in curves.items()}, colours)
-    left.set(xlabel="gradient evaluations per chain", ylabel=fill(score, 34))
+    left.set(xlabel="gradient evaluations per chain", ylabel=fill(score, 36, break_on_hyphens=False))
     right.set_xlabel("seconds")
     left.legend(labelcolor="linecolor")
     return figure
@@ -80,8 +79,8 @@ def course_of_samples(
     return figure
 
 
-def draw_samples(ax: Axes, x: Tensor, colour: str, grid: Grid | None, title: str) -> None:
-    """Points in their frame, or a square of images."""
+def draw_samples(ax: Axes, x: Tensor, colour: str, grid: Grid | None, title: str, across: int = TILES) -> None:
+    """Points in their frame, or four rows of images."""
     if x.ndim == 2 and grid is not None:
         scatter(ax, x[torch.isfinite(x).all(1)], colour)
         frame(ax, grid, title)
@@ -89,7 +88,7 @@ def draw_samples(ax: Axes, x: Tensor, colour: str, grid: Grid | None, title: str
         good = x[torch.isfinite(x).flatten(1).all(1)]
         ax.set_title(title)
         if len(good):
-            ax.imshow(tile(pixels(good[:TILES]), 4), interpolation="nearest")
+            ax.imshow(tile(pixels(good[: TILES * across]), across), interpolation="nearest")
         ax.spines[:].set_visible(False)
     ax.set(xticks=[], yticks=[])
 
