@@ -64,9 +64,14 @@ def plane_frame(x_data: Tensor) -> Grid:
     return Grid.around(x_data, margin=0.1)
 
 
+def is_known(trained: Trained) -> bool:
+    """Whether the data's density is known on a grid."""
+    return in_plane(trained.data.event_shape) and trained.config.data.name in DENSITIES
+
+
 def exact_kl(trained: Trained, x_data: Tensor) -> float | None:
     """KL(data ‖ model) by grid, in nats; None where the data's density is not known."""
-    if not in_plane(trained.data.event_shape) or trained.config.data.name not in DENSITIES:
+    if not is_known(trained):
         return None
     truth = DENSITIES[trained.config.data.name]()
     return kl(trained.f, truth.log_prob, plane_grid(x_data))

@@ -27,12 +27,14 @@ def compare(
     from anila.compare import outcome_of, plan, race
     from anila.compare.figure import save_figure
     from anila.compare.trial import Stopped
+    from anila.core import warnings_to
 
     folder = out or Path("runs") / f"compare-{Path(what).stem}"
     names = [name.strip() for name in samplers.split(",") if name.strip()]
     planned = plan(what, overrides or [], names, seeds, budget, folder, points, samples)
     try:
-        race(planned, jobs, note)
+        with warnings_to(note):
+            race(planned, jobs, note)
     except Stopped as stopped:
         note("stopped and saved; the same command again goes on")
         raise typer.Exit(128 + stopped.number) from None

@@ -20,6 +20,7 @@ def reproduce(
     """Run the papers' experiments and make their figures; the same command again goes on."""
     from anila.compare import race
     from anila.compare.trial import Stopped
+    from anila.core import warnings_to
     from anila.reproduce import EXPERIMENTS, draw, inpainting_figure, plan_part
 
     for experiment in EXPERIMENTS if what == "all" else (what,):
@@ -27,7 +28,8 @@ def reproduce(
             note(f"{experiment}: {part.title}")
             plan = plan_part(part, scale, out / scale)
             try:
-                race(plan, jobs, note)
+                with warnings_to(note):
+                    race(plan, jobs, note)
             except Stopped as stopped:
                 note("stopped and saved; the same command again goes on")
                 raise typer.Exit(128 + stopped.number) from None

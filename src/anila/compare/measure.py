@@ -11,7 +11,7 @@ from anila.core import rng
 from anila.data import Rows
 from anila.evaluate import Moments, anila_features, frechet_distance, wasserstein2
 from anila.experiment import build_data, settings
-from anila.score import W2_ROWS, exact_kl
+from anila.score import W2_ROWS, exact_kl, is_known
 from anila.trained import Trained, test_split
 
 MOST = 10_000
@@ -34,7 +34,8 @@ def measure_of(trained: Trained, samples: int) -> Measure:
         trained: The run.
         samples: Samples that are drawn for a score of samples.
     """
-    if exact_kl(trained, x_data := trained.reference_data(MOST)) is not None:
+    x_data = trained.reference_data(MOST)
+    if is_known(trained):
         return Measure("KL(data ‖ model), nats", lambda t: (lost(exact_kl(t, x_data)), t.draw(samples, SEED)))
     if len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows):
         extractor, moments = anila_features(), data_moments(trained.config.data)
