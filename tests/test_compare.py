@@ -17,12 +17,14 @@ from torch import Tensor
 from anila import cli
 from anila.compare import Plan, outcome_of, plan, race
 from anila.compare import trial as trials
+from anila.compare.measure import measure_of
 from anila.compare.outcome import mean_and_error, pair_of, value_and_error, verdict
 from anila.compare.trial import Curve, run_trial
 from anila.core import rng
 from anila.experiment import settings
 from anila.experiment.build import build_sampler
 from anila.samplers import sample
+from anila.trained import Trained
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]
 
@@ -108,6 +110,17 @@ class TestPairs:
         pair = pair_of("a", "b", torch.ones(1, 2), torch.zeros(1, 2))
         assert "too few runs" in verdict(pair, torch.tensor([1.0, 2.0]))
         assert value_and_error(1.0, pair.error[0]) == "1"
+
+
+@pytest.mark.filterwarnings("ignore:.*of the mass")
+def test_a_tempered_sampler_is_measured_by_the_law_it_aims_at(tmp_path: Path):
+    """Sees exp f measured: langevin at T on f and mala on f/T have one law, and one KL."""
+    hot, exact = (t.config for t in tiny(tmp_path, seeds=1).trials)
+    hot = replace(hot, sampler=replace(hot.sampler, temperature=0.1))
+    exact = replace(exact, network=replace(exact.network, temperature=0.1))
+    runs = [Trained.untrained(replace(c, network=replace(c.network, confine=None))) for c in (hot, exact)]
+    found = [measure_of(run, 20).of(run)[0] for run in runs]
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 class TestRace:
@@ -204,7 +217,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert anila(*words) == 0
     printed = capsys.readouterr().out
     assert "| descent |" in printed
-    assert "langevin and descent: " in printed
+    assert "nothing is told apart" in printed
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert found["samplers"]["langevin"]["gradients"] == [20, 40, 60]
     assert found["protocol"]["seeds"] == [0]

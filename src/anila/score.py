@@ -69,12 +69,12 @@ def is_known(trained: Trained) -> bool:
     return in_plane(trained.data.event_shape) and trained.config.data.name in DENSITIES
 
 
-def exact_kl(trained: Trained, x_data: Tensor) -> float | None:
-    """KL(data ‖ model) by grid, in nats; None where the data's density is not known."""
+def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | None:
+    """KL(data ‖ exp(f/heat)) by grid, in nats; None where the data's density is not known."""
     if not is_known(trained):
         return None
     truth = DENSITIES[trained.config.data.name]()
-    return kl(trained.f, truth.log_prob, plane_grid(x_data))
+    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data))
 
 
 def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:

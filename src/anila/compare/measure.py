@@ -1,4 +1,8 @@
-"""How good a run is, as one number: KL(data ‖ model) where it is exact, distances of samples elsewhere."""
+"""How good a run is, as one number: KL(data ‖ model) where it is exact, distances of samples elsewhere.
+
+The model is the law that the chains aim at, exp(f/T) at temperature T, so that a sampler at temperature 1 of f/T is
+measured alike. Without noise there is no such law, and exp f is taken.
+"""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -11,6 +15,7 @@ from anila.core import rng
 from anila.data import Rows
 from anila.evaluate import Moments, anila_features, frechet_distance, wasserstein2
 from anila.experiment import build_data, settings
+from anila.experiment.settings import TEMPERED
 from anila.score import W2_ROWS, exact_kl, is_known
 from anila.trained import Trained, test_split
 
@@ -36,7 +41,7 @@ def measure_of(trained: Trained, samples: int) -> Measure:
     """
     x_data = trained.reference_data(MOST)
     if is_known(trained):
-        return Measure("KL(data ‖ model), nats", lambda t: (lost(exact_kl(t, x_data)), t.draw(samples, SEED)))
+        return Measure("KL(data ‖ model), nats", lambda t: (lost(exact_kl(t, x_data, heat(t))), t.draw(samples, SEED)))
     if len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows):
         extractor, moments = anila_features(), data_moments(trained.config.data)
 
@@ -62,6 +67,12 @@ def data_moments(config: settings.Data) -> Moments:
     assert isinstance(rows, Rows)
     order = torch.randperm(len(rows), generator=rng(SEED, "reference"))[:MOST]
     return anila_features().moments(rows.rows(part) for part in order.split(1000))
+
+
+def heat(trained: Trained) -> float:
+    """T of the law exp(f/T) that the run's sampler aims at."""
+    s = trained.sampler
+    return s.temperature if s.name in TEMPERED and s.temperature > 0 else 1.0
 
 
 def lost(score: float | None) -> float:

@@ -75,6 +75,8 @@ class Outcome(NamedTuple):
 
     def verdicts(self) -> list[str]:
         """A line a pair: which is better, and at which gradients that is more than chance."""
+        if len(self.protocol["seeds"]) == 1:
+            return ["one run a sampler: no error bar, so nothing is told apart"]
         return [verdict(pair, self.lines[pair.first].gradients) for pair in self.pairs]
 
     def as_dict(self) -> dict[str, Any]:
