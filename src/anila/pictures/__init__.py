@@ -4,7 +4,7 @@ A picture is a function of its arguments: equal arguments give equal bytes, what
 Figures are 1,800 dots wide and lettered to be read at half that; images are drawn pixel for pixel.
 """
 
-from anila.pictures.comparison import comparison, course_of_samples, scores_over
+from anila.pictures.comparison import comparison, course_of_samples
 from anila.pictures.curves import sampler_comparison, training_curves
 from anila.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.pictures.images import image_grid, neighbours_grid
@@ -27,7 +27,6 @@ __all__ = [
     "plane_panel",
     "sampler_comparison",
     "save",
-    "scores_over",
     "training_course",
     "training_curves",
     "trajectories",

@@ -14,7 +14,7 @@ from anila.evaluate.plane import Grid
 from anila.pictures.curves import SERIES, log_axis, open_axes
 from anila.pictures.images import pixels, tile
 from anila.pictures.plane import frame, scatter
-from anila.pictures.style import DPI, FAINT, INK, STYLE, WIDTH, caption
+from anila.pictures.style import DPI, INK, STYLE, WIDTH
 
 TILES = 4
 """Images above each other."""
@@ -64,10 +64,10 @@ def course_of_samples(
         grid: The frame of points.
     """
     panel = WIDTH / max(4, len(heads))
-    figure = Figure(figsize=(WIDTH, 0.3 + (panel + 0.06) * len(samples)), dpi=DPI)
-    axes = figure.subplots(len(samples), max(4, len(heads)), squeeze=False)
+    figure = Figure(figsize=(0.3 + panel * len(heads), 0.3 + (panel + 0.06) * len(samples)), dpi=DPI)
+    axes = figure.subplots(len(samples), len(heads), squeeze=False)
     for row, (name, moments) in zip(axes, samples.items(), strict=True):
-        for ax, x in zip(row, [*moments, *[None] * (len(row) - len(moments))], strict=True):
+        for ax, x in zip(row, moments, strict=True):
             if x is None:
                 ax.set_axis_off()
             else:
@@ -105,25 +105,3 @@ def draw_scores(ax: Axes, curves: Mapping[str, tuple[Tensor, Tensor, Tensor]], c
         every.append(mean)
     log_axis(ax, np.concatenate(every[1:]) if len(every) > 1 else every[0])
     open_axes(ax)
-
-
-@STYLE
-def scores_over(curves: Mapping[str, tuple[Tensor, Tensor, Tensor]], score: str, over: str, note: str = "") -> Figure:
-    """Scores of samplers over a count, mean ± one standard error.
-
-    Args:
-        curves: Name of sampler -> (count, mean score, standard error), each (points,).
-        score: What the score is.
-        over: What is counted.
-        note: A line below.
-    """
-    colours: dict[str, str] = dict(zip(curves, SERIES * len(curves), strict=False))
-    figure = Figure(figsize=(WIDTH * 0.62, 3.2), dpi=DPI)
-    ax = figure.subplots()
-    draw_scores(ax, curves, colours)
-    ax.set(ylabel=score)
-    ax.set_xlabel(over, color=FAINT)
-    ax.legend(labelcolor="linecolor")
-    if note:
-        caption(figure, note)
-    return figure
