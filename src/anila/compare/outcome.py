@@ -146,7 +146,7 @@ def verdict(pair: Pair, gradients: Tensor) -> str:
 
     >>> pair = Pair("a", "b", [-1.0, -1.0, 2.0], [0.1, 0.2, 5.0], [True, True, False])
     >>> verdict(pair, torch.tensor([1000.0, 2000.0, 3000.0]))
-    'a and b: a better at 1,000-2,000 gradients; not told apart at 3,000; difference at the end 2 ± 5'
+    'a and b: a better at 1,000-2,000 gradients; not told apart at 3,000; difference at the end 2.0 ± 5.0'
     """
     if all(math.isnan(error) for error in pair.error):
         return f"{pair.first} and {pair.second}: too few runs for an error bar, so nothing is told apart"
