@@ -6,6 +6,8 @@ made. "As printed" takes threshold, noise, K, learning rate and optimiser from S
 
 * langevin and descent have γ = step_size, 0.14 on rings as stated there and 1 elsewhere, the largest γ that the
   anisotropic sampler comes to.
+* On rings that is a seventh of the anisotropic sampler's largest γ, so `langevin-long` is langevin with γ = 1: how much
+  of a difference is that of steps, and how much anisotropy.
 * mala and hmc are exact at temperature 1, so f is divided by T = ε² instead: with γ T for γ, and η T for the η of SGD,
   drift, noise and ascent are those of langevin, and only the acceptance is new. hmc makes 10 leapfrog steps.
 
@@ -23,6 +25,7 @@ from anila.compare.plan import IN_PLANE, LOCAL, with_sampler
 Scale = Literal["small", "paper"]
 SAMPLERS = ("langevin", "anisotropic", "hmc", "mala", "descent")
 PAIR = ("anisotropic", "langevin")
+LONG = "langevin-long"
 THIN = ["network.width=8", "training.batch=16", "training.precision=bf16", "training.threads=1"]
 """What a small scale changes in the nets of images."""
 
@@ -45,7 +48,7 @@ class Part(NamedTuple):
     title: str
     preset: str
     settings: Mapping[str, list[str]]
-    """Sampler -> what is changed for it."""
+    """Sampler, or sampler-VARIANT, -> what is changed for it."""
     small: Size
     paper: Size
 
@@ -67,7 +70,8 @@ def as_printed(temperature: float, step_size: float, learning_rate: float, momen
         f"sampler.step_size={step_size * temperature:g}",
         f"optimizer.learning_rate={eta:g}",
     ]
-    return {"langevin": plain, "anisotropic": [], "hmc": exact, "mala": exact, "descent": plain}
+    long = ["sampler.step_size=1"]
+    return {"langevin": plain, LONG: long, "anisotropic": [], "hmc": exact, "mala": exact, "descent": plain}
 
 
 NOTHING: dict[str, list[str]] = {name: [] for name in SAMPLERS}
@@ -78,7 +82,8 @@ INPAINTED = ["sampler.steps=50", "sampler.threshold=0.0001", "optimizer=sgd", "o
 
 RINGS = (
     Part("rings-printed", "rings, as printed: K = 100, b = 0.01, SGD 1e-4, toy net", "rings-stanley",
-         as_printed(0.125**2, 0.14, 1e-4, True), Size(500, 5, 1000), Size(10_000, 5, 10_000)),
+         as_printed(0.125**2, 0.14, 1e-4, True), Size(500, 5, 1000, (), (*SAMPLERS, LONG), 3),
+         Size(10_000, 5, 10_000, (), (*SAMPLERS, LONG))),
     Part("rings-recipe", "rings, our net and learning rate", "rings",
          {name: [*IN_PLANE, *LOCAL] for name in SAMPLERS}, Size(500, 5, 1000), Size(10_000, 5, 10_000)),
 )  # fmt: skip
@@ -117,7 +122,7 @@ def plan_part(part: Part, scale: Scale, folder: Path) -> Plan:
     """
     size = part.small if scale == "small" else part.paper
     configs = {}
-    for sampler in size.samplers:
-        config = with_sampler(part.preset, [*part.settings[sampler], *size.settings], sampler)
-        configs[sampler] = replace(config, training=replace(config.training, iterations=size.iterations))
+    for name in size.samplers:
+        config = with_sampler(part.preset, [*part.settings[name], *size.settings], name.partition("-")[0])
+        configs[name] = replace(config, training=replace(config.training, iterations=size.iterations))
     return plan_of(part.name, configs, size.seeds, folder / part.name, size.points, size.samples)
