@@ -7,7 +7,6 @@ from torch import Tensor
 
 from anila import pictures
 from anila.jobs.images import inpainted
-from anila.jobs.inputs import held_out
 from anila.apply import box_mask
 from anila.compare import Plan, outcome_of
 from anila.compare.figure import frame_of, save_figure
@@ -67,7 +66,7 @@ def inpainting_figure(plan: Plan) -> Path:
     truth, mask = torch.empty(0), torch.empty(0)
     for trial in ordered([t for t in plan.trials if t.seed == 0]):
         trained = Trained.load(Run.existing(trial.path))
-        truth = held_out(trained, SCORED).x
+        truth = trained.held_out(SCORED).x
         side = truth.shape[-1]
         mask = box_mask((side, side), (side // 2, 0, side - side // 2, side))
         x = inpainted(trained, truth, mask, 1, None, None, 0).x[:, 0]
