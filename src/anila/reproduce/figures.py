@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from anila import pictures
-from anila.jobs.images import inpainted
 from anila.apply import box_mask
 from anila.compare import Plan, outcome_of
 from anila.compare.figure import frame_of, save_figure
 from anila.compare.plan import Trial
 from anila.compare.trial import Curve
+from anila.jobs.images import inpainted
 from anila.reproduce.experiments import Part
 from anila.run import Run
 from anila.trained import Trained
