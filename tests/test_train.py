@@ -94,7 +94,7 @@ IMAGES = ["network.width=4", "training.batch=4", "start.size=9", "sampler.steps=
           "training.threads=1"]  # fmt: skip
 
 
-@pytest.mark.parametrize("sampler", ["langevin", "anisotropic", "mala", "anisotropic_mala", "descent"])
+@pytest.mark.parametrize("sampler", ["langevin", "anisotropic", "mala", "anisotropic_mala", "hmc", "descent"])
 def test_images_resume_bit_equal_with_every_sampler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sampler: str):
     """Sees replay, momentum and average left out of a checkpoint."""
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1

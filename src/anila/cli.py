@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.commands import classify, compose, export, outliers, posteriors
+from anila.commands import classify, compare, compose, export, outliers, posteriors, reproduce
 from anila.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
@@ -174,21 +174,28 @@ def evaluate(
     count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
     seed: Seed = 1,
     likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
+    inception: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of Inception: images are scored by FID and KID.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
     from anila.core import warnings_to
+    from anila.evaluate import inception as inception_features
     from anila.score import evaluate_run
 
+    extractor = inception_features(inception) if inception else None
     with warnings_to(note):
-        scores = evaluate_run(load_run(run), run, count, seed, likelihood)
+        scores = evaluate_run(load_run(run), run, count, seed, likelihood, extractor)
     if as_json:
         print_json(scores)
         return
+    names = {name: name for name in scores} | scores["protocol"].get("names", {})
+    width = max(map(len, names.values()))
     for name, value in scores.items():
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
-            typer.echo(f"{name:20} {shown}")
+            typer.echo(f"{names[name]:{width}} {shown}")
     typer.echo(f"written to {run / 'scores.json'}")
 
 
@@ -221,7 +228,8 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-for command in (*posteriors.COMMANDS, *outliers.COMMANDS, *compose.COMMANDS, *export.COMMANDS, *classify.COMMANDS):
+COMMANDS = (posteriors, outliers, compose, export, classify, compare, reproduce)
+for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 
 

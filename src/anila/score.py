@@ -1,42 +1,51 @@
 """What a trained model is worth, as numbers: exact by grid in the plane, sample statistics elsewhere."""
 
 import math
+import warnings
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from anila import pictures
+from anila.chains import Persistent
 from anila.core import rng
 from anila.data import Rows
 from anila.densities import DENSITIES
 from anila.evaluate import (
     Base,
+    Extractor,
     Grid,
+    anila_features,
     bits_per_dim,
     dequantised,
     estimate_log_z,
     find_ladder,
+    frechet_distance,
+    kernel_distance,
     kl,
     log_likelihood,
     log_z,
     mode_mass,
     nearest,
     ring_mass,
+    support,
     wasserstein2,
 )
 from anila.run import Run
 from anila.samplers import sample
-from anila.trained import Trained
+from anila.trained import Trained, test_split
 
 RING_RADII = (1.0, 2.0, 3.0, 4.0)
 W2_ROWS = 2000
 ANNEALED, SETTLING, MOST_RUNGS = 200, 100, 2000
 """Chains that go up and down the ladder of laws, exact transitions before, and rungs at most."""
+FEWEST, SUBSET, NEIGHBOURS = 10, 1000, 5
+"""Images that features say something of; rows of a kernel distance's subset; k of `support`."""
 SHOWN_POINTS, SHOWN_IMAGES, SHOWN_PAIRS = 2000, 64, 16
 
 
@@ -55,12 +64,17 @@ def plane_frame(x_data: Tensor) -> Grid:
     return Grid.around(x_data, margin=0.1)
 
 
-def exact_kl(trained: Trained, x_data: Tensor) -> float | None:
-    """KL(data ‖ model) by grid, in nats; None where the data's density is not known."""
-    if not in_plane(trained.data.event_shape) or trained.config.data.name not in DENSITIES:
+def is_known(trained: Trained) -> bool:
+    """Whether the data's density is known on a grid."""
+    return in_plane(trained.data.event_shape) and trained.config.data.name in DENSITIES
+
+
+def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | None:
+    """KL(data ‖ exp(f/heat)) by grid, in nats; None where the data's density is not known."""
+    if not is_known(trained):
         return None
     truth = DENSITIES[trained.config.data.name]()
-    return kl(trained.f, truth.log_prob, plane_grid(x_data))
+    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data))
 
 
 def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
@@ -95,6 +109,76 @@ def masses(name: str, x: Tensor) -> dict[str, list[float]]:
     if name in DENSITIES and (centres := DENSITIES[name]().modes) is not None:
         return {"mode_mass": mode_mass(x, centres.to(x)).tolist()}
     return {}
+
+
+class Reference(NamedTuple):
+    """Images that samples are measured against."""
+
+    x: Tensor
+    """(n, c, h, w)."""
+    others: Tensor
+    """As many other images of the data, for what a perfect model would score; none where there are too few."""
+    about: dict[str, Any]
+
+
+def reference_images(trained: Trained, n: int) -> Reference:
+    """Up to n test images where the set has some, else images of training, in random order."""
+    data, test = trained.data, test_split(trained.config.data, trained.data)
+    assert isinstance(data, Rows)
+    held_out, seed = test or data, rng(trained.config.training.seed, "reference images").initial_seed() % 2**31
+    n = min(n, len(held_out))
+    source = "test images" if test else "training images: the set has no test images"
+    about = {"rows": n, "of": len(held_out), "source": source, "fingerprint": held_out.fingerprint}
+    if test:
+        return Reference(test.batch(n, seed, 0), trained.reference_data(n), about)
+    rows = data.indices(min(2 * n, len(data)), seed, 0)
+    return Reference(data.rows(rows[:n]), data.rows(rows[n : 2 * n]), about)
+
+
+def image_scores(extractor: Extractor, reference: Reference, x_model: Tensor, seed: int) -> dict[str, float]:
+    """How far samples are from data, measured on features of images.
+
+    Args:
+        extractor: Makes the features.
+        reference: The data.
+        x_model: Samples, (n, c, h, w).
+        seed: Chooses the subsets of the kernel distance.
+
+    Returns:
+        frechet; frechet_data is that of other data, which a perfect model would have.
+        kid: kernel distance, and its standard error kid_error.
+        precision, recall, density, coverage.
+    """
+    y, x = extractor.features(reference.x), extractor.features(x_model)
+    n = min(len(x), len(y))
+    found = {"frechet": frechet_distance(x, y)}
+    if len(reference.others) == len(y):
+        found["frechet_data"] = frechet_distance(extractor.features(reference.others), y)
+    kernel = kernel_distance(x, y, rng(seed, "subsets"), min(SUBSET, n // 4))
+    found |= {"kid": kernel.value, "kid_error": kernel.error}
+    return found | support(y[:n], x[:n], NEIGHBOURS)._asdict()
+
+
+def names_of(extractor: Extractor) -> dict[str, str]:
+    """What the scores on features are called."""
+    return {
+        "frechet": extractor.distance,
+        "frechet_data": f"{extractor.distance} of data",
+        "kid": extractor.kernel_distance,
+        "kid_error": f"{extractor.kernel_distance}, standard error",
+    }
+
+
+def sampling_recipe(trained: Trained) -> dict[str, Any]:
+    """How `Trained.draw` makes samples."""
+    start, s, ema = trained.learner.start, trained.sampler, trained.config.training.ema
+    kept = f"{len(start.bank):,} kept chains, in random order" if isinstance(start, Persistent) else "new starts"
+    return {
+        "from": kept,
+        "transitions": s.draw_steps or s.steps,
+        "sampler": asdict(s),
+        "parameters": f"averaged, decay {ema:g}" if ema else "those of the last iteration",
+    }
 
 
 def mixing(trained: Trained, seed: int) -> dict[str, float]:
@@ -152,8 +236,25 @@ def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> 
     }
 
 
+def on_features(
+    trained: Trained, extractor: Extractor, x_model: Tensor, seed: int
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The scores of samples on features, and their protocol; none of fewer than ten samples."""
+    reference = reference_images(trained, len(x_model))
+    if min(len(x_model), len(reference.x)) < FEWEST:
+        warnings.warn(f"fewer than {FEWEST} images: no distances on features", RuntimeWarning, stacklevel=2)
+        return {}, {}
+    about = {"features": extractor.about, "reference": reference.about, "names": names_of(extractor)}
+    return image_scores(extractor, reference, x_model, seed), about
+
+
 def evaluate_run(
-    trained: Trained, path: Path | str, count: int, seed: int, with_likelihood: bool = False
+    trained: Trained,
+    path: Path | str,
+    count: int,
+    seed: int,
+    with_likelihood: bool = False,
+    extractor: Extractor | None = None,
 ) -> dict[str, Any]:
     """Draw samples, score them, and write RUN/scores.json and the pictures that go with it.
 
@@ -163,15 +264,25 @@ def evaluate_run(
         count: Samples to draw.
         seed: Seed of the draw.
         with_likelihood: Estimate log Z by annealed importance sampling, and with it the likelihood of data.
+        extractor: What features distances of images are measured on; `anila_features` by default.
+
+    Raises:
+        ValueError: If features are asked for of what is no image.
     """
-    run = Run(path)
+    run, protocol = Run(path), {}
+    of_images = len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows)
+    if extractor and not of_images:
+        raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")
     x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
     found = scores(trained, x_data, x_model)
     found |= mixing(trained, seed)
     if in_plane(trained.data.event_shape):
         panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, plane_frame(x_data))
         pictures.save(panel, run.samples / "evaluation.png")
-    elif len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows):
+    elif of_images:
+        assert isinstance(trained.data, Rows)
+        measured, protocol = on_features(trained, extractor or anila_features(), x_model, seed)
+        found |= measured
         index, distance = nearest(x_model[:SHOWN_PAIRS], trained.data.chunks())
         found["nearest_distance"] = distance.mean().item()
         pictures.save(pictures.image_grid(x_model[:SHOWN_IMAGES]), run.samples / "evaluation.png")
@@ -188,6 +299,8 @@ def evaluate_run(
         "anila": version("anila"),
         "torch": version("torch"),
         "date": datetime.now(UTC).date().isoformat(),
+        "sampling": sampling_recipe(trained),
+        **protocol,
     }
     if with_likelihood:
         numbers, how = likelihood(trained, x_data, x_model, seed)

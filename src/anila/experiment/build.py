@@ -134,10 +134,16 @@ def build_sampler(
         options |= {"threshold": config.threshold, "refresh": config.refresh}
     if config.name in TEMPERED:
         options["temperature"] = config.temperature
-    kernel = SAMPLERS[config.name](f, **options | changed)
+    kernel = constructor(config)(f, **options | changed)
     if proposal is None or not config.global_every:
         return kernel
     return with_global_moves(kernel, proposal, config.global_every, patience)
+
+
+def constructor(config: settings.Sampler) -> Callable[..., Sampler]:
+    """What makes the kernel from f, step_size and, where it has them, threshold, temperature and preconditioner."""
+    make = SAMPLERS[config.name]
+    return partial(make, leapfrog_steps=config.leapfrog_steps) if config.name == "hmc" else make
 
 
 def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.dataclasses import dataclass
 
-METROPOLIS = ("mala", "anisotropic_mala")
+METROPOLIS = ("mala", "anisotropic_mala", "hmc")
 """The samplers that accept or reject, hence are exact at temperature 1."""
 WITH_THRESHOLD = ("anisotropic", "anisotropic_mala")
 """The samplers that have a threshold."""
@@ -92,11 +92,13 @@ class Network:
 class Sampler:
     """How chains move along f."""
 
-    name: Literal["langevin", "anisotropic", "mala", "anisotropic_mala", "descent"] = "anisotropic_mala"
+    name: Literal["langevin", "anisotropic", "mala", "anisotropic_mala", "hmc", "descent"] = "anisotropic_mala"
     steps: Count = 40
     """K, transitions an iteration."""
     step_size: Positive = 1.0
     """γ where the landscape is flat, in squared units of x."""
+    leapfrog_steps: Count = 10
+    """hmc: gradients a transition."""
     threshold: Positive | None = None
     """b, in units of ∂f; only the anisotropic samplers have it."""
     clipped: Fraction | None = None
@@ -120,6 +122,15 @@ class Sampler:
     def target_temperature(self) -> float:
         """T of the law exp(f / T) that chains aim at."""
         return self.temperature if self.name in TEMPERED and self.temperature > 0 else 1.0
+
+    @property
+    def gradients(self) -> int:
+        """Evaluations of ∇f a chain in an iteration: one a transition, `leapfrog_steps` of hmc; one ahead where the
+        kernel keeps it; one for every round of global moves.
+        """
+        ahead = self.name in METROPOLIS or (self.name == "anisotropic" and self.refresh == "iteration")
+        rounds = self.steps // self.global_every if self.global_every else 0
+        return self.steps * (self.leapfrog_steps if self.name == "hmc" else 1) + ahead + rounds
 
     @model_validator(mode="after")
     def check(self) -> "Sampler":

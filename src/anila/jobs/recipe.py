@@ -15,10 +15,10 @@ from torch import Tensor
 from anila.apply import Posterior
 from anila.core import LogDensity
 from anila.experiment import settings
-from anila.experiment.build import CENTRES, build_sampler
+from anila.experiment.build import CENTRES, build_sampler, constructor
 from anila.experiment.settings import METROPOLIS
 from anila.model import Model
-from anila.samplers import SAMPLERS, Sampler, kernel_density, with_global_moves
+from anila.samplers import Sampler, kernel_density, with_global_moves
 from anila.tuning import tune
 
 WARM_UP = 200
@@ -61,7 +61,8 @@ def bound(
     s = model.sampler
     if s.name not in METROPOLIS:
         return Bound(lambda g: build_sampler(s, g), x0)
-    tuned = tune(lambda **kw: SAMPLERS[s.name](posterior, **kw), posterior.inside(x0), WARM_UP, generator)
+    make = constructor(s)
+    tuned = tune(lambda **kw: make(posterior, **kw), posterior.inside(x0), WARM_UP, generator)
     kernel = tuned.sampler
     if global_moves and s.global_every:
         points = posterior.inside(model.reference_data(CENTRES).to(x0))

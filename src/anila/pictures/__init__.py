@@ -4,6 +4,7 @@ A picture is a function of its arguments: equal arguments give equal bytes, what
 Figures are 1,800 dots wide and lettered to be read at half that; images are drawn pixel for pixel.
 """
 
+from anila.pictures.comparison import comparison, course_of_samples
 from anila.pictures.curves import sampler_comparison, training_curves
 from anila.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.pictures.images import image_grid, neighbours_grid
@@ -14,7 +15,9 @@ from anila.pictures.style import save
 
 __all__ = [
     "chain_overview",
+    "comparison",
     "coupling_bound",
+    "course_of_samples",
     "drift_ratio",
     "image_grid",
     "image_ladder",
