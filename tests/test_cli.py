@@ -12,22 +12,10 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from anila import cli
+from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
         "training.iterations=6", "training.checkpoint_every=3"]  # fmt: skip
-
-
-def anila(*words: str | Path) -> int:
-    """Run the command line in this process; the exit status."""
-    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila import cli
 from anila.compare import Plan, outcome_of, plan, race
 from anila.compare import trial as trials
 from anila.compare.measure import measure_of
@@ -25,6 +24,7 @@ from anila.experiment import settings
 from anila.experiment.build import build_sampler
 from anila.samplers import sample
 from anila.trained import Trained
+from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]
 
@@ -197,18 +197,6 @@ class TestRace:
         whole = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         for name in ("langevin", "mala"):
             assert killed["samplers"][name]["mean"] == whole["samplers"][name]["mean"]
-
-
-def anila(*words: str | Path) -> int:
-    """Run the command line in this process; the exit status."""
-    argv, sys.argv = sys.argv, ["anila", *map(str, words)]
-    try:
-        cli.main()
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    finally:
-        sys.argv = argv
-    return 0
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -67,8 +67,13 @@ def compiled_steps(step: Callable[..., Any], state: Any, noise: Any, every: int 
     graph = graphs[key]
     if graph is None or given is None:
         return plain_steps(step, state, noise, every)
+    on_gpu = given[0].is_cuda
+    if on_gpu:
+        torch.compiler.cudagraph_mark_step_begin()
     with torch.no_grad():
         *found, kept = graph.run(*given, *(c.detach() for c in graph.constants))
+    if on_gpu:  # a CUDA graph writes to the same memory again
+        *found, kept = (x.clone() for x in (*found, kept))
     infos = len(graph.info._fields)
     return graph.state(*found[:-infos]), graph.info(*found[-infos:]), kept
 
