@@ -158,7 +158,7 @@ def test_held_gamma_is_exact_when_it_does_not_know_the_draw():
 
 
 RATIO = "value - state.value + log_q(state.x, proposed) - log_q(y, state)"
-MOVE = "y = state.x + state.gamma / 2 * state.grad + state.gamma.sqrt() * noise.normal"
+MOVE = "y = state.x.addcmul(state.gamma, state.grad, value=0.5).addcmul_(state.gamma.sqrt(), noise.normal)"
 ACCEPT = "new, prob = accept(state, proposed, log_ratio, noise.uniform)"
 ONE_NOISE = "torch.cat([noise.normal[:, :1], 0 * noise.normal[:, 1:]], 1)"
 
@@ -179,8 +179,8 @@ FAULTS: dict[str, tuple[str, str]] = {
         "log_q(state.x, proposed)",
         "log_q(state.x, proposed._replace(grad=-grad))",
     ),
-    "drift γ∇f for γ/2 ∇f": (MOVE, MOVE.replace("gamma / 2", "gamma")),
-    "drift 0.55 for 0.5": (MOVE, MOVE.replace("gamma / 2", "gamma * 0.55")),
+    "drift γ∇f for γ/2 ∇f": (MOVE, MOVE.replace("value=0.5", "value=1.0")),
+    "drift 0.55 for 0.5": (MOVE, MOVE.replace("value=0.5", "value=0.55")),
     "0.55 for 0.5 in q": ("-0.5 * (residual", "-0.55 * (residual"),
     "noise γ for √γ": (MOVE, MOVE.replace("gamma.sqrt()", "gamma")),
     "noise of a coordinate ignored": (MOVE, MOVE.replace("noise.normal", ONE_NOISE)),
