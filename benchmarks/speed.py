@@ -42,7 +42,6 @@ import matplotlib.pyplot as plt
 import torch
 from blackjax import sgld  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
-from torchebm.core import BaseModel  # pyright: ignore[reportMissingImports]
 from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
@@ -51,20 +50,10 @@ from anila.data import Rows
 from anila.experiment import PRESETS, build, resolve
 from anila.networks import WideResNet, toy, vanilla
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
+from peers import Energy
 
 STEP, THRESHOLD = 0.01, 1.0
 Action = Callable[[], Any]
-
-
-class Energy(BaseModel):
-    """−f for TorchEBM."""
-
-    def __init__(self, f: nn.Module):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        return -self.f(x)
 
 
 def bare(f: nn.Module, x: Tensor, steps: int, bf16: bool = False) -> Action:

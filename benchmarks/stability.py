@@ -30,7 +30,6 @@ import matplotlib.pyplot as plt
 import torch
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
-from torchebm.core import BaseModel  # pyright: ignore[reportMissingImports]
 from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
@@ -42,6 +41,7 @@ from anila.networks import vanilla
 from anila.run import Run
 from anila.train import train
 from anila.trained import Trained
+from peers import Energy
 
 RATE, STEP, NOISE_SD, K, CHAINS, BANK, FRESH, NAN_AT, SHOWN = 3e-4, 10.0, 0.01, 20, 16, 100, 0.05, 50, 8
 
@@ -116,17 +116,6 @@ def plain_loop(data: Any, p: Provocation, seed: int, iterations: int) -> Ending:
         optimizer.step()
         ratios.append(ratio(f_data, f_model))
     return ending(model, ratios, z)
-
-
-class Energy(BaseModel):
-    """−f for TorchEBM."""
-
-    def __init__(self, f: nn.Module):
-        super().__init__()
-        self.f = f
-
-    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        return -self.f(x)
 
 
 def torchebm(data: Any, p: Provocation, seed: int, iterations: int) -> Ending:
