@@ -126,8 +126,8 @@ def planted(kind: str, n: int, generator: torch.Generator) -> Tensor:
 
 def table_scores(x: Tensor, seed: int, iterations: int) -> dict[str, tuple[Callable[[Tensor], Tensor], float]]:
     """Scores fitted to rows, the larger the odder, each with the seconds it took."""
-    from sklearn.ensemble import IsolationForest
-    from sklearn.mixture import GaussianMixture
+    from sklearn.ensemble import IsolationForest  # pyright: ignore[reportMissingImports]
+    from sklearn.mixture import GaussianMixture  # pyright: ignore[reportMissingImports]
 
     def anila_table() -> Callable[[Tensor], Tensor]:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ Everything runs in one process on the same f, x and number of steps, in rounds i
 reported are the median and the quartiles over the rounds, and the median of the ratios to Anila's `anisotropic` within
 a round. Rows:
 
+    its matrix products  those of ∇f alone, into memory that is there: what no arrangement of calls can save (toy net)
     bare gradient        ∇f and nothing else, the floor; as the peers hold images, and channels-last, as Anila does
     plain loop           the five lines of a tutorial
     TorchEBM, ebmkit     their Langevin samplers, as their documentation calls them
@@ -36,8 +37,8 @@ from typing import Any
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 import ebm.samplers.langevin as ebmkit  # pyright: ignore[reportMissingImports]
-import jax
-import jax.numpy as jnp
+import jax  # pyright: ignore[reportMissingImports]
+import jax.numpy as jnp  # pyright: ignore[reportMissingImports]
 import matplotlib.pyplot as plt
 import torch
 from blackjax import sgld  # pyright: ignore[reportMissingImports]
@@ -63,6 +64,23 @@ def bare(f: nn.Module, x: Tensor, steps: int, bf16: bool = False) -> Action:
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 value = f(y)
             torch.autograd.grad(value.sum(), y)
+
+    return run
+
+
+def products(f: nn.Module, x: Tensor, steps: int) -> Action:
+    """A gradient in x needs every weight twice, on the way up and back, but for the last one's way up."""
+    weights = [m.weight.detach() for m in f.modules() if isinstance(m, nn.Linear)]
+    n, todo = len(x), []
+    for w in weights[:-1]:
+        up, down = w.T.contiguous(), w.contiguous()
+        todo.append((torch.zeros(n, len(up)), up, torch.zeros(n, up.shape[1])))
+        todo.append((torch.zeros(n, len(down)), down, torch.zeros(n, down.shape[1])))
+
+    def run() -> None:
+        for _ in range(steps):
+            for a, b, out in todo:
+                torch.mm(a, b, out=out)
 
     return run
 
@@ -219,6 +237,12 @@ from anila.samplers import anisotropic, sample
 f = vanilla(3, 32, 8).requires_grad_(False)
 x = sample(anisotropic(f, 1.0, 0.01), torch.zeros(16, 3, 32, 32), {steps}, rng(0))
 """
+PLANE = """
+from anila.core import rng
+from anila.networks import toy
+from anila.samplers import anisotropic, sample
+sample(anisotropic(toy(2).requires_grad_(False), 1.0, 0.01), torch.zeros({chains}, 2), 10, rng(0))
+"""
 BANKED = """
 from anila.chains import FromNoise, Replay
 bank = Replay({chains}, FromNoise((3, 32, 32)), storage="uint8")
@@ -254,6 +278,7 @@ def scaling(n: int) -> dict[str, dict[str, float]]:
         "dimension": {str(d): one(dim=d) / 20 for d in (2, 10, 100, 1000, 10_000)},
         "width": {str(w): one(width=w) / 20 for w in (16, 64, 256, 1024)},
         "K": {str(k): one(steps=k) for k in (1, 10, 100, 1000)},
+        "chains: memory": {str(c): peak_mib(PLANE.format(chains=c)) for c in (100, 1000, 10_000, 100_000, 1_000_000)},
     }
 
 
@@ -261,8 +286,8 @@ def draw(found: dict[str, dict[str, float]], path: Path) -> None:
     figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 2.6))
     for axis, (name, times) in zip(axes, found.items(), strict=True):
         axis.loglog([int(k) for k in times], list(times.values()), "o-")
-        axis.set_xlabel(name)
-        axis.set_ylabel("µs" if name == "K" else "µs a step")
+        axis.set_xlabel(name.partition(":")[0])
+        axis.set_ylabel({"K": "µs", "chains: memory": "peak MiB of a process"}.get(name, "µs a step"))
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -284,7 +309,8 @@ def main() -> None:
     f = toy(2).requires_grad_(False)
     for chains, steps in ((100, 200), (10_000, 10)):
         x = torch.randn(chains, 2, generator=rng(0, "x"))
-        found = torch_contenders(f, x, steps) | jax_contenders(f, x, steps)
+        found = {"its matrix products": products(f, x, steps)}
+        found |= torch_contenders(f, x, steps) | jax_contenders(f, x, steps)
         report(f"toy net, {chains:,} chains", rounds(found, steps, n))
     rows = Rows(torch.randn(2000, 2, generator=rng(0, "data")), "points")
     contenders = {

@@ -18,7 +18,7 @@ def client() -> Any:
         ImportError: If it is not installed.
     """
     try:
-        import huggingface_hub
+        import huggingface_hub  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ImportError("the Hub needs huggingface_hub: pip install 'anila[hub]'") from None
     return huggingface_hub
