@@ -215,6 +215,16 @@ def test_kept_chains_are_picked_by_their_posterior(run: Path):
     torch.testing.assert_close(x.mean(0), expected, atol=0.05, rtol=0)
 
 
+def test_at_a_low_temperature_all_chains_of_a_class_are_starts(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees one chain picked again and again: at T = 1e-5, p(y | x) is 1 for every chain that f rates highest in y."""
+    trained = Trained.load(Run.existing(run))
+    monkeypatch.setattr(type(trained.sampler), "target_temperature", 1e-5)
+    start: Any = trained.learner.start
+    of_class = trained.f.logits(start.x).argmax(1) == 2  # pyright: ignore[reportCallIssue]
+    x = trained.starts_of(trained.given("wide"), 20_000, rng(0, "starts"))
+    assert {tuple(row) for row in x.tolist()} == {tuple(row) for row in start.x[of_class].tolist()}
+
+
 def test_the_command_line_draws_a_class(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any):
     def anila(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["anila", *words])

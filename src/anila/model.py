@@ -185,7 +185,10 @@ class Model(Protocol):
         start = self.start
         if not isinstance(start, Persistent):
             return start.draw(n, generator)
-        parts = [x.to(self.device) for x in start.x.split(BATCH)]
-        with torch.no_grad():
-            log_posterior = torch.cat([given(x) - self.f(x) for x in parts]) / self.sampler.target_temperature
+        assert isinstance(self.f, Conditional)
+        T, logs = self.sampler.target_temperature, []
+        for x in (x.to(self.device) for x in start.x.split(BATCH)):
+            with torch.no_grad():
+                logs.append(given(x).double() / T - (self.f.logits(x).double() / T).logsumexp(1))
+        log_posterior = torch.cat(logs)
         return start.chains(torch.multinomial(log_posterior.softmax(0), n, replacement=True, generator=generator))
