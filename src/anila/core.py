@@ -228,8 +228,8 @@ def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """The end of an error message about an unknown word.
 
-    >>> did_you_mean("moon", ["moons", "circles"])
+    >>> did_you_mean("moon", ["moons", "circles", "moons"])
     "; did you mean 'moons'?"
     """
-    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
