@@ -17,7 +17,7 @@ from torch import Tensor
 
 ALL = slice(None)
 Storage = Literal["float32", "bf16", "uint8"]
-PART = 100
+PART = 20
 """Chains drawn at a time to fill a bank."""
 
 
@@ -172,7 +172,7 @@ def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
 def packed(x: Tensor, storage: Storage | None) -> Tensor:
     """x as it is kept: 0 … 255 for −1 … 1 as uint8."""
     if storage == "uint8":
-        return ((x + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+        return (x + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
     return x.bfloat16() if storage == "bf16" else x
 
 
