@@ -78,6 +78,13 @@ class TestEqualGradients:
             plan("rings", TINY, [s for s in samplers.split(",") if s], 1, budget, tmp_path, 3)
         with pytest.raises(ValueError, match="by --samplers"):
             plan("rings", ["sampler=mala"], ["langevin"], 1, 1000, tmp_path)
+        with pytest.raises(ValueError, match="clipped is a setting of none of langevin, hmc"):
+            plan("rings", [*TINY, "sampler.clipped=0.5"], ["langevin", "hmc"], 1, 1000, tmp_path)
+
+    def test_a_setting_is_for_those_who_have_it(self, tmp_path: Path):
+        """Sees langevin refuse to be compared because it has no threshold."""
+        planned = plan("rings", [*TINY, "sampler.clipped=0.5"], ["langevin", "anisotropic"], 1, 1000, tmp_path)
+        assert [trial.config.sampler.clipped for trial in planned.trials] == [None, 0.5]
 
 
 class TestPairs:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from anila.experiment import Experiment
 from anila.experiment.choose import choose
+from anila.experiment.overrides import without_foreign
 from anila.samplers import SAMPLERS
 
 LOCAL = ["sampler.global_every=0"]
@@ -73,7 +74,7 @@ def plan(
 
     Args:
         what: Preset, TOML file or data, as for `anila train`.
-        overrides: key=value, for every sampler.
+        overrides: key=value, for every sampler that has this setting.
         samplers: Names.
         seeds: How many: 0, 1, ….
         budget: Gradient evaluations a trial; by default those of the preset.
@@ -86,6 +87,7 @@ def plan(
         ValueError: If a sampler is unknown or comes twice, or the budget is too small for the points.
     """
     require_samplers(samplers, overrides)
+    require_owners(samplers, overrides)
     name, base = choose(what, [*SETTINGS.get(what, []), *overrides])
     budget = budget or BUDGETS.get(what, base.training.iterations * base.sampler.gradients)
     settings = [*SETTINGS.get(what, []), *LOCAL, *overrides]
@@ -128,9 +130,18 @@ def require_samplers(samplers: list[str], overrides: list[str]) -> None:
         raise ValueError(f"--samplers names none; known: {', '.join(SAMPLERS)}")
 
 
+def require_owners(samplers: list[str], overrides: list[str]) -> None:
+    """Refuse a setting that none of the samplers has."""
+    for key in (text.partition("=")[0].strip() for text in overrides):
+        if all(key.removeprefix("sampler.") in without_foreign(s) and key.startswith("sampler.") for s in samplers):
+            raise ValueError(f"{key} is a setting of none of {', '.join(samplers)}")
+
+
 def with_sampler(what: str, settings: list[str], sampler: str) -> Experiment:
-    """The settings with this sampler; hmc makes as many gradients of fewer transitions."""
-    config = choose(what, [*settings, f"sampler={sampler}"])[1]
+    """The settings that this sampler has, with it; hmc makes as many gradients of fewer transitions."""
+    foreign = {f"sampler.{key}" for key in without_foreign(sampler)}
+    own = [text for text in settings if text.partition("=")[0].strip() not in foreign]
+    config = choose(what, [*own, f"sampler={sampler}"])[1]
     if sampler == "hmc":
         s = config.sampler
         config = replace(config, sampler=replace(s, steps=max(1, round(s.steps / s.leapfrog_steps))))
