@@ -17,7 +17,6 @@ from anila.samplers import (
     anisotropic,
     anisotropic_mala,
     barker,
-    compiled,
     hmc,
     kernel_density,
     langevin,
@@ -26,6 +25,7 @@ from anila.samplers import (
     with_global_moves,
 )  # fmt: skip
 from anila.samplers.base import Trace, blocks
+from anila.samplers.compiled import GRAPHS, Graphs, graphs, lanes
 from anila.steering import Steered
 
 Run = tuple[Tensor, Trace]
@@ -42,6 +42,16 @@ def both(kernel: Sampler, x0: Tensor = X0, steps: int = 2, **how: Any) -> tuple[
     return sample(kernel, x0, steps, rng(0), compile=True, **how), sample(kernel, x0, steps, rng(0), **how)
 
 
+def never(*_: object, **__: object) -> None:
+    raise RuntimeError("no working C++ compiler found")
+
+
+@pytest.fixture
+def no_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leaves TorchInductor's graphs only."""
+    monkeypatch.setattr(graphs, "Lanes", never)
+
+
 def assert_same(a: Run, b: Run, atol: float = 1e-5) -> None:
     torch.testing.assert_close(a[0], b[0], rtol=0, atol=atol)
     assert a[1].keys() == b[1].keys()
@@ -49,11 +59,25 @@ def assert_same(a: Run, b: Run, atol: float = 1e-5) -> None:
         torch.testing.assert_close(a[1][name], b[1][name], rtol=1e-5, atol=atol, equal_nan=True)
 
 
+def graphs_of(kernel: Sampler) -> Graphs:
+    """Those of a kernel that ran compiled from one kind of start."""
+    (found,) = GRAPHS[kernel.step].values()
+    assert found
+    return found
+
+
 def test_a_compiled_kernel_makes_the_steps_of_the_plain_one():
     """Sees noise in another order, infos of other steps, or positions kept at other times."""
     kernel = anisotropic_mala(net(), 1.0, 0.1)
+    assert_same(*both(kernel, steps=7, keep_every=3))
+    assert graphs_of(kernel).lanes
+
+
+@pytest.mark.usefixtures("no_lanes")
+def test_so_it_does_in_graphs_of_several_steps():
+    kernel = anisotropic_mala(net(), 1.0, 0.1)
     assert_same(*both(kernel, steps=3, keep_every=1))
-    assert None not in compiled.GRAPHS[kernel.step].values()
+    assert graphs_of(kernel).unrolled
 
 
 def test_an_unadjusted_kernel_of_images_in_bf16():
@@ -62,8 +86,10 @@ def test_an_unadjusted_kernel_of_images_in_bf16():
     x0 = torch.randn(4, 1, 8, 8, generator=rng(0, "images"))
     kernel = anisotropic(vanilla(1, 8, 4), 0.01, 0.1, temperature=1e-4)
     assert_same(*both(kernel, x0, precision="bf16"), atol=1e-3)
+    assert graphs_of(kernel).unrolled
 
 
+@pytest.mark.usefixtures("no_lanes")
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [
     lambda f: langevin(f, 0.1), lambda f: mala(f, 0.1), lambda f: barker(f, 0.5), lambda f: hmc(f, 0.2, 3),
@@ -74,7 +100,7 @@ def test_an_unadjusted_kernel_of_images_in_bf16():
 def test_every_kernel_of_tensors_can_be_compiled(make: Callable[[nn.Module], Sampler]):
     kernel = make(net())
     assert_same(*both(kernel, steps=23, keep_every=4))
-    assert None not in compiled.GRAPHS[kernel.step].values()
+    assert graphs_of(kernel).unrolled
 
 
 def test_a_graph_sees_parameters_change_and_is_made_once(monkeypatch: pytest.MonkeyPatch):
@@ -85,16 +111,17 @@ def test_a_graph_sees_parameters_change_and_is_made_once(monkeypatch: pytest.Mon
     with torch.no_grad():
         for p in f.parameters():
             p.mul_(3.0)
-    monkeypatch.setattr(compiled, "make_graph", None)
+    monkeypatch.setattr(graphs, "Graphs", None)
     assert_same(*both(kernel))
+
+
+@pytest.mark.usefixtures("no_lanes")
+def test_so_does_one_of_several_steps(monkeypatch: pytest.MonkeyPatch):
+    test_a_graph_sees_parameters_change_and_is_made_once(monkeypatch)
 
 
 def quadratic(x: Tensor) -> Tensor:
     return -x.square().sum(1)
-
-
-def never(*_: object, **__: object) -> None:
-    raise RuntimeError("no working C++ compiler found")
 
 
 @pytest.mark.parametrize("make", [
@@ -112,6 +139,7 @@ def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Samp
 
 def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch._inductor, "compile", never)
+    monkeypatch.setattr(lanes, "compiled", never)
     with pytest.warns(RuntimeWarning, match="uncompiled, because no working C\\+\\+ compiler found"):
         a, b = both(langevin(net(), 0.1))
     assert_same(a, b, atol=0)
@@ -124,16 +152,16 @@ def test_errors_of_f_are_those_of_f():
 
 
 @pytest.mark.parametrize("keep_every", [0, 1, 3, 7, 10, 23])
-def test_blocks_make_all_steps_and_end_where_positions_are_kept(keep_every: int):
-    found = blocks(X0, 54, keep_every, compile=True)
+@pytest.mark.parametrize("most", [1, 10])
+def test_blocks_make_all_steps_and_end_where_positions_are_kept(keep_every: int, most: int):
+    found = blocks(54, keep_every, most)
     assert sum(found) == 54
-    assert max(found) <= compiled.LONGEST
+    assert max(found) <= most
     ends = set(torch.tensor(found).cumsum(0).tolist()) | {0}
-    if keep_every > compiled.LONGEST:
+    if keep_every > most:
         assert set(range(0, 54, keep_every)) <= ends
     elif keep_every:
         assert all(end % keep_every == 0 for end in ends - {54})
-    assert blocks(X0, 54, keep_every, compile=False) == [1] * 54
 
 
 def learner(compile: bool) -> Learner:
@@ -149,8 +177,9 @@ def learner(compile: bool) -> Learner:
 
 def test_training_compiles_once_follows_its_settings_and_resumes_bit_for_bit(monkeypatch: pytest.MonkeyPatch):
     """Sees a compilation an iteration, or a threshold that a graph keeps from its first iteration."""
-    made, real = [], compiled.make_graph
-    monkeypatch.setattr(compiled, "make_graph", lambda *a: (made.append(1), real(*a))[1])
+    made: list[Graphs] = []
+    real = Graphs.__init__
+    monkeypatch.setattr(Graphs, "__init__", lambda self, *a: (made.append(self), real(self, *a))[1])
     x_data = torch.ones(8, 2)
     plain, quick, back = learner(False), learner(True), learner(True)
     for i in range(6):

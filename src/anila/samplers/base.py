@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anila.core import rng
 from anila.precision import Precision, gradients_in
-from anila.samplers.compiled import compiled_steps, length
+from anila.samplers.compiled import graphs_of
 
 
 class State(Protocol):
@@ -219,12 +220,13 @@ def sample(
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
     with gradients_in(precision):
         state = sampler.init(x0.detach())
+        graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
-    for n in with_progress(blocks(x0, steps, keep_every, compile), progress):
+    for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
         with gradients_in(precision):
-            if compile:
+            if graphs:
                 noise = draw_block(sampler, state.x, n, generator)
-                state, info, xs = compiled_steps(sampler.step, state, noise, keep_every if keep_every < n else 0)
+                state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
             else:
                 state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
                 xs = state.x[:0]
@@ -315,9 +317,8 @@ def require_metropolis(kernel: Sampler, what: str) -> None:
         raise ValueError(f'{what} starts kernels anew on the way, which refresh="iteration" must not be: use "step"')
 
 
-def blocks(x: Tensor, steps: int, keep_every: int, compile: bool) -> list[int]:
-    """Steps made at a time: one, or as many as fit a graph; a block starts where positions were kept last."""
-    most = length(x) if compile else 1
+def blocks(steps: int, keep_every: int, most: int) -> list[int]:
+    """Steps made at a time, up to so many; a block starts where positions were kept last."""
     if keep_every < most:
         most -= most % keep_every if keep_every else 0
         spans = [steps]

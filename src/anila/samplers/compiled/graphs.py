@@ -1,0 +1,218 @@
+"""Transitions compiled: the arithmetic of several steps in one call, with nothing between them.
+
+`sampler.step` is traced once, together with f and its gradient, down to tensor operations. What it closes over, θ above
+all, becomes an input of the graph: that sees every later change of θ made in place, and is made once for a whole
+training. Small nets on a CPU become one C++ function (`lanes`), all else graphs of some steps for TorchInductor, which
+fuses what is not a matrix product or convolution; both keep their work on disk for the next process. Noise is drawn
+outside, as ever, so results are those of single steps up to rounding.
+
+A step can be traced if tensors are all that it remembers and decides by. Kernels that count (global moves, replica
+exchange, mixtures) and gradients in fp16 or tf32 run uncompiled, and that is said.
+"""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, fx
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from anila.precision import current
+from anila.samplers.compiled.lanes import Lanes
+
+aten = torch.ops.aten
+LONGEST, UNROLLED, MOST = 100, 10, 2**18
+"""Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
+
+
+def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """Bias is added with the non-linearity, not by the matrix product."""
+    product = a @ b if alpha == 1 else alpha * (a @ b)
+    return product + (bias if beta == 1 else beta * bias)
+
+
+def simple_operations() -> dict[Any, Callable[..., Any]]:
+    """What composed operations are made of."""
+    more = get_decompositions([aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data])
+    return {**core_aten_decompositions(), **more, aten.addmm.default: bias_apart}
+
+
+class Graphs:
+    """The steps of a kernel for chains like those that it was traced with.
+
+    Raises:
+        ValueError: If the kernel remembers something that is not a tensor, or gradients are rounded as no graph can.
+        Exception: Whatever tracing raises.
+    """
+
+    def __init__(self, step: Callable[..., Any], state: Any, noise: Any):
+        given = tensors_of(state, noise)
+        if given is None:
+            raise ValueError("this kernel remembers more than tensors, e.g. how many steps it made")
+        if current() not in (None, "bf16"):
+            raise ValueError(f"gradients in {current()} cannot be compiled; take bf16 or none")
+        self.fields = [name for name, field in state._asdict().items() if field is not None]
+        self.absent = {name: None for name in state._fields if name not in self.fields}
+        self.state, self.x = type(state), self.fields.index("x")
+        self.info: Any = None
+
+        def one(*inputs: Tensor) -> tuple[Tensor, ...]:
+            left = iter(inputs)
+            first = self.state(**{name: next(left) for name in self.fields}, **self.absent)
+            last, info = step(first, type(noise)(*left))
+            self.info = type(info)
+            return (*(getattr(last, name) for name in self.fields), *info)
+
+        self.step = make_fx(one, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+        self.constants = lift_constants(self.step)
+        self.unrolled: dict[Any, Callable[..., Any]] = {}
+        self.lanes = self.lanes_or_none(given)
+        steps = LONGEST if self.lanes else UNROLLED
+        self.longest = max(1, min(steps, MOST // state.x.numel()))
+        """Steps to make in a call."""
+
+    def lanes_or_none(self, given: list[Tensor]) -> Lanes | None:
+        """The steps as one C++ function, where they are few operations that it knows and its compiler is there."""
+        pure = torch.func.functionalize(self.step, remove="mutations")
+        try:
+            inputs = [*given, *(c.detach() for c in self.constants)]
+            with torch.no_grad():
+                graph = make_fx(pure, simple_operations(), tracing_mode="fake")(*inputs)
+            return Lanes(graph, len(self.fields), len(given) - len(self.fields), self.x)
+        except Exception:  # Unsupported, or a compiler that does not take this C++: there is the other way
+            return None
+
+    def __call__(self, state: Any, noise: Any, every: int = 0) -> tuple[Any, Any, Tensor]:
+        """Make the steps that there is noise for.
+
+        Args:
+            state: Where they start.
+            noise: Of all steps, every field (steps, chains, ...).
+            every: After how many steps positions are kept; 0 keeps none.
+
+        Returns:
+            The state they lead to, their infos, (steps, chains), and the positions kept, (kept, chains, *event).
+        """
+        given = tensors_of(state, noise) or []
+        constants = [c.detach() for c in self.constants]
+        with torch.no_grad():
+            if self.lanes:
+                found = self.lanes(given, constants, every)
+            else:
+                found = self.in_graphs(given, constants, every)
+        *found, kept = found
+        last = dict(zip(self.fields, found, strict=False))
+        return self.state(**last, **self.absent), self.info(*found[len(last) :]), kept
+
+    def in_graphs(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
+        """The steps by a graph made for their number."""
+        key = (every, *((t.shape, t.stride()) for t in given))
+        if key not in self.unrolled:
+            self.unrolled[key] = self.unroll(given, constants, every)
+        on_gpu = given[0].is_cuda
+        if on_gpu:
+            torch.compiler.cudagraph_mark_step_begin()
+        found = self.unrolled[key](*given, *constants)
+        return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph writes to the same memory again
+
+    def unroll(self, given: list[Tensor], constants: list[Tensor], every: int) -> Callable[..., Any]:
+        """A compiled graph of these steps; or, said in a warning, the steps one by one."""
+        fields = len(self.fields)
+
+        def steps(*inputs: Tensor) -> tuple[Tensor, ...]:
+            state, noise, infos, kept = inputs[:fields], inputs[fields : len(given)], [], []
+            for one in zip(*(field.unbind() for field in noise), strict=True):
+                found = self.step(*state, *one, *inputs[len(given) :])
+                state = found[:fields]
+                infos.append(found[fields:])
+                if every and len(infos) % every == 0:
+                    kept.append(state[self.x])
+            told = (torch.stack(column) for column in zip(*infos, strict=True))
+            return (*state, *told, torch.stack(kept) if kept else state[self.x][None][:0])
+
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # the compiler's, of its own parts
+                graph = make_fx(steps, {aten.addmm.default: bias_apart}, tracing_mode="fake")(*given, *constants)
+                keep_transposes(graph)
+                graph.recompile()
+                on_cpu = given[0].device.type == "cpu"
+                options = {"cpp_wrapper": on_cpu, "triton.cudagraphs": given[0].is_cuda}
+                return torch._inductor.compile(graph, [*given, *constants], options=options)  # pyright: ignore[reportReturnType]
+        except Exception as error:
+            warn_of_none(error)
+            return steps
+
+
+GRAPHS: WeakKeyDictionary[Callable[..., Any], dict[Any, Graphs | None]] = WeakKeyDictionary()
+"""Graphs of a kernel's step, by what they were made for; None where that failed."""
+
+
+def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any]) -> Graphs | None:
+    """The compiled steps of a kernel from states like this, made once; None, said in a warning, where there are none.
+
+    Args:
+        step: Of the kernel.
+        state: Its state.
+        draw_noise: Noise of one step, to trace it with.
+    """
+    made = GRAPHS.setdefault(step, {})
+    given = [field for field in state if isinstance(field, Tensor)]
+    key = (current(), *((t.shape, t.stride(), t.dtype, t.device) for t in given))
+    if key not in made:
+        try:
+            made[key] = Graphs(step, state, draw_noise())
+        except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
+            made[key] = None
+            warn_of_none(error)
+    return made[key]
+
+
+def warn_of_none(error: Exception) -> None:
+    """Say why steps are not compiled."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    warnings.warn(f"compile: steps run uncompiled, because {reason}", RuntimeWarning, stacklevel=4)
+
+
+def tensors_of(state: Any, noise: Any) -> list[Tensor] | None:
+    """What a graph takes; None where state or noise hold something that is no tensor."""
+    fields = [*state, *noise] if isinstance(noise, tuple) else [noise]
+    if any(not isinstance(field, Tensor | None) for field in fields):
+        return None
+    return [field.detach() for field in fields if field is not None]
+
+
+def lift_constants(graph: fx.GraphModule) -> list[Tensor]:
+    """Turn the tensors that a graph holds into further inputs of it; returns them in order."""
+    held: dict[int, tuple[Tensor, fx.Node]] = {}
+    *_, last = graph.graph.find_nodes(op="placeholder")
+    for node in graph.graph.find_nodes(op="get_attr"):
+        constant = getattr(graph, str(node.target))
+        if id(constant) not in held:
+            with graph.graph.inserting_after(last):
+                last = graph.graph.placeholder(f"constant_{len(held)}")
+            last.meta = dict(node.meta)
+            held[id(constant)] = constant, last
+        node.replace_all_uses_with(held[id(constant)][1])
+        graph.graph.erase_node(node)
+    graph.recompile()
+    return [constant for constant, _ in held.values()]
+
+
+def keep_transposes(graph: fx.GraphModule) -> None:
+    """Write down the transpose of a weight once a graph, where matrix products would transpose it at every step."""
+    written: dict[fx.Node, fx.Node] = {}
+    for node in graph.graph.find_nodes(op="call_function", target=aten.t.default):
+        of = node.args[0]
+        if getattr(of, "target", None) is aten.t.default:
+            node.replace_all_uses_with(of.args[0])
+        elif of.op == "placeholder":
+            with graph.graph.inserting_after(node):
+                copy = graph.graph.call_function(
+                    aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
+                )
+            node.replace_all_uses_with(written.setdefault(of, copy), lambda user, copy=copy: user is not copy)
+    graph.graph.eliminate_dead_code()

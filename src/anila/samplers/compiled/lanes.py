@@ -1,0 +1,190 @@
+"""Steps of small nets as one C++ function: a vector lane a chain, and all steps of a few chains before the next few.
+
+Chains do not see each other, so as many as a vector has lanes can make all their steps with everything they need in
+the nearest cache, and a matrix product is weights, one after the other, times lanes. That leaves neither calls between
+operations nor passes over memory: for nets of some hundred thousand weights on a CPU it is faster than a call of a
+library for every layer (`docs/speed.md`).
+"""
+
+import ctypes
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from anila.samplers.compiled.translation import Stored, Translation, Unsupported, value_of
+
+aten = torch.ops.aten
+HEADER = Path(__file__).with_name("lanes.h")
+LARGEST = 2**19
+"""Numbers that depend on no chain, weights above all: they are read for every few chains, so should stay in a cache."""
+DEEPEST = 2**13
+"""Variables of a step: each is a vector of up to 64 bytes on a thread's stack."""
+MOST_LANES = 16
+
+
+class Lanes:
+    """A traced step of some chains as a function that makes any number of steps.
+
+    Args:
+        graph: (*state, *noise, *constants) -> (*state, *infos), all but the constants with a row a chain.
+        state: How many of its inputs are state.
+        noise: How many are noise.
+        x: Which of the state's is kept along the way.
+
+    Raises:
+        Unsupported: If the step is not row by row, or not small.
+        Exception: Whatever the C++ compiler raises.
+    """
+
+    def __init__(self, graph: fx.GraphModule, state: int, noise: int, x: int):
+        fill_by_shape(graph)
+        inputs = graph.graph.find_nodes(op="placeholder")
+        self.state, self.noise, self.constants = inputs[:state], inputs[state : state + noise], inputs[state + noise :]
+        if value_of(inputs[0]).device.type != "cpu" or not noise:
+            raise Unsupported("not a step of chains on a CPU")
+        (outputs,) = graph.graph.output_node().args
+        self.infos: list[fx.Node] = outputs[state:]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType, reportCallIssue, reportAttributeAccessIssue]
+        self.x = x
+        self.step = Translation(graph.graph, inputs[: state + noise])
+        ends = [self.step.packed(node) for node in outputs]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
+        source = self.source(ends)
+        shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)
+        if shared > LARGEST or sum(size for _, size in self.step.variables.values()) > DEEPEST:
+            raise Unsupported(f"a step of {shared:,} weights")
+        self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
+        self.function = compiled(source)
+
+    def source(self, ends: list[Stored]) -> str:
+        """The function, given where a step leaves state and infos."""
+        step = self.step
+        own = [step.stored(node) for node in self.state]
+        states, infos = ends[: len(own)], ends[len(own) :]
+        if any(step.variables[end.name][0] != "V" for end in ends):
+            raise Unsupported("truth values in a state or info")
+        if any(a.name != b.name and b.name in {s.name for s in own} for a, b in zip(own, states, strict=True)):
+            raise Unsupported("a state that takes the place of another")
+        names = [f"state{k}" for k in range(len(own))], [f"noise{k}" for k in range(len(self.noise))]
+        given = [*names[0], *names[1], *step.fixed.values()]
+        found = [*(f"last{k}" for k in range(len(own))), *(f"info{k}" for k in range(len(infos))), "kept"]
+        pointers = [f"real* {name} = p[{k}];" for k, name in enumerate([*given, *found])]
+        variables = [f"{kind} {name}[{size}];" for name, (kind, size) in step.variables.items()]
+
+        def rows(how: str, pointer: str, variable: Stored, row: str = "0") -> str:
+            size = step.variables[variable.name][1]
+            return f"{how}<{size}>({pointer} + ({row} * chains + first) * {size}, rows, {variable.name});"
+
+        begin = [rows("read", name, v) for name, v in zip(names[0], own, strict=True)]
+        begin += [rows("read", step.fixed[node], v) for node, v in step.given.items()]
+        used = [(name, node) for name, node in zip(names[1], self.noise, strict=True) if node.users]
+        body = [rows("read", name, step.stored(node), "s") for name, node in used] + step.lines
+        body += [rows("write", f"info{k}", v, "s") for k, v in enumerate(infos)]
+        body.append(f"if (every && s % every == every - 1) {rows('write', 'kept', states[self.x], '(s / every)')}")
+        for a, b in zip(own, states, strict=True):
+            if a.name != b.name:
+                body.append(f"for (int i = 0; i < {step.variables[a.name][1]}; i++) {a.name}[i] = {b.name}[i];")
+        end = [rows("write", f"last{k}", v) for k, v in enumerate(own)]
+        return FORM.format(
+            cpu=torch.backends.cpu.get_cpu_capability(),
+            real="float" if step.dtype == torch.float32 else "double",
+            header=HEADER.read_text(),
+            begin=indented([*pointers, *variables, *begin], 1),
+            step=indented(body, 2),
+            end=indented(end, 1),
+        )
+
+    def __call__(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
+        """Make the steps that there is noise for.
+
+        Args:
+            given: State, (chains, ...), and noise, (steps, chains, ...).
+            constants: The tensors that the step was traced with.
+            every: After how many steps positions are kept; 0 keeps none.
+
+        Returns:
+            The last state, (chains, ...), infos, (steps, chains), and the positions kept, (kept, chains, *event).
+        """
+        states, steps = given[: len(self.state)], len(given[-1])
+        fixed = [x.to(self.step.dtype).contiguous() for x in self.prepare(*constants)]
+        last = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in states]
+        infos = [states[0].new_empty(steps, *value_of(node).shape) for node in self.infos]
+        kept = states[0].new_empty(steps // every if every else 0, *states[self.x].shape)
+        tensors = [*(x.contiguous() for x in given), *fixed, *last, *infos, kept]
+        pointers = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
+
+        def run(first: int, end: int) -> None:
+            self.function(pointers, *map(ctypes.c_long, (self.step.chains, first, end, steps, every)))
+
+        in_parallel(run, self.step.chains)
+        return [*last, *infos, kept]
+
+
+FORM = """// for {cpu}
+typedef {real} real;
+{header}
+template <class V> void some_rows(real* const* p, long chains, long first, int rows, long steps, long every) {{
+    typedef Mask<V> M;
+{begin}
+    for (long s = 0; s < steps; s++) {{
+{step}
+    }}
+{end}
+}}
+
+extern "C" void run(real* const* p, long chains, long first, long end, long steps, long every) {{
+    typedef Vector<BYTES>::V Wide;
+    typedef Vector<(BYTES > 16 ? BYTES / 2 : BYTES)>::V Narrow;
+    for (; end - first > lanes<Narrow>; first += lanes<Wide>)
+        some_rows<Wide>(p, chains, first, end - first < lanes<Wide> ? end - first : lanes<Wide>, steps, every);
+    if (first < end) some_rows<Narrow>(p, chains, first, end - first, steps, every);
+}}
+"""
+
+
+def compiled(source: str) -> Any:
+    """The function of this source, from the compiler or its files of an earlier time."""
+    from torch._inductor.codecache import CppCodeCache  # takes a second to import
+
+    return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno")).run
+
+
+def in_parallel(run: Any, chains: int) -> None:
+    """Run (first, end) for all chains, in as many threads as torch has."""
+    part = -(-chains // torch.get_num_threads() // MOST_LANES) * MOST_LANES
+    first, *others = [(k, min(k + part, chains)) for k in range(0, chains, part)]
+    threads = [Thread(target=run, args=ends) for ends in others]
+    for thread in threads:
+        thread.start()
+    run(*first)
+    for thread in threads:
+        thread.join()
+
+
+def preparation(graph: fx.Graph, constants: list[fx.Node], wanted: list[fx.Node]) -> fx.GraphModule:
+    """What torch computes before every call: constants -> what is wanted of all that depends on nothing else."""
+    copy, of = fx.Graph(), {}
+    for node in graph.nodes:
+        if node in constants:
+            of[node] = copy.placeholder(node.name)
+        elif node.op == "call_function" and of.keys() >= {*node.all_input_nodes}:
+            of[node] = copy.node_copy(node, of.__getitem__)
+    copy.output([of[node] for node in wanted])
+    copy.eliminate_dead_code()
+    return fx.GraphModule({}, copy)
+
+
+def fill_by_shape(graph: fx.GraphModule) -> None:
+    """Let what takes only its shape from a tensor not depend on it."""
+    for node in graph.graph.find_nodes(op="call_function", target=aten.full_like.default):
+        value = value_of(node)
+        with graph.graph.inserting_before(node):
+            full = graph.graph.call_function(aten.full.default, ([*value.shape], node.args[1]), {"dtype": value.dtype})
+        full.meta["val"] = value
+        node.replace_all_uses_with(full)
+    graph.graph.eliminate_dead_code()
+
+
+def indented(lines: list[str], depth: int) -> str:
+    return "\n".join("    " * depth + line for line in lines)

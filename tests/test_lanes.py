@@ -1,0 +1,194 @@
+"""Steps as C++: every operation that is translated gives torch's numbers, and what mixes chains is refused."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional
+
+from anila import densities
+from anila.core import rng
+from anila.networks import mlp, toy
+from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
+from anila.samplers.compiled import GRAPHS
+from anila.samplers.compiled.graphs import simple_operations
+from anila.samplers.compiled.lanes import Lanes
+from anila.samplers.compiled.translation import ARITHMETIC, POWERS, Unsupported
+
+aten = torch.ops.aten
+SPECIAL = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, -1.0, 1e-40, 1e-7, -1e-7, 0.3, -0.3, 20.0, -20.0]
+SPECIAL += [90.0, -90.0, -104.0, 3e4, -3e4, 1e30, 0.5, 2.0, 100.0, -100.0]
+
+
+def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> Any:
+    """The C++ that computes f(x, *constants) as an info of a step that moves x by its noise."""
+
+    def step(x: Tensor, noise: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
+        found = f(x, *constants)
+        return (x + noise, *(found if isinstance(found, tuple) else (found,)))
+
+    pure = torch.func.functionalize(step, remove="mutations")
+    graph = make_fx(pure, simple_operations(), tracing_mode="fake")(x, x.clone(), *constants)
+    return Lanes(graph, 1, 1, 0)
+
+
+def found_by(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> list[Tensor]:
+    """f at x and at x + 1 by C++: (2, chains, ...) of each of its results."""
+    lanes, steps = lanes_of(f, x, *constants), torch.ones(2, *x.shape, dtype=x.dtype)
+    last, *infos, _ = lanes([x, steps], list(constants), 0)
+    torch.testing.assert_close(last, x + 2, equal_nan=True)
+    return infos
+
+
+def assert_same(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> None:
+    """The numbers of torch, NaN and infinities too."""
+    expected = [f(x, *constants), f(x + 1, *constants)]
+    columns = zip(*(e if isinstance(e, tuple) else (e,) for e in expected), strict=True)
+    for found, column in zip(found_by(f, x, *constants), columns, strict=True):
+        torch.testing.assert_close(found, torch.stack(column), rtol=1e-6, atol=3e-7, equal_nan=True)
+
+
+def arguments(op: Any, x: Tensor) -> list[Any]:
+    """x; for every further tensor its first column, for every number 0.3."""
+    found, schema = [], [a for a in op._schema.arguments if not a.kwarg_only and not a.has_default_value()]
+    for k, argument in enumerate(schema):
+        is_tensor = str(argument.type) == "Tensor"
+        found.append((x[:, :1] if k else x) if is_tensor else 0.3)
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_arithmetic_gives_the_numbers_of_torch(dtype: torch.dtype):
+    """Every operation of the table, at special values and each combination of two; in one function, to compile once."""
+    ops = [op for op in ARITHMETIC if op not in (aten.where.self, aten.leaky_relu.default)]
+    logical = {op for op in ops if op.name().split("::")[1].startswith(("bitwise", "logical"))}
+    values = torch.tensor(SPECIAL, dtype=dtype)
+    x = torch.stack([values, *(values.roll(k) for k in range(1, len(values)))], 1)
+
+    def one(op: Any, x: Tensor) -> Tensor:
+        given = arguments(op, x > 0 if op in logical else x)
+        found = op(*given)
+        return found.to(x) if found.dtype is torch.bool else found
+
+    def all_of_them(x: Tensor) -> tuple[Tensor, ...]:
+        more = [functional.leaky_relu(x, 0.05), torch.where(x > 0.3, x, -x), x.clamp(max=1.0), x.clamp(-1, 1)]
+        more += [x**p for p in POWERS] + [(x > 0).to(x), x.add(x[:, 1:2], alpha=1)]
+        return (*(one(op, x) for op in ops), *more)
+
+    names = [*map(str, ops), "leaky", "where", "clamp", "clamp", *map(str, POWERS), "to", "add"]
+    lanes = lanes_of(all_of_them, x)
+    _, *infos, _ = lanes([x, torch.zeros(1, *x.shape, dtype=dtype)], [], 0)
+    for name, found, expected in zip(names, infos, all_of_them(x), strict=True):
+        torch.testing.assert_close(
+            found[0], expected, rtol=1e-6, atol=3e-7, equal_nan=True, msg=lambda m, name=name: f"{name}: {m}"
+        )
+
+
+W, B, ONES = torch.randn(7, 3, generator=rng(0, "w")), torch.randn(7, generator=rng(0, "b")), torch.ones(5, 1)
+CASES: dict[str, tuple[tuple[int, ...], Callable[..., Any], list[Tensor]]] = {
+    "axes of an event": ((5, 3, 4), lambda x: (x.sum(2), x.mean((1, 2)), x.amax(1, keepdim=True), x.amin(2)), []),
+    "all of an event": ((5, 3), lambda x: ((x > 0).any(1).to(x), (x > 0).all(1).to(x), x.norm(dim=1)), []),
+    "log-sum-exp": ((5, 3), lambda x: (x.logsumexp(1), x.softmax(1), functional.logsigmoid(x)), []),
+    "views": ((5, 3, 4), lambda x: (x[:, 1], x[:, :, 1:3], x.mT * 1, x[:, None] * 2, x.flatten(1)), []),
+    "an expanded view": ((5, 3, 4), lambda x: x[:, :1].expand(5, 3, 4), []),
+    "views as rows": ((5, 6), lambda x, w: (x[:, 1:4] @ w.T, x[:, ::2] @ w.T, x[:, :1].expand(5, 3) @ w.T), [W]),
+    "pieces": ((5, 3), lambda x: (torch.cat([x, -x[:, :1]], 1), torch.stack([x, x * 2], 1)), []),
+    "slices written": ((5, 3), lambda x: x.slice_scatter(x[:, :1] * 2, 1, 1, 2).select_scatter(x[:, 0] - 1, 1, 2), []),
+    "products": ((5, 3), lambda x, w, b: (functional.linear(x, w, b), x @ w.T, x @ w[0]), [W, B]),
+    "the same for all chains": ((5, 3), lambda x, w, b: x * w[:1] * b[1] + w[0] - w.sum(), [W, B]),
+    "a row for each chain": ((5, 3), lambda x, w, o: x * w[:5] + o * w[:5, :1], [W, ONES]),
+    "truth for all chains": ((5, 3), lambda x, w: torch.where(w[0] > 0, x, -x), [W]),
+    "gelu, silu": ((5, 3), lambda x: (functional.gelu(x), functional.silu(x)), []),
+    "softplus, elu": ((5, 3), lambda x: (functional.softplus(x), functional.elu(x)), []),
+    "one chain": ((1, 3), lambda x, w: (x @ w.T, x.sum(1), x * w[:1]), [W]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_translated_step_gives_the_numbers_of_torch(case: str):
+    """Sees a view indexed wrongly, a broadcast along the wrong axis, or weights in another order."""
+    shape, f, constants = CASES[case]
+    assert_same(f, torch.randn(shape, generator=rng(0, case)), *constants)
+
+
+@pytest.mark.parametrize("chains", [1, 7, 8, 9, 16, 17, 24, 25, 40, 100])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_number_of_chains_in_any_number_of_threads(chains: int, threads: int):
+    """Sees lanes without a chain read or written, and chains that no thread has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert_same(lambda x: (x.square().sum(1), x + x[:, :1]), torch.randn(chains, 3, generator=rng(chains)))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: x - x.mean(0), lambda x: x @ x.T, lambda x: x.T * 1, lambda x: x.reshape(1, -1).expand(5, 25),
+    lambda x: x + x.sum(1), lambda x: torch.cat([x, x])[:5], lambda x: x.flip(0), lambda x: x.cumsum(1),
+    lambda x: x + torch.rand(5, 5), lambda x: x.norm(p=3, dim=1), lambda x: x**2.5,
+    lambda x: x @ torch.zeros(5, 2**20), lambda x: (x * 1j).real, lambda x: x.sort(1)[0],
+])  # fmt: skip
+def test_what_is_not_row_by_row_or_not_small_is_refused(f: Callable[[Tensor], Tensor]):
+    """Sees chains mixed, noise drawn once for many steps, and nets that no cache holds."""
+    with pytest.raises(Unsupported):
+        lanes_of(f, torch.randn(5, 5))
+
+
+def test_a_chain_that_is_lost_stays_alone():
+    """Sees a NaN reach the chains beside it."""
+    w = torch.randn(2, 2, generator=rng(1))
+    lanes = lanes_of(lambda x, w: torch.tanh(x @ w).sum(1), torch.zeros(20, 2), w)
+    x = torch.randn(20, 2, generator=rng(0))
+    ill = x.index_fill(0, torch.tensor(3), torch.nan)
+    (x_clean, f_clean, _), (x_lost, f_lost, _) = (lanes([z, torch.zeros(1, 20, 2)], [w], 0) for z in (x, ill))
+    others = torch.arange(20) != 3
+    assert torch.equal(x_clean[others], x_lost[others])
+    assert torch.equal(f_clean[:, others], f_lost[:, others])
+    assert torch.isnan(f_lost[0, 3])
+
+
+def test_weights_are_read_anew_at_every_call_in_whatever_layout():
+    w = torch.randn(3, 7, generator=rng(0))
+    x = torch.randn(5, 3, generator=rng(1))
+    lanes, noise = lanes_of(lambda x, w: x @ w, x, w), torch.zeros(1, 5, 3)
+    for now in (w, 2 * w, w.T.contiguous().T):
+        torch.testing.assert_close(lanes([x, noise], [now], 0)[1][0], x @ now)
+
+
+NETS = {"toy": toy(2), "silu": mlp(2, (8,), "silu"), "gelu": mlp(2, (8,), "gelu"), "fourier": mlp(2, (8,), fourier=4)}
+DENSITIES = {"banana": densities.banana(), "funnel": densities.funnel(), "mixture": densities.mixture()}
+DENSITIES |= {"rings": densities.rings(), "gaussian": densities.gaussian(1.0, 2)}
+
+
+@pytest.mark.parametrize("name", [*NETS, *DENSITIES])
+def test_nets_and_densities_become_lanes(name: str):
+    """Sees a change to a net, a density or a kernel that sends it the slower way."""
+    kernel = anisotropic_mala((NETS | DENSITIES)[name], 1.0, 0.05)
+    x0 = torch.randn(20, 2, generator=rng(0, "start"))
+    how: dict[str, Any] = {"steps": 4, "keep_every": 2}
+    a, b = (sample(kernel, x0, generator=rng(0), compile=compile, **how) for compile in (True, False))
+    (graphs,) = GRAPHS[kernel.step].values()
+    assert graphs
+    assert graphs.lanes
+    torch.testing.assert_close(a[0], b[0], rtol=0, atol=2e-5)
+    for field in b[1]:
+        torch.testing.assert_close(a[1][field], b[1][field], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [
+    lambda f: langevin(f, 0.1), lambda f: mala(f, 0.1), lambda f: barker(f, 0.5), lambda f: hmc(f, 0.2, 3),
+    lambda f: anisotropic(f, 1.0, 0.1, refresh="iteration"), lambda f: anisotropic_mala(f, 1.0, 0.1),
+    lambda f: mala(f, 0.1, preconditioner=torch.tensor([1.0, 2.0])),
+    lambda f: mala(f, 0.1, preconditioner=torch.tensor([[1.0, 0.0], [0.5, 1.0]])),
+])  # fmt: skip
+def test_every_kernel_of_tensors_becomes_lanes(make: Callable[[nn.Module], Any]):
+    kernel = make(toy(2))
+    sample(kernel, torch.zeros(3, 2), 2, rng(0), compile=True)
+    (graphs,) = GRAPHS[kernel.step].values()
+    assert graphs
+    assert graphs.lanes
