@@ -24,7 +24,7 @@ from anila.precision import current
 from anila.samplers.compiled.lanes import Lanes
 
 aten = torch.ops.aten
-LONGEST, UNROLLED, MOST = 100, 10, 2**18
+LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
 
 

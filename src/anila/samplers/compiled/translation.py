@@ -16,12 +16,14 @@ aten = torch.ops.aten
 
 ARITHMETIC: dict[Any, str] = {
     aten.abs.default: "absolute({0})",
+    aten.add.Scalar: "{0} + {1}",
     aten.add.Tensor: "{0} + {1}",
     aten.bitwise_and.Tensor: "{0} & {1}",
     aten.bitwise_not.default: "~{0}",
     aten.bitwise_or.Tensor: "{0} | {1}",
     aten.clone.default: "{0}",
     aten.cos.default: "cosine({0})",
+    aten.div.Scalar: "{0} / {1}",
     aten.div.Tensor: "{0} / {1}",
     aten.eq.Scalar: "{0} == {1}",
     aten.eq.Tensor: "{0} == {1}",
@@ -55,6 +57,7 @@ ARITHMETIC: dict[Any, str] = {
     aten.sign.default: "sign({0})",
     aten.sin.default: "sine({0})",
     aten.sqrt.default: "root({0})",
+    aten.sub.Scalar: "{0} - {1}",
     aten.sub.Tensor: "{0} - {1}",
     aten.tanh.default: "hyperbolic_tangent({0})",
     aten.where.self: "pick({0}, {1}, {2})",
