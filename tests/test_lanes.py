@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Exponential, Independent, StudentT
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from anila import densities
-from anila.core import rng
+from anila.core import LogDensity, rng
 from anila.networks import mlp, toy
 from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.compiled import GRAPHS
@@ -116,14 +117,22 @@ def test_a_translated_step_gives_the_numbers_of_torch(case: str):
 
 @pytest.mark.parametrize("chains", [1, 7, 8, 9, 16, 17, 24, 25, 40, 100])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_any_number_of_chains_in_any_number_of_threads(chains: int, threads: int):
-    """Sees lanes without a chain read or written, and chains that no thread has."""
+def test_a_chain_goes_the_same_way_beside_however_many_in_however_many_threads(chains: int, threads: int):
+    """To the bit. Sees lanes without a chain read or written, and chains that no thread has."""
+
+    def f(x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+        return (x @ w).exp().logsumexp(1), x + x[:, :1]
+
+    w, x = torch.randn(3, 5, generator=rng(0)), torch.randn(100, 3, generator=rng(1))
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        assert_same(lambda x: (x.square().sum(1), x + x[:, :1]), torch.randn(chains, 3, generator=rng(chains)))
+        some = found_by(f, x[:chains].contiguous(), w)
+        assert_same(f, x[:chains].contiguous(), w)
     finally:
         torch.set_num_threads(before)
+    for a, b in zip(some, found_by(f, x, w), strict=True):
+        assert torch.equal(a, b[:, :chains])
 
 
 @pytest.mark.parametrize("f", [
@@ -159,15 +168,31 @@ def test_weights_are_read_anew_at_every_call_in_whatever_layout():
         torch.testing.assert_close(lanes([x, noise], [now], 0)[1][0], x @ now)
 
 
-NETS = {"toy": toy(2), "silu": mlp(2, (8,), "silu"), "gelu": mlp(2, (8,), "gelu"), "fourier": mlp(2, (8,), fourier=4)}
-DENSITIES = {"banana": densities.banana(), "funnel": densities.funnel(), "mixture": densities.mixture()}
-DENSITIES |= {"rings": densities.rings(), "gaussian": densities.gaussian(1.0, 2)}
+LOG_DENSITIES: dict[str, LogDensity] = {
+    "toy": toy(2),
+    "silu": mlp(2, (8,), "silu"),
+    "gelu": mlp(2, (8,), "gelu"),
+    "fourier": mlp(2, (8,), fourier=4),
+    "banana": densities.banana(),
+    "funnel": densities.funnel(),
+    "mixture": densities.mixture(),
+    "rings": densities.rings(),
+    "gaussian": densities.gaussian(1.0, 2),
+    "torch.distributions": Independent(StudentT(torch.tensor([3.0, 5.0])), 1).log_prob,
+}
 
 
-@pytest.mark.parametrize("name", [*NETS, *DENSITIES])
+def test_a_distribution_with_a_boundary_keeps_its_check():
+    """Sees an f without its edge sampled beyond it in silence: f of `Exponential` is a line."""
+    kernel = langevin(Independent(Exponential(torch.ones(2)), 1).log_prob, 1.0)
+    with pytest.warns(RuntimeWarning, match="uncompiled"), pytest.raises(ValueError, match="support"):
+        sample(kernel, torch.ones(20, 2), 50, rng(0), compile=True)
+
+
+@pytest.mark.parametrize("name", LOG_DENSITIES)
 def test_nets_and_densities_become_lanes(name: str):
     """Sees a change to a net, a density or a kernel that sends it the slower way."""
-    kernel = anisotropic_mala((NETS | DENSITIES)[name], 1.0, 0.05)
+    kernel = anisotropic_mala(LOG_DENSITIES[name], 1.0, 0.05)
     x0 = torch.randn(20, 2, generator=rng(0, "start"))
     how: dict[str, Any] = {"steps": 4, "keep_every": 2}
     a, b = (sample(kernel, x0, generator=rng(0), compile=compile, **how) for compile in (True, False))

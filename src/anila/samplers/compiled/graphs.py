@@ -11,13 +11,15 @@ exchange, mixtures) and gradients in fp16 or tf32 run uncompiled, and that is sa
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
+from torch.distributions import Distribution, constraints
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from anila.precision import current
@@ -26,6 +28,25 @@ from anila.samplers.compiled.lanes import Lanes
 aten = torch.ops.aten
 LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
+
+
+@contextmanager
+def real_numbers_unchecked() -> Iterator[None]:
+    """Let `torch.distributions` on all real numbers be traced: they look at every value whether it is a number."""
+    validate = Distribution._validate_sample
+
+    def validate_others(self: Distribution, value: Tensor) -> None:
+        support: Any = self.support
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        if support is not constraints.real:
+            validate(self, value)
+
+    Distribution._validate_sample = validate_others
+    try:
+        yield
+    finally:
+        Distribution._validate_sample = validate
 
 
 def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -66,7 +87,8 @@ class Graphs:
             self.info = type(info)
             return (*(getattr(last, name) for name in self.fields), *info)
 
-        self.step = make_fx(one, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+        with real_numbers_unchecked():
+            self.step = make_fx(one, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
         self.constants = lift_constants(self.step)
         self.unrolled: dict[Any, Callable[..., Any]] = {}
         self.lanes = self.lanes_or_none(given)
