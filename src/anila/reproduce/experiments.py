@@ -75,6 +75,7 @@ def as_printed(temperature: float, step_size: float, learning_rate: float, momen
 
 
 NOTHING: dict[str, list[str]] = {name: [] for name in SAMPLERS}
+COMPILED = ("training.compile=true",)
 RECIPE = Size(300, 3, 500, tuple(THIN))
 GRIDS = Size(100_000, 20, 10_000)
 GLIMPSE = Size(60, 3, 200, tuple(THIN), PAIR)
@@ -82,10 +83,11 @@ INPAINTED = ["sampler.steps=50", "sampler.threshold=0.0001", "optimizer=sgd", "o
 
 RINGS = (
     Part("rings-printed", "rings, as printed: K = 100, b = 0.01, SGD 1e-4, toy net", "rings-stanley",
-         as_printed(0.125**2, 0.14, 1e-4, True), Size(500, 5, 1000, (), (*SAMPLERS, LONG), 3),
-         Size(10_000, 5, 10_000, (), (*SAMPLERS, LONG))),
+         as_printed(0.125**2, 0.14, 1e-4, True), Size(10_000, 5, 1000, COMPILED, (*SAMPLERS, LONG), 3),
+         Size(10_000, 5, 10_000, COMPILED, (*SAMPLERS, LONG), 3)),
     Part("rings-recipe", "rings, our net and learning rate", "rings",
-         {name: [*IN_PLANE, *LOCAL] for name in SAMPLERS}, Size(500, 5, 1000), Size(10_000, 5, 10_000)),
+         {name: [*IN_PLANE, *LOCAL] for name in SAMPLERS}, Size(500, 5, 1000, COMPILED),
+         Size(10_000, 5, 10_000, COMPILED)),
 )  # fmt: skip
 FLOWERS = (
     Part("flowers-printed", "flowers, as printed: K = 50, b = 1e-4, SGD 1e-3, five convolutions", "flowers-stanley",

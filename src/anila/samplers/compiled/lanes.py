@@ -7,6 +7,7 @@ library for every layer (`docs/speed.md`).
 """
 
 import ctypes
+import re
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -20,8 +21,8 @@ aten = torch.ops.aten
 HEADER = Path(__file__).with_name("lanes.h")
 LARGEST = 2**19
 """Numbers that depend on no chain, weights above all: they are read for every few chains, so should stay in a cache."""
-DEEPEST = 2**13
-"""Variables of a step: each is a vector of up to 64 bytes on a thread's stack."""
+DEEPEST = 2**12
+"""Numbers of a chain at a time: each is a vector of up to 64 bytes on a thread's stack."""
 MOST_LANES = 16
 
 
@@ -52,7 +53,7 @@ class Lanes:
         ends = [self.step.packed(node) for node in outputs]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
         source = self.source(ends)
         shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)
-        if shared > LARGEST or sum(size for _, size in self.step.variables.values()) > DEEPEST:
+        if shared > LARGEST:
             raise Unsupported(f"a step of {shared:,} weights")
         self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
         self.function = compiled(source)
@@ -70,7 +71,12 @@ class Lanes:
         given = [*names[0], *names[1], *step.fixed.values()]
         found = [*(f"last{k}" for k in range(len(own))), *(f"info{k}" for k in range(len(infos))), "kept"]
         pointers = [f"real* {name} = p[{k}];" for k, name in enumerate([*given, *found])]
-        variables = [f"{kind} {name}[{size}];" for name, (kind, size) in step.variables.items()]
+        lasting = {v.name for v in (*own, *step.given.values())}
+        drawn = {step.stored(node).name for node in self.noise}
+        places, most = placed(step, lasting | drawn, lasting | {v.name for v in ends})
+        kinds = {name: step.variables[name][0] for name in places}
+        variables = [f"{kind} memory_{kind}[{size}];" for kind, size in most.items()]
+        variables += [f"{kinds[name]}* const {name} = memory_{kinds[name]} + {k};" for name, k in places.items()]
 
         def rows(how: str, pointer: str, variable: Stored, row: str = "0") -> str:
             size = step.variables[variable.name][1]
@@ -148,6 +154,39 @@ def compiled(source: str) -> Any:
     from torch._inductor.codecache import CppCodeCache  # takes a second to import
 
     return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno")).run
+
+
+def placed(step: Translation, before: set[str], after: set[str]) -> tuple[dict[str, int], dict[str, int]]:
+    """Where each variable begins in the memory of its kind, and how large that is; what is read no more makes room.
+
+    Args:
+        step: The lines, and the variables in them.
+        before: Those which are there before the first line.
+        after: Those which are read after the last.
+
+    Raises:
+        Unsupported: If that is more than a thread's stack should hold.
+    """
+    first, last = dict.fromkeys(before, -1), dict.fromkeys(after, len(step.lines))
+    for k, line in enumerate(step.lines):
+        for name in re.findall(r"\bv\d+\b", line):
+            first.setdefault(name, k)
+            last[name] = max(last.get(name, k), k)
+    places: dict[str, int] = {}
+    most = {"V": 1, "M": 1}
+    for name in sorted(first, key=first.__getitem__):
+        kind, size = step.variables[name]
+        place = 0
+        for other in sorted(places, key=places.__getitem__):
+            if step.variables[other][0] == kind and last.get(other, -1) >= first[name]:
+                if place + size <= places[other]:
+                    break
+                place = max(place, places[other] + step.variables[other][1])
+        places[name] = place
+        most[kind] = max(most[kind], place + size)
+    if sum(most.values()) > DEEPEST:
+        raise Unsupported(f"{sum(most.values()):,} numbers of a chain at a time")
+    return places, most
 
 
 def in_parallel(run: Any, chains: int) -> None:
