@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -49,13 +50,20 @@ def settings(name: str, *more: str) -> Experiment:
 
 def start(work: Callable[..., object], size: int, *args: Any) -> list[Any]:
     """`work(*args)` in so many processes, as a launcher starts them."""
-    with closing(socket.socket()) as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     processes = [SERVER.Process(target=among, args=(r, size, port, work, args), daemon=True) for r in range(size)]
     for process in processes:
         process.start()
     return processes
+
+
+def free_port() -> int:
+    """One that no outgoing connection takes before it is listened on: those come from 32768 on."""
+    while True:
+        port = secrets.choice(range(20_000, 32_000))
+        with closing(socket.socket()) as free:
+            if free.connect_ex(("127.0.0.1", port)):
+                return port
 
 
 def among(rank: int, size: int, port: int, work: Callable[..., object], args: tuple[Any, ...]) -> None:
