@@ -9,8 +9,8 @@ leapfrog steps. "plain" is tuned without a preconditioner: plain mala is the alg
 check of both.
 
 ESS is ArviZ's bulk ESS over all chains, the least over coordinates and their squares. A gradient evaluation is one ∇f
-of one chain: one a step, one a leapfrog step for HMC and NUTS; warm-up apart. Without the extra `bench` BlackJAX's
-columns are left out.
+of one chain: one a step, one a leapfrog step for HMC and NUTS; warm-up apart. Seconds are those of the steps that
+count, warm-up and compilation apart, for both. Without the extra `bench` BlackJAX's columns are left out.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import json
 import math
 import os
 import platform
+import statistics
 import time
 import warnings
 from collections.abc import Callable
@@ -89,11 +90,12 @@ def score(
 
 
 def run_ours(name: str, target: Target, budget: Budget, seed: int) -> dict[str, float]:
-    """One of our samplers: tune, then the steps that count."""
+    """One of our samplers: tune, compile, then the steps that count."""
     make, cost = OURS[name]
     tuned = tune(make(target), target.start(budget.chains, seed), budget.warmup, rng(seed, name, "tune"))
+    sample(tuned.sampler, tuned.x, 1, rng(seed), compile=True)
     began = time.perf_counter()
-    _, trace = sample(tuned.sampler, tuned.x, budget.steps, rng(seed, name, "chains"), keep_every=1)
+    _, trace = sample(tuned.sampler, tuned.x, budget.steps, rng(seed, name, "chains"), keep_every=1, compile=True)
     seconds = time.perf_counter() - began
     accept = trace["accept_prob"].mean().item()
     return score(trace["x"], float(cost * budget.steps), float(cost * budget.warmup), seconds, accept)
@@ -185,6 +187,18 @@ def table(results: dict[str, dict[str, list[dict[str, float]]]], key: str) -> st
             ratio, error = relative(found, n, key)
             cells.append(f"{ratio:.2f} ± {error:.2f}{mixed(found[n])}")
         lines.append(f"| {target} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def step_table(results: dict[str, dict[str, list[dict[str, float]]]], steps: int) -> str:
+    """A markdown table: microseconds a step of all chains, median over seeds."""
+    names = columns(results)
+    lines = ["| target | " + " | ".join(names) + " |", "|---" * (len(names) + 1) + "|"]
+    for target, found in results.items():
+        times = [statistics.median(r["ess"] / r["per_second"] for r in found[n]) if n in found else None for n in names]
+        lines.append(
+            f"| {target} | " + " | ".join("–" if t is None else f"{t / steps * 1e6:.1f}" for t in times) + " |"
+        )
     return "\n".join(lines)
 
 
@@ -330,6 +344,7 @@ def main() -> None:
     (arguments.out / "samplers.json").write_text(json.dumps(numbers, indent=1))
     print("\nEffective samples per gradient:\n\n" + table(results, "per_gradient"))
     print("\nEffective samples per second:\n\n" + table(results, "per_second"))
+    print("\nMicroseconds a step:\n\n" + step_table(results, budget.steps))
     print("\nBack from |x| = 100 on light tails:\n\n" + return_table(back, budget.far_steps))
     pictures.save(draw(results), arguments.out / "samplers.png")
     print(f"\nwritten to {arguments.out}")
