@@ -3,17 +3,19 @@
     python benchmarks/speed.py --out runs/speed                                (docs)
     python benchmarks/speed.py --out runs/bench --short                        (toy net only, few rounds)
 
-Everything runs in one process on the same f, x and number of steps, in rounds in which every contender has its turn;
-reported are the median and the quartiles over the rounds, and the median of the ratios to Anila's `anisotropic` within
-a round. For all of them, what is freed stays with the process, as in `anila train`: activations that go back to the
-system and come again made a step of images up to a sixth longer, in some runs and not in others. Rows:
+Everything runs in one process, on one core, on the same f, x and number of steps, in rounds in which every contender
+has its turn; reported are the median and the quartiles over the rounds, and the median of the ratios to Anila's
+`anisotropic` within a round. For all of them, what is freed stays with the process, as in `anila train`: activations
+that go back to the system and come again made a step of images up to a sixth longer, in some runs and not in others.
+Rows:
 
-    its matrix products  those of ∇f alone, into memory that is there: what no arrangement of calls can save (toy net)
+    its matrix products  those of ∇f alone, by the library that torch calls, into memory that is there (toy net)
+    its arithmetic       as many multiplications and additions as ∇f has, in products of 1024 × 1024 matrices (images)
     bare gradient        ∇f and nothing else, the floor; as the peers hold images, and channels-last, as Anila does
     plain loop           the five lines of a tutorial
     TorchEBM, ebmkit     their Langevin samplers, as their documentation calls them
-    JAX scan             the anisotropic update, jitted scan with its own random numbers, one thread (toy net)
-    BlackJAX             its unadjusted Langevin (sgld kernel), jitted scan, one thread (toy net)
+    JAX scan             the anisotropic update, jitted scan with its own random numbers (toy net)
+    BlackJAX             its unadjusted Langevin (sgld kernel), jitted scan (toy net)
     Anila                `sample`, steps one by one; and compiled
 
 `rings` is a training iteration with the settings of the preset `rings-stanley` (100 chains of K = 100 steps, toy net),
@@ -28,6 +30,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -36,6 +39,8 @@ from pathlib import Path
 from typing import Any
 
 os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+if hasattr(os, "sched_setaffinity"):  # XLA has threads of its own all the same
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 import ebm.samplers.langevin as ebmkit  # pyright: ignore[reportMissingImports]
 import jax  # pyright: ignore[reportMissingImports]
@@ -44,6 +49,7 @@ import matplotlib.pyplot as plt
 import torch
 from blackjax import sgld  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
@@ -87,6 +93,19 @@ def products(f: nn.Module, x: Tensor, steps: int) -> Action:
     return run
 
 
+def arithmetic(f: nn.Module, x: Tensor, steps: int, dtype: torch.dtype) -> Action:
+    with FlopCounterMode(display=False) as counter:
+        f(x.clone().requires_grad_(True)).sum().backward()
+    a = torch.randn(1024, 1024).to(dtype)
+    times, out = round(steps * counter.get_total_flops() / 2 / 1024**3), torch.empty_like(a)
+
+    def run() -> None:
+        for _ in range(times):
+            torch.mm(a, a, out=out)
+
+    return run
+
+
 def plain(f: nn.Module, x: Tensor, steps: int) -> Action:
     def run() -> None:
         z = x
@@ -114,6 +133,8 @@ def torch_contenders(f: nn.Module, x: Tensor, steps: int, ours: nn.Module | None
     }
     if ours:
         last = x.to(memory_format=torch.channels_last)
+        found["its arithmetic"] = arithmetic(f, x, steps, torch.float32)
+        found["its arithmetic, bf16"] = arithmetic(f, x, steps, torch.bfloat16)
         found["bare gradient, channels-last"] = bare(ours, last, steps)
         found["bare gradient, bf16"] = bare(ours, last, steps, bf16=True)
     kernels = {
@@ -224,12 +245,43 @@ def table(title: str, found: dict[str, list[float]], unit: str = "µs a step") -
     return "\n".join(lines)
 
 
+def fresh(code: str, **environment: str) -> list[str]:
+    """The words that a fresh process prints which runs this on one thread."""
+    script = f"import torch\ntorch.set_num_threads(1)\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ | environment
+    )
+    return done.stdout.split()
+
+
+COMPILED = """
+import time
+from anila.core import rng
+from anila.networks import toy, vanilla
+from anila.samplers import anisotropic, sample
+for f, x in ((toy(2), torch.zeros(100, 2)), (vanilla(3, 32, 8), torch.zeros(16, 3, 32, 32))):
+    kernel = anisotropic(f.requires_grad_(False), 1.0, 0.01)
+    sample(kernel, x, 10, rng(0))
+    began = time.perf_counter()
+    sample(kernel, x, 10, rng(0), compile=True)
+    print(time.perf_counter() - began)
+"""
+
+
+def compilation() -> dict[str, float]:
+    """Seconds that the first compiled call takes, with nothing kept from earlier processes, and with it."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for when in ("first process", "later process"):
+            times = fresh(COMPILED, TORCHINDUCTOR_CACHE_DIR=folder)
+            found |= {f"{net}, {when}": float(t) for net, t in zip(("toy net", "vanilla conv"), times, strict=True)}
+    return found
+
+
 def peak_mib(code: str) -> float:
     """Peak memory of a fresh process that runs this."""
     high = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    script = f"import torch\ntorch.set_num_threads(1)\n{code}\n{high}"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return float(done.stdout.split()[-1]) / 1024
+    return float(fresh(f"{code}\n{high}")[-1]) / 1024
 
 
 SAMPLED = """
@@ -277,6 +329,10 @@ def scaling(n: int) -> dict[str, dict[str, float]]:
 
     return {
         "chains": {str(c): one(chains=c, steps=5) / 5 for c in (1, 10, 100, 1000, 10_000, 100_000)},
+        "chains, compiled": {
+            str(c): one(chains=c, steps=50 if c < 1000 else 5, compiled=True) / (50 if c < 1000 else 5)
+            for c in (2, 10, 100, 1000, 10_000, 100_000)
+        },
         "dimension": {str(d): one(dim=d) / 20 for d in (2, 10, 100, 1000, 10_000)},
         "width": {str(w): one(width=w) / 20 for w in (16, 64, 256, 1024)},
         "K": {str(k): one(steps=k) for k in (1, 10, 100, 1000)},
@@ -340,10 +396,13 @@ def main() -> None:
         results["memory, MiB"] = memory()
         print("| peak memory of a process | MiB |\n|---|---|")
         print("\n".join(f"| {name} | {value:,.0f} |" for name, value in results["memory, MiB"].items()), flush=True)
+        results["first compiled call, s"] = compilation()
+        print("\n| first compiled call | s |\n|---|---|")
+        print("\n".join(f"| {name} | {value:.1f} |" for name, value in results["first compiled call, s"].items()))
         results["scaling"] = scaling(3)
         draw(results["scaling"], arguments.out / "scaling.png")
         print(json.dumps(results["scaling"], indent=1))
-    protocol = {"machine": platform.machine(), "threads": 1, "torch": torch.__version__, "jax": jax.__version__}
+    protocol = {"machine": platform.machine(), "cores": 1, "torch": torch.__version__, "jax": jax.__version__}
     protocol |= {"date": datetime.now(UTC).date().isoformat()}
     (arguments.out / "speed.json").write_text(json.dumps({"protocol": protocol, **results}, indent=1))
 

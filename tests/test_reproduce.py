@@ -41,7 +41,7 @@ def test_the_printed_settings_are_printed(
     experiment: str, K: int, b: float, eps: float, T: int, chains: int, tmp_path: Path
 ):
     plan = plan_part(EXPERIMENTS[experiment][0], "paper", tmp_path)
-    (config,) = [t.config for t in plan.trials if t.sampler == "anisotropic"]
+    config = next(t.config for t in plan.trials if t.sampler == "anisotropic")
     s, t = config.sampler, config.training
     assert (s.steps, s.threshold, s.step_size, t.iterations) == (K, b, 1.0, T)
     assert s.temperature == pytest.approx(eps**2)
