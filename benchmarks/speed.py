@@ -16,7 +16,7 @@ Rows:
     TorchEBM, ebmkit     their Langevin samplers, as their documentation calls them
     JAX scan             the anisotropic update, jitted scan with its own random numbers (toy net)
     BlackJAX             its unadjusted Langevin (sgld kernel), jitted scan (toy net)
-    Anila                `sample`, steps one by one; and compiled
+    Anila                `sample`, steps one by one; and compiled, of which for noise and in C++ (toy net, anisotropic)
 
 `rings` is a training iteration with the settings of the preset `rings-stanley` (100 chains of K = 100 steps, toy net),
 `cifar10` one with those of `cifar10` at width 8 and 16 chains on noise of that shape; for TorchEBM with its persistent
@@ -59,6 +59,8 @@ from anila.experiment import PRESETS, build, resolve
 from anila.networks import WideResNet, toy, vanilla
 from anila.preflight import keep_freed_memory
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
+from anila.samplers.base import draw_block
+from anila.samplers.compiled import graphs_of
 from peers import Energy
 
 STEP, THRESHOLD = 0.01, 1.0
@@ -151,6 +153,15 @@ def torch_contenders(f: nn.Module, x: Tensor, steps: int, ours: nn.Module | None
             kernels["anisotropic"], x, steps, precision="bf16", compile=True
         )
     return found
+
+
+def inside(kernel: Any, x: Tensor, steps: int) -> dict[str, Action]:
+    """What a compiled step is made of: drawing noise, and the C++ function."""
+    state, draw = kernel.init(x), lambda n: draw_block(kernel, x, n, rng(0, "speed"))
+    graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(x, rng(0)))
+    assert graphs
+    noise = draw(steps)
+    return {"of which noise": lambda: draw(steps), "of which C++": lambda: graphs(state, noise)}
 
 
 def images(make: Callable[[], nn.Module], chains: int, steps: int) -> dict[str, Action]:
@@ -370,6 +381,7 @@ def main() -> None:
         x = torch.randn(chains, 2, generator=rng(0, "x"))
         found = {"its matrix products": products(f, x, steps)}
         found |= torch_contenders(f, x, steps) | jax_contenders(f, x, steps)
+        found |= inside(anisotropic(f, THRESHOLD, STEP), x, steps)
         report(f"toy net, {chains:,} chains", rounds(found, steps, n))
     rows = Rows(torch.randn(2000, 2, generator=rng(0, "data")), "points")
     contenders = {

@@ -113,11 +113,12 @@ class Lanes:
             The last state, (chains, ...), infos, (steps, chains), and the positions kept, (kept, chains, *event).
         """
         states, steps = given[: len(self.state)], len(given[-1])
-        fixed = [x.to(self.step.dtype).contiguous() for x in self.prepare(*constants)]
+        fixed = [x if x.dtype == self.step.dtype else x.to(self.step.dtype) for x in self.prepare(*constants)]
         last = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in states]
         infos = [states[0].new_empty(steps, *value_of(node).shape) for node in self.infos]
         kept = states[0].new_empty(steps // every if every else 0, *states[self.x].shape)
-        tensors = [*(x.contiguous() for x in given), *fixed, *last, *infos, kept]
+        read = [x if x.is_contiguous() else x.contiguous() for x in (*given, *fixed)]
+        tensors = [*read, *last, *infos, kept]
         pointers = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
 
         def run(first: int, end: int) -> None:
