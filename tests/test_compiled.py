@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from threading import Thread
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution
 
 from anila.chains import Persistent
 from anila.core import from_numpy, rng
@@ -143,6 +145,83 @@ def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatc
     with pytest.warns(RuntimeWarning, match="uncompiled, because no working C\\+\\+ compiler found"):
         a, b = both(langevin(net(), 0.1))
     assert_same(a, b, atol=0)
+
+
+class Counts(nn.Module):
+    """Changes a buffer at every evaluation."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1  # pyright: ignore[reportOperatorIssue]
+        return quadratic(x) * (1 + 0.1 * self.count)  # pyright: ignore[reportOperatorIssue]
+
+
+def test_an_f_that_changes_what_it_keeps_runs_as_it_is():
+    """Sees it changed by the attempt to compile, or once instead of at every step."""
+    f = Counts()
+    with pytest.warns(RuntimeWarning, match="f changes a tensor that it keeps"):
+        compiled, _ = sample(langevin(f, 0.1), X0, 4, rng(0), compile=True)
+    assert f.count == 4
+    assert torch.equal(compiled, sample(langevin(Counts(), 0.1), X0, 4, rng(0))[0])
+
+
+def test_an_f_that_takes_numbers_out_of_tensors_runs_as_it_is():
+    """Sees the number of the first call burnt in."""
+    t = torch.tensor(2.0)
+    kernel = langevin(lambda x: quadratic(x) * t.item(), 0.1)
+    with pytest.warns(RuntimeWarning, match="takes a number out of a tensor"):
+        sample(kernel, X0, 2, rng(0), compile=True)
+    t.fill_(0.5)
+    assert_same(*both(kernel), atol=0)
+
+
+def test_what_f_computes_once_is_computed_of_real_numbers():
+    """Sees a tensor without numbers left in a distribution that the user goes on with."""
+    coin = Bernoulli(probs=torch.tensor([0.2, 0.3]))
+    kernel = langevin(lambda x: (coin.logits * x - x**2).sum(1), 0.1)
+    assert_same(*both(kernel))
+    assert_same(*both(kernel, X0[:3]))
+
+
+@pytest.mark.parametrize("lanes_first", [True, False])
+def test_a_parameter_may_become_another(lanes_first: bool, monkeypatch: pytest.MonkeyPatch):
+    """Sees memory read beyond its end, or numbers in the order of another layout."""
+    if not lanes_first:
+        monkeypatch.setattr(graphs, "Lanes", never)
+    w = nn.Parameter(torch.randn(2, 4, generator=rng(0)))
+    kernel = langevin(lambda x: (x @ w).tanh().sum(1), 0.1)
+    for now in (w.data, 2 * torch.ones(4, 2).T, torch.full((2, 1), 0.3)):
+        w.data = now
+        assert_same(*both(kernel))
+
+
+def test_autocast_around_a_call_is_not_that_of_the_call_before():
+    f = net()
+    kernel = langevin(f, 0.1)
+    with torch.autocast("cpu", torch.bfloat16):
+        sample(kernel, X0, 2, rng(0), compile=True)
+    assert_same(*both(kernel))
+
+
+def test_threads_may_compile_at_once():
+    """Sees checks of torch.distributions left off, or graphs half made."""
+    before, kernel, found = Distribution._validate_sample, langevin(net(), 0.1), []
+
+    def run() -> None:
+        found.append(sample(kernel, X0, 2, rng(0), compile=True)[0])
+
+    threads = [Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Distribution._validate_sample is before
+    assert all(torch.equal(x, found[0]) for x in found[1:])
+    assert len(found) == 3
+    assert graphs_of(kernel).lanes
 
 
 def test_errors_of_f_are_those_of_f():

@@ -198,7 +198,8 @@ def sample(
         precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
             an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
         compile: Compile steps into one graph, which takes seconds once for a kernel and a shape and then saves what
-            Python costs: for small nets and many steps. What cannot be compiled runs as it is, with a warning.
+            Python costs: for small nets and many steps. What cannot be compiled runs as it is, with a warning. Of what
+            f reads besides x only tensors that change in place are followed, not numbers, nor `train` or `eval`.
 
     Returns:
         The final positions (chains, *event) and the trace.
@@ -218,8 +219,9 @@ def sample(
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
     infos: dict[str, Tensor] = {}
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
+    x0 = dense(x0.detach())
     with gradients_in(precision):
-        state = sampler.init(x0.detach())
+        state = sampler.init(x0)
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
@@ -247,6 +249,11 @@ def sample(
     warn_of_stuck_chains(infos)
     warn_of_no_global_move(infos)
     return state.x, Trace({"x": kept, **infos})
+
+
+def dense(x: Tensor) -> Tensor:
+    """The same numbers without gaps in memory, which what is computed of them has not either."""
+    return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()
 
 
 def require_points(x: Tensor) -> None:

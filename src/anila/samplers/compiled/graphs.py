@@ -10,8 +10,9 @@ A step can be traced if tensors are all that it remembers and decides by. Kernel
 exchange, mixtures) and gradients in fp16 or tf32 run uncompiled, and that is said.
 """
 
+import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,6 +22,9 @@ from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.distributions import Distribution, constraints
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from anila.precision import current
 from anila.samplers.compiled.lanes import Lanes
@@ -57,22 +61,57 @@ def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: fl
 
 def simple_operations() -> dict[Any, Callable[..., Any]]:
     """What composed operations are made of."""
-    more = get_decompositions([aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data])
+    composed = [aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data, aten.leaky_relu]
+    more = get_decompositions(composed)
     return {**core_aten_decompositions(), **more, aten.addmm.default: bias_apart}
+
+
+class Watch(TorchDispatchMode):
+    """Refuse what a graph would do once instead of at every step: f changes, or decides by, a tensor that it keeps.
+
+    Args:
+        given: The tensors that f may read numbers of; a trace refuses that in its own words.
+    """
+
+    def __init__(self, given: Sequence[Tensor]):
+        super().__init__()
+        self.made: list[Any] = [*given]
+        self.storages = storages(self.made)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        kept = storages((args, kwargs)) - self.storages
+        if func is aten._local_scalar_dense.default and kept:
+            raise ValueError("f takes a number out of a tensor that it keeps")
+        written = [
+            args[k] if k < len(args) else kwargs.get(argument.name)
+            for k, argument in enumerate(func._schema.arguments)
+            if argument.alias_info and argument.alias_info.is_write
+        ]
+        if kept & storages(written):
+            raise ValueError("f changes a tensor that it keeps")
+        found = func(*args, **kwargs)
+        self.made.append(found)  # alive, so that no storage comes again
+        self.storages |= storages(found) - kept
+        return found
+
+
+def storages(values: Any) -> set[int]:
+    """What tells the memory of these tensors, and their views, from any other's."""
+    return {x.untyped_storage()._cdata for x in tree_leaves(values) if isinstance(x, Tensor)}
 
 
 class Graphs:
     """The steps of a kernel for chains like those that it was traced with.
 
     Raises:
-        ValueError: If the kernel remembers something that is not a tensor, or gradients are rounded as no graph can.
+        ValueError: If state or noise hold something that is not a tensor, gradients are rounded as no graph can, or f
+            changes a tensor that it keeps or takes a number out of it.
         Exception: Whatever tracing raises.
     """
 
     def __init__(self, step: Callable[..., Any], state: Any, noise: Any):
         given = tensors_of(state, noise)
-        if given is None:
-            raise ValueError("this kernel remembers more than tensors, e.g. how many steps it made")
         if current() not in (None, "bf16"):
             raise ValueError(f"gradients in {current()} cannot be compiled; take bf16 or none")
         self.fields = [name for name, field in state._asdict().items() if field is not None]
@@ -87,10 +126,15 @@ class Graphs:
             self.info = type(info)
             return (*(getattr(last, name) for name in self.fields), *info)
 
+        with torch.random.fork_rng(devices=[]), Watch(given):
+            one(*given)  # what f computes only once, it computes of real numbers
         with real_numbers_unchecked():
             self.step = make_fx(one, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
         self.constants = lift_constants(self.step)
+        self.traced_with = [(c.shape, c.dtype) for c in self.constants]
         self.unrolled: dict[Any, Callable[..., Any]] = {}
+        self.why_not: Exception | None = None
+        """Why there are no lanes."""
         self.lanes = self.lanes_or_none(given)
         steps = LONGEST if self.lanes else UNROLLED
         self.longest = max(1, min(steps, MOST // state.x.numel()))
@@ -104,8 +148,13 @@ class Graphs:
             with torch.no_grad():
                 graph = make_fx(pure, simple_operations(), tracing_mode="fake")(*inputs)
             return Lanes(graph, len(self.fields), len(given) - len(self.fields), self.x)
-        except Exception:  # Unsupported, or a compiler that does not take this C++: there is the other way
+        except Exception as error:  # Unsupported, or a compiler that does not take this C++: there is the other way
+            self.why_not = error
             return None
+
+    def are_outdated(self) -> bool:
+        """Whether a tensor that f reads has become another one than it was traced with."""
+        return self.traced_with != [(c.shape, c.dtype) for c in self.constants]
 
     def __call__(self, state: Any, noise: Any, every: int = 0) -> tuple[Any, Any, Tensor]:
         """Make the steps that there is noise for.
@@ -118,7 +167,7 @@ class Graphs:
         Returns:
             The state they lead to, their infos, (steps, chains), and the positions kept, (kept, chains, *event).
         """
-        given = tensors_of(state, noise) or []
+        given = tensors_of(state, noise)
         constants = [c.detach() for c in self.constants]
         with torch.no_grad():
             if self.lanes:
@@ -131,9 +180,10 @@ class Graphs:
 
     def in_graphs(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
         """The steps by a graph made for their number."""
-        key = (every, *((t.shape, t.stride()) for t in given))
-        if key not in self.unrolled:
-            self.unrolled[key] = self.unroll(given, constants, every)
+        key = (every, *((t.shape, t.stride()) for t in (*given, *constants)))
+        with LOCK:
+            if key not in self.unrolled:
+                self.unrolled[key] = self.unroll(given, constants, every)
         on_gpu = given[0].is_cuda
         if on_gpu:
             torch.compiler.cudagraph_mark_step_begin()
@@ -165,12 +215,15 @@ class Graphs:
                 options = {"cpp_wrapper": on_cpu, "triton.cudagraphs": given[0].is_cuda}
                 return torch._inductor.compile(graph, [*given, *constants], options=options)  # pyright: ignore[reportReturnType]
         except Exception as error:
-            warn_of_none(error)
+            if not self.unrolled:
+                warn_of_none(error, stacklevel=6)
             return steps
 
 
 GRAPHS: WeakKeyDictionary[Callable[..., Any], dict[Any, Graphs | None]] = WeakKeyDictionary()
 """Graphs of a kernel's step, by what they were made for; None where that failed."""
+LOCK = threading.RLock()
+"""One at a time makes graphs."""
 
 
 def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any]) -> Graphs | None:
@@ -181,30 +234,40 @@ def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any
         state: Its state.
         draw_noise: Noise of one step, to trace it with.
     """
-    made = GRAPHS.setdefault(step, {})
     given = [field for field in state if isinstance(field, Tensor)]
-    key = (current(), *((t.shape, t.stride(), t.dtype, t.device) for t in given))
-    if key not in made:
-        try:
-            made[key] = Graphs(step, state, draw_noise())
-        except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
-            made[key] = None
-            warn_of_none(error)
-    return made[key]
+    device = given[0].device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    key = (current(), autocast, *((t.shape, t.stride(), t.dtype, t.device) for t in given))
+    with LOCK:
+        made = GRAPHS.setdefault(step, {})
+        found = made.get(key)
+        if key not in made or (found and found.are_outdated()):
+            try:
+                made[key] = Graphs(step, state, draw_noise())
+            except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
+                made[key] = None
+                warn_of_none(error, stacklevel=4)
+        return made[key]
 
 
-def warn_of_none(error: Exception) -> None:
+def warn_of_none(error: Exception, stacklevel: int) -> None:
     """Say why steps are not compiled."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    warnings.warn(f"compile: steps run uncompiled, because {reason}", RuntimeWarning, stacklevel=4)
+    if isinstance(error, GuardOnDataDependentSymNode):
+        reason = "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
+    warnings.warn(f"compile: steps run uncompiled, because {reason}", RuntimeWarning, stacklevel=stacklevel)
 
 
-def tensors_of(state: Any, noise: Any) -> list[Tensor] | None:
-    """What a graph takes; None where state or noise hold something that is no tensor."""
-    fields = [*state, *noise] if isinstance(noise, tuple) else [noise]
-    if any(not isinstance(field, Tensor | None) for field in fields):
-        return None
-    return [field.detach() for field in fields if field is not None]
+def tensors_of(state: Any, noise: Any) -> list[Tensor]:
+    """What a graph takes.
+
+    Raises:
+        ValueError: If state or noise hold something that is no tensor.
+    """
+    fields = [field for field in state if field is not None]
+    if not isinstance(noise, tuple) or any(not isinstance(field, Tensor) for field in (*fields, *noise)):
+        raise ValueError("this kernel remembers more than tensors, e.g. how many steps it made")
+    return [field.detach() for field in (*fields, *noise)]
 
 
 def lift_constants(graph: fx.GraphModule) -> list[Tensor]:

@@ -23,9 +23,9 @@ template <class V> inline V pick(Mask<V> chosen, V yes, V no) { return chosen ? 
 template <class V> inline V larger(V a, V b) { return (a > b) | (a != a) ? a : b; }
 template <class V> inline V smaller(V a, V b) { return (a < b) | (a != a) ? a : b; }
 
-template <class V> inline V leaky(V a, V slope) { return a > 0 ? a : a * slope; }
 template <class V> inline V square(V a) { return a * a; }
-template <class V> inline V absolute(V a) { return a < 0 ? -a : a; }
+template <class V> inline V cube(V a) { return a * a * a; }
+template <class V> inline V absolute(V a) { return a > 0 ? a : V{} - a; }  // of −0 too
 template <class V> inline V sign(V a) { return a > 0 ? all<V>(1) : a < 0 ? all<V>(-1) : V{}; }
 
 template <class V, class F> inline V each(V a, F function) {

@@ -154,7 +154,7 @@ def compiled(source: str) -> Any:
     """The function of this source, from the compiler or its files of an earlier time."""
     from torch._inductor.codecache import CppCodeCache  # takes a second to import
 
-    return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno")).run
+    return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")).run
 
 
 def placed(step: Translation, before: set[str], after: set[str]) -> tuple[dict[str, int], dict[str, int]]:

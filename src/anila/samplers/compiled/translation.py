@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
+from torch.utils._pytree import tree_leaves
 
 aten = torch.ops.aten
 
@@ -36,7 +37,6 @@ ARITHMETIC: dict[Any, str] = {
     aten.gt.Tensor: "{0} > {1}",
     aten.le.Scalar: "{0} <= {1}",
     aten.le.Tensor: "{0} <= {1}",
-    aten.leaky_relu.default: "leaky({0}, {1})",
     aten.log.default: "logarithm({0})",
     aten.log1p.default: "log_one_plus({0})",
     aten.logical_and.default: "{0} & {1}",
@@ -63,9 +63,15 @@ ARITHMETIC: dict[Any, str] = {
     aten.where.self: "pick({0}, {1}, {2})",
 }
 """Operations element by element, in the words of lanes.h."""
+LOGICAL = {
+    aten.bitwise_and.Tensor, aten.bitwise_not.default, aten.bitwise_or.Tensor, aten.clone.default, aten.copy.default,
+    aten.eq.Tensor, aten.logical_and.default, aten.logical_not.default, aten.mul.Tensor, aten.ne.Tensor,
+    aten.where.self, aten._to_copy.default,
+}  # fmt: skip
+"""Those of them that truth values may have."""
 POWERS = {
     2: "square({0})",
-    3: "{0} * square({0})",
+    3: "cube({0})",
     4: "square(square({0}))",
     0.5: "root({0})",
     -0.5: "1 / root({0})",
@@ -149,6 +155,8 @@ class Translation:
         self.found: dict[fx.Node, Stored | Formula] = {}
         """Everything that depends on chains."""
         for node in moving:
+            if kind(node) == "M":
+                raise Unsupported("truth values in state or noise")
             self.found[node] = self.store(node)
         for node in graph.nodes:
             if node.op == "call_function":
@@ -219,15 +227,16 @@ class Translation:
         """The name of the pointer to what depends on no chain."""
         return self.fixed.setdefault(node, f"c{len(self.fixed)}")
 
-    def operand(self, arg: Any, shape: Sequence[int]) -> str:
-        """An argument of what is computed for every element of an event of this shape."""
+    def operand(self, node: fx.Node, arg: Any, shape: Sequence[int]) -> str:
+        """An argument of a node that is computed for every element of an event of this shape."""
         if not isinstance(arg, fx.Node):
             return number(arg)
         value = value_of(arg)
         if arg in self.found or (value.ndim == len(shape) and self.has_rows(arg)):
             if value.ndim != len(shape):
                 raise Unsupported("chains beside the elements of events")
-            inline = arg in self.found and len(arg.users) == 1 and value.shape == tuple(shape)
+            once = len(arg.users) == 1 and sum(each is arg for each in tree_leaves(node.args)) == 1
+            inline = arg in self.found and once and value.shape == tuple(shape)
             return (self.found[arg] if inline else self.stored(arg)).at(shape)
         text = Stored(self.pointer(arg), torch.empty(value.shape, device="meta")).at(shape)
         return f"(all<V>({text}) != 0)" if kind(arg) == "M" else f"all<V>({text})"
@@ -240,8 +249,8 @@ class Translation:
             view = on_meta(node, source.view, *node.args[1:])
         except RuntimeError as error:
             raise Unsupported(f"{node.target} is not a view within rows") from error
-        within = view.shape[:1] == (self.chains,) and view.stride(0) == source.view.stride(0)
-        if not within and not view.shape[:1] == (1,) == (self.chains,):
+        across = self.chains > 1 and view.ndim and view.stride(0) != source.view.stride(0)
+        if view.shape[:1] != (self.chains,) or across:
             raise Unsupported(f"{node.target} is not a view within rows")
         return Stored(source.name, view)
 
@@ -264,7 +273,7 @@ class Translation:
                 line
                 for part, view in parts
                 for line in over(
-                    view.shape, f"{Stored(to.name, view).at(view.shape)} = {self.operand(part, view.shape)};"
+                    view.shape, f"{Stored(to.name, view).at(view.shape)} = {self.operand(node, part, view.shape)};"
                 )
             ]
 
@@ -287,7 +296,7 @@ class Translation:
         if 0 in dims:
             raise Unsupported(f"{node.target} of chains")
         begin, join, end = REDUCTIONS[node.target]
-        read, count = self.operand(source, shape), math.prod(shape[d] for d in dims)
+        read, count = self.operand(node, source, shape), math.prod(shape[d] for d in dims)
 
         def lines(to: Stored) -> list[str]:
             here = to.at(own)
@@ -308,15 +317,20 @@ class Translation:
             least, most = (*args[1:], None, None)[:2]
             args = [args[0], -math.inf if least is None else least, math.inf if most is None else most]
             form = "smaller(larger({0}, {1}), {2})"
+        elif target is aten.copy.default:
+            form, args = "{0}", [args[1]]
         elif target is aten._to_copy.default:
             form = "pick({0}, all<V>(1), V{{}})" if kind(args[0]) == "M" else "{0}"
         elif target is aten.mul.Tensor and kind(node) == "M":
             form = "{0} & {1}"
         else:
             form = ARITHMETIC.get(target)
-        if form is None or node.kwargs.get("alpha", 1) != 1 or node.kwargs.get("rounding_mode"):
-            raise Unsupported(f"{node.target} is not known here")
-        return Formula(form.format(*(self.operand(arg, shape) for arg in args)), shape)
+        ignored = form is None or f"{{{len(args) - 1}}}" not in form or node.kwargs.get("alpha", 1) != 1
+        if form is None or ignored:
+            raise Unsupported(f"{target} is not known here")
+        if target not in LOGICAL and any(kind(arg) == "M" for arg in node.all_input_nodes):
+            raise Unsupported(f"{target} of truth values")
+        return Formula(form.format(*(self.operand(node, arg, shape) for arg in args)), shape)
 
 
 def require_plain(node: fx.Node) -> None:
