@@ -42,63 +42,68 @@ class Lanes:
 
     def __init__(self, graph: fx.GraphModule, state: int, noise: int, x: int):
         fill_by_shape(graph)
-        inputs = graph.graph.find_nodes(op="placeholder")
+        inputs: list[fx.Node] = graph.graph.find_nodes(op="placeholder")
+        outputs: Any = graph.graph.output_node().args[0]
         self.state, self.noise, self.constants = inputs[:state], inputs[state : state + noise], inputs[state + noise :]
+        self.infos: list[fx.Node] = outputs[state:]
+        self.x = x
         if value_of(inputs[0]).device.type != "cpu" or not noise:
             raise Unsupported("not a step of chains on a CPU")
-        (outputs,) = graph.graph.output_node().args
-        self.infos: list[fx.Node] = outputs[state:]  # pyright: ignore[reportIndexIssue, reportOptionalSubscript, reportArgumentType, reportCallIssue, reportAttributeAccessIssue]
-        self.x = x
         self.step = Translation(graph.graph, inputs[: state + noise])
-        ends = [self.step.packed(node) for node in outputs]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable]
-        source = self.source(ends)
+        own = [self.step.stored(node) for node in self.state]
+        ends = [self.step.packed(node) for node in outputs]
+        if any(self.step.variables[end.name][0] != "V" for end in ends):
+            raise Unsupported("truth values in a state or info")
+        if any(a.name != b.name and b.name in {s.name for s in own} for a, b in zip(own, ends, strict=False)):
+            raise Unsupported("a state that takes the place of another")
         shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)
         if shared > LARGEST:
             raise Unsupported(f"a step of {shared:,} weights")
+        source = self.source(own, ends[:state], ends[state:])
         self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
         self.function = compiled(source)
 
-    def source(self, ends: list[Stored]) -> str:
-        """The function, given where a step leaves state and infos."""
+    def source(self, own: list[Stored], states: list[Stored], infos: list[Stored]) -> str:
+        """The function, given the variables of the state, and those where a step leaves state and infos."""
         step = self.step
-        own = [step.stored(node) for node in self.state]
-        states, infos = ends[: len(own)], ends[len(own) :]
-        if any(step.variables[end.name][0] != "V" for end in ends):
-            raise Unsupported("truth values in a state or info")
-        if any(a.name != b.name and b.name in {s.name for s in own} for a, b in zip(own, states, strict=True)):
-            raise Unsupported("a state that takes the place of another")
-        names = [f"state{k}" for k in range(len(own))], [f"noise{k}" for k in range(len(self.noise))]
-        given = [*names[0], *names[1], *step.fixed.values()]
-        found = [*(f"last{k}" for k in range(len(own))), *(f"info{k}" for k in range(len(infos))), "kept"]
-        pointers = [f"real* {name} = p[{k}];" for k, name in enumerate([*given, *found])]
+        drawn = [step.stored(node) for node in self.noise]
         lasting = {v.name for v in (*own, *step.given.values())}
-        drawn = {step.stored(node).name for node in self.noise}
-        places, most = placed(step, lasting | drawn, lasting | {v.name for v in ends})
-        kinds = {name: step.variables[name][0] for name in places}
-        variables = [f"{kind} memory_{kind}[{size}];" for kind, size in most.items()]
-        variables += [f"{kinds[name]}* const {name} = memory_{kinds[name]} + {k};" for name, k in places.items()]
+        memory = placed(step, lasting | {v.name for v in drawn}, lasting | {v.name for v in (*states, *infos)})
 
-        def rows(how: str, pointer: str, variable: Stored, row: str = "0") -> str:
-            size = step.variables[variable.name][1]
-            return f"{how}<{size}>({pointer} + ({row} * chains + first) * {size}, rows, {variable.name});"
+        def named(what: str, variables: list[Stored]) -> dict[str, Stored]:
+            return {f"{what}{k}": v for k, v in enumerate(variables)}
 
-        begin = [rows("read", name, v) for name, v in zip(names[0], own, strict=True)]
-        begin += [rows("read", step.fixed[node], v) for node, v in step.given.items()]
-        used = [(name, node) for name, node in zip(names[1], self.noise, strict=True) if node.users]
-        body = [rows("read", name, step.stored(node), "s") for name, node in used] + step.lines
-        body += [rows("write", f"info{k}", v, "s") for k, v in enumerate(infos)]
-        body.append(f"if (every && s % every == every - 1) {rows('write', 'kept', states[self.x], '(s / every)')}")
-        for a, b in zip(own, states, strict=True):
-            if a.name != b.name:
-                body.append(f"for (int i = 0; i < {step.variables[a.name][1]}; i++) {a.name}[i] = {b.name}[i];")
-        end = [rows("write", f"last{k}", v) for k, v in enumerate(own)]
+        def rows(how: str, pointers: dict[str, Stored], row: str = "0") -> list[str]:
+            """Read or write what chains have in variables, in this row of (rows, chains, numbers)."""
+            sizes = {pointer: step.variables[v.name][1] for pointer, v in pointers.items()}
+            where = {pointer: f"{pointer} + ({row} * chains + first) * {size}" for pointer, size in sizes.items()}
+            return [f"{how}<{sizes[p]}>({where[p]}, rows, {v.name});" for p, v in pointers.items()]
+
+        started, noised, ended = named("state", own), named("noise", drawn), named("last", own)
+        told, given = named("info", infos), {step.fixed[node]: v for node, v in step.given.items()}
+        names = [*started, *noised, *step.fixed.values(), *ended, *told, "kept"]
+        used = {p: v for (p, v), node in zip(noised.items(), self.noise, strict=True) if node.users}
+        (keep,) = rows("write", {"kept": states[self.x]}, "(s / every)")
         return FORM.format(
             cpu=torch.backends.cpu.get_cpu_capability(),
             real="float" if step.dtype == torch.float32 else "double",
             header=HEADER.read_text(),
-            begin=indented([*pointers, *variables, *begin], 1),
-            step=indented(body, 2),
-            end=indented(end, 1),
+            begin=indented(
+                1, [f"real* {p} = p[{k}];" for k, p in enumerate(names)], memory, rows("read", started | given)
+            ),
+            step=indented(
+                2,
+                rows("read", used, "s"),
+                step.lines,
+                rows("write", told, "s"),
+                [f"if (every && s % every == every - 1) {keep}"],
+                [
+                    f"for (int i = 0; i < {step.variables[a.name][1]}; i++) {a.name}[i] = {b.name}[i];"
+                    for a, b in zip(own, states, strict=True)
+                    if a.name != b.name
+                ],
+            ),
+            end=indented(1, rows("write", ended)),
         )
 
     def __call__(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
@@ -157,8 +162,8 @@ def compiled(source: str) -> Any:
     return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")).run
 
 
-def placed(step: Translation, before: set[str], after: set[str]) -> tuple[dict[str, int], dict[str, int]]:
-    """Where each variable begins in the memory of its kind, and how large that is; what is read no more makes room.
+def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:
+    """The declarations of all variables: in one memory for each kind, where what is read no more makes room.
 
     Args:
         step: The lines, and the variables in them.
@@ -187,7 +192,9 @@ def placed(step: Translation, before: set[str], after: set[str]) -> tuple[dict[s
         most[kind] = max(most[kind], place + size)
     if sum(most.values()) > DEEPEST:
         raise Unsupported(f"{sum(most.values()):,} numbers of a chain at a time")
-    return places, most
+    memory = [f"{kind} memory_{kind}[{size}];" for kind, size in most.items()]
+    kinds = {name: step.variables[name][0] for name in places}
+    return memory + [f"{kinds[name]}* const {name} = memory_{kinds[name]} + {k};" for name, k in places.items()]
 
 
 def in_parallel(run: Any, chains: int) -> None:
@@ -226,5 +233,5 @@ def fill_by_shape(graph: fx.GraphModule) -> None:
     graph.graph.eliminate_dead_code()
 
 
-def indented(lines: list[str], depth: int) -> str:
-    return "\n".join("    " * depth + line for line in lines)
+def indented(depth: int, *lines: list[str]) -> str:
+    return "\n".join("    " * depth + line for part in lines for line in part)
