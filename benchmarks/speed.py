@@ -352,11 +352,18 @@ def scaling(n: int) -> dict[str, dict[str, float]]:
 
 
 def draw(found: dict[str, dict[str, float]], path: Path) -> None:
-    figure, axes = plt.subplots(1, len(found), figsize=(3 * len(found), 2.6))
-    for axis, (name, times) in zip(axes, found.items(), strict=True):
-        axis.loglog([int(k) for k in times], list(times.values()), "o-")
+    panels = [name for name in found if not name.endswith(", compiled")]
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.2 * len(panels), 2.6))
+    for axis, name in zip(axes, panels, strict=True):
+        for line, times in found.items():
+            if line.removesuffix(", compiled") == name:
+                axis.loglog(
+                    [int(k) for k in times], list(times.values()), "o-", label=line.partition(", ")[2] or "uncompiled"
+                )
         axis.set_xlabel(name.partition(":")[0])
         axis.set_ylabel({"K": "µs", "chains: memory": "peak MiB of a process"}.get(name, "µs a step"))
+        if f"{name}, compiled" in found:
+            axis.legend(frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
