@@ -1,5 +1,7 @@
 """Compiled steps: the numbers of single ones, whatever changes between calls, and a word where they cannot be."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from copy import deepcopy
 from threading import Thread
@@ -222,6 +224,14 @@ def test_threads_may_compile_at_once():
     assert all(torch.equal(x, found[0]) for x in found[1:])
     assert len(found) == 3
     assert graphs_of(kernel).lanes
+
+
+def test_nobody_waits_for_the_compiler_who_does_not_compile():
+    """Sees half a second and 35 MiB of imports at every start."""
+    heavy = ["sympy", "torch._inductor", "torch.fx.experimental.symbolic_shapes"]
+    code = f"import sys, anila; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def test_errors_of_f_are_those_of_f():

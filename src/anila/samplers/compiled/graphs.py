@@ -22,7 +22,6 @@ from torch import Tensor, fx
 from torch._decomp import core_aten_decompositions, get_decompositions
 from torch.distributions import Distribution, constraints
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.experimental.symbolic_shapes import GuardOnDataDependentSymNode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -253,7 +252,7 @@ def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any
 def warn_of_none(error: Exception, stacklevel: int) -> None:
     """Say why steps are not compiled."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if isinstance(error, GuardOnDataDependentSymNode):
+    if type(error).__name__ == "GuardOnDataDependentSymNode":  # to import it takes half a second
         reason = "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
     warnings.warn(f"compile: steps run uncompiled, because {reason}", RuntimeWarning, stacklevel=stacklevel)
 
