@@ -74,8 +74,8 @@ class Watch(TorchDispatchMode):
 
     def __init__(self, given: Sequence[Tensor]):
         super().__init__()
-        self.made: list[Any] = [*given]
-        self.storages = storages(self.made)
+        self.storages = storages(given)
+        """Those given or made since: what is kept was there before, so none of it comes to be where these were."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -90,7 +90,6 @@ class Watch(TorchDispatchMode):
         if kept & storages(written):
             raise ValueError("f changes a tensor that it keeps")
         found = func(*args, **kwargs)
-        self.made.append(found)  # alive, so that no storage comes again
         self.storages |= storages(found) - kept
         return found
 
