@@ -77,6 +77,7 @@ def test_exp_f_is_invariant(name: str, target: str):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.* chains are stuck")  # some of 100,000, for a while: the law is whole
 @pytest.mark.parametrize("seed", range(2, 5))
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("name", KERNELS)
