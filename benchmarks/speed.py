@@ -35,6 +35,7 @@ import time
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ from anila.samplers.base import draw_block
 from anila.samplers.compiled import graphs_of
 from peers import Energy
 
+aten = torch.ops.aten
 STEP, THRESHOLD = 0.01, 1.0
 Action = Callable[[], Any]
 
@@ -233,6 +235,28 @@ def torchebm_training(preset: str, overrides: list[str], data: Rows) -> Action:
     return run
 
 
+def layers(f: nn.Module, x: Tensor, n: int) -> dict[str, tuple[float, float]]:
+    """Of every convolution of f in bfloat16, forward and gradient in its input: the rate of arithmetic, in that of a
+    product of 1024 × 1024 matrices."""
+    a = torch.randn(1024, 1024).bfloat16()
+
+    def rate(count: int, action: Action) -> float:
+        return count / statistics.median(rounds({"": action}, 1, n)[""])
+
+    best = rate(2 * 1024**3, lambda: a @ a)
+    found, x = {}, x.bfloat16().contiguous(memory_format=torch.channels_last)
+    for m in (m for m in f.modules() if isinstance(m, nn.Conv2d)):
+        w = m.weight.detach().bfloat16().contiguous(memory_format=torch.channels_last)
+        how: Any = (m.stride, m.padding, m.dilation)
+        y = torch.conv2d(x, w, None, *how)
+        back = partial(aten.convolution_backward, y, x, w, None, *how, False, [0, 0], 1, [True, False, False])
+        count = 2 * y.numel() * w[0].numel()
+        forward = rate(count, partial(torch.conv2d, x, w, None, *how))
+        found[f"{tuple(w.shape)}, stride {m.stride[0]}"] = forward / best, rate(count, back) / best
+        x = y
+    return found
+
+
 def rounds(contenders: dict[str, Action], units: int, n: int) -> dict[str, list[float]]:
     """Microseconds a unit of each contender in each round, after one unmeasured."""
     found: dict[str, list[float]] = {name: [] for name in contenders}
@@ -400,6 +424,9 @@ def main() -> None:
     if not arguments.short:
         vanilla_conv = images(lambda: vanilla(3, 32, 32), 64, 20)
         report("vanilla conv, 64 chains of 3 × 32 × 32", rounds(vanilla_conv, 20, 5))
+        results["layers"] = layers(vanilla(3, 32, 32), torch.rand(64, 3, 32, 32), 9)
+        print("| convolution, bf16 | forward | gradient |\n|---|---|---|")
+        print("\n".join(f"| {name} | {a:.2f} | {b:.2f} |" for name, (a, b) in results["layers"].items()) + "\n")
         wide = images(lambda: WideResNet(3, 32, depth=10, widen=1), 16, 10)
         report("wide residual net 10-1, 16 chains of 3 × 32 × 32", rounds(wide, 10, 5))
         noise = Rows(torch.rand(200, 3, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
