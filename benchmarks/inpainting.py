@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 import anila
-from anila import pictures
-from anila.apply import box_mask
-from anila.apply.outliers import values
-from anila.core import rng
+from anila.applications import box_mask
+from anila.applications.on_runs.images import inpainted
+from anila.applications.outliers import values
 from anila.data import Images, images
-from anila.jobs.images import inpainted
+from anila.density.log_density import rng
+from anila.evaluation import pictures
 
 MEAN_OF, SHOWN = 2000, 12
 """Images of the data whose mean is compared with; images in the figure."""

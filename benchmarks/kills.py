@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from anila import checkpoint
-from anila.experiment import PRESETS, Experiment, resolve
-from anila.train import train
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.folder import checkpoint
+from anila.runs.training.train import train
 
 SETTINGS = ["data=moons",
             "network.hidden=[8]", "network.fourier=0", "training.batch=20", "training.chains=20", "sampler.steps=2",

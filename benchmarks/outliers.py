@@ -33,12 +33,12 @@ import torch
 from torch import Tensor
 
 import anila
-from anila.apply import auroc, blur, calibrated
-from anila.apply.outliers import values
-from anila.core import rng
+from anila.applications import auroc, blur, calibrated
+from anila.applications.outliers import values
 from anila.data import images
-from anila.experiment import PRESETS, resolve
-from anila.train import train
+from anila.density.log_density import rng
+from anila.runs.experiment import PRESETS, resolve
+from anila.runs.training.train import train
 
 N = 1000
 KINDS = ("across", "far", "hole")

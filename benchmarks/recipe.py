@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from anila.chains import Persistent
-from anila.core import rng
-from anila.evaluate import frechet_distance
-from anila.experiment import PRESETS, build, resolve
-from anila.learn import Learner, frozen
+from anila.density.log_density import rng
+from anila.evaluation.samples import frechet_distance
+from anila.learning.learner import Learner, frozen
+from anila.learning.starts import Persistent
+from anila.runs.experiment import PRESETS, build, resolve
 from anila.samplers import sample
-from anila.steering import Steered
+from anila.samplers.adaptation import Steered
 
 SMALL = ["network.width=8", "training.batch=16", "training.precision=bf16", "start.size=500"]
 DRAWS = 1000

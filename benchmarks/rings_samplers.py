@@ -19,10 +19,10 @@ from pathlib import Path
 
 import torch
 
-from anila import pictures
-from anila.experiment import PRESETS, Experiment, build_data, build_learner, resolve
-from anila.score import exact_kl, plane_frame
-from anila.trained import Trained
+from anila.evaluation import pictures
+from anila.reports.scores import exact_kl, plane_frame
+from anila.runs.experiment import PRESETS, Experiment, build_data, build_learner, resolve
+from anila.runs.model.trained import Trained
 
 K = 20
 SETTINGS = [

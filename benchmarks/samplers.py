@@ -33,9 +33,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anila import anisotropic_mala, barker, hmc, mala, pictures, rng, sample, tune
-from anila.diagnostics import ess, rhat
-from anila.pictures.style import DPI, FAINT, INK, STYLE, WIDTH
+from anila import anisotropic_mala, barker, hmc, mala, rng, sample, tune
+from anila.evaluation import pictures
+from anila.evaluation.chains import ess, rhat
+from anila.evaluation.pictures.style import DPI, FAINT, INK, STYLE, WIDTH
 from targets import TARGETS, Target, verify
 
 HAVE_BLACKJAX = bool(find_spec("blackjax") and find_spec("jax"))

@@ -54,14 +54,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissingImports]
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
-from anila.core import rng
 from anila.data import Rows
-from anila.experiment import PRESETS, build, resolve
-from anila.networks import WideResNet, toy, vanilla
-from anila.preflight import keep_freed_memory
+from anila.density.log_density import rng
+from anila.density.networks import WideResNet, toy, vanilla
+from anila.runs.experiment import PRESETS, build, resolve
+from anila.runs.training.preflight import keep_freed_memory
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
-from anila.samplers.base import draw_block
 from anila.samplers.compiled import graphs_of
+from anila.samplers.kernel import draw_block
 from peers import Energy
 
 aten = torch.ops.aten

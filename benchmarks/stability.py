@@ -34,13 +34,13 @@ from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissi
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
 from anila.data import images
-from anila.experiment import PRESETS, resolve
-from anila.guard import Diverged
-from anila.learn import Learner
-from anila.networks import vanilla
-from anila.run import Run
-from anila.train import train
-from anila.trained import Trained
+from anila.density.networks import vanilla
+from anila.learning.learner import Learner
+from anila.runs.experiment import PRESETS, resolve
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
+from anila.runs.training.guard import Diverged
+from anila.runs.training.train import train
 from peers import Energy
 
 RATE, STEP, NOISE_SD, K, CHAINS, BANK, FRESH, NAN_AT, SHOWN = 3e-4, 10.0, 0.01, 20, 16, 100, 0.05, 50, 8

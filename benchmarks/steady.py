@@ -12,10 +12,10 @@ import argparse
 import statistics
 from pathlib import Path
 
-from anila import diagnostics
-from anila.experiment import PRESETS, resolve
-from anila.run import Run
-from anila.train import train
+from anila.evaluation import training
+from anila.runs.experiment import PRESETS, resolve
+from anila.runs.folder.run import Run
+from anila.runs.training.train import train
 
 SMALL = ["network.width=8", "training.batch=16", "training.precision=bf16", "training.threads=1"]
 
@@ -31,7 +31,7 @@ def row(run: Run) -> str:
         f"{statistics.mean(last):.4f} ± {statistics.stdev(last):.3f}",
         f"{statistics.mean(series['grad_norm'][-1000:]):.4f}",
         f"{max(series['chain_range']):.1f}",
-        diagnostics.regime(diagnostics.course(series)).lines[0].partition(":")[0],
+        training.regime(training.course(series)).lines[0].partition(":")[0],
     ]
     return " | ".join(cells)
 

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
-from anila.checkpoint import write_atomically
-from anila.core import rng
 from anila.data import images
-from anila.evaluate import classifier
-from anila.evaluate.classifier import Classifier, folded
+from anila.density.log_density import rng
+from anila.evaluation.samples import classifier
+from anila.evaluation.samples.classifier import Classifier, folded
+from anila.runs.folder.checkpoint import write_atomically
 
 SEED, EPOCHS, BATCH = 0, 10, 256
 RATE, MOMENTUM, DECAY, SMOOTHING, SHIFT = 0.2, 0.9, 5e-4, 0.1, 4
@@ -140,7 +140,8 @@ def main() -> None:
         print(f"epoch {epoch + 1}", {k: round(v, 4) for k, v in epochs[-1].items()}, flush=True)
     card = {
         "name": "anila-features-1",
-        "architecture": "anila.evaluate.classifier.Classifier, widths " + "-".join(map(str, classifier.WIDTHS)),
+        "architecture": "anila.evaluation.samples.classifier.Classifier, widths "
+        + "-".join(map(str, classifier.WIDTHS)),
         "features": classifier.FEATURES,
         "parameters": sum(p.numel() for p in folded(net).parameters()),
         "dtype": "float16",

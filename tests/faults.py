@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from anila import checkpoint
+from anila.runs.folder import checkpoint
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 

@@ -17,8 +17,8 @@ from PIL import Image
 from scipy import stats
 from torch import Tensor
 
-from anila import apply
-from anila.apply import (
+from anila import applications
+from anila.applications import (
     auroc,
     blur,
     box_mask,
@@ -34,8 +34,8 @@ from anila.apply import (
     read_mask,
     restore,
 )
-from anila.core import rng
-from anila.densities import gaussian
+from anila.density.log_density import rng
+from anila.density.targets import gaussian
 from anila.samplers import SAMPLERS, Sampler, langevin, replica_exchange, sample
 from exact import as_users_run_it, distance, mutant
 
@@ -78,7 +78,7 @@ def anyhow(name: str) -> Callable[[Callable[[Tensor], Tensor]], Sampler]:
 class Case(NamedTuple):
     """A posterior of Y with its means (2, d) and covariance (d, d)."""
 
-    posterior: apply.Posterior
+    posterior: applications.Posterior
     mean: Tensor
     cov: Tensor
 
@@ -159,7 +159,7 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_faulty_posterior_is_seen(fault: str):
     """Sees the comparison above gone blind."""
-    broken = mutant("anila.apply.posterior", *FAULTS[fault])
+    broken = mutant("anila.applications.posterior", *FAULTS[fault])
 
     def log_likelihood(x: Tensor) -> Tensor:
         return broken.log_normal(x - broken.beside(Y, x), torch.tensor([0.8, 0.8], dtype=D))
@@ -217,7 +217,7 @@ def test_purified_rows_follow_f_cut_to_the_box(name: str):
 
 def test_a_purification_without_its_jacobian_is_seen():
     """Sees the test above gone blind."""
-    broken = mutant("anila.apply.nearby", "temperature * log_slope.sum(1)", "0.5 * log_slope.sum(1)")
+    broken = mutant("anila.applications.purify", "temperature * log_slope.sum(1)", "0.5 * log_slope.sum(1)")
     y = torch.tensor([[0.5]], dtype=D)
     x = broken.purify(gaussian(dim=1), y, 0.6).draw(kernel("mala"), y.repeat(10_000, 1), 60, rng(0, "chains")).x
     low, high = stats.norm.cdf([-0.1, 1.1])
@@ -235,7 +235,7 @@ def test_products_and_negations_of_gaussians(weights: tuple[float, float], name:
     a, b = (w * torch.linalg.inv(cov) for w, cov in zip(weights, (COV, OTHER[1]), strict=True))
     cov = torch.linalg.inv(a + b)
     mean = (a @ MEAN + b @ OTHER[0]) @ cov
-    case = Case(apply.Posterior(g, f, lambda x: x, lambda x: x, 2), mean.expand(2, -1), cov)
+    case = Case(applications.Posterior(g, f, lambda x: x, lambda x: x, 2), mean.expand(2, -1), cov)
     assert misfit(case, name) < 5
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from anila.chains import FromData, FromNoise, Persistent, Replay, Start, strata
-from anila.core import rng
+from anila.density.log_density import rng
+from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start, strata
 from exact import as_users_run_it
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from anila import checkpoint
-from anila.checkpoint import Damaged
+from anila.runs.folder import checkpoint
+from anila.runs.folder.checkpoint import Damaged
 
 PARTS = {
     "learner": {

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila import cli
-from anila.chains import FromData, Persistent
-from anila.core import rng
+from anila.cli import app
 from anila.data import Rows
-from anila.experiment import Experiment, resolve
-from anila.learn import Learner
-from anila.networks import Conditional, Confined, ResNet, is_normalised, mlp, spectral
-from anila.networks.spectral import normalised
-from anila.run import Run
+from anila.density.log_density import rng
+from anila.density.networks import Conditional, Confined, ResNet, is_normalised, mlp, spectral
+from anila.density.networks.spectral import normalised
+from anila.learning.learner import Learner
+from anila.learning.starts import FromData, Persistent
+from anila.runs.experiment import Experiment, resolve
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
+from anila.runs.training.train import train
 from anila.samplers import anisotropic_mala, descent, langevin, mala
-from anila.train import train
-from anila.trained import Trained
 
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2])
 CENTRES = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.5]])
@@ -229,7 +229,7 @@ def test_the_command_line_draws_a_class(run: Path, tmp_path: Path, monkeypatch: 
     def anila(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["anila", *words])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         return int(stopped.value.code or 0)
 
     out = tmp_path / "x.npz"

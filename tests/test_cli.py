@@ -158,7 +158,7 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_starting_is_fast_because_torch_is_not_imported():
-    code = "import sys, anila, anila.cli; assert 'torch' not in sys.modules and 'pydantic' not in sys.modules"
+    code = "import sys, anila, anila.cli.app; assert 'torch' not in sys.modules and 'pydantic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

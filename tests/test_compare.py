@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.compare import Plan, outcome_of, plan, race
-from anila.compare import trial as trials
-from anila.compare.measure import measure_of
-from anila.compare.outcome import mean_and_error, pair_of, value_and_error, verdict
-from anila.compare.trial import Curve, run_trial
-from anila.core import rng
-from anila.experiment import settings
-from anila.experiment.build import build_sampler
+from anila.density.log_density import rng
+from anila.reports.comparison import Plan, outcome_of, plan, race
+from anila.reports.comparison import trial as trials
+from anila.reports.comparison.measure import measure_of
+from anila.reports.comparison.outcome import mean_and_error, pair_of, value_and_error, verdict
+from anila.reports.comparison.trial import Curve, run_trial
+from anila.runs.experiment import settings
+from anila.runs.experiment.build import build_sampler
+from anila.runs.model.trained import Trained
 from anila.samplers import sample
-from anila.trained import Trained
 from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution
 
-from anila.chains import Persistent
-from anila.core import from_numpy, rng
-from anila.learn import Learner
-from anila.networks import mlp, vanilla
+from anila.density.log_density import from_numpy, rng
+from anila.density.networks import mlp, vanilla
+from anila.learning.learner import Learner
+from anila.learning.starts import Persistent
 from anila.samplers import (
     Sampler,
     anisotropic,
@@ -28,9 +28,9 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )  # fmt: skip
-from anila.samplers.base import Trace, blocks
+from anila.samplers.adaptation import Steered
 from anila.samplers.compiled import GRAPHS, Graphs, graphs, lanes
-from anila.steering import Steered
+from anila.samplers.kernel import Trace, blocks
 
 Run = tuple[Tensor, Trace]
 X0 = torch.randn(8, 2, generator=rng(0, "start"))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.core import check_log_density, from_energy, from_numpy, rng, value_and_grad
+from anila.density.log_density import check_log_density, from_energy, from_numpy, rng, value_and_grad
 
 
 def banana(x: Tensor) -> Tensor:

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.densities import Density, banana, double_well, gaussian
-from anila.diagnostics import Meetings, decay, lattice, meeting_times, transition
-from anila.diagnostics.bias import cdf_distance
-from anila.diagnostics.coupling import coupled_noise, coupled_step, log_normal, maximal
+from anila.density.log_density import rng
+from anila.density.targets import Density, banana, double_well, gaussian
+from anila.evaluation.chains import Meetings, decay, lattice, meeting_times, transition
+from anila.evaluation.chains.bias import cdf_distance
+from anila.evaluation.chains.coupling import coupled_noise, coupled_step, log_normal, maximal
 from anila.samplers import (
     Sampler,
     anisotropic,

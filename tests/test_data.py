@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
 from anila.data import TOYS, DataSet, Rows, Stream, Toy, load
+from anila.density.log_density import rng
 
 
 def tall(n: int = 7) -> Rows:

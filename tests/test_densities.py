@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anila.core import check_log_density, rng, value_and_grad
-from anila.densities import DENSITIES, Density, banana, double_well, funnel, gaussian, mixture, rings
+from anila.density.log_density import check_log_density, rng, value_and_grad
+from anila.density.targets import DENSITIES, Density, banana, double_well, funnel, gaussian, mixture, rings
 from exact import cell_cdf, distance, distance_at
 
 DRAWS = 100_000

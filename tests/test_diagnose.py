@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from anila import diagnose as module
-from anila import trained
-from anila.core import rng
 from anila.data import Rows
-from anila.diagnose import diagnose, full_key
-from anila.diagnostics import DriftInequality, Meetings
-from anila.pictures import chain_overview, coupling_bound, drift_ratio
-from anila.pictures.ergodicity import rank_shares
-from anila.run import Run
-from anila.trained import Trained
+from anila.density.log_density import rng
+from anila.evaluation.chains import DriftInequality, Meetings
+from anila.evaluation.pictures import chain_overview, coupling_bound, drift_ratio
+from anila.evaluation.pictures.ergodicity import rank_shares
+from anila.reports import diagnosis as module
+from anila.reports.diagnosis import diagnose, full_key
+from anila.runs.folder.run import Run
+from anila.runs.model import trained
+from anila.runs.model.trained import Trained
 from test_cli import TINY, anila
 
 

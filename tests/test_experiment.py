@@ -9,14 +9,14 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from anila.core import rng
-from anila.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
-from anila.experiment.build import build_learner, course
-from anila.experiment.choose import choose
-from anila.experiment.settings import Network, Optimizer, Sampler
-from anila.networks import WideResNet, is_normalised
-from anila.networks.spectral import normalised
-from anila.samplers.base import draw_noise
+from anila.density.log_density import rng
+from anila.density.networks import WideResNet, is_normalised
+from anila.density.networks.spectral import normalised
+from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
+from anila.runs.experiment.build import build_learner, course
+from anila.runs.experiment.choose import choose
+from anila.runs.experiment.settings import Network, Optimizer, Sampler
+from anila.samplers.kernel import draw_noise
 
 RINGS = PRESETS["rings"].experiment
 
@@ -192,7 +192,7 @@ def test_unknown_presets_and_paths():
 
 def test_a_learner_is_a_function_of_the_seed():
     config = resolve(RINGS, ["network.hidden=[8]", "training.chains=10", "training.batch=10"])
-    from anila.experiment import build_data
+    from anila.runs.experiment import build_data
 
     weights = []
     for seed in (0, 0, 1):
@@ -227,7 +227,7 @@ def test_data_starts_and_noise_of_one_seed_are_apart():
     n = 4000
     wide = ["network.hidden=[8]", f"training.chains={n}", f"training.batch={n}", f"start.size={n}", "start.kind=normal"]
     config = resolve(RINGS, wide)
-    from anila.experiment import build_data
+    from anila.runs.experiment import build_data
 
     data = build_data(config.data)
     learner = build_learner(config, data)

@@ -18,14 +18,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from anila import checkpoint, cli, model, pictures, preflight, score
-from anila import run as runs
-from anila import train as training
-from anila.checkpoint import Damaged
-from anila.experiment import PRESETS, Experiment, resolve
-from anila.run import Run, RunError
-from anila.train import train
-from anila.trained import Trained
+from anila.cli import app
+from anila.evaluation import pictures
+from anila.reports import scores
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.folder import checkpoint
+from anila.runs.folder import run as runs
+from anila.runs.folder.checkpoint import Damaged
+from anila.runs.folder.run import Run, RunError
+from anila.runs.model import model
+from anila.runs.model.trained import Trained
+from anila.runs.training import preflight
+from anila.runs.training import train as training
+from anila.runs.training.train import train
 from faults import dying, full
 
 ROOT = Path(__file__).parents[1]
@@ -44,7 +49,7 @@ def quiet(_: str) -> None: ...
 def hasten(patch: pytest.MonkeyPatch) -> None:
     """Pictures and the exact KL take most of the time of so short a run; any number of θ does for the latter."""
     patch.setattr(training, "draw_pictures", lambda *_: None)
-    patch.setattr(training.score, "exact_kl", lambda now, _: sum(float(p.detach().sum()) for p in now.f.parameters()))
+    patch.setattr(training.scores, "exact_kl", lambda now, _: sum(float(p.detach().sum()) for p in now.f.parameters()))
 
 
 @pytest.fixture(autouse=True)
@@ -388,7 +393,7 @@ def test_the_last_checkpoint_must_be_written(tmp_path: Path, monkeypatch: pytest
                       "--run", str(tmp_path / "run")],
     )  # fmt: skip
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        app.main()
     err = capsys.readouterr().err
     assert stop.value.code == 1
     assert "anila: /the/file: No space left on device; make room and give the same command again" in err
@@ -557,6 +562,6 @@ def test_the_average_is_what_is_sampled_and_evaluated(whole: Path, monkeypatch: 
     assert used == [average.module]
     x = there.reference_data(100)
     expected = (average.module(x).mean() - average.module(x / 2).mean()).item()
-    assert score.scores(there, x, x / 2)["energy_gap"] == expected
+    assert scores.scores(there, x, x / 2)["energy_gap"] == expected
     kept = load_file(whole / "checkpoints" / f"{there.learner.iteration:09d}" / "model.safetensors")
     assert all(torch.equal(kept[f"/{name}"], value) for name, value in average.module.state_dict().items())

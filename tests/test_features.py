@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from anila import score
-from anila.core import rng
 from anila.data import images
-from anila.evaluate import Extractor, anila_features, features, frechet_distance, inception
-from anila.evaluate.classifier import Classifier, Unit, folded
-from anila.evaluate.features import WEIGHTS, packaged, resized
+from anila.density.log_density import rng
+from anila.evaluation.samples import Extractor, anila_features, features, frechet_distance, inception
+from anila.evaluation.samples.classifier import Classifier, Unit, folded
+from anila.evaluation.samples.features import WEIGHTS, packaged, resized
+from anila.reports import scores
 
 
 def pictures(n: int = 150, channels: int = 3, size: int = 32) -> Tensor:
@@ -79,7 +79,7 @@ class TestAnilaFeatures:
     def test_the_name_is_never_fid(self):
         extractor = anila_features()
         assert extractor.distance == "Fréchet distance (anila-features-1)"
-        assert not any("FID" in text or "KID" in text for text in score.names_of(extractor).values())
+        assert not any("FID" in text or "KID" in text for text in scores.names_of(extractor).values())
 
     @pytest.mark.parametrize(
         ("x", "message"),
@@ -195,11 +195,11 @@ def test_scores_tell_data_from_noise(monkeypatch: pytest.MonkeyPatch):
     extractor = Extractor("mean", lambda x: x.mean(3).flatten(1)[:, :6], {}, "Fréchet distance (mean)", "kernel")
     monkeypatch.setattr(features, "BLOCK", 16)
     x = pictures(120)
-    reference = score.Reference(x[:40], x[40:80], {})
-    same, other = (score.image_scores(extractor, reference, y, 0) for y in (x[80:], torch.ones_like(x[80:]) * 0.5))
+    reference = scores.Reference(x[:40], x[40:80], {})
+    same, other = (scores.image_scores(extractor, reference, y, 0) for y in (x[80:], torch.ones_like(x[80:]) * 0.5))
     assert same["frechet"] == pytest.approx(same["frechet_data"], rel=0.9)
     assert other["frechet"] > 5 * same["frechet"]
     assert other["coverage"] < 0.1 < 0.5 < same["coverage"]
-    few = score.image_scores(extractor, reference, x[:4].repeat(10, 1, 1, 1), 0)
+    few = scores.image_scores(extractor, reference, x[:4].repeat(10, 1, 1, 1), 0)
     assert few["recall"] < 0.3 < 0.9 < few["precision"]
     assert json.dumps(same)

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.densities import gaussian, mixture
+from anila.density.log_density import rng
+from anila.density.targets import gaussian, mixture
 from anila.samplers import (
     Proposal,
     Sampler,

@@ -9,16 +9,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from anila import checkpoint, trained
-from anila import train as training
-from anila.core import rng
 from anila.data import Rows
-from anila.experiment import PRESETS, Experiment, resolve
-from anila.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble
-from anila.learn import Learner
-from anila.run import Run
-from anila.train import train
-from anila.trained import Trained
+from anila.density.log_density import rng
+from anila.learning.learner import Learner
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.folder import checkpoint
+from anila.runs.folder.run import Run
+from anila.runs.model import trained
+from anila.runs.model.trained import Trained
+from anila.runs.training import train as training
+from anila.runs.training.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble
+from anila.runs.training.train import train
 
 HEALTHY = {
     "energy_gap": 0.05, "energy_sd": 0.2, "grad_norm": 0.08, "theta_grad_norm": 1.0, "chain_range": 3.0,

@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from anila.experiment.presets import PRESETS
-from anila.experiment.settings import Data, Experiment
-from anila.jobs import rows
-from anila.jobs.blend import blended
-from anila.jobs.combined import combined, draw_combined
-from anila.jobs.inputs import rows_from
-from anila.jobs.recipe import require_stable
-from anila.trained import Trained
+from anila.applications.files.inputs import rows_from
+from anila.applications.on_runs import rows
+from anila.applications.on_runs.compose import combined, draw_combined
+from anila.applications.on_runs.kernel import require_stable
+from anila.applications.poisson_blend import blended
+from anila.runs.experiment.presets import PRESETS
+from anila.runs.experiment.settings import Data, Experiment
+from anila.runs.model.trained import Trained
 from tiny import ROOT, anila
 
 GIVEN = ["--given", "height=200,mood=-3"]
@@ -231,7 +231,7 @@ def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image
     assert not known.held_out(50).unseen
     toy = Trained.untrained(PRESETS["rings"].experiment)
     assert toy.held_out(50).unseen
-    from anila.run import Run
+    from anila.runs.folder.run import Run
 
     trained = Trained.load(Run.existing(image_run))
     kept = trained.held_out(50)

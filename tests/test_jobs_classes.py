@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import anila as package
-from anila.jobs.classes import OfClass, classified
-from anila.jobs.inputs import Named, rows_from
-from anila.networks import Conditional
-from anila.trained import Trained
+from anila.applications.files.inputs import Named, rows_from
+from anila.applications.on_runs.classify import OfClass, classified
+from anila.density.networks import Conditional
+from anila.runs.model.trained import Trained
 from tiny import TABLE, anila
 
 CENTRES = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 2.0]])

@@ -16,9 +16,9 @@ from scipy import stats
 from torch import Tensor
 
 from anila import samplers
-from anila.core import rng
-from anila.densities import banana
-from anila.densities import mixture as modes
+from anila.density.log_density import rng
+from anila.density.targets import banana
+from anila.density.targets import mixture as modes
 from anila.samplers import (
     Noise,
     Sampler,

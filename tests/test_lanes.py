@@ -10,9 +10,9 @@ from torch.distributions import Exponential, Independent, StudentT
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from anila import densities
-from anila.core import LogDensity, rng
-from anila.networks import mlp, toy
+from anila.density import targets
+from anila.density.log_density import LogDensity, rng
+from anila.density.networks import mlp, toy
 from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.compiled import GRAPHS
 from anila.samplers.compiled.graphs import simple_operations
@@ -178,11 +178,11 @@ LOG_DENSITIES: dict[str, LogDensity] = {
     "gelu": mlp(2, (8,), "gelu"),
     "leaky": nn.Sequential(nn.Linear(2, 4), nn.LeakyReLU(), nn.Linear(4, 1), nn.Flatten(0)),
     "fourier": mlp(2, (8,), fourier=4),
-    "banana": densities.banana(),
-    "funnel": densities.funnel(),
-    "mixture": densities.mixture(),
-    "rings": densities.rings(),
-    "gaussian": densities.gaussian(1.0, 2),
+    "banana": targets.banana(),
+    "funnel": targets.funnel(),
+    "mixture": targets.mixture(),
+    "rings": targets.rings(),
+    "gaussian": targets.gaussian(1.0, 2),
     "torch.distributions": Independent(StudentT(torch.tensor([3.0, 5.0])), 1).log_prob,
 }
 

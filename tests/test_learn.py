@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.chains import FromData, FromNoise, Persistent
-from anila.core import rng
-from anila.learn import Learner, NotFinite
-from anila.networks import mlp
+from anila.density.log_density import rng
+from anila.density.networks import mlp
+from anila.learning.learner import Learner, NotFinite
+from anila.learning.starts import FromData, FromNoise, Persistent
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
-from anila.steering import Steered
+from anila.samplers.adaptation import Steered
 
 
 class Tilted(nn.Module):

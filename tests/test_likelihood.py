@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from anila import anisotropic_mala, barker, hmc, langevin, mala, rng
-from anila.densities import Density, double_well, gaussian, mixture, rings
-from anila.evaluate import (
+from anila.density.targets import Density, double_well, gaussian, mixture, rings
+from anila.evaluation.likelihood import (
     Base,
     Ladder,
     LogZ,
@@ -19,8 +19,8 @@ from anila.evaluate import (
     find_ladder,
     log_likelihood,
 )
-from anila.evaluate.ladder import Rung, climb, descend, ess_fraction, next_step, resampled
-from anila.evaluate.likelihood import bennett, log_mean_error, log_mean_exp
+from anila.evaluation.likelihood.annealing import Rung, climb, descend, ess_fraction, next_step, resampled
+from anila.evaluation.likelihood.estimate import bennett, log_mean_error, log_mean_exp
 
 LINE = Base(torch.zeros(1, dtype=torch.float64), torch.full((1,), 0.8, dtype=torch.float64))
 KERNELS = {

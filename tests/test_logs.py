@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from anila import cli, logs
-from anila import train as training
-from anila.experiment import PRESETS, Experiment, resolve
-from anila.experiment.overrides import SettingsError
-from anila.run import Run
-from anila.train import train
+from anila.cli import app
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.experiment.overrides import SettingsError
+from anila.runs.folder import logs
+from anila.runs.folder.run import Run
+from anila.runs.training import train as training
+from anila.runs.training.train import train
 
 
 def small(*more: str) -> Experiment:
@@ -35,7 +36,7 @@ def grey(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training.pictures, "plane_panel", lambda *_: Image.new("L", (6, 4), 128))
     monkeypatch.setattr(training.pictures, "training_curves", lambda *_: Image.new("L", (6, 4), 128))
-    monkeypatch.setattr(training.score, "exact_kl", lambda *_: 0.5)
+    monkeypatch.setattr(training.scores, "exact_kl", lambda *_: 0.5)
 
 
 def read(run: Path) -> EventAccumulator:
@@ -155,7 +156,7 @@ def test_an_extra_that_is_not_there_is_named_before_any_work(tmp_path: Path, mon
         sys, "argv", ["anila", "train", "rings", "training.log_to=tensorboard", "--run", str(tmp_path / "run")]
     )
     with pytest.raises(SystemExit) as stop:
-        cli.main()
+        app.main()
     assert stop.value.code == 2
     assert "training.log_to=tensorboard needs an extra" in (err := capsys.readouterr().err)
     assert "pip install 'anila[tensorboard]'" in err

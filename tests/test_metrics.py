@@ -9,8 +9,8 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.evaluate import (
+from anila.density.log_density import rng
+from anila.evaluation.samples import (
     Moments,
     cubic_kernel,
     frechet_distance,
@@ -114,7 +114,7 @@ class TestKernels:
 
     def test_chunks_change_nothing(self, monkeypatch: pytest.MonkeyPatch):
         whole = mmd_squared(X, Y, cubic_kernel)
-        monkeypatch.setattr("anila.evaluate.kernels.CHUNK", 64)
+        monkeypatch.setattr("anila.evaluation.samples.mmd.CHUNK", 64)
         assert mmd_squared(X, Y, cubic_kernel) == pytest.approx(whole, rel=EXACT)
 
     def test_images_are_flattened(self):
@@ -188,7 +188,7 @@ def brute_support(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[float, ..
 class TestSupport:
     @pytest.mark.parametrize("neighbours", [1, 3])
     def test_against_every_ball(self, neighbours: int, monkeypatch: pytest.MonkeyPatch):
-        monkeypatch.setattr("anila.evaluate.coverage.CHUNK", 16)
+        monkeypatch.setattr("anila.evaluation.samples.coverage.CHUNK", 16)
         x, y = X[:50, :2], X[50:90, :2] * 0.7 + 0.5
         oracle = brute_support(x.double().numpy(), y.double().numpy(), neighbours)
         assert 0 < min(oracle) < 1

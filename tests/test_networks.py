@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from anila.core import check_log_density, rng, value_and_grad
-from anila.networks import Conditional, Confined, ResNet, Tempered, WideResNet, mlp, nonlocal_, toy, vanilla
+from anila.density.log_density import check_log_density, rng, value_and_grad
+from anila.density.networks import Conditional, Confined, ResNet, Tempered, WideResNet, mlp, nonlocal_, toy, vanilla
 
 IMAGE = (3, 32, 32)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anila.core import rng
-from anila.densities import rings
-from anila.evaluate import Grid
-from anila.pictures import (
+from anila.density.log_density import rng
+from anila.density.targets import rings
+from anila.evaluation.likelihood import Grid
+from anila.evaluation.pictures import (
     image_grid,
     neighbours_grid,
     plane_panel,
@@ -24,7 +24,7 @@ from anila.pictures import (
     training_curves,
     trajectories,
 )
-from anila.pictures.curves import running_mean
+from anila.evaluation.pictures.curves import running_mean
 
 FRAME = Grid((-5.0, -5.0), (5.0, 5.0), side=60)
 RINGS = rings()

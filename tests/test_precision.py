@@ -11,14 +11,14 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-from anila import core
-from anila.chains import FromNoise, Persistent
-from anila.core import gradient, rng, value_and_grad
-from anila.experiment import PRESETS, SettingsError, build_data, build_learner, resolve
-from anila.learn import Learner
-from anila.networks import mlp
-from anila.precision import gradients_in, is_rounded
-from anila.ranks import Ranks
+from anila.density import log_density
+from anila.density.log_density import gradient, rng, value_and_grad
+from anila.density.networks import mlp
+from anila.density.precision import gradients_in, is_rounded
+from anila.learning.distributed import Ranks
+from anila.learning.learner import Learner
+from anila.learning.starts import FromNoise, Persistent
+from anila.runs.experiment import PRESETS, SettingsError, build_data, build_learner, resolve
 from anila.samplers import (
     Proposal,
     Sampler,
@@ -119,12 +119,12 @@ def test_anisotropic_mala_stays_exact_at_every_precision(precision: Any):
 
 
 def rounded_value(f: Any, x: Tensor) -> Tensor:
-    return core.differentiate(f, x.detach().requires_grad_(True))[0].detach().float()
+    return log_density.differentiate(f, x.detach().requires_grad_(True))[0].detach().float()
 
 
 def test_a_rounded_acceptance_is_seen(monkeypatch: pytest.MonkeyPatch):
     """Sees the law above gone blind: f from the rounded forward samples another law."""
-    monkeypatch.setattr(core, "exact_value", rounded_value)
+    monkeypatch.setattr(log_density, "exact_value", rounded_value)
     assert farthest(KERNELS["anisotropic_mala"], "bf16") > 1
 
 

@@ -19,21 +19,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from anila import checkpoint, cli
-from anila import train as training
-from anila import trained as models
-from anila.chains import FromNoise
-from anila.core import rng
+from anila.cli import app
 from anila.data import Rows
-from anila.experiment import PRESETS, Experiment, resolve
-from anila.guard import Guard, Trouble
-from anila.learn import Learner, NotFinite
-from anila.ranks import RankLost, Ranks, joined
-from anila.run import Run
+from anila.density.log_density import rng
+from anila.learning.distributed import RankLost, Ranks, joined
+from anila.learning.learner import Learner, NotFinite
+from anila.learning.starts import FromNoise
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.folder import checkpoint
+from anila.runs.folder.run import Run
+from anila.runs.model import trained as models
+from anila.runs.training import train as training
+from anila.runs.training.guard import Guard, Trouble
 from anila.samplers import langevin
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["anila.train", "anila.cli"])
+SERVER.set_forkserver_preload(["anila.runs.training.train", "anila.cli.app"])
 """Processes are forked from one that has imported all, so each starts in milliseconds."""
 
 RINGS = ["network.hidden=[8]", "network.fourier=4", "training.batch=21", "training.chains=11", "start.size=29",
@@ -237,7 +238,7 @@ def test_a_lost_process_ends_the_others(tmp_path: Path, number: signal.Signals, 
 
 def from_command_line(run: Path) -> None:
     sys.argv = ["anila", "train", "rings", *RINGS, "training.iterations=1000000", "--run", str(run)]
-    cli.main()
+    app.main()
 
 
 @pytest.mark.parametrize("size", [1, 2])

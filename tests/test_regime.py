@@ -11,17 +11,17 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from torch import Tensor, nn
 
-from anila.chains import Persistent
-from anila.core import LogDensity, rng
-from anila.densities import gaussian
-from anila.diagnostics import Ladder, autocorrelation, climb, course, cross_correlation, regime
-from anila.diagnostics.course import LAGS, SIZES, chance, mean_error
-from anila.diagnostics.ladder import Reference, Rung, sharpness
-from anila.diagnostics.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
-from anila.learn import Learner
-from anila.pictures import image_ladder, long_chains, training_course
-from anila.pictures.regime import shares
-from anila.pictures.style import MODEL
+from anila.density.log_density import LogDensity, rng
+from anila.density.targets import gaussian
+from anila.evaluation.pictures import image_ladder, long_chains, training_course
+from anila.evaluation.pictures.regime import shares
+from anila.evaluation.pictures.style import MODEL
+from anila.evaluation.training import Ladder, autocorrelation, climb, course, cross_correlation, regime
+from anila.evaluation.training.curves import LAGS, SIZES, chance, mean_error
+from anila.evaluation.training.long_chains import Reference, Rung, sharpness
+from anila.evaluation.training.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
+from anila.learning.learner import Learner
+from anila.learning.starts import Persistent
 from anila.samplers import Sampler, anisotropic, descent, langevin, mala, sample
 
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.compare import race
-from anila.core import rng
-from anila.experiment.build import build_sampler
-from anila.reproduce import EXPERIMENTS, draw, inpainting_figure, plan_part
-from anila.reproduce.experiments import PAIR, RECIPE, SAMPLERS, Part
+from anila.density.log_density import rng
+from anila.reports.comparison import race
+from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
+from anila.reports.reproduction.experiments import PAIR, RECIPE, SAMPLERS, Part
+from anila.runs.experiment.build import build_sampler
 from anila.samplers import sample
 
 PARTS = [pytest.param(e, p, id=f"{e}: {p.name}") for e, parts in EXPERIMENTS.items() for p in parts]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.densities import banana
-from anila.diagnostics import ess, mcse, rhat
+from anila.density.log_density import rng
+from anila.density.targets import banana
+from anila.evaluation.chains import ess, mcse, rhat
 from anila.samplers import SAMPLERS, anisotropic_mala, barker, hmc, langevin, mala, sample
-from anila.samplers.base import PointState, accept
+from anila.samplers.kernel import PointState, accept
 
 
 def cliff(x: Tensor) -> Tensor:

@@ -14,12 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import anila as package
-from anila import hub, share
-from anila.checkpoint import digest
 from anila.data import Elsewhere
-from anila.run import Run
-from anila.share import CHAINS, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
-from anila.trained import Trained
+from anila.runs.folder.checkpoint import digest
+from anila.runs.folder.run import Run
+from anila.runs.model import export, hub
+from anila.runs.model.export import CHAINS, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
+from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila
 
 
@@ -78,7 +78,7 @@ def test_chains_that_are_kept_small_are_the_same(image_run: Path, tmp_path: Path
     """Sees a bank rounded twice, or read in another type."""
     photos = image_run.parent / "photos"
     assert anila("train", photos, *IMAGES, "start.storage=uint8", "--run", tmp_path / "run") == 0
-    shared = share.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
+    shared = export.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
     assert torch.equal(package.load(tmp_path / "run").draw(8), shared.draw(8))
 
 
@@ -86,7 +86,7 @@ def test_chains_that_are_kept_small_are_the_same(image_run: Path, tmp_path: Path
 def test_runs_without_kept_chains_are_passed_on(start: str, table_run: Path, tmp_path: Path):
     people = table_run.parent / "people.csv"
     assert anila("train", people, *TABLE, f"start={start}", "--run", tmp_path / "run") == 0
-    shared = share.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
+    shared = export.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
     x = shared.draw(30)
     assert x.shape == (30, 3)
     assert bool(torch.isfinite(x).all())
@@ -157,7 +157,7 @@ def test_the_card_says_what_the_model_is(image_run: Path, table_run: Path, table
     assert "Outliers are judged by rows it was trained on (people.csv)" in card
     shutil.copytree(table_run, tmp_path / "run")
     assert anila("evaluate", tmp_path / "run", "--count", "50") == 0
-    share.export(Run.existing(tmp_path / "run"), tmp_path / "scored")
+    export.export(Run.existing(tmp_path / "run"), tmp_path / "scored")
     card = (tmp_path / "scored/README.md").read_text()
     assert "| energy_gap | " in card
     assert "50 samples, seed 1, iteration 2" in card
@@ -283,9 +283,9 @@ def test_mistakes_are_one_message_and_status_2(table_run: Path, table: Path, ima
 def test_a_full_disk_leaves_nothing_behind(table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from faults import full
 
-    monkeypatch.setattr(share, "flush", full)
+    monkeypatch.setattr(export, "flush", full)
     with pytest.raises(OSError, match="No space left"):
-        share.export(Run.existing(table_run), tmp_path / "shared")
+        export.export(Run.existing(table_run), tmp_path / "shared")
     assert not list(tmp_path.iterdir())
 
 
@@ -325,7 +325,7 @@ def test_the_hub_gives_back_what_was_pushed(
     model = package.load("hub:me/people@v1")
     assert fake.asked == [("me/people", True), "v1"]
     assert torch.equal(model.draw(5, steps=5), package.load(tmp_path / "people").draw(5, steps=5))
-    assert {p.name for p in (tmp_path / "hub/me/people").iterdir()} == set(share.FILES)
+    assert {p.name for p in (tmp_path / "hub/me/people").iterdir()} == set(export.FILES)
     assert anila("sample", "hub:me/people", "--count", "3", "--out", tmp_path / "x.csv") == 0
 
 

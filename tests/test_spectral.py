@@ -7,9 +7,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.core import rng, value_and_grad
-from anila.networks import Conditional, Confined, ResNet, Tempered, mlp, nonlocal_, power_iteration, spectral, vanilla
-from anila.networks.spectral import normalised
+from anila.density.log_density import rng, value_and_grad
+from anila.density.networks import (
+    Conditional,
+    Confined,
+    ResNet,
+    Tempered,
+    mlp,
+    nonlocal_,
+    power_iteration,
+    spectral,
+    vanilla,
+)
+from anila.density.networks.spectral import normalised
 from anila.samplers import mala, sample
 
 Pair = tuple[nn.Module, Tensor]

@@ -7,9 +7,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.densities import Density, banana, double_well, gaussian
-from anila.diagnostics import Drift, decay, drift, lattice, stationarity_bias, stationary, total_variation, transition
+from anila.density.log_density import rng
+from anila.density.targets import Density, banana, double_well, gaussian
+from anila.evaluation.chains import (
+    Drift,
+    decay,
+    drift,
+    lattice,
+    stationarity_bias,
+    stationary,
+    total_variation,
+    transition,
+)
 from anila.samplers import Sampler, anisotropic, anisotropic_mala, barker, langevin, mala, sample
 from exact import dkw_limit
 

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from anila.chains import Persistent
-from anila.core import rng
-from anila.experiment import PRESETS, SettingsError, build, build_data, build_learner, resolve
-from anila.experiment.settings import Sampler, Training
-from anila.learn import Learner
+from anila.density.log_density import rng
+from anila.learning.learner import Learner
+from anila.learning.starts import Persistent
+from anila.runs.experiment import PRESETS, SettingsError, build, build_data, build_learner, resolve
+from anila.runs.experiment.settings import Sampler, Training
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
-from anila.steering import Steered
+from anila.samplers.adaptation import Steered
 from test_learn import Tilted
 
 

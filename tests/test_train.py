@@ -10,15 +10,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from anila import checkpoint, preflight, trained
-from anila import train as training
-from anila.core import rng
 from anila.data import Rows
-from anila.experiment import PRESETS, Experiment, build, resolve
-from anila.guard import Diverged
-from anila.run import SERIES, Run, RunError
-from anila.train import train
-from anila.trained import Trained
+from anila.density.log_density import rng
+from anila.runs.experiment import PRESETS, Experiment, build, resolve
+from anila.runs.folder import checkpoint
+from anila.runs.folder.run import SERIES, Run, RunError
+from anila.runs.model import trained
+from anila.runs.model.trained import Trained
+from anila.runs.training import preflight
+from anila.runs.training import train as training
+from anila.runs.training.guard import Diverged
+from anila.runs.training.train import train
 
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
          "training.checkpoint_every=5", "training.picture_every=1000", "training.iterations=12"]  # fmt: skip

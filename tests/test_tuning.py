@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.core import rng
-from anila.densities import banana, double_well, gaussian
+from anila.density.log_density import rng
+from anila.density.targets import banana, double_well, gaussian
 from anila.samplers import (
     Sampler,
     anisotropic_mala,
@@ -26,7 +26,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )
-from anila.tuning import Tuned, preconditioner, tune
+from anila.samplers.warm_up import Tuned, preconditioner, tune
 from exact import mutant
 
 D = 100
@@ -130,7 +130,9 @@ def test_a_gaussian_is_known_from_points_of_any_spread(shape: str, spread: float
 
 def test_a_harmful_preconditioner_is_dropped_loudly():
     """Sees a scale that is kept although the chain is slower with it, or dropped without a word."""
-    wrong = mutant("anila.tuning", "scale = (x64.var(0) / g64.var(0)) ** 0.25", "scale = 10 ** torch.arange(8.0)")
+    wrong = mutant(
+        "anila.samplers.warm_up", "scale = (x64.var(0) / g64.var(0)) ** 0.25", "scale = 10 ** torch.arange(8.0)"
+    )
 
     def f(x: Tensor) -> Tensor:
         return -x.square().sum(1) / 2

@@ -9,7 +9,7 @@ import pyarrow.csv
 import torch
 from PIL import Image
 
-from anila import cli
+from anila.cli import app
 
 TABLE = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
          "sampler.global_every=1"]  # fmt: skip
@@ -22,7 +22,7 @@ def anila(*words: str | Path) -> int:
     """Run the command line in this process; the exit status."""
     argv, sys.argv = sys.argv, ["anila", *map(str, words)]
     try:
-        cli.main()
+        app.main()
     except SystemExit as stop:
         return int(stop.code or 0)
     finally:

@@ -8,10 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anila.chains import FromData, FromNoise, Persistent, Replay
-    from anila.core import LogDensity, check_log_density, from_energy, from_numpy, gradient, rng, value_and_grad
-    from anila.learn import Learner
-    from anila.model import Model
+    from anila.density.log_density import (
+        LogDensity,
+        check_log_density,
+        from_energy,
+        from_numpy,
+        gradient,
+        rng,
+        value_and_grad,
+    )
+    from anila.learning.learner import Learner
+    from anila.learning.starts import FromData, FromNoise, Persistent, Replay
+    from anila.runs.model.export import load
+    from anila.runs.model.model import Model
     from anila.samplers import (
         SAMPLERS,
         Info,
@@ -31,11 +40,10 @@ if TYPE_CHECKING:
         sample,
         with_global_moves,
     )
-    from anila.share import load
-    from anila.tuning import Tuned, tune
+    from anila.samplers.warm_up import Tuned, tune
 
 WHERE = {
-    "anila.core": (
+    "anila.density.log_density": (
         "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "rng", "value_and_grad",
     ),
     "anila.samplers": (
@@ -43,11 +51,11 @@ WHERE = {
         "descent", "hmc", "kernel_density", "langevin", "load", "mala", "mixture", "replica_exchange", "sample",
         "with_global_moves",
     ),
-    "anila.tuning": ("Tuned", "tune"),
-    "anila.chains": ("FromData", "FromNoise", "Persistent", "Replay"),
-    "anila.learn": ("Learner",),
-    "anila.model": ("Model",),
-    "anila.share": ("load",),
+    "anila.samplers.warm_up": ("Tuned", "tune"),
+    "anila.learning.starts": ("FromData", "FromNoise", "Persistent", "Replay"),
+    "anila.learning.learner": ("Learner",),
+    "anila.runs.model.model": ("Model",),
+    "anila.runs.model.export": ("load",),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 

@@ -1,3 +1,3 @@
-from anila.cli import main
+from anila.cli.app import main
 
 main()

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from anila.core import did_you_mean
 from anila.data import archives, idx, tables
 from anila.data.dataset import DataSet, Labelled, Rows, Stream
 from anila.data.elsewhere import Elsewhere
@@ -18,6 +17,7 @@ from anila.data.sources import ACCEPTED
 from anila.data.tables import Table, table
 from anila.data.toys import TOYS, Toy
 from anila.data.units import Units
+from anila.density.log_density import did_you_mean
 
 __all__ = [
     "KNOWN", "TOYS", "DataSet", "Elsewhere", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "Units", "images",

@@ -14,11 +14,11 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from anila.core import rng
 from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed
 from anila.data.dataset import Rows
 from anila.data.known import KNOWN, locate
 from anila.data.sources import Files, open_entries, select, survey
+from anila.density.log_density import rng
 
 PACKING = "anila images 1"
 """Part of every cache key: a change of the decoding rules counts it up."""

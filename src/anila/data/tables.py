@@ -26,9 +26,9 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from anila.core import did_you_mean
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
 from anila.data.units import Units
+from anila.density.log_density import did_you_mean
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 

@@ -8,8 +8,8 @@
 | pinwheel | five bent blades |
 | circles | two circles of radius 1.5 and 3, noise 0.1 |
 | swissroll | one arm of one and a half turns, radius 1.2 to 3.5, noise 0.15 |
-| rings | `anila.densities.rings()`: radii 1, 2, 3, 4, radial sd 0.15 |
-| mixture | `anila.densities.mixture()`: 8 Gaussians on a circle of radius 1, sd 0.15 |
+| rings | `anila.density.targets.rings()`: radii 1, 2, 3, 4, radial sd 0.15 |
+| mixture | `anila.density.targets.mixture()`: 8 Gaussians on a circle of radius 1, sd 0.15 |
 """
 
 import hashlib
@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from anila.core import did_you_mean, rng
 from anila.data.dataset import require_batch
+from anila.density.log_density import did_you_mean, rng
 
 Points = Float[Tensor, "n 2"]
 
@@ -105,16 +105,16 @@ def swissroll(n: int, generator: Generator) -> Points:
 
 def rings(n: int, generator: Generator) -> Points:
     """Exact draws of the target of the same name."""
-    from anila import densities
+    from anila.density import targets
 
-    return densities.rings().draw(n, generator)
+    return targets.rings().draw(n, generator)
 
 
 def mixture(n: int, generator: Generator) -> Points:
     """Exact draws of the target of the same name."""
-    from anila import densities
+    from anila.density import targets
 
-    return densities.mixture().draw(n, generator)
+    return targets.mixture().draw(n, generator)
 
 
 def uniform(n: int, generator: Generator) -> Float[Tensor, "n"]:

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from anila.samplers.barker import barker
-from anila.samplers.base import Info, Noise, Sampler, Trace, sample
 from anila.samplers.corrected import anisotropic_corrected
 from anila.samplers.global_moves import Proposal, kernel_density, with_global_moves
 from anila.samplers.hmc import hmc
+from anila.samplers.kernel import Info, Noise, Sampler, Trace, sample
 from anila.samplers.langevin import anisotropic, anisotropic_mala, descent, langevin, mala
 from anila.samplers.mixture import mixture
 from anila.samplers.replica import replica_exchange

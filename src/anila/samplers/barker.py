@@ -19,9 +19,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from anila.core import LogDensity, value_and_grad
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import scales
-from anila.samplers.base import Info, PointState, Sampler, accept, draw_noise
+from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 

@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.core import LogDensity, differentiate
+from anila.density.log_density import LogDensity, differentiate
 from anila.samplers import scales
-from anila.samplers.base import Info, Sampler
+from anila.samplers.kernel import Info, Sampler
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 

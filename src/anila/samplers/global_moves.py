@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.samplers.base import Sampler, accept
+from anila.samplers.kernel import Sampler, accept
 
 IDLE_ROUNDS = 10
 """After so many rounds in a row without an acceptance in any chain, no more global moves are made."""

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.core import LogDensity, value_and_grad
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import scales
-from anila.samplers.base import Info, PointState, Sampler, accept, draw_noise
+from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 

@@ -27,9 +27,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.core import LogDensity, gradient, value_and_grad
+from anila.density.log_density import LogDensity, gradient, value_and_grad
 from anila.samplers import scales
-from anila.samplers.base import Info, Noise, Sampler, accept
+from anila.samplers.kernel import Info, Noise, Sampler, accept
 from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Number, Scale
 

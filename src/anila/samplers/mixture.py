@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.samplers.base import Sampler, require_metropolis
+from anila.samplers.kernel import Sampler, require_metropolis
 
 
 class MixtureNoise(NamedTuple):

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anila.core import LogDensity
-from anila.precision import exact
-from anila.samplers.base import Sampler
+from anila.density.log_density import LogDensity
+from anila.density.precision import exact
+from anila.samplers.kernel import Sampler
 
 DENSE_LIMIT = 500
 """Numbers in an event above which a dense factor is refused: it costs d² a chain and step."""

@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.core import LogDensity, require_one_number_a_row
-from anila.samplers.base import Sampler, require_metropolis
+from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.samplers.kernel import Sampler, require_metropolis
 from anila.samplers.precondition import stretched
 
 

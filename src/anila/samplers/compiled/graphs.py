@@ -25,7 +25,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from anila.precision import current
+from anila.density.precision import current
 from anila.samplers.compiled.lanes import Lanes
 
 aten = torch.ops.aten

@@ -1,0 +1,1 @@
+"""Applications on people's files: what comes in, what goes out."""

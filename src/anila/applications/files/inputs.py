@@ -1,0 +1,120 @@
+"""Rows that people bring to a run, in the model's own coordinates, each with a name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anila.applications.files.tables import numbers, read_table
+from anila.applications.outliers import values
+from anila.data import KNOWN, Images, Rows, load, tables
+from anila.data.archives import Entry, is_image
+from anila.data.cache import decoded, some
+from anila.data.sources import open_entries, survey
+from anila.density.log_density import rng
+from anila.runs.model.model import Calibration, Model
+
+
+class Named(NamedTuple):
+    """Rows with what they are called."""
+
+    names: list[str]
+    x: Tensor
+    """(n, *event)."""
+
+
+def rows_from(sources: Sequence[str], model: Model) -> Named:
+    """The rows of files: images brought to the model's size and channels, or complete rows of tables.
+
+    Args:
+        sources: Image files, folders and archives of images, arrays, tables, or names of known image sets.
+        model: The run.
+
+    Raises:
+        FileNotFoundError: If there is nothing at a path.
+        ValueError: If something there cannot be read, or has another shape than the model's points.
+    """
+    read = images_of if len(model.data.event_shape) == 3 else table_rows
+    parts = [read(source, model) for source in sources]
+    return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
+
+
+def table_rows(source: str, model: Model) -> Named:
+    units = model.units
+    found = numbers(read_table(source), units.columns)
+    return Named([f"{source}[{i}]" for i in range(len(found))], units.inward(found))
+
+
+def images_of(source: str, model: Model) -> Named:
+    """The images of one source."""
+    channels, height, width = model.data.event_shape
+    size = height if height == width else None
+    path = Path(source).expanduser()
+    if source in KNOWN or path.suffix.lower() in tables.SUFFIXES:
+        data = known_images(source, size, channels) if source in KNOWN else load(source)
+        require_shape(source, data.event_shape, model)
+        assert isinstance(data, Rows)
+        return Named([f"{source}[{i}]" for i in range(len(data))], data.rows(range(len(data))))
+    if path.is_file() and is_image(path.name):
+        return decode([Entry(source, path.read_bytes)], size, channels, model)
+    files = survey(path)
+    with open_entries(files) as entries:
+        return decode(entries, size, channels, model)
+
+
+def known_images(name: str, size: int | None, channels: int) -> Images:
+    """The test images of a known set; all where it has no such split."""
+    for split in ("test", "all"):
+        try:
+            data = load(name, size=size, channels=channels, split=split)
+        except ValueError:
+            if split == "all":
+                raise
+        else:
+            assert isinstance(data, Images)
+            return data
+    raise AssertionError
+
+
+def decode(entries: list[Entry], size: int | None, channels: int, model: Model) -> Named:
+    """Decoded to the last pixel, or refused by name."""
+    assert channels in (1, 3)
+    pixels = list(decoded(entries, size, channels))
+    bad = [
+        f"{e.name} ({p or type(p).__name__})" for e, p in zip(entries, pixels, strict=True) if isinstance(p, Exception)
+    ]
+    if bad:
+        raise ValueError(f"{len(bad)} of {len(entries)} images cannot be decoded: {some(bad)}; repair or remove them")
+    good = [p for p in pixels if isinstance(p, np.ndarray)]
+    for entry, image in zip(entries, good, strict=True):
+        require_shape(entry.name, image.shape, model)
+    x = torch.from_numpy(np.stack(good)).float().div_(127.5).sub_(1)
+    return Named([entry.name for entry in entries], x)
+
+
+def require_shape(name: str, shape: tuple[int, ...], model: Model) -> None:
+    """Refuse points of another shape than the model's."""
+    if tuple(shape) != model.data.event_shape:
+        raise ValueError(f"{name}: expected images of shape {model.data.event_shape}, the model's; got {tuple(shape)}")
+
+
+def calibration(model: Model, n: int, source: str | None = None) -> Calibration:
+    """f of up to n rows in random order that the model was not trained on, where there are some.
+
+    Args:
+        model: The model.
+        n: At most so many.
+        source: Where they are; by default what the model itself has held out.
+
+    Raises:
+        FileNotFoundError, ValueError: As `rows_from`.
+    """
+    if source is None:
+        return model.calibration(n)
+    seed = rng(model.config.training.seed, "held out").initial_seed() % 2**31
+    x = rows_from([source], model).x
+    chosen = x[torch.randperm(len(x), generator=rng(seed))[:n]]
+    return Calibration(values(model.f, chosen.to(model.device)), source, True)

@@ -1,0 +1,134 @@
+"""Tables that people bring to a run: any columns, of which some are the model's; results are joined to them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from anila.data.tables import SUFFIXES, read_array, read_csv
+from anila.density.log_density import did_you_mean
+
+
+def read_table(path: str | Path) -> pa.Table:
+    """All columns of a .csv or .parquet; those of an .npy or .npz.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it cannot be read as a table.
+    """
+    path = Path(path).expanduser().absolute()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(f"{path}: this run is on rows of numbers; expected one of {', '.join(SUFFIXES)}")
+    if suffix in (".npy", ".npz"):
+        found, _ = read_array(path, None, None)
+        if isinstance(found, np.ndarray):
+            raise ValueError(f"{path.name}: expected rows of numbers (rows, columns), got images {found.shape}")
+        return pa.table(found)
+    try:
+        return read_csv(path) if suffix == ".csv" else pyarrow.parquet.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
+
+
+def only(files: Sequence[str]) -> pa.Table:
+    """The one table that a run on rows is given.
+
+    Raises:
+        ValueError: If there are several, or as `read_table`.
+    """
+    if len(files) > 1:
+        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
+    return read_table(files[0])
+
+
+def given(text: str) -> pa.Table:
+    """One row of "height=180,weight=70".
+
+    Raises:
+        ValueError: If it is not written so.
+    """
+    pairs = [part.partition("=") for part in text.split(",")]
+    try:
+        values = {name.strip(): [float(value)] for name, _, value in pairs}
+    except ValueError:
+        raise ValueError(f"--given {text}: expected COLUMN=NUMBER,COLUMN=NUMBER, e.g. height=180,weight=70") from None
+    if len(values) < len(pairs) or "" in values:
+        raise ValueError(f"--given {text}: each column once, by its name")
+    return pa.table(values)
+
+
+def numbers(table: pa.Table, columns: Sequence[str], missing: bool = False) -> np.ndarray:
+    """The model's columns of a table, (rows, columns) float64; the columns of a plain array are taken in their order.
+
+    Args:
+        table: What was read.
+        columns: Those of the model.
+        missing: Whether columns and cells may be missing; they are NaN then.
+
+    Raises:
+        ValueError: If they may not be and are, or a column is not of numbers, or nothing is there.
+    """
+    table = named(table, columns)
+    absent = [column for column in columns if column not in table.column_names]
+    if (absent and not missing) or len(absent) == len(columns):
+        near = did_you_mean(absent[0], table.column_names)
+        raise ValueError(
+            f"the table has no column {', '.join(map(repr, absent))}{near}; the model's are {', '.join(columns)}, the "
+            f"table's {', '.join(table.column_names)}"
+        )
+    values = np.full((len(table), len(columns)), np.nan)
+    for i, column in enumerate(columns):
+        if column not in absent:
+            values[:, i] = floats(table.column(column), column)
+    if not len(values):
+        raise ValueError("the table has no rows")
+    if np.isinf(values).any() or (not missing and np.isnan(values).any()):
+        bad = ~np.isfinite(values) if not missing else np.isinf(values)
+        where = ", ".join(f"{columns[i]} ({n})" for i, n in enumerate(bad.sum(0)) if n)
+        raise ValueError(
+            f"{bad.sum()} missing, NaN or infinite values in {where}, the first in row {int(bad.any(1).argmax())}; "
+            "remove these rows, or have missing cells drawn with anila inpaint"
+        )
+    return values
+
+
+def named(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """The columns of an array are called 0, 1, ...; as many as the model has are the model's."""
+    bare = table.column_names == [str(i) for i in range(len(columns))]
+    return table.rename_columns(list(columns)) if bare else table
+
+
+def floats(column: pa.ChunkedArray, name: str) -> np.ndarray:
+    kind = column.type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
+        raise ValueError(f"column {name!r} is not of numbers but of {kind}")
+    return column.cast(pa.float64()).to_numpy().astype(np.float64)
+
+
+def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
+    """The table with more columns.
+
+    Raises:
+        ValueError: If it has one of that name.
+    """
+    require_free(table, tuple(columns))
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def require_free(table: pa.Table, names: Sequence[str]) -> None:
+    """Refuse a table that has a column of a name the results need.
+
+    Raises:
+        ValueError: If it has.
+    """
+    for name in names:
+        if name in table.column_names:
+            raise ValueError(f"the table already has a column {name!r}, which the results need; rename it")

@@ -1,0 +1,59 @@
+"""The models of several runs as one, drawn from with the first run's sampler."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from anila.applications import Posterior, compose
+from anila.applications.on_runs.kernel import bound, temperature, transitions
+from anila.density.log_density import rng
+from anila.runs.model.model import Model
+
+
+def combined(
+    runs: Sequence[Model], weights: Sequence[float] | None, rule: Literal["product", "mixture"] = "product"
+) -> Posterior:
+    """The log-density that combines those of the runs.
+
+    Raises:
+        ValueError: If their points or temperatures are not the same, or `compose` refuses the weights.
+    """
+    first, *others = runs
+    for other in others:
+        if other.data.event_shape != first.data.event_shape or other.units != first.units:
+            raise ValueError(
+                f"the runs must have the same points in the same units; {first.data.name} has "
+                f"{described(first)}, {other.data.name} has {described(other)}"
+            )
+        if temperature(other) != temperature(first):
+            raise ValueError(
+                f"the runs must have one temperature; got {temperature(first):g} and {temperature(other):g}"
+            )
+    g = compose([run.f for run in runs], weights, rule, temperature=temperature(first))
+    return Posterior(g, g, lambda x: x, lambda x: x, 1)
+
+
+def described(run: Model) -> str:
+    """Shape and columns of a run's points."""
+    columns = run.units.columns
+    return f"points of shape {run.data.event_shape}" + (f" ({', '.join(columns)})" if columns else "")
+
+
+def draw_combined(
+    runs: Sequence[Model], posterior: Posterior, count: int, steps: int | None = None, seed: int = 0
+) -> Tensor:
+    """Samples of what `combined` made, (count, *event), started from chains of all the runs.
+
+    Args:
+        runs: The runs.
+        posterior: Their combination.
+        count: How many.
+        steps: Transitions; `transitions(first run)` by default.
+        seed: Seed of starts and noise.
+    """
+    first, generator = runs[0], rng(seed, "compose", device=runs[0].device)
+    starts = [run.starts(-(-count // len(runs)), generator).to(first.device) for run in runs]
+    make, x0 = bound(first, posterior, torch.cat(starts)[:count], generator, global_moves=True)
+    return posterior.draw(make, x0, steps or transitions(first), generator).x[0].cpu()

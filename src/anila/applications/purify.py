@@ -1,0 +1,83 @@
+"""Walks that stay near a point: purification and counterfactual edits.
+
+    purify    x anywhere within |xᵢ − yᵢ| < ε:   x = y + ε tanh(u / ε),   g(u) = f(x) + T Σᵢ log dxᵢ/duᵢ
+    edit      g(x) = f(x) − T |x − y|² / (2 sd²) + T · goal(x)
+
+An adversary who may change every coordinate by ε gives a uniform law of x on that box around what is seen; purifying
+draws from f there, exactly. An edit walks from y towards where f, and a goal, are larger, held back by its distance.
+
+References: Hill, Mitchell & Zhu 2021 (purification by chains of an energy); Wachter, Mittelstadt & Russell 2018
+(counterfactuals as a goal and a distance).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.applications.posterior import Posterior, beside, in_place, log_normal, require_observations, require_sd
+from anila.density.log_density import LogDensity
+
+EDGE = 1e-6
+"""A start on the edge of the box is taken to be this far inside, relative to ε."""
+
+
+def purify(f: LogDensity, y: Float[Tensor, "n *event"], within: float, temperature: float = 1.0) -> Posterior:
+    """The law of points of which y is a copy with every coordinate changed by less than `within`.
+
+    Args:
+        f: Log-density, (rows, *event) -> (rows,).
+        y: What is seen, (n, *event).
+        within: ε, in units of x.
+        temperature: That of the kernel that will sample.
+
+    Raises:
+        ValueError: If ε is not positive, or y is not finite.
+    """
+    require_observations(y)
+    if not 0 < within < math.inf:
+        raise ValueError(f"within must be positive: how far a coordinate may have been changed; got {within!r}")
+
+    def inside(x: Tensor) -> Tensor:
+        return within * ((x - beside(y, x)) / within).clamp(EDGE - 1, 1 - EDGE).atanh()
+
+    def outside(u: Tensor) -> Tensor:
+        return beside(y, u) + within * (u / within).tanh()
+
+    def g(u: Tensor) -> Tensor:
+        s = (u / within).flatten(1)
+        log_slope = 2 * (math.log(2) - s - torch.nn.functional.softplus(-2 * s))  # log(1 − tanh² s), without underflow
+        return f(outside(u)) + temperature * log_slope.sum(1)
+
+    return Posterior(g, f, inside, outside, len(y))
+
+
+def edit(
+    f: LogDensity,
+    y: Float[Tensor, "n *event"],
+    sd: float | Tensor,
+    goal: Callable[[Tensor], Tensor] | None = None,
+    temperature: float = 1.0,
+) -> Posterior:
+    """The law of points near y that are likelier, and nearer a goal.
+
+    Args:
+        f: Log-density, (rows, *event) -> (rows,).
+        y: Where the walk begins, (n, *event).
+        sd: How far it may go, in units of x, in each coordinate; one, or one a row.
+        goal: Log-probability of what is wanted, (rows, *event) -> (rows,), e.g. a classifier's of another class.
+        temperature: That of the kernel that will sample.
+
+    Raises:
+        ValueError: If sd is not positive or y is not finite.
+    """
+    require_observations(y)
+    spread = require_sd(sd, len(y))
+
+    def log_likelihood(x: Tensor) -> Tensor:
+        near = log_normal(x - beside(y, x), spread)
+        return near if goal is None else near + goal(x)
+
+    return in_place(f, log_likelihood, len(y), temperature)

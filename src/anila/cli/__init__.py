@@ -1,0 +1,1 @@
+"""Commands that have a file of their own; `anila.cli.app` enrols them."""

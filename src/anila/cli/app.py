@@ -1,0 +1,294 @@
+"""The command line: a thin skin over the library. torch is imported only once there is work for it.
+
+Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of several processes under
+`torchrun` the first one speaks.
+"""
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from anila.cli import classify, compare, compose, export, outliers, posteriors, reproduce
+from anila.cli.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
+
+app = typer.Typer(
+    help="Train, sample and judge energy-based models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    """Entry point: users' mistakes are one message and exit status 2, without a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
+        fail(str(error), 2)
+    except ArithmeticError as error:
+        fail(str(error) if is_first() else "", 1)
+    except BrokenPipeError:
+        sys.exit(0)
+    except MemoryError as error:
+        fail(str(error) or "out of memory", 1)
+    except OSError as error:
+        room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)
+
+
+def fail(message: str, status: int) -> None:
+    if message:
+        print(f"anila: {message}", file=sys.stderr)  # noqa: T201
+    sys.exit(status)
+
+
+def is_first() -> bool:
+    """Whether this process speaks: the first, or only, one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@app.command()
+def presets(as_json: AsJson = False) -> None:
+    """What can be trained, with the result each preset is known to reach."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from anila.runs.experiment.presets import PRESETS
+
+    if as_json:
+        print_json({name: {"summary": p.summary, "result": p.result} for name, p in PRESETS.items()})
+        return
+    table = Table("preset", "what", "known to reach", box=None, pad_edge=False)
+    for name, preset in PRESETS.items():
+        table.add_row(f"[bold]{name}[/bold]", preset.summary, preset.result)
+    Console().print(table)
+
+
+@app.command()
+def train(
+    what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
+    times: Annotated[bool, typer.Option("--profile", help="Print where time goes; write nothing.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
+    from anila.runs.experiment.choose import choose
+
+    name, config = choose(what, overrides or [])
+    path = run or Path("runs") / name
+    if dry_run:
+        describe(config, as_json)
+        return
+    if times:
+        show_times(config, as_json)
+        return
+    from anila.runs.training.train import start_over
+    from anila.runs.training.train import train as train_run
+
+    if overwrite and is_first():
+        start_over(path)
+    with progress_of(config.training.iterations) as (say, watch):
+        outcome = train_run(config, path, say, watch, preset=name)
+    if outcome.stopped_by is not None:
+        if is_first():
+            note(f"resume with: {shell_line()}")
+        raise typer.Exit(128 + outcome.stopped_by)
+    if not is_first():
+        return
+    last = outcome.run.stats()[-1]
+    if as_json:
+        print_json(last)
+        return
+    kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
+    typer.echo(f"done: {outcome.iteration} iterations{kl}")
+    typer.echo(f"pictures in {outcome.run.samples}; draw with: anila sample {path} --count 1000 --out FILE")
+
+
+def describe(config: Any, as_json: bool) -> None:
+    """The resolved settings, what they reach and what they cost."""
+    from dataclasses import asdict
+
+    from anila.runs.training.preflight import look_ahead
+
+    ahead = look_ahead(config)
+    if as_json:
+        print_json(asdict(ahead) | {"settings": asdict(config)})
+        return
+    for group, values in asdict(config).items():
+        typer.echo(f"[{group}]  " + "  ".join(f"{k}={v}" for k, v in values.items()))
+    typer.echo()
+    for line in ahead.description:
+        typer.echo(line)
+    for warning in ahead.warnings:
+        typer.echo(f"warning: {warning}")
+
+
+def show_times(config: Any, as_json: bool) -> None:
+    """A line for each part of an iteration: milliseconds, and the share of the whole."""
+    from anila.density.log_density import warnings_to
+    from anila.runs.training.profile import profile
+
+    with warnings_to(note):
+        seconds = profile(config)
+    if as_json:
+        print_json(seconds)
+        return
+    for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
+        typer.echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
+
+
+@app.command()
+def sample(
+    run: RunFolder,
+    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
+    steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
+    label: Label = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw samples from a run."""
+    from anila.applications.files.outputs import SAMPLES, require_out, write_samples
+    from anila.density.log_density import warnings_to
+
+    require_out(out, SAMPLES)
+    trained = load(run)
+    with warnings_to(note):
+        write_samples(trained, trained.draw(count, seed, steps, label), out)
+    typer.echo(f"{count} samples in {out}")
+
+
+@app.command()
+def evaluate(
+    run: RunFolder,
+    count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
+    seed: Seed = 1,
+    likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
+    inception: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Weights of Inception: images are scored by FID and KID.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run: RUN/scores.json and a table."""
+    from anila.density.log_density import warnings_to
+    from anila.evaluation.samples import inception as inception_features
+    from anila.reports.scores import evaluate_run
+
+    extractor = inception_features(inception) if inception else None
+    with warnings_to(note):
+        scores = evaluate_run(load_run(run), run, count, seed, likelihood, extractor)
+    if as_json:
+        print_json(scores)
+        return
+    names = {name: name for name in scores} | scores["protocol"].get("names", {})
+    width = max(map(len, names.values()))
+    for name, value in scores.items():
+        if name != "protocol":
+            shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
+            typer.echo(f"{names[name]:{width}} {shown}")
+    typer.echo(f"written to {run / 'scores.json'}")
+
+
+@app.command()
+def diagnose(
+    what: Annotated[str, typer.Argument(metavar="RUN|TARGET", help="A run, or a known density.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="Sampler; by default the run's, or anisotropic_mala.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=200, help="Transitions: 100 K of a run's long chains, 1000 of a density's.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
+    from anila.density.log_density import warnings_to
+    from anila.density.targets import DENSITIES
+    from anila.reports.diagnosis import diagnose as diagnose_chains
+
+    with warnings_to(note):
+        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, note)
+        folder = out or (None if what in DENSITIES else Path(what) / "samples")
+        figures = diagnosis.save(folder) if folder else []
+    if as_json:
+        print_json(diagnosis.verdict.as_dict())
+        return
+    for line in diagnosis.verdict.lines:
+        typer.echo(line)
+    typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
+
+
+COMMANDS = (posteriors, outliers, compose, export, classify, compare, reproduce)
+for command in (command for group in COMMANDS for command in group.COMMANDS):
+    app.command()(command)
+
+
+def shell_line() -> str:
+    """This command as it can be typed again to go on."""
+    import shlex
+
+    return shlex.join(["anila", *(word for word in sys.argv[1:] if word != "--overwrite")])
+
+
+@contextmanager
+def progress_of(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int, dict[str, float]], None]]]:
+    """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not is_first():
+        yield lambda _: None, lambda *_: None
+    elif console.is_terminal:
+        with bar(console, total) as watch:
+            yield lambda text: console.print(text, markup=False, highlight=False), watch
+    else:
+        yield note, plain_lines(total)
+
+
+@contextmanager
+def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]} "),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("training", total=total, metrics="")
+        yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics))
+
+
+def plain_lines(total: int, seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
+    """A line now and then, with the time left."""
+    from anila.runs.training.preflight import duration
+
+    first: list[float] = []
+    last = [time.monotonic()]
+
+    def watch(i: int, metrics: dict[str, float]) -> None:
+        now = time.monotonic()
+        first[:] = first or [now, i]
+        if now - last[0] >= seconds and i > first[1]:
+            last[0] = now
+            left = (now - first[0]) / (i - first[1]) * (total - i)
+            note(f"{i}/{total}  {short(metrics)}  {duration(left)} left")
+
+    return watch
+
+
+def short(metrics: dict[str, float]) -> str:
+    names = {"energy_gap": "gap", "accept_prob": "accept", "grad_norm": "gradient"}
+    return "  ".join(f"{label} {metrics[name]:.3g}" for name, label in names.items())

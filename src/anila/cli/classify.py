@@ -1,0 +1,48 @@
+"""anila classify: which class rows or images are of, by a run that knows classes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anila.cli.console import AsJson, RunFolder, load, print_json
+
+LISTED = 20
+"""Rows that are listed; of more, only how many are of each class."""
+
+
+def classify(
+    run: RunFolder,
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to classify.")],
+    out: Annotated[Path | None, typer.Option(help="Classes joined to the rows: FILE.csv or .parquet.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say which class rows or images are of, and how sure the model is."""
+    from anila.applications.files import tables
+    from anila.applications.files.inputs import rows_from
+    from anila.applications.files.outputs import TABLES, require_out, write_table
+    from anila.applications.on_runs import classify
+
+    if out is not None:
+        require_out(out, TABLES)
+    model = load(run)
+    classify.require_classes(model)
+    beside = tables.only(files) if len(model.data.event_shape) == 1 else None
+    if beside is not None:
+        tables.require_free(beside, classify.names(model.classes))
+    found = classify.classified(model, rows_from(files, model))
+    if out is not None:
+        write_table(found.table(beside), out)
+    summary = found.summary()
+    if as_json:
+        print_json(summary)
+        return
+    for row in summary["classes"] if summary["rows"] <= LISTED else []:
+        typer.echo(f"{row['name']:40} {row['class']:20} {row['probability']:.3f}")
+    typer.echo(f"{summary['rows']} rows: " + ", ".join(f"{n} {name}" for name, n in summary["counts"].items()))
+    if out is not None:
+        typer.echo(f"classes in {out}")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (classify,)

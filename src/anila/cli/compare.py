@@ -1,0 +1,51 @@
+"""anila compare: which sampler trains a model best at equal gradient evaluations, with error bars."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anila.cli.console import AsJson, note, print_json
+
+
+def compare(
+    what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of all.")] = None,
+    samplers: Annotated[str, typer.Option(help="Names with commas between.")] = "langevin,anisotropic",
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each sampler.")] = 3,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Gradient evaluations a chain and run; those of the preset by default.")
+    ] = None,
+    points: Annotated[int, typer.Option(min=1, help="How often each run is scored.")] = 10,
+    samples: Annotated[int, typer.Option(min=10, help="Samples of a score.")] = 1000,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/compare-PRESET by default.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare samplers: same nets and seeds, equal gradients; the same command again goes on."""
+    from anila.density.log_density import warnings_to
+    from anila.reports.comparison import outcome_of, plan, race
+    from anila.reports.comparison.figure import save_figure
+    from anila.reports.comparison.trial import Stopped
+
+    folder = out or Path("runs") / f"compare-{Path(what).stem}"
+    names = [name.strip() for name in samplers.split(",") if name.strip()]
+    planned = plan(what, overrides or [], names, seeds, budget, folder, points, samples)
+    try:
+        with warnings_to(note):
+            race(planned, jobs, note)
+    except Stopped as stopped:
+        note("stopped and saved; the same command again goes on")
+        raise typer.Exit(128 + stopped.number) from None
+    outcome = outcome_of(planned)
+    outcome.save(planned)
+    figure = save_figure(planned, outcome)
+    if as_json:
+        print_json(outcome.as_dict())
+        return
+    for line in [*outcome.table(), "", *outcome.verdicts(), "", f"numbers and figure: {figure.parent}"]:
+        typer.echo(line)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (compare,)

@@ -1,0 +1,40 @@
+"""anila compose: samples of several models as one."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from anila.cli.console import Seed, load, note
+
+
+def compose(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders on the same points.")],
+    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a grid of images.")],
+    weights: Annotated[str | None, typer.Option(help="One a run, 1,-0.5; below 0 is a negation.")] = None,
+    rule: Annotated[Literal["product", "mixture"], typer.Option(help="Likely under all, or under some.")] = "product",
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Transitions; by default by the first run's sampler.")
+    ] = None,
+    seed: Seed = 0,
+) -> None:
+    """Draw samples of a product, a mixture or a negation of models."""
+    from anila.applications.files.outputs import SAMPLES, require_out, write_samples
+    from anila.applications.on_runs.compose import combined, draw_combined
+    from anila.density.log_density import warnings_to
+
+    require_out(out, SAMPLES)
+    try:
+        wanted = [float(word) for word in weights.split(",")] if weights is not None else None
+    except ValueError:
+        raise ValueError(f"--weights {weights}: expected a number for each run, e.g. 1,-0.5") from None
+    trained = [load(run) for run in runs]
+    posterior = combined(trained, wanted, rule)
+    with warnings_to(note):
+        write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
+    typer.echo(f"{count} samples in {out}")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (compose,)

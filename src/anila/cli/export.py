@@ -1,0 +1,33 @@
+"""anila export: a run as a folder to pass on."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anila.cli.console import RunFolder
+
+
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(help="The folder to make.")],
+    push: Annotated[str | None, typer.Option(help="OWNER/NAME: upload it to the Hugging Face Hub too.")] = None,
+    private: Annotated[bool, typer.Option("--private", help="A repository made now is for its owner only.")] = False,
+) -> None:
+    """Make a folder to pass on: parameters, kept chains, recipe, model card, checksums; no data."""
+    from anila.runs.folder.run import Run
+    from anila.runs.model import hub
+    from anila.runs.model.export import export as export_run
+
+    if push is not None:
+        hub.client()
+    shared = export_run(Run.existing(run), out)
+    typer.echo(
+        f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE"
+    )
+    if push is not None:
+        typer.echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (export,)

@@ -1,0 +1,43 @@
+"""anila reproduce: the papers' experiments and figures."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from anila.cli.console import note
+
+
+def reproduce(
+    what: Annotated[Literal["rings", "flowers", "cifar10", "inpainting", "all"], typer.Argument(help="Experiment.")],
+    scale: Annotated[
+        Literal["small", "paper"], typer.Option(help="small: all within two hours on two cores.")
+    ] = "small",
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder of runs and figures.")] = Path("runs/reproduce"),
+) -> None:
+    """Run the papers' experiments and make their figures; the same command again goes on."""
+    from anila.density.log_density import warnings_to
+    from anila.reports.comparison import race
+    from anila.reports.comparison.trial import Stopped
+    from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
+
+    for experiment in EXPERIMENTS if what == "all" else (what,):
+        for part in EXPERIMENTS[experiment]:
+            note(f"{experiment}: {part.title}")
+            plan = plan_part(part, scale, out / scale)
+            try:
+                with warnings_to(note):
+                    race(plan, jobs, note)
+            except Stopped as stopped:
+                note("stopped and saved; the same command again goes on")
+                raise typer.Exit(128 + stopped.number) from None
+            if experiment == "inpainting":
+                typer.echo(inpainting_figure(plan))
+                continue
+            for path in draw(plan, part):
+                typer.echo(path)
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (reproduce,)

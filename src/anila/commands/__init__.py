@@ -1,1 +1,0 @@
-"""Commands that have a file of their own; `anila.cli` enrols them."""

@@ -1,7 +1,0 @@
-"""Samplers compared fairly: same nets, data and seeds, equal gradient evaluations, error bars over seeds."""
-
-from anila.compare.outcome import Outcome, outcome_of
-from anila.compare.plan import Plan, Trial, plan, plan_of
-from anila.compare.race import race
-
-__all__ = ["Outcome", "Plan", "Trial", "outcome_of", "plan", "plan_of", "race"]

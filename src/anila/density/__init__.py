@@ -1,0 +1,1 @@
+"""Log-densities: what f is, how it is differentiated, known targets, networks."""

@@ -1,0 +1,235 @@
+"""An energy-based model is a function f from points to numbers: p(x) = exp f(x) / Z.
+
+`f` is the unnormalised **log-density**: higher is likelier. It maps a batch of points of shape
+(chains, *event) to one number a row, shape (chains,). "Energy" means -f; `from_energy` converts.
+
+Everything that differentiates f with respect to x goes through `differentiate`, and everything random goes
+through a generator made by `rng`, so a result is a function of (f, start, seed).
+"""
+
+import difflib
+import hashlib
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from anila.density import precision
+
+LogDensity = Callable[[Tensor], Tensor]
+"""f: (chains, *event) -> (chains,)."""
+
+
+def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
+    """A generator for one named stream of randomness; different names give independent streams.
+
+    Args:
+        seed: The user's seed, any integer.
+        names: What the stream is for, e.g. `rng(0, "chains", iteration)`.
+        device: Where the numbers are drawn.
+
+    >>> a, b = torch.randn(2, generator=rng(0, "start")), torch.randn(2, generator=rng(0, "chains"))
+    >>> bool((a != b).all()), bool((a == torch.randn(2, generator=rng(0, "start"))).all())
+    (True, True)
+    """
+    digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def from_energy(energy: LogDensity) -> LogDensity:
+    """The log-density f = -energy.
+
+    >>> f = from_energy(lambda x: x.square().sum(-1) / 2)
+    >>> f(torch.tensor([[3.0, 4.0]]))
+    tensor([-12.5000])
+    """
+    return lambda x: -energy(x)
+
+
+def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> LogDensity:
+    """The log-density f whose value and gradient NumPy code computes, e.g. JAX, Stan or hand-written.
+
+    Args:
+        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event).
+
+    Raises:
+        ValueError: When called, if value or gradient has another shape.
+
+    >>> f = from_numpy(lambda x: (-(x**2).sum(1) / 2, -x))
+    >>> f(torch.tensor([[3.0, 4.0]]))
+    tensor([-12.5000])
+    """
+
+    class FromNumpy(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            value, grad = (torch.as_tensor(np.asarray(a)).to(x) for a in value_and_grad(x.numpy(force=True)))
+            if value.shape != x.shape[:1] or grad.shape != x.shape:
+                raise ValueError(
+                    f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
+                    f"{tuple(x.shape)}; got {tuple(value.shape)} and {tuple(grad.shape)}"
+                )
+            ctx.save_for_backward(grad)
+            return value
+
+        @staticmethod
+        @once_differentiable
+        def backward(ctx: Any, *up: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+            (grad,) = ctx.saved_tensors
+            return up[0].view(-1, *[1] * (grad.ndim - 1)) * grad
+
+    def f(x: Tensor) -> Tensor:
+        return FromNumpy.apply(x)
+
+    return f
+
+
+def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f(x) and ∇f(x), both detached; no gradient reaches the parameters of f.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,).
+        x: Points, (chains, *event), floating point.
+
+    Returns:
+        f(x) of shape (chains,) and ∇f(x) of shape (chains, *event). Where gradients are rounded (`precision`), f(x) is
+        computed apart from them and is not.
+
+    Raises:
+        ValueError: If f does not return one number a row, or its value does not depend on x.
+    """
+    if precision.is_rounded():
+        return exact_value(f, x.detach()), gradient(f, x)
+    value, grad = differentiate(f, x.detach().requires_grad_(True))
+    return value.detach(), laid_out_as(x, grad.detach())
+
+
+def gradient(f: LogDensity, x: Tensor) -> Tensor:
+    """∇f(x), detached: for kernels that do not need f, which is computed apart where gradients are rounded.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,).
+        x: Points, (chains, *event), floating point.
+
+    Raises:
+        ValueError: As `value_and_grad`.
+    """
+    return laid_out_as(x, differentiate(f, x.detach().requires_grad_(True))[1].detach())
+
+
+def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
+    """The gradient in memory as x is: arithmetic between layouts (channels last, and not) is slow."""
+    return grad if grad.stride() == x.stride() else torch.empty_like(x).copy_(grad)
+
+
+def exact_value(f: LogDensity, x: Tensor) -> Tensor:
+    """f(x) without rounding, (chains,)."""
+    with torch.no_grad(), precision.exact(x.device):
+        value = f(x)
+    require_one_number_a_row(value, x)
+    return value
+
+
+def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
+    """f(x) and ∇f(x) of an x that requires grad, rounded where gradients are; `twice` keeps the graph of ∇f."""
+    with torch.enable_grad(), precision.both_ways():
+        with precision.forward(x.device):
+            value = f(x)
+        require_one_number_a_row(value, x)
+        grad = precision.slope(value, x, twice)
+    if grad is None:
+        raise ValueError(CUT)
+    return value, grad
+
+
+CUT = (
+    "f(x) does not depend on x through autograd: no .detach(), .item() or numpy inside f, "
+    "and no torch.inference_mode() around it"
+)
+
+
+def require_one_number_a_row(value: object, x: Tensor) -> None:
+    """Refuse an f whose value would be broadcast, or that cannot be differentiated in x."""
+    if not isinstance(value, Tensor):
+        raise ValueError(f"f must return a tensor of shape ({len(x)},); got {type(value).__name__}")
+    if value.shape != x.shape[:1]:
+        hint = "; add .squeeze(-1)" if value.shape == (len(x), 1) else ""
+        raise ValueError(
+            f"f must return one number a row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
+            f"got {tuple(value.shape)}{hint}"
+        )
+    if x.requires_grad and not value.requires_grad:
+        raise ValueError(CUT)
+
+
+def check_log_density(f: LogDensity, x: Tensor) -> None:
+    """Dry-run f on two points and refuse what would silently go wrong in a chain.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,).
+        x: At least two points, (chains, *event).
+
+    Raises:
+        ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
+            differentiated, or couples the rows of a batch (as batch norm in training mode does): chains must not talk
+            to each other.
+    """
+    two = x[:2]
+    try:
+        both, grad = value_and_grad(f, two)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error
+    more, _ = value_and_grad(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
+    tolerance = 1e-3 if both.dtype != torch.float64 else 1e-9
+    if bool((both[0] - more[0]).abs() > tolerance * (1 + both[0].abs())):
+        raise ValueError(
+            f"f couples the rows of a batch: f(x₀) is {both[0]:.6g} beside x₁ and {more[0]:.6g} beside x₀ and x₁; "
+            "chains would not be independent (batch norm in training mode? call model.eval())"
+        )
+    if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
+        raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")
+
+
+def kind(x: Tensor) -> str:
+    return f"{x.dtype} on {x.device}"
+
+
+def strangers(f: LogDensity, x: Tensor) -> str:
+    """The end of a message: which parameter of a module is of another dtype or on another device than x."""
+    named = dict(f.named_parameters()) if isinstance(f, torch.nn.Module) else {}
+    found = [f"{name} is {kind(p)}" for name, p in named.items() if (p.dtype, p.device) != (x.dtype, x.device)]
+    return f", its parameter {found[0]}: convert one of them with .to()" if found else ""
+
+
+@contextmanager
+def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
+    """Warnings become lines for the user, each text once."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        if str(message) not in seen:
+            seen.add(str(message))
+            say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", RuntimeWarning)
+        warnings.showwarning = show
+        yield
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of an error message about an unknown word.
+
+    >>> did_you_mean("moon", ["moons", "circles", "moons"])
+    "; did you mean 'moons'?"
+    """
+    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

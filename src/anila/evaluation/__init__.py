@@ -1,0 +1,1 @@
+"""How good samples, chains, training and likelihoods are; and pictures of it."""

@@ -1,0 +1,45 @@
+"""What can be known about chains, and a verdict in plain words.
+
+convergence      effective samples, R-hat, error of the mean, temperature: from what chains did
+exact_grid       a kernel as a matrix on a grid: its law and its decay without chance, in 1-D and 2-D
+bias             what law a kernel samples, beside exp f
+ergodicity       the theorem's assumption along rays, and its drift inequality
+coupling         pairs of chains that meet: an upper bound on the distance from exp f
+verdict          mixed or not, why, and what to do
+
+The theorem is that of Karimi, Xie & Li 2023 (STANLEY), section 4.
+"""
+
+from anila.evaluation.chains.bias import Drift, StationarityBias, drift, stationarity_bias
+from anila.evaluation.chains.convergence import Convergence, convergence, ess, mcse, nested_rhat, rhat, temperature
+from anila.evaluation.chains.coupling import Meetings, meeting_times
+from anila.evaluation.chains.ergodicity import DriftInequality, Rays, drift_inequality, rays
+from anila.evaluation.chains.exact_grid import decay, lattice, stationary, total_variation, transition
+from anila.evaluation.chains.verdict import Verdict, verdict
+
+__all__ = [
+    "Convergence",
+    "Drift",
+    "DriftInequality",
+    "Meetings",
+    "Rays",
+    "StationarityBias",
+    "Verdict",
+    "convergence",
+    "decay",
+    "drift",
+    "drift_inequality",
+    "ess",
+    "lattice",
+    "mcse",
+    "meeting_times",
+    "nested_rhat",
+    "rays",
+    "rhat",
+    "stationarity_bias",
+    "stationary",
+    "temperature",
+    "total_variation",
+    "transition",
+    "verdict",
+]

@@ -1,0 +1,156 @@
+"""Stationarity bias: the law a kernel samples, beside exp f.
+
+In one dimension the law is found without chance, π = πP on a grid, and compared in total variation. For any target,
+exact draws take steps of the kernel: if it leaves exp f invariant they stay exact draws. The distance of two empirical
+CDFs of n and m draws, along each of p projections, obeys (Dvoretzky, Kiefer & Wolfowitz; Massart 1990)
+
+    P(sup |F_n − G_m| > ε_n + ε_m) ≤ level under one law,     ε_n = √(log(4p / level) / (2n))
+
+and a law whose CDF is off by more than 2 (ε_n + ε_m) along a projection is found with probability 1 − level at least.
+Both errors are stated with the answer.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.log_density import LogDensity, value_and_grad
+from anila.evaluation.chains.exact_grid import lattice, stationary, total_variation, transition, weights
+from anila.samplers import Sampler, sample
+
+DIRECTIONS = 8
+"""Random directions looked along beside f and the coordinates."""
+COORDINATES = 16
+"""Coordinates looked along, evenly spread where there are more."""
+
+
+@dataclass(frozen=True)
+class StationarityBias:
+    """The stationary law of a kernel in one dimension beside exp f."""
+
+    x: Float[Tensor, "n"]
+    law: Float[Tensor, "n"]
+    """Weights of the kernel's law on the cells around x, summing to 1."""
+    target: Float[Tensor, "n"]
+    """Those of exp f."""
+
+    @property
+    def total_variation(self) -> float:
+        """½ Σ |law − target|, in [0, 1]."""
+        return total_variation(self.law, self.target)
+
+    def variance(self) -> tuple[float, float]:
+        """Variance under the kernel's law, and under exp f, in units of x²."""
+        return spread(self.law, self.x), spread(self.target, self.x)
+
+
+def stationarity_bias(sampler: Sampler, f: LogDensity, low: float, high: float, side: int = 801) -> StationarityBias:
+    """The law that a one-dimensional kernel samples, exact up to the grid.
+
+    Args:
+        sampler: A kernel of the Langevin family bound to f.
+        f: Log-density, (n, 1) -> (n,).
+        low: Where the grid begins; the mass outside should be negligible under both laws.
+        high: Where it ends.
+        side: Number of cells.
+
+    Raises:
+        ValueError: If the kernel's steps are shorter than a cell, or it has no normal proposal.
+    """
+    points, volume = lattice(low, high, side)
+    law = stationary(transition(sampler, f, points, volume))
+    return StationarityBias(points[:, 0], law, weights(value_and_grad(f, points)[0]))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far exact draws moved away from exp f under a kernel."""
+
+    distance: dict[str, float]
+    """Projection -> sup |F_n − G_m| between the moved draws and the reference."""
+    limit: float
+    """A kernel that leaves exp f invariant exceeds it with probability `level` at most."""
+    detectable: float
+    """A law whose CDF is off by more along a projection is found with probability 1 − level at least."""
+    level: float
+    steps: int
+
+    @property
+    def found(self) -> bool:
+        """Whether the kernel does not leave exp f invariant."""
+        return max(self.distance.values()) > self.limit
+
+    @property
+    def largest(self) -> tuple[str, float]:
+        """The projection that moved most, and how far."""
+        name = max(self.distance, key=lambda key: self.distance[key])
+        return name, self.distance[name]
+
+
+def drift(
+    sampler: Sampler,
+    f: LogDensity,
+    x0: Float[Tensor, "n *event"],
+    reference: Float[Tensor, "m *event"],
+    steps: int,
+    generator: torch.Generator,
+    level: float = 1e-3,
+) -> Drift:
+    """Start from draws of exp f, take steps, and compare with other draws of exp f.
+
+    Args:
+        sampler: The kernel.
+        f: Log-density, (n, *event) -> (n,).
+        x0: Independent draws of exp f, exact ones or ends of long Metropolis chains, (n, *event).
+        reference: More of them, independent of x0, (m, *event).
+        steps: Transitions; a bias grows to its full size as the chains mix.
+        generator: Source of the chains' noise and of the projections.
+        level: Probability of either error, in (0, 1).
+
+    Raises:
+        ValueError: If level is not in (0, 1).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"expected a level in (0, 1); got {level}")
+    directions = random_directions(x0, generator)
+    moved = projections(f, sample(sampler, x0, steps, generator)[0], directions)
+    still = projections(f, reference, directions)
+    limit = sum(math.sqrt(math.log(4 * len(moved) / level) / (2 * len(x))) for x in (x0, reference))
+    distance = {name: cdf_distance(moved[name], still[name]) for name in moved}
+    return Drift(distance, limit, 2 * limit, level, steps)
+
+
+def random_directions(x: Tensor, generator: torch.Generator) -> Float[Tensor, "d directions"]:
+    d = x[0].numel()
+    directions = torch.randn(d, DIRECTIONS if d > 1 else 0, generator=generator, dtype=x.dtype, device=generator.device)
+    return (directions / directions.norm(dim=0)).to(x.device)
+
+
+def projections(f: LogDensity, x: Tensor, directions: Tensor) -> dict[str, Float[Tensor, "n"]]:
+    """f, coordinates and random directions: what the draws are looked at along."""
+    flat = x.flatten(1)
+    d = flat.shape[1]
+    index = torch.linspace(0, d - 1, min(d, COORDINATES)).round().long().tolist()
+    along = flat @ directions
+    with torch.no_grad():
+        found = {"f": f(x)} | {f"x{i}": flat[:, i] for i in index}
+    return found | {f"direction {k}": along[:, k] for k in range(along.shape[1])}
+
+
+def cdf_distance(x: Float[Tensor, "n"], y: Float[Tensor, "m"]) -> float:
+    """sup |F_n − G_m| of two samples.
+
+    >>> cdf_distance(torch.tensor([1.0, 2.0]), torch.tensor([2.0, 3.0]))
+    0.5
+    """
+    x, y = x.sort()[0], y.sort()[0]
+    at = torch.cat([x, y])
+    below_x, below_y = (torch.searchsorted(s, at, right=True).double() / len(s) for s in (x, y))
+    return (below_x - below_y).abs().max().item()
+
+
+def spread(law: Tensor, x: Tensor) -> float:
+    return (law @ (x - law @ x).square()).item()

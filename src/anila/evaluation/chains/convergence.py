@@ -1,0 +1,196 @@
+"""Convergence: what the chains themselves say about whether they have mixed.
+
+    R̂² = (B/W + n − 1) / n                    variance between chains B/n over that within, W; 1 when mixed
+    nested R̂² = 1 + B/W                        the same for groups of chains with one start each: many short chains
+    ESS                                        independent draws that would estimate as well as these
+    MCSE = sd / √ESS                           standard error of a mean over the draws
+    T = E[−(x − m) · ∇f] / d                   temperature: 1 for exp f, by Stein's identity, whatever m is
+
+ESS, R̂ and MCSE are those of ArviZ (rank-normalised, split chains). Draws are as `sample` keeps them in
+`trace["x"]`, (kept, chains, *event), and answers are one number a coordinate, (*event).
+
+References: Vehtari et al. 2021 (rank-normalised R̂ and ESS); Margossian et al. 2024 (nested R̂); Stein 1972.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anila.density.log_density import LogDensity, value_and_grad
+from anila.samplers import Trace
+
+MONITORED = 64
+"""Coordinates looked at, evenly spread where there are more."""
+CHUNK = 1 << 14
+"""Points on which f is evaluated at a time."""
+
+
+def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:
+    """Effective sample size of each coordinate: of its ranks (bulk), or of its 5% and 95% quantiles (tail).
+
+    Args:
+        x: Draws, (kept, chains, *event).
+        kind: Where in the law.
+
+    Reference: Vehtari et al. 2021, sections 4.1 and 4.3.
+    """
+    return by_arviz("ess", x, method=kind, prob=None if kind == "bulk" else (0.05, 0.95))
+
+
+def rhat(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
+    """Rank-normalised split R̂ of each coordinate; NaN or infinite for chains that never move.
+
+    Args:
+        x: Draws, (kept, chains, *event), at least two chains.
+
+    Reference: Vehtari et al. 2021, eq. 4 and 14.
+    """
+    return by_arviz("rhat", x)
+
+
+def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "chains"]) -> Float[Tensor, "*event"]:
+    """Nested R̂ of each coordinate, which asks of groups of chains what R̂ asks of chains.
+
+    A group holds chains that started at one point, so many short chains can pass where R̂ would ask each of
+    them to be long.
+
+    Args:
+        x: Draws, (kept, chains, *event).
+        groups: Which group each chain is in, (chains,), at least two groups of equal size.
+
+    Raises:
+        ValueError: If the groups are fewer than two or differ in size.
+
+    Reference: Margossian et al. 2024, eq. 6.
+    """
+    sizes = groups.bincount()
+    if len(sizes) < 2 or bool((sizes != sizes[0]).any()):
+        raise ValueError(f"expected at least two groups of chains of one size; got sizes {sizes.tolist()}")
+    return by_arviz("rhat_nested", x, superchain_ids=groups.numpy(force=True))
+
+
+def mcse(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
+    """Standard error of each coordinate's mean over all draws, sd / √ESS, in its units.
+
+    Args:
+        x: Draws, (kept, chains, *event).
+    """
+    return by_arviz("mcse", x)
+
+
+def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
+    """One of ArviZ's array statistics, coordinate by coordinate."""
+    from arviz_stats.base.array import array_stats
+
+    draws = x.double().movedim((1, 0), (-2, -1)).numpy(force=True)
+    with np.errstate(all="ignore"):  # chains that never move divide by 0: the answer NaN says so
+        return torch.as_tensor(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
+
+
+def temperature(
+    x: Float[Tensor, "kept chains *event"], grad: Float[Tensor, "kept chains *event"]
+) -> tuple[float, float]:
+    """T = mean of −(x − m) · ∇f / d with m the mean draw, and its standard error over chains.
+
+    Draws of exp(f/T) give T (Stein's identity, exact for every f whose density vanishes at the border of space),
+    so 1 means that drift and noise balance as exp f asks. It does not see a mode that no chain has visited.
+
+    Args:
+        x: Draws, (kept, chains, *event).
+        grad: ∇f there.
+    """
+    x, grad = x.double().flatten(2), grad.double().flatten(2)
+    virial = -((x - x.mean((0, 1))) * grad).mean(2).mean(0)
+    return virial.mean().item(), (virial.std() / math.sqrt(len(virial))).item()
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """What chains say about themselves: the worst over coordinates and f, and averages over all draws."""
+
+    chains: int
+    draws: int
+    """Kept positions of each chain."""
+    rhat: float
+    nested_rhat: float | None
+    """None where chains do not start in groups."""
+    ess_bulk: float
+    ess_tail: float
+    worst: str
+    """The quantity with the fewest effective samples."""
+    mcse: float
+    """Largest standard error of a coordinate's mean, in its standard deviations."""
+    accept_prob: float
+    clipped: float
+    temperature: float
+    temperature_error: float
+    grad_quantiles: tuple[float, float, float]
+    """|∂ᵢf| at 50%, 80% and 95% of coordinates and draws."""
+    threshold_quantile: float | None
+    """Share of |∂ᵢf| below the threshold; None for kernels without one."""
+
+
+def convergence(
+    f: LogDensity, trace: Trace, groups: Int[Tensor, "chains"] | None = None, threshold: float | None = None
+) -> Convergence:
+    """All of the above for one run of `sample(..., keep_every=...)` after its warm-up.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,).
+        trace: With at least four kept positions of at least two chains.
+        groups: Which chains share a start, (chains,); None where each has its own.
+        threshold: b of the kernel, in units of ∂f; None for kernels without one.
+
+    Raises:
+        ValueError: If too little was kept.
+    """
+    x = trace["x"]
+    if len(x) < 4 or x.shape[1] < 2:
+        raise ValueError(
+            f"expected at least 4 kept positions of at least 2 chains; got {len(x)} of {x.shape[1]}: keep more"
+        )
+    value, grad = at(f, x)
+    names, columns = monitored(x, value)
+    bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
+    heat, heat_error = temperature(x, grad)
+    slope = grad.abs().flatten().double()
+    means = trace.means()
+    return Convergence(
+        chains=x.shape[1],
+        draws=len(x),
+        rhat=worst(rhat(columns)),
+        nested_rhat=None if groups is None else worst(nested_rhat(columns, groups)),
+        ess_bulk=bulk.min().item(),
+        ess_tail=tail.min().item(),
+        worst=names[int(torch.minimum(bulk, tail).argmin())],
+        mcse=worst(mcse(columns[..., 1:]) / columns[..., 1:].double().flatten(0, 1).std(0)),
+        accept_prob=means["accept_prob"],
+        clipped=means["clipped"],
+        temperature=heat,
+        temperature_error=heat_error,
+        grad_quantiles=tuple(np.quantile(slope.numpy(force=True), (0.5, 0.8, 0.95)).tolist()),
+        threshold_quantile=None if threshold is None else (slope < threshold).double().mean().item(),
+    )
+
+
+def at(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """f and ∇f at kept positions, (kept, chains) and (kept, chains, *event)."""
+    values, grads = zip(*(value_and_grad(f, part) for part in x.flatten(0, 1).split(CHUNK)), strict=True)
+    return torch.cat(values).view(x.shape[:2]), torch.cat(grads).view(x.shape)
+
+
+def monitored(x: Tensor, value: Tensor) -> tuple[list[str], Float[Tensor, "kept chains quantities"]]:
+    """f and the coordinates that are looked at, with their names."""
+    flat = x.flatten(2)
+    index = torch.linspace(0, flat.shape[2] - 1, min(MONITORED, flat.shape[2])).round().long()
+    return ["f", *(f"x{i}" for i in index.tolist())], torch.cat([value[..., None], flat[..., index]], 2)
+
+
+def worst(value: Tensor) -> float:
+    """The largest, infinite where one is not a number."""
+    return torch.nan_to_num(value, nan=math.inf).max().item()

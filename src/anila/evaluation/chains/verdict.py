@@ -1,0 +1,183 @@
+"""A verdict on chains in plain words: have they mixed, is their law exp f, why, and what to do.
+
+Thresholds are those of Stan and ArviZ: R̂ (nested, where chains start in groups) at most 1.01, and at least 400
+effective samples in bulk and tail (Vehtari et al. 2021, section 4).
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from anila.evaluation.chains.bias import Drift
+from anila.evaluation.chains.convergence import Convergence
+from anila.evaluation.chains.coupling import Meetings
+from anila.evaluation.chains.ergodicity import DriftInequality, Rays
+
+RHAT = 1.01
+ESS = 400
+LOW, HIGH = 0.1, 0.95
+"""Acceptance below which steps are too long, and above which they are too short."""
+WARM = 0.05
+"""Temperatures further from 1, and by more than four standard errors, are another law's."""
+CLOSE = 0.01
+"""Total variation at which chains count as arrived."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to think of chains.
+
+    `ok` is whether they have mixed, and nothing speaks against exp f as their law.
+    """
+
+    ok: bool
+    lines: tuple[str, ...]
+    """The verdict, then a reason or a remedy each."""
+    numbers: dict[str, Any]
+    """What it rests on."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, in JSON's types; what is not finite is None."""
+        return {"ok": self.ok, "lines": list(self.lines), **finite(self.numbers)}
+
+
+def verdict(
+    convergence: Convergence,
+    drift: Drift | None = None,
+    meetings: Meetings | None = None,
+    rays: Rays | None = None,
+    inequality: DriftInequality | None = None,
+) -> Verdict:
+    """Weigh what is known about chains; what was not computed is left out.
+
+    Args:
+        convergence: What the chains say about themselves.
+        drift: How exact draws fare under the kernel.
+        meetings: Meeting times of coupled pairs.
+        rays: The assumption H1.
+        inequality: The drift inequality.
+    """
+    against = reasons(convergence)
+    foreign = another_law(convergence, drift)
+    theory = [part.line for part in (rays, inequality) if part is not None]
+    if against:
+        head = [
+            "these chains have NOT mixed, because",
+            *(f"  {reason}" for reason in against),
+            *remedies(convergence, meetings),
+        ]
+    else:
+        head = [f"these chains have mixed{', but not to exp f' if foreign else ''}: {grounds(convergence)}"]
+    lines = [*head, *foreign, *coupled(meetings), *theory]
+    return Verdict(not against and not foreign, tuple(lines), numbers(convergence, drift, meetings, rays, inequality))
+
+
+def reasons(c: Convergence) -> list[str]:
+    """Why the chains have not mixed; none if they have."""
+    name, value = r_hat(c)
+    found = []
+    if not value <= RHAT:
+        found.append(f"chains from different starts disagree: {name} = {value:.3f}, above {RHAT}")
+    for where, value in (("bulk", c.ess_bulk), ("tail", c.ess_tail)):
+        if not value >= ESS:
+            found.append(f"{value:,.0f} effective samples of {c.worst} in the {where} are fewer than {ESS}")
+    return found
+
+
+def remedies(c: Convergence, meetings: Meetings | None) -> list[str]:
+    """What to do about it."""
+    if c.accept_prob < LOW:
+        return [f"do this: lower step_size, acceptance is {c.accept_prob:.2g} and 0.57 is best"]
+    if c.threshold_quantile is not None and c.threshold_quantile < 0.3:
+        low, high = c.grad_quantiles[1:]
+        return [
+            f"do this: raise the threshold to {low:.2g} .. {high:.2g}, the 80-95% quantiles of |∂f|; it lies at the "
+            f"{c.threshold_quantile:.0%} quantile, so nearly every coordinate is slowed"
+        ]
+    if HIGH < c.accept_prob < 1:
+        return [f"do this: raise step_size, acceptance is {c.accept_prob:.2f} and 0.57 is best"]
+    if r_hat(c)[1] > 1.1 or (meetings is not None and meetings.unmet):
+        return ["do this: move between modes (with_global_moves; sampler.global_every=1 in a run), or run much longer"]
+    return [f"do this: run {max(2, math.ceil(ESS / max(1.0, c.ess_bulk, c.ess_tail)))} times as long"]
+
+
+def another_law(c: Convergence, drift: Drift | None) -> list[str]:
+    """Why the law of the chains is not exp f; none if nothing says so."""
+    found = []
+    if drift is not None and drift.found:
+        name, distance = drift.largest
+        found.append(
+            f"the kernel does not sample exp f: in {drift.steps} steps exact draws moved by {distance:.3f} in the CDF "
+            f"of {name}, above {drift.limit:.3f}; use mala or anisotropic_mala"
+        )
+    if abs(c.temperature - 1) > max(WARM, 4 * c.temperature_error):
+        found.append(
+            f"drift and noise do not balance as exp f asks: temperature {c.temperature:.3g} ± {c.temperature_error:.1g}"
+            ", and 1 is that of exp f"
+        )
+    return found
+
+
+def coupled(meetings: Meetings | None) -> list[str]:
+    """What pairs of chains say."""
+    if meetings is None:
+        return []
+    pairs = len(meetings.times)
+    if meetings.unmet:
+        return [
+            f"{meetings.unmet} of {pairs} coupled pairs did not meet in {meetings.steps:,} steps: no bound on the "
+            "distance from exp f"
+        ]
+    rate, error = meetings.rate()
+    return [
+        f"from these starts the law is within {CLOSE} of exp f in total variation after "
+        f"{meetings.mixing_steps(CLOSE):,} steps; beyond, the bound falls by a factor {rate:.4f} ± {error:.2g} a step "
+        f"({pairs} coupled pairs, lag {meetings.lag})"
+    ]
+
+
+def grounds(c: Convergence) -> str:
+    """Why they have mixed."""
+    name, value = r_hat(c)
+    return f"{name} = {value:.3f}, {c.ess_bulk:,.0f} effective samples in the bulk and {c.ess_tail:,.0f} in the tail"
+
+
+def r_hat(c: Convergence) -> tuple[str, float]:
+    """The R̂ that counts: of groups where chains start in groups."""
+    return ("R̂", c.rhat) if c.nested_rhat is None else ("nested R̂", c.nested_rhat)
+
+
+def numbers(
+    c: Convergence,
+    drift: Drift | None,
+    meetings: Meetings | None,
+    rays: Rays | None,
+    inequality: DriftInequality | None,
+) -> dict[str, Any]:
+    """What the verdict rests on, by diagnostic."""
+    found: dict[str, Any] = {"convergence": asdict(c)}
+    if drift is not None:
+        found["drift"] = asdict(drift) | {"found": drift.found}
+    if meetings is not None:
+        rate, error = meetings.rate()
+        found["coupling"] = {
+            "pairs": len(meetings.times), "lag": meetings.lag, "unmet": meetings.unmet, "rate": rate,
+            "rate_error": error, "steps_to_one_percent": meetings.mixing_steps(CLOSE),
+        }  # fmt: skip
+    if rays is not None:
+        found["h1"] = {"ok": rays.ok, "farthest": rays.radii[-1].item(), "growth": rays.growth.min().item()}
+    if inequality is not None:
+        found["drift_inequality"] = {
+            "ok": inequality.ok, "mu": inequality.mu, "radius": inequality.radius, "log_delta": inequality.log_delta,
+            "beta": inequality.beta, "thetas": len(inequality.ratio), "level": inequality.level,
+        }  # fmt: skip
+    return found
+
+
+def finite(value: Any) -> Any:
+    """The value with None for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,28 @@
+"""Likelihood: log Z on a grid of the plane, and by an annealing path everywhere else."""
+
+from anila.evaluation.likelihood.annealing import Base, Ladder, find_ladder
+from anila.evaluation.likelihood.estimate import (
+    Likelihood,
+    LogZ,
+    bits_per_dim,
+    dequantised,
+    estimate_log_z,
+    log_likelihood,
+)
+from anila.evaluation.likelihood.grid import Grid, density, kl, log_z
+
+__all__ = [
+    "Base",
+    "Grid",
+    "Ladder",
+    "Likelihood",
+    "LogZ",
+    "bits_per_dim",
+    "density",
+    "dequantised",
+    "estimate_log_z",
+    "find_ladder",
+    "kl",
+    "log_likelihood",
+    "log_z",
+]

@@ -1,0 +1,302 @@
+"""A ladder of laws from a normal one to exp f, that chooses its own rungs.
+
+    log π_β(x) = (1 − β) log q₀(x) + β f(x),     q₀ = N(m, diag s²),   0 = β₀ < β₁ < … < β_K = 1
+
+With u = f − log q₀, a step dβ changes log weights by u dβ, so by √Var_β(u) dβ = dℓ from chain to chain: dℓ is length
+along the path, whatever β is called. Of K rungs those of equal length ℓ/K give the least variance of the sum, which is
+ℓ²/K where chains mix at every rung and τ ℓ²/K where they take τ rungs to forget.
+
+1. A pilot of resampled chains climbs from q₀. Each rung is where the effective sample size of its weights falls to
+   a fraction C of the chains, of length √(log 1/C). There the preconditioner and the threshold are those of `tune` for
+   where the chains stand, and step_size follows acceptance.
+2. K = ℓ²/spread rungs of equal length, β interpolated, log step_size too.
+3. Other chains climb it without resampling. While log n/ESS of their weights, which is the variance where these are
+   lognormal, is well above `spread`, K grows in proportion.
+
+Then the ladder is frozen: what is estimated on it with new noise is not biased by how it was found.
+
+References: Neal 2001 (path and weights); Gelman & Meng 1998, section 4.1 (length); Jasra et al. 2011, Zhou, Johansen &
+Aston 2016 (rungs from effective sample sizes); Grosse, Maddison & Salakhutdinov 2013 (variance ℓ²/K).
+"""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.samplers import Sampler, anisotropic_mala, sample
+from anila.samplers.kernel import require_metropolis
+from anila.samplers.warm_up import BOLD_QUANTILE, Settings, keywords, preconditioner, quantile
+
+ESS_FRACTION = 0.8
+"""C: effective share of the chains after a rung of the pilot."""
+PILOT_STEPS = 10
+"""Transitions at each rung of the pilot, each with its own step_size."""
+LEAST_RUNGS = 10
+ENOUGH = 1.5
+"""Times the spread aimed at from which more rungs are tried."""
+
+Make = Callable[..., Sampler]
+"""(f, step_size=, threshold=, preconditioner=) -> kernel, the last two where it takes them, e.g. `mala`."""
+
+
+class Base(NamedTuple):
+    """q₀ = N(mean, diag scale²): where the ladder stands."""
+
+    mean: Float[Tensor, "*event"]
+    scale: Float[Tensor, "*event"]
+
+    @classmethod
+    def around(cls, x: Float[Tensor, "n *event"], wider: float = 1.5) -> "Base":
+        """The normal law with the mean of x and `wider` times its standard deviations.
+
+        Deviations are 1/10 of the typical one at least. A base wider than exp f is safe: where exp f has more mass far
+        out than the base, weights need have no variance.
+        """
+        sd = x.std(0)
+        return cls(x.mean(0), wider * sd.clamp(min=0.1 * sd.square().mean().sqrt()))
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n *event"]:
+        """n exact draws."""
+        shape = (n, *self.mean.shape)
+        normal = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=generator.device)
+        return self.mean + self.scale * normal.to(self.mean)
+
+    def log_prob(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+        """log q₀, normalised."""
+        z = (x - self.mean) / self.scale
+        return -(z.square() / 2 + self.scale.log() + math.log(2 * math.pi) / 2).flatten(1).sum(1)
+
+
+class Rung(NamedTuple):
+    """A law on the way, and what its kernel is made with."""
+
+    beta: float
+    settings: Settings
+
+
+class Ladder(NamedTuple):
+    """Rungs with the kernel of each; a fixed thing, once found."""
+
+    f: LogDensity
+    base: Base
+    rungs: list[Rung]
+    """From β₀ = 0 to β_K = 1."""
+    make: Make
+    steps: int
+    """Transitions at each rung."""
+    length: float
+    """ℓ, as the pilot found it."""
+    spread: float
+    """log n/ESS of the weights of the chains that tried it."""
+
+    def kernel(self, k: int) -> Sampler:
+        """The kernel that leaves π_β of rung k invariant."""
+        return kernel_at(self.f, self.base, self.rungs[k], self.make)
+
+
+def find_ladder(
+    f: LogDensity,
+    base: Base,
+    generator: torch.Generator,
+    make: Make = anisotropic_mala,
+    chains: int = 200,
+    steps: int = 2,
+    spread: float = 0.5,
+    most_rungs: int = 5000,
+) -> Ladder:
+    """A ladder on which the log weights of chains vary by about `spread`.
+
+    Args:
+        f: Log-density, (chains, *event) -> (chains,), finite wherever the base draws.
+        base: q₀; dtype and device of the chains are those of its mean.
+        generator: Source of the pilot's noise.
+        make: Metropolis kernel of every rung: `anisotropic_mala`, `mala`, `partial(hmc, leapfrog_steps=5)`; called with
+            the f of the rung and with step_size, threshold and preconditioner, where it takes them.
+        chains: How many climb in the pilot and in the trial.
+        steps: Transitions at each rung.
+        spread: Variance of log weights aimed at, as log n/ESS shows it.
+        most_rungs: Longer ladders are cut to as many rungs, with a warning; a pilot that needs more is refused.
+
+    Raises:
+        ValueError: If the kernel is no Metropolis kernel, f is not finite at a draw of the base, chains or steps are
+            too few, or the pilot needs more than most_rungs.
+    """
+    if chains < 10 or steps < 1 or not spread > 0:
+        raise ValueError(f"expected chains >= 10, steps >= 1, spread > 0; got {chains}, {steps}, {spread}")
+    first = Rung(0.0, first_settings(base, make))
+    require_metropolis(kernel_at(f, base, first, make), "annealed importance sampling")
+    lengths, found = pilot(f, base, first, generator, make, chains, most_rungs)
+
+    def tried(K: int) -> Ladder:
+        ladder = Ladder(f, base, spaced(lengths, found, K), make, steps, lengths[-1], math.nan)
+        log_weight = climb(ladder, base.draw(chains, generator), generator)
+        return ladder._replace(spread=-math.log(ess_fraction(log_weight)))
+
+    rungs = min(max(LEAST_RUNGS, math.ceil(lengths[-1] ** 2 / spread)), most_rungs)
+    ladder = tried(rungs)
+    while ladder.spread > ENOUGH * spread and rungs < most_rungs:
+        rungs = min(math.ceil(rungs * ladder.spread / spread), most_rungs)
+        ladder = tried(rungs)
+    if rungs == most_rungs and ladder.spread > 2 * spread:
+        warnings.warn(
+            f"the ladder is cut at {rungs} rungs, where log weights vary by {ladder.spread:.3g}, not {spread:g}: the "
+            "interval of log Z will be wide; allow more rungs or steps, or bring a base nearer to exp f",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return ladder
+
+
+def spaced(lengths: list[float], rungs: list[Rung], K: int) -> list[Rung]:
+    """K + 1 rungs at equal lengths along those of the pilot."""
+    at = np.linspace(0, lengths[-1], K + 1)
+    betas = np.interp(at, lengths, [rung.beta for rung in rungs])
+    gammas = np.exp(np.interp(at, lengths, [math.log(rung.settings["step_size"]) for rung in rungs]))
+    places = np.searchsorted(lengths, at, side="right").clip(max=len(rungs)) - 1
+    return [
+        Rung(float(beta), rungs[i].settings | {"step_size": float(gamma)})
+        for beta, gamma, i in zip(betas, gammas, places, strict=True)
+    ]
+
+
+def climb(ladder: Ladder, x: Float[Tensor, "chains *event"], generator: torch.Generator) -> Float[Tensor, "chains"]:
+    """Log weights of chains that start from exact draws of q₀: E[w] = Z, exactly.
+
+    log w = Σ_k (β_{k+1} − β_k) u(x_k), with x_k moved by the kernel of rung k ≥ 1 before.
+
+    Reference: Neal 2001, eq. 4-11.
+    """
+    return annealed(ladder, x, generator, range(len(ladder.rungs) - 1))
+
+
+def descend(ladder: Ladder, x: Float[Tensor, "chains *event"], generator: torch.Generator) -> Float[Tensor, "chains"]:
+    """The same sum for chains that start from exact draws of exp f and go down: E[1/w] = 1/Z, exactly.
+
+    Reference: Grosse, Ghahramani & Adams 2015, section 3.
+    """
+    return annealed(ladder, x, generator, range(len(ladder.rungs) - 2, -1, -1))
+
+
+def annealed(ladder: Ladder, x: Tensor, generator: torch.Generator, intervals: range) -> Tensor:
+    """Σ (β_{k+1} − β_k) u(x) over these intervals in turn, moving at the rung between one and the next; float64."""
+    log_weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for k in intervals:
+        if k != intervals[0]:
+            x, _ = sample(ladder.kernel(max(k, k - intervals.step)), x, ladder.steps, generator)
+        log_weight += (ladder.rungs[k + 1].beta - ladder.rungs[k].beta) * advantage(ladder.f, ladder.base, x)
+    return log_weight
+
+
+def pilot(
+    f: LogDensity, base: Base, first: Rung, generator: torch.Generator, make: Make, chains: int, most_rungs: int
+) -> tuple[list[float], list[Rung]]:
+    """The rungs that resampled chains climb, and the length up to each."""
+    x, rung = settled(f, base, first, make, base.draw(chains, generator), generator)
+    lengths, rungs = [0.0], [rung]
+    while rung.beta < 1:
+        u = advantage(f, base, x)
+        require_finite(u, rung.beta)
+        step = next_step(u, 1 - rung.beta)
+        beta = 1.0 if step >= 1 - rung.beta else rung.beta + step
+        if len(rungs) > most_rungs or beta == rung.beta:
+            raise ValueError(
+                f"the pilot got no further than β = {beta:.3g} of 1 in {len(rungs)} rungs: exp f is too far from the "
+                "base; bring a base nearer to it, e.g. Base.around(samples), or allow more rungs"
+            )
+        x = x[resampled((step * u).softmax(0), generator)]
+        rung = shaped(f, base, rung._replace(beta=beta), make, x)
+        x, rung = settled(f, base, rung, make, x, generator)
+        lengths.append(lengths[-1] + math.sqrt(max(0.0, -math.log(ess_fraction(step * u)))))
+        rungs.append(rung)
+    return lengths, rungs
+
+
+def first_settings(base: Base, make: Make) -> Settings:
+    """Settings for the base, whose coordinates are independent."""
+    found = {"step_size": base.mean.numel() ** (-1 / 3), "threshold": 2.0, "preconditioner": base.scale}
+    return {name: found[name] for name in keywords(lambda **settings: make(base.log_prob, **settings))}
+
+
+def shaped(f: LogDensity, base: Base, rung: Rung, make: Make, x: Tensor) -> Rung:
+    """The rung with preconditioner and threshold for where the chains stand, where its kernel takes them."""
+
+    def grad(settings: Settings) -> Tensor:
+        return kernel_at(f, base, rung._replace(settings=settings), make).init(x).grad
+
+    settings = dict(rung.settings)
+    if "preconditioner" in settings:
+        settings["preconditioner"] = preconditioner(x, grad(settings | {"preconditioner": None}))
+    if "threshold" in settings:
+        settings["threshold"] = quantile(grad(settings), BOLD_QUANTILE)
+    return rung._replace(settings=settings)
+
+
+def settled(
+    f: LogDensity, base: Base, rung: Rung, make: Make, x: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Rung]:
+    """Chains after the pilot's steps on a rung, and the rung with the step_size that followed their acceptance."""
+    for _ in range(PILOT_STEPS):
+        kernel = kernel_at(f, base, rung, make)
+        x, trace = sample(kernel, x, 1, generator)
+        off = trace.means()["accept_prob"] - (kernel.target_accept or 0.57)
+        rung = rung._replace(settings=rung.settings | {"step_size": rung.settings["step_size"] * math.exp(off)})
+    return x, rung
+
+
+def kernel_at(f: LogDensity, base: Base, rung: Rung, make: Make) -> Sampler:
+    """The kernel bound to (1 − β) log q₀ + β f."""
+    beta = rung.beta
+
+    def tempered(x: Tensor) -> Tensor:
+        return (1 - beta) * base.log_prob(x) + (beta * f(x) if beta else 0.0)
+
+    return make(tempered, **rung.settings)
+
+
+@torch.no_grad()
+def advantage(f: LogDensity, base: Base, x: Float[Tensor, "chains *event"]) -> Float[Tensor, "chains"]:
+    """u = f − log q₀, float64."""
+    value = f(x)
+    require_one_number_a_row(value, x)
+    return value.double() - base.log_prob(x).double()
+
+
+def next_step(u: Float[Tensor, "chains"], most: float) -> float:
+    """The dβ ≤ most at which the effective share of weights exp(dβ u) is C, by bisection in log dβ."""
+    if ess_fraction(most * u) >= ESS_FRACTION:
+        return most
+    low, high = math.log(most) - 60, math.log(most)
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if ess_fraction(math.exp(middle) * u) > ESS_FRACTION else (low, middle)
+    return math.exp(low)
+
+
+def ess_fraction(log_weight: Float[Tensor, "chains"]) -> float:
+    """(Σ w)² / (n Σ w²): 1 for equal weights, 1/n where one has all."""
+    return math.exp(2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0)) / len(log_weight)
+
+
+def resampled(weight: Float[Tensor, "n"], generator: torch.Generator) -> Int[Tensor, "n"]:
+    """Which rows go on, each in proportion to its weight: systematic resampling (Kitagawa 1996)."""
+    n = len(weight)
+    shift = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device).to(weight.device)
+    points = (torch.arange(n, dtype=torch.float64, device=weight.device) + shift) / n
+    return torch.searchsorted(weight.cumsum(0), points).clamp(max=n - 1)
+
+
+def require_finite(u: Float[Tensor, "chains"], beta: float) -> None:
+    """Refuse an f that some chains cannot be weighed by."""
+    bad = int((~torch.isfinite(u)).sum())
+    if bad:
+        raise ValueError(
+            f"f is not finite at {bad} of {len(u)} points of the ladder at β = {beta:.3g}: expected a finite f where "
+            "the base draws; bring a base inside the support of exp f"
+        )

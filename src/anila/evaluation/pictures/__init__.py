@@ -1,0 +1,33 @@
+"""Arrays drawn: what people see of a run. Every function returns a picture, `save` writes it.
+
+A picture is a function of its arguments: equal arguments give equal bytes, whatever matplotlib is set to.
+Figures are 1,800 dots wide and lettered to be read at half that; images are drawn pixel for pixel.
+"""
+
+from anila.evaluation.pictures.comparison import comparison, course_of_samples
+from anila.evaluation.pictures.curves import sampler_comparison, training_curves
+from anila.evaluation.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
+from anila.evaluation.pictures.images import image_grid, neighbours_grid
+from anila.evaluation.pictures.plane import plane_panel, trajectories
+from anila.evaluation.pictures.regime import image_ladder, long_chains, training_course
+from anila.evaluation.pictures.rows import image_rows
+from anila.evaluation.pictures.style import save
+
+__all__ = [
+    "chain_overview",
+    "comparison",
+    "coupling_bound",
+    "course_of_samples",
+    "drift_ratio",
+    "image_grid",
+    "image_ladder",
+    "image_rows",
+    "long_chains",
+    "neighbours_grid",
+    "plane_panel",
+    "sampler_comparison",
+    "save",
+    "training_course",
+    "training_curves",
+    "trajectories",
+]

@@ -1,0 +1,44 @@
+"""How good samples are: pure functions of arrays."""
+
+from anila.evaluation.samples.coverage import Support, support
+from anila.evaluation.samples.features import Extractor, anila_features
+from anila.evaluation.samples.frechet import Moments, frechet_distance
+from anila.evaluation.samples.inception import inception
+from anila.evaluation.samples.metrics import (
+    mode_mass,
+    nearest,
+    ring_mass,
+    sliced_wasserstein2,
+    total_variation_from_equal,
+    wasserstein2,
+)
+from anila.evaluation.samples.mmd import (
+    KernelDistance,
+    cubic_kernel,
+    gaussian_kernel,
+    kernel_distance,
+    median_distance,
+    mmd_squared,
+)
+
+__all__ = [
+    "Extractor",
+    "KernelDistance",
+    "Moments",
+    "Support",
+    "anila_features",
+    "cubic_kernel",
+    "frechet_distance",
+    "gaussian_kernel",
+    "inception",
+    "kernel_distance",
+    "median_distance",
+    "mmd_squared",
+    "mode_mass",
+    "nearest",
+    "ring_mass",
+    "sliced_wasserstein2",
+    "support",
+    "total_variation_from_equal",
+    "wasserstein2",
+]

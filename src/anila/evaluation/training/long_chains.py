@@ -1,0 +1,244 @@
+"""The ladder: what chains look like after K, 10 K and 100 K transitions, beside the data.
+
+A look is one number a point, whatever the shape of points, with the range [a, b] of the data's coordinates:
+
+    f            log-density
+    mean, contrast         mean and standard deviation of the coordinates
+    outside      share of coordinates further than (b − a)/20 outside [a, b]
+    sharpness    images: mean |x_{i+1} − x_i| over neighbours down and across (total variation)
+
+and of all points together
+
+    diversity    median distance from one another, that of data being 1
+    moved        median distance from the start, the distance between data being 1
+    lost         how many are not finite, or more than 10 (b − a) outside [a, b]
+
+Looks are compared by medians, a shift in units of the data's spread s = IQR / 1.349:
+
+    shift = (median(chains) − median(reference)) / s,     it counts above 1 + 3 · 1.25 √(s_c²/n + s_r²/m) / s
+
+Reference: Nijkamp et al. 2020 (arXiv 1903.12370), section 3.2: a model whose long-run chains keep the look of data
+has learned an energy; one whose chains drift away has learned K steps of a sampler.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.log_density import LogDensity
+from anila.samplers import Sampler, sample
+
+MARGIN = 1 / 20
+"""Of the data's range, beyond which a coordinate counts as outside."""
+LOST = 10.0
+"""Of the data's range, beyond which a chain counts as lost."""
+SPREAD = 1.349
+"""Interquartile range of a normal law in its standard deviations."""
+ERRORS = 3 * 1.25
+"""Three standard errors of a median, in those of a mean."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """Chains after so many transitions."""
+
+    steps: int
+    x: Float[Tensor, "chains *event"]
+    looks: dict[str, Float[Tensor, "finite"]]
+    """Of the chains that are finite."""
+    lost: int
+    """Chains that are not finite, or far beyond the data."""
+    diversity: float
+    moved: float
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How far a look of chains is from that of a reference, in spreads of the data."""
+
+    look: str
+    size: float
+    limit: float
+    """Shifts up to this size are small, or chance."""
+    value: float
+    """Median of the chains."""
+    reference: float
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is more than small and more than chance."""
+        return not abs(self.size) <= self.limit
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Chains from several starts on their way up, with the looks of data."""
+
+    K: int
+    groups: dict[str, list[Rung]]
+    """Name of the start -> rungs from 0 transitions up."""
+    own: str
+    """The group that starts where the run's chains do."""
+    data: dict[str, Float[Tensor, "rows"]]
+    x_data: Float[Tensor, "rows *event"]
+
+    def short(self) -> Rung:
+        """What training sees: chains from their own start after K transitions."""
+        return self.groups[self.own][1]
+
+    def shifts(self, rung: Rung, reference: dict[str, Tensor] | None = None) -> list[Shift]:
+        """Of every look of a rung from a reference's looks, by default the data's."""
+        return [shift(look, rung.looks[look], (reference or self.data)[look], self.data[look]) for look in self.data]
+
+
+def shift(look: str, x: Tensor, reference: Tensor, data: Tensor) -> Shift:
+    """Of the median of x from that of the reference; `outside`, which is 0 for most data, in units of 5%."""
+    unit = MARGIN if look == "outside" else max(spread(data), 1e-3 * abs(median(data)), 1e-12)
+    error = math.sqrt(spread(x) ** 2 / max(1, len(x)) + spread(reference) ** 2 / len(reference))
+    value, middle = median(x), median(reference)
+    return Shift(look, (value - middle) / unit, 1 + ERRORS * error / unit, value, middle)
+
+
+def climb(
+    sampler: Sampler,
+    f: LogDensity,
+    groups: dict[str, Float[Tensor, "_ *event"]],
+    own: str,
+    x_data: Float[Tensor, "rows *event"],
+    K: int,
+    steps: int,
+    generator: torch.Generator,
+    watch: Callable[[int], None] = lambda _: None,
+) -> Ladder:
+    """Run chains from several starts and look at them after K, 10 K, .. transitions and at the end.
+
+    The sampler is made anew every K transitions as in training, so that what it holds fixed it holds as long.
+
+    Args:
+        sampler: The run's kernel, bound to f.
+        f: Log-density, (chains, *event) -> (chains,).
+        groups: Name -> starts, (chains, *event); all run together.
+        own: The group that starts where the run's chains do.
+        x_data: Rows of data to compare with, at least two, (rows, *event).
+        K: Transitions of a training iteration.
+        steps: Transitions in all, at least K.
+        generator: Source of the chains' noise.
+        watch: Called with the number of transitions made, every K.
+
+    Raises:
+        ValueError: If steps is less than K.
+    """
+    if steps < K:
+        raise ValueError(f"expected at least K = {K} transitions; got {steps}")
+    sizes, x0 = [len(x) for x in groups.values()], torch.cat(list(groups.values()))
+    reference = Reference(f, x_data)
+    found: dict[str, list[Rung]] = {name: [] for name in groups}
+
+    def note(done: int, x: Tensor) -> None:
+        for rungs, here, start in zip(found.values(), x.split(sizes), x0.split(sizes), strict=True):
+            rungs.append(reference.rung(done, here, start))
+
+    note(0, x0)
+    x, done = x0, 0
+    for rung in rungs_of(K, steps):
+        while done < rung:
+            stride = min(K, rung - done)
+            x, done = go(sampler, x, stride, generator), done + stride
+            watch(done)
+        note(done, x)
+    return Ladder(K, found, own, reference.looks, x_data)
+
+
+def rungs_of(K: int, steps: int) -> list[int]:
+    """K, 10 K, 100 K, .. below steps, and steps.
+
+    >>> rungs_of(40, 4000), rungs_of(40, 1000)
+    ([40, 400, 4000], [40, 400, 1000])
+    """
+    found, rung = [], K
+    while rung < steps:
+        found.append(rung)
+        rung *= 10
+    return [*found, steps]
+
+
+def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
+    """Move the chains that are still finite; the others stay lost."""
+    finite = is_finite(x)
+    if not bool(finite.any()):
+        return x
+    moved = x.clone()
+    moved[finite] = sample(sampler, x[finite], steps, generator)[0]
+    return moved
+
+
+class Reference:
+    """The data that chains are compared with."""
+
+    def __init__(self, f: LogDensity, x_data: Tensor):
+        self.f = f
+        self.low, self.high = x_data.min().item(), x_data.max().item()
+        self.looks = self.look(x_data)
+        self.apart = apart(x_data)
+
+    def look(self, x: Tensor) -> dict[str, Tensor]:
+        """All looks of finite points, (n,) each."""
+        with torch.no_grad():
+            found = {"f": self.f(x)}
+        flat, margin = x.flatten(1), MARGIN * (self.high - self.low)
+        found["mean"] = flat.mean(1)
+        found["contrast"] = (flat - found["mean"][:, None]).square().mean(1).sqrt()
+        found["outside"] = ((flat < self.low - margin) | (flat > self.high + margin)).to(x).mean(1)
+        if x.ndim == 4:
+            found["sharpness"] = sharpness(x)
+        return {name: value.double().cpu() for name, value in found.items()}
+
+    def rung(self, steps: int, x: Tensor, start: Tensor) -> Rung:
+        """What chains look like now."""
+        finite = is_finite(x)
+        here, begun = x[finite], start[finite]
+        beyond = LOST * (self.high - self.low)
+        near = ((here >= self.low - beyond) & (here <= self.high + beyond)).flatten(1).all(1)
+        return Rung(
+            steps,
+            x,
+            self.look(here),
+            lost=len(x) - int(near.sum()),
+            diversity=apart(here) / self.apart,
+            moved=median((here - begun).flatten(1).norm(dim=1)) / self.apart,
+        )
+
+
+def sharpness(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
+    """Mean |x_{i+1} − x_i| over neighbours down and across.
+
+    >>> sharpness(torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])).item()
+    0.5
+    """
+    down, across = (x.diff(dim=dim).abs().flatten(1) for dim in (2, 3))
+    return torch.cat([down, across], 1).mean(1)
+
+
+def apart(x: Float[Tensor, "n *event"]) -> float:
+    """The median distance between two different points."""
+    return median(torch.pdist(x.flatten(1).cpu()))
+
+
+def is_finite(x: Tensor) -> Tensor:
+    return torch.isfinite(x).flatten(1).all(1)
+
+
+def median(x: Tensor) -> float:
+    return x.quantile(0.5).item() if len(x) else math.nan
+
+
+def spread(x: Tensor) -> float:
+    """A robust standard deviation, IQR / 1.349; the plain one where half of the points are the same."""
+    if not len(x):
+        return 0.0
+    low, high = x.quantile(x.new_tensor([0.25, 0.75])).tolist()
+    return (high - low) / SPREAD or x.std(correction=0).item()

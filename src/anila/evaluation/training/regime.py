@@ -1,0 +1,319 @@
+"""The regime of a training run in plain words, from its course and, where they were run, its long chains.
+
+running away         r_t, |d_t| or ‖∇θ‖ left what they were in the middle of the run, or chains are far out or cannot
+                     follow f
+nothing learned      r_t sank to nothing, or f does not tell data from noise
+short-run            samples after K transitions are not those after 100 K, or long chains are lost: exp f is not the
+                     law that was sampled
+convergent           long chains keep the look of short ones, and chains from data that of data
+undecided            chains stand still: a look that cannot change says nothing
+steady               the series are sound; which of the two regimes it is only long chains can say
+
+Reference: Nijkamp et al. 2020 (arXiv 1903.12370), section 3: stability and convergence are two questions, and short
+runs give good images from an f whose density is nothing like the data.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from torch import Tensor
+
+from anila.evaluation.chains.verdict import Verdict
+from anila.evaluation.training.curves import FEWEST, Course
+from anila.evaluation.training.long_chains import LOST, Ladder, Rung, Shift, median, spread
+
+CONVERGENT, SHORT_RUN, AWAY = "convergent", "short-run (non-convergent)", "running away"
+NOTHING, UNDECIDED, STEADY, UNKNOWN = "nothing learned", "undecided", "steady", "too short to say"
+
+ORDER = 1.0
+"""Orders of magnitude by which r_t, |d_t| and ‖∇θ‖ may vary."""
+FAR = 10.0
+"""Of the data's largest coordinate, beyond which chains are far out."""
+FULL = 0.6
+"""Fraction clipped beyond which chains cannot follow f, if f(data) also stays above f(chains)."""
+OFF = 0.5
+"""|mean d_t| up to so many of its standard deviations is around 0, as is one within three of its errors."""
+WEAK = 0.2
+"""Autocorrelations of d_t up to this size are weak, whatever the number of iterations."""
+HALF = 0.5
+"""Of their diversity, below which chains have collapsed."""
+STILL = 0.05
+"""Of the distance between data, below which chains stand still."""
+
+
+@dataclass(frozen=True)
+class Regime:
+    """What a run is, why, and what to do."""
+
+    name: str
+    because: tuple[str, ...]
+    remedies: tuple[str, ...]
+    notes: tuple[str, ...]
+    course: Course | None
+    ladder: Ladder | None
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is to be done: convergent, or steady where no long chains were run."""
+        return self.name in (CONVERGENT, STEADY)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The name, the reasons, the remedies, and what else was seen."""
+        head = [f"{self.name}: {self.because[0]}"] if len(self.because) == 1 else [f"{self.name}, because"]
+        more = [] if len(self.because) == 1 else [f"  {reason}" for reason in self.because]
+        return (*head, *more, *(f"do this: {remedy}" for remedy in self.remedies), *self.notes)
+
+    def verdict(self) -> Verdict:
+        """With the numbers it rests on."""
+        numbers: dict[str, Any] = {"regime": self.name}
+        if self.course is not None:
+            numbers["course"] = asdict(self.course)
+        if self.ladder is not None:
+            numbers["ladder"] = ladder_numbers(self.ladder)
+        return Verdict(self.ok, self.lines, numbers)
+
+
+def regime(course: Course | None, ladder: Ladder | None = None, returns: Sequence[str] = ()) -> Regime:
+    """Judge a run.
+
+    Args:
+        course: What its series say; None where they are too short.
+        ladder: Its long chains; None where none were run.
+        returns: What the divergence guard did on the way, in words.
+    """
+    if because := running_away(course):
+        name, remedies = AWAY, AWAY_REMEDIES
+    elif because := nothing_learned(course, ladder):
+        name, remedies = NOTHING, NOTHING_REMEDIES
+    else:
+        name, because, remedies = by_chains(ladder) if ladder else without_chains(course)
+        remedies += course_remedies(course) if course else ()
+    notes = (course_notes(course) if course else []) + (ladder_notes(ladder) if ladder else [])
+    notes += [f"the divergence guard went back: {words}" for words in returns]
+    return Regime(name, tuple(because), remedies, tuple(notes), course, ladder)
+
+
+AWAY_REMEDIES = (
+    "lower optimizer.learning_rate tenfold, set training.max_grad_norm=1, or raise sampler.threshold until fewer than "
+    "a tenth of the coordinates are clipped; a checkpoint from before is worth more than the last one",
+)
+NOTHING_REMEDIES = (
+    "raise optimizer.learning_rate or training.iterations, let chains move (sampler.step_size, sampler.threshold, "
+    "sampler.steps), and weaken what holds f down (network.confine)",
+)
+SHORT_REMEDIES = (
+    "to keep it as it is, draw with K transitions from the run's own start, and do not read exp f as a density",
+    "for a convergent model, raise sampler.temperature towards 1 with a smaller sampler.step_size (or take "
+    "sampler=anisotropic_mala), keep chains (start=persistent), raise sampler.steps, and let the learning rate fall "
+    "(optimizer.decay=cosine, a lower optimizer.learning_rate)",
+)
+LOST_REMEDY = "hold f down far from the data (network.confine)"
+
+GROWING = {"grad_norm": "r_t", "energy_gap": "|d_t|", "theta_grad_norm": "the gradient in θ"}
+"""What must not grow by an order, and what it is called."""
+
+
+def running_away(c: Course | None) -> list[str]:
+    """What in the series of a run is running away."""
+    if c is None:
+        return []
+    found = [
+        f"{words} rose from {c.before(metric):.3g} to {c.end(metric):.3g}, {c.rise(metric):.1f} orders of magnitude"
+        for metric, words in GROWING.items()
+        if c.rise(metric) > ORDER
+    ]
+    if c.end("chain_range") > FAR:
+        found.append(f"chains are {c.end('chain_range'):.3g} times as far out as the data")
+    if c.end("clipped") > FULL and off_centre(c) and c.gap_mean > 0:
+        found.append(
+            f"{c.end('clipped'):.0%} of the coordinates are clipped ({c.before('clipped'):.0%} before) while f(data) "
+            f"stays {c.gap_mean:.3g} above f(chains): chains cannot follow f"
+        )
+    return found
+
+
+def nothing_learned(course: Course | None, ladder: Ladder | None) -> list[str]:
+    """Why nothing was learned; nothing if something was."""
+    found = []
+    if course and course.grad_fall > ORDER:
+        found.append(
+            f"r_t sank from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
+            f"{course.grad_fall:.1f} orders of magnitude: f has become flat"
+        )
+    if ladder and strays(ladder.shifts(ladder.short())):
+        told = next(s for s in ladder.shifts(ladder.groups["noise"][0]) if s.look == "f")
+        if not told.counts:
+            found.append(f"f does not tell data from noise: {told.reference:.3g} on data, {told.value:.3g} on noise")
+    return found
+
+
+def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
+    """What the series alone allow to say."""
+    if course is None:
+        return UNKNOWN, [f"the course of training is judged from {FEWEST} iterations on"], ()
+    return STEADY, ["nothing runs away; whether f is convergent is found out by long chains: anila diagnose RUN"], ()
+
+
+def by_chains(ladder: Ladder) -> tuple[str, list[str], tuple[str, ...]]:
+    """Convergent, short-run or undecided."""
+    lost, reasons = losses(ladder), drift_reasons(ladder)
+    if lost or reasons:
+        return SHORT_RUN, lost + reasons, (*((LOST_REMEDY,) if lost else ()), *SHORT_REMEDIES)
+    moved = {name: rungs[-1].moved for name, rungs in ladder.groups.items()}
+    steps = ladder.groups[ladder.own][-1].steps
+    if max(moved[ladder.own], moved["data"]) < STILL:
+        because = f"in {steps:,} transitions chains from data moved {moved['data']:.1%} of the distance between data"
+        return UNDECIDED, [because], ("run longer (--steps), or raise sampler.step_size or sampler.threshold",)
+    because = f"after {steps:,} transitions chains look as they do after K = {ladder.K}, and those from data like data"
+    return CONVERGENT, [because], ()
+
+
+def losses(ladder: Ladder) -> list[str]:
+    """How many long chains are lost, in words; nothing if none is."""
+    ends = [rungs[-1] for rungs in ladder.groups.values()]
+    lost, chains = sum(rung.lost for rung in ends), sum(len(rung.x) for rung in ends)
+    away = f"{LOST:g} times the data's range away, or at infinity"
+    return [f"{lost} of {chains} chains are lost in {ends[0].steps:,} transitions: {away}"] if lost else []
+
+
+def drift_reasons(ladder: Ladder) -> list[str]:
+    """How long chains differ from what they should have stayed like, the largest change first, each look once."""
+    largest: dict[str, tuple[float, str]] = {}
+    for name, rung, looks, diversity in comparisons(ladder):
+        found = {s.look: (abs(s.size), words(s, name, rung.steps)) for s in ladder.shifts(rung, looks) if s.counts}
+        if rung.diversity < HALF * diversity:
+            found["diversity"] = (math.inf, collapse(rung, name, diversity))
+        for look, (size, text) in found.items():
+            largest[look] = max((size, text), largest.get(look, (0.0, "")))
+    return [text for _, text in sorted(largest.values(), reverse=True)]
+
+
+def comparisons(ladder: Ladder) -> list[tuple[str, Rung, dict[str, Tensor], float]]:
+    """Which long chains should look like what, and be how diverse: those from data as data, own ones as short ones."""
+    short = ladder.short()
+    pairs = [
+        ("data", ladder.groups["data"][-1], ladder.data, 1.0),
+        (ladder.own, ladder.groups[ladder.own][-1], short.looks, short.diversity),
+    ]
+    return [pair for pair in pairs if len(pair[1].looks["f"])]
+
+
+CHANGES = {
+    "f": ("f rises", "f falls"),
+    "mean": ("the mean rises", "the mean falls"),
+    "contrast": ("contrast grows", "contrast fades"),
+    "outside": ("they saturate, the share of coordinates outside the data's range goes", "the share outside falls"),
+    "sharpness": ("they roughen, total variation goes", "they smooth out, total variation goes"),
+}
+"""What a shift up, and one down, is called."""
+
+
+def words(s: Shift, group: str, steps: int) -> str:
+    """A shift in words."""
+    size = "" if s.look == "outside" else f", {abs(s.size):.1f} spreads of the data"
+    change = f"{CHANGES[s.look][s.size < 0]} from {s.reference:.3g} to {s.value:.3g}"
+    return f"{who(group)}, in {steps:,} transitions: {change}{size}"
+
+
+def who(group: str) -> str:
+    """A group of chains by where they start."""
+    return "kept chains" if group == "kept" else f"chains from {group}"
+
+
+def collapse(rung: Rung, group: str, before: float) -> str:
+    """A loss of diversity in words."""
+    return (
+        f"{who(group)}, in {rung.steps:,} transitions: they collapse, the distance between them goes from {before:.2f} "
+        f"to {rung.diversity:.2f} of that between data"
+    )
+
+
+def course_notes(c: Course) -> list[str]:
+    """What the series look like."""
+    lag, strongest = c.strongest
+    memory = (
+        f"autocorrelation {strongest:.2f} at lag {lag}, where chance gives {c.chance:.2f}"
+        if remembers(c)
+        else f"no autocorrelation beyond {max(WEAK, c.chance):.2f}"
+    )
+    notes = [
+        f"d_t = {c.gap_mean:.3g} ± {c.gap_error:.1g}, sd {c.gap_sd:.2g}, over the last {c.window:,} iterations: "
+        f"{'off centre' if off_centre(c) else 'around 0'}, {memory}",
+        f"r_t = {c.end('grad_norm'):.3g}, {'within' if c.grad_orders <= ORDER else 'but over'} {c.grad_orders:.1f} "
+        "orders of magnitude since the warm-up",
+    ]
+    if c.end("clipped") > max(0.2, 1.5 * c.before("clipped")):
+        notes.append(
+            f"the fraction clipped rises, {c.before('clipped'):.0%} to {c.end('clipped'):.0%}, as it does before a run "
+            "runs away: raise sampler.threshold"
+        )
+    return notes
+
+
+def course_remedies(c: Course) -> tuple[str, ...]:
+    """What to do about a steady course that is not a healthy one."""
+    found = []
+    if off_centre(c) and c.gap_mean > 0:
+        found.append(
+            "d_t stays above 0, f still learns or chains lag behind: train on, or raise sampler.steps or "
+            "sampler.step_size"
+        )
+    elif off_centre(c):
+        found.append("chains stand where f is higher than on data, d_t stays below 0: lower optimizer.learning_rate")
+    if remembers(c):
+        found.append(
+            "d_t remembers, as f and chains chase each other: lower optimizer.learning_rate or optimizer.momentum, or "
+            "raise sampler.steps"
+        )
+    return tuple(found)
+
+
+def off_centre(c: Course) -> bool:
+    """Whether d_t stays away from 0: by more than half its standard deviation, and than chance."""
+    return abs(c.gap_mean) > max(OFF * c.gap_sd, 3 * c.gap_error)
+
+
+def remembers(c: Course) -> bool:
+    """Whether d_t is correlated with itself: by more than weakly, and than chance."""
+    return abs(c.strongest[1]) > max(WEAK, c.chance)
+
+
+def ladder_notes(ladder: Ladder) -> list[str]:
+    """Whether short chains look like data, and whether those from noise get there."""
+    notes = []
+    if missed := strays(ladder.shifts(ladder.short())):
+        notes.append(
+            f"samples after K = {ladder.K} transitions do not look like data yet, train on (training.iterations): "
+            f"{', '.join(missed)}"
+        )
+    rungs = ladder.groups["noise"]
+    arrived = next((rung.steps for rung in rungs[1:] if not strays(ladder.shifts(rung))), None)
+    notes.append(
+        f"from noise, chains look like data after {arrived:,} transitions"
+        if arrived
+        else f"from noise, chains do not look like data after {rungs[-1].steps:,} transitions"
+    )
+    return notes
+
+
+def strays(shifts: list[Shift]) -> list[str]:
+    """The looks that are away from the data's, with numbers."""
+    return [f"{s.look} {s.value:.3g} (data {s.reference:.3g})" for s in shifts if s.counts]
+
+
+def ladder_numbers(ladder: Ladder) -> dict[str, Any]:
+    """The looks of data and of every rung: medians, and what is said of all chains together."""
+    groups = {
+        name: [
+            {look: median(value) for look, value in rung.looks.items()}
+            | {"steps": rung.steps, "chains": len(rung.x), "lost": rung.lost}
+            | {"diversity": rung.diversity, "moved": rung.moved}
+            for rung in rungs
+        ]
+        for name, rungs in ladder.groups.items()
+    }
+    data = {look: {"median": median(value), "spread": spread(value)} for look, value in ladder.data.items()}
+    return {"K": ladder.K, "own": ladder.own, "data": data, "groups": groups}

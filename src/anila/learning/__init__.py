@@ -1,0 +1,1 @@
+"""Learning moves f towards data."""

@@ -1,0 +1,1 @@
+"""What a person reads: scores, diagnoses, long runs, comparisons, the papers' experiments."""

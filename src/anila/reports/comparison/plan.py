@@ -1,0 +1,159 @@
+"""What is compared: a trial for each sampler and seed, all with the same net, data, learner and gradients.
+
+A gradient evaluation is one ∇f of all chains. A budget of G buys a sampler
+
+    iterations = G / (gradients an iteration),   K for unadjusted kernels, K + 1 for Metropolis kernels, K L + 1 for hmc
+
+and K is divided by L, the leapfrog steps, where the sampler is hmc, so that an iteration costs all samplers the same. A
+trial is looked at in as many points, evenly spaced; every point is a checkpoint. The divergence guard is off, as its
+remedies would differ from sampler to sampler: training that runs away is seen to.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from anila.runs.experiment import Experiment
+from anila.runs.experiment.choose import choose
+from anila.runs.experiment.overrides import without_foreign
+from anila.samplers import SAMPLERS
+
+LOCAL = ["sampler.global_every=0"]
+IN_PLANE = [
+    "sampler.steps=20", "sampler.step_size=0.02", "sampler.threshold=5", "training.batch=500", "training.chains=200",
+    "optimizer.learning_rate=0.001",
+]  # fmt: skip
+SETTINGS: dict[str, list[str]] = {"rings": IN_PLANE, "mixture": IN_PLANE}
+"""Preset -> what is changed for a comparison: settings with which no local kernel runs away."""
+BUDGETS = {"rings": 20_000, "mixture": 20_000}
+"""Preset -> gradient evaluations; else those of the preset."""
+
+
+class Trial(NamedTuple):
+    """One run of a comparison."""
+
+    sampler: str
+    seed: int
+    config: Experiment
+    path: Path
+    every: int
+    """Iterations between points."""
+    samples: int
+    """Samples that a point's score is of."""
+
+    @property
+    def points(self) -> range:
+        """The iterations that are looked at."""
+        return range(self.every, self.config.training.iterations + 1, self.every)
+
+
+class Plan(NamedTuple):
+    """A comparison."""
+
+    name: str
+    folder: Path
+    trials: tuple[Trial, ...]
+
+    @property
+    def samplers(self) -> list[str]:
+        """Their names, in the order asked for."""
+        return list(dict.fromkeys(trial.sampler for trial in self.trials))
+
+
+def plan(
+    what: str,
+    overrides: list[str],
+    samplers: list[str],
+    seeds: int,
+    budget: int | None,
+    folder: Path,
+    points: int = 10,
+    samples: int = 1000,
+) -> Plan:
+    """A comparison at equal gradient evaluations.
+
+    Args:
+        what: Preset, TOML file or data, as for `anila train`.
+        overrides: key=value, for every sampler that has this setting.
+        samplers: Names.
+        seeds: How many: 0, 1, ….
+        budget: Gradient evaluations a trial; by default those of the preset.
+        folder: Where the runs go.
+        points: How often each is looked at.
+        samples: Samples that a score is of.
+
+    Raises:
+        SettingsError: As `choose`.
+        ValueError: If a sampler is unknown or comes twice, or the budget is too small for the points.
+    """
+    require_samplers(samplers, overrides)
+    require_owners(samplers, overrides)
+    name, base = choose(what, [*SETTINGS.get(what, []), *overrides])
+    budget = budget or BUDGETS.get(what, base.training.iterations * base.sampler.gradients)
+    settings = [*SETTINGS.get(what, []), *LOCAL, *overrides]
+    configs = {s: affordable(with_sampler(what, settings, s), budget, points) for s in samplers}
+    return plan_of(name, configs, seeds, folder, points, samples)
+
+
+def plan_of(
+    name: str, configs: dict[str, Experiment], seeds: int, folder: Path, points: int, samples: int = 1000
+) -> Plan:
+    """A comparison of settings by name, each with its own iterations.
+
+    Raises:
+        ValueError: If there are fewer iterations than points.
+    """
+    trials = []
+    for sampler, config in configs.items():
+        every = config.training.iterations // points
+        if not every:
+            raise ValueError(
+                f"{sampler}: {config.training.iterations} iterations are fewer than the {points} points at which they "
+                "are looked at; raise the budget or lower --points"
+            )
+        t = replace(config.training, iterations=every * points, rollbacks=None)
+        t = replace(t, checkpoint_every=every, picture_every=every * points, log_every=max(1, every // 10))
+        trials += [
+            Trial(sampler, s, replace(config, training=replace(t, seed=s)), folder / f"{sampler}-{s}", every, samples)
+            for s in range(seeds)
+        ]
+    return Plan(name, folder, tuple(sorted(trials, key=lambda trial: trial.seed)))
+
+
+def require_samplers(samplers: list[str], overrides: list[str]) -> None:
+    """Refuse what is no sampler, or one twice."""
+    if twice := sorted({s for s in samplers if samplers.count(s) > 1}):
+        raise ValueError(f"--samplers names {twice[0]} twice; each is compared once")
+    if any(text.partition("=")[0].strip() in ("sampler", "sampler.name", "training.seed") for text in overrides):
+        raise ValueError("samplers and seeds are compared: give them by --samplers and --seeds, not as a setting")
+    if not samplers:
+        raise ValueError(f"--samplers names none; known: {', '.join(SAMPLERS)}")
+
+
+def require_owners(samplers: list[str], overrides: list[str]) -> None:
+    """Refuse a setting that none of the samplers has."""
+    for key in (text.partition("=")[0].strip() for text in overrides):
+        if all(key.removeprefix("sampler.") in without_foreign(s) and key.startswith("sampler.") for s in samplers):
+            raise ValueError(f"{key} is a setting of none of {', '.join(samplers)}")
+
+
+def with_sampler(what: str, settings: list[str], sampler: str) -> Experiment:
+    """The settings that this sampler has, with it; hmc makes as many gradients of fewer transitions."""
+    foreign = {f"sampler.{key}" for key in without_foreign(sampler)}
+    own = [text for text in settings if text.partition("=")[0].strip() not in foreign]
+    config = choose(what, [*own, f"sampler={sampler}"])[1]
+    if sampler == "hmc":
+        s = config.sampler
+        config = replace(config, sampler=replace(s, steps=max(1, round(s.steps / s.leapfrog_steps))))
+    return config
+
+
+def affordable(config: Experiment, budget: int, points: int) -> Experiment:
+    """As many iterations as the budget buys."""
+    iterations = budget // config.sampler.gradients
+    if iterations < points:
+        raise ValueError(
+            f"--budget {budget:,} buys {iterations} iterations of {config.sampler.name}, {config.sampler.gradients} "
+            f"gradients each: expected at least {points}, the points at which they are looked at"
+        )
+    return replace(config, training=replace(config.training, iterations=iterations))

@@ -1,0 +1,144 @@
+"""Long chains of a run under the trained f, judged with its series and drawn.
+
+Chains start where the run's own stand, from data and from noise, and make 100 times the K transitions of an iteration
+with the run's sampler under the averaged parameters. What that costs is said before.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from PIL import Image
+from torch import Tensor
+
+from anila.density.log_density import rng
+from anila.evaluation import pictures, training
+from anila.evaluation.chains import Verdict
+from anila.evaluation.training import Ladder, Regime
+from anila.learning.learner import frozen
+from anila.learning.starts import FromData, FromNoise, Persistent, Start
+from anila.runs.experiment import settings
+from anila.runs.experiment.build import build_proposal, build_sampler
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
+from anila.runs.training.preflight import duration, set_threads, timed
+from anila.samplers import Sampler, sample
+
+IMAGES, POINTS = 16, 256
+"""Chains from each start: of images, and of other points."""
+ROWS = 512
+"""Rows of data that chains are compared with."""
+LONG = 100
+"""Longest chains, in K."""
+SECONDS = 10.0
+"""Between lines of progress."""
+
+
+@dataclass(frozen=True)
+class LongRun:
+    """The regime of a run, with what is needed to draw it."""
+
+    regime: Regime
+    series: dict[str, list[float]]
+    ladder: Ladder
+
+    @property
+    def verdict(self) -> Verdict:
+        """In plain words, with the numbers."""
+        return self.regime.verdict()
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the figures into a folder; which they are."""
+        drawn: dict[str, Figure | Image.Image] = {"long_chains": pictures.long_chains(self.ladder)}
+        if self.regime.course:
+            drawn["course"] = pictures.training_course(self.series, self.regime.course)
+        if self.ladder.x_data.ndim == 4:
+            drawn["ladder"] = pictures.image_ladder(self.ladder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in drawn.items():
+            pictures.save(picture, folder / f"{name}.png")
+        return [folder / f"{name}.png" for name in drawn]
+
+
+def long_run(
+    trained: Trained,
+    run: Run,
+    sampler: settings.Sampler,
+    steps: int | None,
+    seed: int,
+    say: Callable[[str], None],
+) -> LongRun:
+    """Run the long chains of a run, and judge them with its series.
+
+    Args:
+        trained: The run's model.
+        run: Where its series and the returns of its guard are.
+        sampler: Settings of the kernel.
+        steps: Transitions of the longest chains; 100 K by default.
+        seed: Seed of everything drawn here.
+        say: Takes a line about what it costs and how far it is.
+    """
+    set_threads(trained.config)
+    K, device = sampler.steps, trained.device
+    steps = max(K, steps or LONG * K)
+    x_data, groups = starts(trained, seed)
+    x_data, groups = x_data.to(device), {name: x.to(device) for name, x in groups.items()}
+    kernel = build_sampler(sampler, trained.f, build_proposal(sampler, trained.data, trained.config.training.seed))
+    with frozen(trained.f):
+        watch = announced(kernel, torch.cat(list(groups.values())), steps, say)
+        generator = rng(seed, "ladder", device=device)
+        ladder = training.climb(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
+    series = run.series()
+    regime = training.regime(training.course(series), ladder, run.returns())
+    return LongRun(regime, series, ladder)
+
+
+def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
+    """Data to compare with, and where long chains start: the run's kept ones if it keeps some, other data, noise.
+
+    Data carry the noise that they were last learned with, which is part of the law that f is to hold.
+    """
+    n = IMAGES if len(trained.data.event_shape) == 3 else POINTS
+    x = trained.learner.noisy(trained.reference_data(ROWS + n), rng(seed, "data noise"))
+    x_data = x[:-n] if len(x) > 2 * n else x
+    found = {"data": x[-n:], "noise": noise(trained, x_data).draw(n, rng(seed, "noise"))}
+    kept = {"kept": trained.starts(n, rng(seed, "kept"))} if own(trained) == "kept" else {}
+    return x_data, kept | found
+
+
+def own(trained: Trained) -> str:
+    """The group that starts where the run's chains do."""
+    start = trained.learner.start
+    return "kept" if isinstance(start, Persistent) else "data" if isinstance(start, FromData) else "noise"
+
+
+def noise(trained: Trained, x_data: Tensor) -> Start:
+    """The run's noise, or uniform noise as wide as the data where its chains start from data."""
+    s = trained.config.start
+    if s.kind == "data" or s.name == "data":
+        return FromNoise(trained.data.event_shape, "uniform", x_data.abs().max().item())
+    return FromNoise(trained.data.event_shape, s.kind, s.scale)
+
+
+def announced(kernel: Sampler, x0: Tensor, steps: int, say: Callable[[str], None]) -> Callable[[int], None]:
+    """Say what so many transitions of these chains will cost, from a few; returns what says how far they are."""
+
+    def few() -> None:
+        sample(kernel, x0, 3, rng(0, "timing", device=x0.device))
+
+    few()
+    cost = timed(few) / 3 * steps
+    say(f"{len(x0)} long chains of {steps:,} transitions: about {duration(cost)}; --steps N makes fewer")
+    began = last = time.perf_counter()
+
+    def watch(done: int) -> None:
+        nonlocal last
+        now = time.perf_counter()
+        if now - last >= SECONDS:
+            last = now
+            say(f"{done:,} of {steps:,} transitions, {duration((now - began) / done * (steps - done))} left")
+
+    return watch

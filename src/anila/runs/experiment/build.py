@@ -1,0 +1,299 @@
+"""From settings to things: data, network, sampler, start, optimiser, learner."""
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from anila.data import DataSet, Labelled, Rows, load
+from anila.density.log_density import LogDensity, rng
+from anila.density.networks import (
+    Conditional,
+    Confined,
+    ResNet,
+    Tempered,
+    WideResNet,
+    mlp,
+    nonlocal_,
+    spectral,
+    toy,
+    vanilla,
+)
+from anila.learning.distributed import ALONE, Ranks
+from anila.learning.learner import Learner
+from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
+from anila.runs.experiment import settings
+from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
+from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
+from anila.samplers.adaptation import Steered
+from anila.samplers.global_moves import IDLE_ROUNDS
+
+CENTRES = 200
+"""Data points that the global proposal's kernel density is centred on."""
+
+
+def build_data(config: settings.Data) -> DataSet:
+    """The data set; settings left at their default are not passed on, so a toy or table refuses only what was asked.
+
+    Raises:
+        FileNotFoundError, ValueError: As `anila.data.load`.
+    """
+    default = settings.Data()
+    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "on_error", "columns", "label")}
+    return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
+
+
+def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
+    """f = net / temperature − |x|²/(2 confine²), or logsumexp over classes of it, its parameters drawn from the seed.
+
+    Raises:
+        ValueError: If the network does not take points of this shape, or classes is auto (see `with_classes`).
+    """
+    if config.classes == "auto":
+        raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng(seed, "network").initial_seed())
+        net = bare_network(config, event_shape, config.classes or 1)
+        net = spectral(net) if config.spectral else net
+    if len(event_shape) == 3:
+        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    if config.temperature != 1:
+        net = Tempered(net, config.temperature)
+    if config.confine:
+        net = Confined(net, config.confine)
+    return Conditional(net) if config.classes else net
+
+
+def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
+    """The settings with the number of classes that the data have, where classes are asked for.
+
+    Raises:
+        ValueError: If the data have no classes, another number of them, or a row without a label.
+    """
+    if config.classes is None:
+        return config
+    classes = data.classes if isinstance(data, Labelled) else ()
+    if len(classes) < 2:
+        raise ValueError(
+            f"network.classes={config.classes} needs data of two classes or more; {data.name} has {len(classes)}: put "
+            "images into a folder a class, name the label column of a table with data.label=…, or leave classes out"
+        )
+    if config.classes not in ("auto", len(classes)):
+        raise ValueError(f"network.classes={config.classes}, but {data.name} has {len(classes)} classes; use auto")
+    unknown = int((data.labels < 0).sum()) if isinstance(data, Rows) else 0
+    if unknown:
+        raise ValueError(f"{unknown} rows of {data.name} have no label; give them one or leave them out")
+    return replace(config, classes=len(classes))
+
+
+def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: int) -> nn.Module:
+    match config.name, event_shape:
+        case "mlp", _:
+            perceptron = mlp(
+                math.prod(event_shape), config.hidden, config.nonlinearity, config.slope, config.fourier,
+                config.fourier_scale, out,
+            )  # fmt: skip
+            return perceptron if len(event_shape) == 1 else nn.Sequential(nn.Flatten(), perceptron)
+        case "toy", (dim,):
+            return toy(dim, config.slope, out)
+        case "vanilla", (channels, height, width) if height == width:
+            return vanilla(channels, height, config.width, config.nonlinearity, config.slope, out)
+        case "nonlocal", (channels, height, width) if height == width:
+            return nonlocal_(channels, height, config.slope, out)
+        case "resnet", (channels, height, width) if height == width:
+            return ResNet(channels, height, config.width, 3, config.nonlinearity, config.slope, out)
+        case "wrn", (channels, height, width) if height == width:
+            return WideResNet(channels, height, config.depth, config.widen, config.nonlinearity, config.slope, out)
+    takes = "points (d,)" if config.name == "toy" else "square images (channels, size, size)"
+    raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
+
+
+def build_sampler(
+    config: settings.Sampler,
+    f: LogDensity,
+    proposal: Proposal | None = None,
+    patience: int | None = IDLE_ROUNDS,
+    **changed: float | Tensor,
+) -> Sampler:
+    """The kernel bound to f, with global moves from the proposal where the settings ask for them.
+
+    Args:
+        config: Settings.
+        f: Log-density.
+        proposal: Where candidates of global moves come from.
+        patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
+        changed: What the kernel has in place of the settings, e.g. `step_size`.
+    """
+    options: dict[str, Any] = {"step_size": config.step_size}
+    if config.name in WITH_THRESHOLD:
+        options |= {"threshold": config.threshold, "refresh": config.refresh}
+    if config.name in TEMPERED:
+        options["temperature"] = config.temperature
+    kernel = constructor(config)(f, **options | changed)
+    if proposal is None or not config.global_every:
+        return kernel
+    return with_global_moves(kernel, proposal, config.global_every, patience)
+
+
+def constructor(config: settings.Sampler) -> Callable[..., Sampler]:
+    """What makes the kernel from f, step_size and, where it has them, threshold, temperature and preconditioner."""
+    make = SAMPLERS[config.name]
+    return partial(make, leapfrog_steps=config.leapfrog_steps) if config.name == "hmc" else make
+
+
+def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
+    """A kernel density of data points, where the sampler makes global moves.
+
+    Raises:
+        ValueError: If the data are images, where no global move is ever accepted.
+    """
+    if not (config.global_every and config.name in METROPOLIS):
+        return None
+    if len(data.event_shape) > 1:
+        raise ValueError("global moves are for points in few dimensions; for images set sampler.global_every=0")
+    return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
+
+
+def build_start(config: Experiment, data: DataSet) -> Start:
+    """Where chains start; the bank of a persistent or replayed start is filled from the seed.
+
+    Raises:
+        ValueError: If points that are not images are to be kept as pixels.
+    """
+    start, seed = config.start, config.training.seed
+    if start.storage == "uint8" and len(data.event_shape) != 3:
+        raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
+    storage = None if start.storage == "float32" else start.storage
+
+    def rows(n: int, generator: torch.Generator) -> Tensor:
+        return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
+
+    fresh = FromData(rows) if start.kind == "data" else FromNoise(data.event_shape, start.kind, start.scale)
+    bank = start.size or config.training.chains or config.training.batch
+    match start.name:
+        case "noise":
+            return fresh
+        case "data":
+            return FromData(rows)
+        case "persistent":
+            return Persistent(fresh.draw(bank, rng(seed, "start")), storage)
+        case "replay":
+            moves = {"shift": start.shift, "mirror": config.data.flip}
+            return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage, **moves)
+
+
+def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """The optimiser and the course of its learning rate."""
+    o = config.optimizer
+    if o.name == "sgd":
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), o.learning_rate)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), o.learning_rate, betas=(o.momentum, 0.999))
+    return optimizer, LambdaLR(optimizer, lambda t: course(o, t, config.training.iterations))
+
+
+def set_learning_rate(learner: Learner, rate: float) -> None:
+    """Have the course of the learning rate, from this iteration on, as if it had begun at this rate."""
+    schedule = learner.schedule
+    assert isinstance(schedule, LambdaLR)
+    schedule.base_lrs = [rate] * len(schedule.base_lrs)
+    for group, factor in zip(learner.optimizer.param_groups, schedule.lr_lambdas, strict=True):
+        group["initial_lr"], group["lr"] = rate, rate * factor(schedule.last_epoch)
+
+
+def course(config: settings.Optimizer, t: int, iterations: int) -> float:
+    """Learning rate of iteration t relative to `learning_rate`."""
+    warm = min(1.0, (t + 1) / config.warmup) if config.warmup else 1.0
+    end, done = config.final_rate / config.learning_rate, min(1.0, t / iterations)
+    match config.decay:
+        case "constant":
+            return warm
+        case "cosine":
+            return warm * (end + (1 - end) * (1 + math.cos(math.pi * done)) / 2)
+        case "exponential":
+            return warm * end**done
+
+
+def build_learner(
+    config: Experiment, data: DataSet, device: torch.device | str = "cpu", ranks: Ranks = ALONE
+) -> Learner:
+    """The learner of an experiment, at iteration 0."""
+    t, s = config.training, config.sampler
+    model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
+    optimizer, schedule = build_optimizer(config, model)
+    proposal = build_proposal(config.sampler, data, t.seed)
+
+    def kernel(step_size: float | Tensor, **more: float | Tensor) -> Sampler:
+        return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
+
+    return Learner(
+        model,
+        steered(config, kernel),
+        build_start(config, data),
+        optimizer,
+        config.sampler.steps,
+        t.seed,
+        chains=t.chains or t.batch,
+        schedule=schedule,
+        ema=t.ema,
+        data_noise=partial(data_noise, t),
+        max_grad_norm=t.max_grad_norm or math.inf,
+        penalty=t.penalty,
+        classify=t.classify if config.network.classes else 0.0,
+        temperature=s.target_temperature,
+        precision=t.precision,
+        compile=t.compile,
+        micro_batch=t.micro_batch,
+        ranks=ranks,
+        sharded=t.shard,
+    )
+
+
+def steered(config: Experiment, make: Callable[..., Sampler]) -> Sampler | Steered:
+    """The kernel, steered where the settings say that it follows something."""
+    s = config.sampler
+    if s.accept is None and s.clipped is None and s.final_temperature is None:
+        return make(s.step_size)
+    anneals = s.final_temperature is not None
+    return Steered(
+        make,
+        s.step_size,
+        s.accept,
+        threshold=None if s.clipped is None else s.threshold,
+        clipped=s.clipped,
+        temperature=partial(temperature, s, config.training.iterations) if anneals else None,
+    )
+
+
+def data_noise(config: settings.Training, iteration: int) -> float:
+    """σ₀ + s (σ₁ − σ₀) with s = iteration / iterations."""
+    end = config.data_noise if config.final_data_noise is None else config.final_data_noise
+    return config.data_noise + min(1.0, iteration / config.iterations) * (end - config.data_noise)
+
+
+def temperature(config: settings.Sampler, iterations: int, iteration: int) -> float:
+    """T₀^(1−s) T₁^s with s = iteration / iterations."""
+    done = min(1.0, iteration / iterations)
+    return config.temperature ** (1 - done) * (config.final_temperature or config.temperature) ** done
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; auto takes a GPU if there is one.
+
+    Raises:
+        ValueError: If the name is unknown or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"training.device={name} cannot be used: {reason}; use auto or cpu") from None
+    return device

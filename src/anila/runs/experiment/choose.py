@@ -1,0 +1,49 @@
+"""What a user means by PRESET|PATH: a preset, a TOML file, or data with the preset that suits it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from anila.data.tables import SUFFIXES as TABLES
+from anila.data.toys import TOYS
+from anila.runs.experiment.build import build_data
+from anila.runs.experiment.overrides import SettingsError, from_toml, nearest, resolve
+from anila.runs.experiment.presets import PRESETS, Preset
+from anila.runs.experiment.settings import Data, Experiment
+
+
+def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
+    """A short name for the run, and the settings with the overrides applied.
+
+    Args:
+        what: Name of a preset or toy, path of a TOML file, of a table, or of a folder or archive of images.
+        overrides: key=value texts.
+
+    Raises:
+        SettingsError: If nothing is known by that name, or a setting is refused.
+        FileNotFoundError: If it looks like a path and there is nothing.
+    """
+    path = Path(what).expanduser()
+    if what in PRESETS:
+        return what, resolve(PRESETS[what].experiment, overrides, PRESETS[what].exact)
+    if path.suffix == ".toml":
+        return path.stem, resolve(from_toml(path, {k: p.experiment for k, p in PRESETS.items()}), overrides)
+    if what in TOYS:
+        return what, resolve(replace(PRESETS["rings"].experiment, data=Data(name=what)), overrides)
+    if path.exists() or path.suffix or len(path.parts) > 1:
+        if not path.exists():
+            raise FileNotFoundError(f"no file or folder {path.absolute()}")
+        preset = for_path(path, overrides)
+        return path.stem, resolve(preset.experiment, overrides, preset.exact)
+    known = [*PRESETS, *TOYS]
+    raise SettingsError(f"unknown preset {what!r}{nearest(what, known)}; a path or a .toml file will do too")
+
+
+def for_path(path: Path, overrides: list[str]) -> Preset:
+    """The preset for a user's own data: `table` for tables, `flowers` without flips for images."""
+    is_array, data = path.suffix.lower() in TABLES, Data(name=str(path))
+    asked = resolve(Experiment(data=data), [text for text in overrides if text.startswith("data.")])
+    if is_array and len(build_data(asked.data).event_shape) == 1:
+        name = "table"
+    else:
+        name, data = "flowers", Data(name=str(path), size=None if is_array else 32)
+    return PRESETS[name]._replace(experiment=replace(PRESETS[name].experiment, data=data))

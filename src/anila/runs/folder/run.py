@@ -1,0 +1,247 @@
+"""The run folder: everything a run leaves behind, and the only thing that reports and later commands read.
+
+config.json      the resolved settings, the version, the data's fingerprint
+stats.jsonl      one object a log line: metrics, or an event of the divergence guard
+series.csv       one short line an iteration: what anila.evaluation.chains reads the course of training from
+checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two and the best
+samples/         pictures, and the samples drawn at the end
+scores.json      what `anila evaluate` found
+log.txt          what was said
+lock             process and machine that train here now
+tensorboard/     and wandb/, where training.log_to asks for them (see anila.runs.folder.logs)
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from anila.runs.folder import checkpoint
+from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.logs import Logs, surviving_disk
+
+SERIES = ("iteration", "energy_gap", "grad_norm", "theta_grad_norm", "clipped", "chain_range")
+"""The columns of series.csv."""
+
+
+class RunError(ValueError):
+    """A folder that cannot be this run: in use, another run's, or not writable."""
+
+
+class Run:
+    """The run in one folder.
+
+    Args:
+        path: The folder; made by `claim`.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.samples = self.path / "samples"
+        self.stats_path = self.path / "stats.jsonl"
+        self.series_path = self.path / "series.csv"
+        self.scores_path = self.path / "scores.json"
+        self.logs = Logs()
+
+    @classmethod
+    def existing(cls, path: Path | str) -> "Run":
+        """The run in a folder that holds one.
+
+        Raises:
+            RunError: If it does not.
+        """
+        run = cls(path)
+        if not (run.path / "config.json").is_file():
+            what = "is not a run: it has no config.json" if run.path.is_dir() else "is not a folder"
+            raise RunError(f"{run.path.absolute()} {what}; a run is made by: anila train PRESET --run {path}")
+        return run
+
+    def config(self) -> dict[str, Any] | None:
+        """What config.json says, None where there is none yet.
+
+        Raises:
+            RunError: If the file is unreadable, or missing beside checkpoints.
+        """
+        path = self.path / "config.json"
+        if not path.exists():
+            if checkpoint.listed(self.checkpoints):
+                raise RunError(
+                    f"{self.path.absolute()} holds checkpoints but no config.json, so nothing says what they are of; "
+                    "put the file back, choose another --run, or delete the folder"
+                )
+            return None
+        try:
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
+            return config | {name: dict(config[name]) for name in ("data", "versions") if name in config}
+        except (OSError, ValueError, TypeError, RecursionError) as error:
+            raise RunError(
+                f"{path.absolute()} is unreadable: {error}; put a copy in its place, or delete the folder"
+            ) from None
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Make the folder, prove it can be written, and hold its lock.
+
+        Raises:
+            RunError: If it cannot be written, holds something else than a run, or another process runs in it.
+        """
+        lock = self.path / "lock"
+        try:
+            self.samples.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+            lock.touch()
+        except OSError as error:
+            raise RunError(f"cannot write the run to {self.path.absolute()}: {error.strerror}") from None
+        with locked(lock):
+            checkpoint.recover(self.checkpoints)
+            yield
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_atomically(self.path / "config.json", json.dumps(config, indent=2))
+
+    def write_scores(self, scores: dict[str, Any]) -> None:
+        write_atomically(self.scores_path, json.dumps(scores, indent=2))
+
+    def append_stats(self, line: dict[str, Any]) -> None:
+        """One more line of stats.jsonl, metrics to the other writers too; none that fails ends a training."""
+        with surviving_disk(self.stats_path):
+            append_line(self.stats_path, json.dumps(line))
+        if "event" not in line:
+            metrics = {name: value for name, value in line.items() if name != "iteration"}
+            self.logs.each(lambda writer: writer.scalars(line["iteration"], metrics))
+
+    def show(self, iteration: int, path: Path) -> None:
+        """A picture to the other writers."""
+        self.logs.each(lambda writer: writer.picture(iteration, path))
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The metrics in stats.jsonl, a line an iteration that was logged."""
+        return [line for line in self.lines() if "event" not in line]
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the divergence guard wrote to stats.jsonl."""
+        return [line for line in self.lines() if "event" in line]
+
+    def returns(self) -> list[str]:
+        """What the divergence guard did, in words."""
+        return [f"from {e['from']} back to {e['iteration']} with {e['change']} ({e['why']})" for e in self.events()]
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The lines of stats.jsonl; what was cut short is left out."""
+        if not self.stats_path.exists():
+            return []
+        lines = []
+        for text in self.stats_path.read_text(encoding="utf-8", errors="replace").splitlines():
+            with contextlib.suppress(ValueError, RecursionError):
+                lines.append(json.loads(text))
+        return [line for line in lines if isinstance(line, dict) and isinstance(line.get("iteration"), int)]
+
+    def append_series(self, iteration: int, metrics: dict[str, float]) -> None:
+        """One more line of series.csv."""
+        with surviving_disk(self.series_path):
+            append_line(self.series_path, series_line([float(iteration), *(metrics[name] for name in SERIES[1:])]))
+
+    def series(self) -> dict[str, list[float]]:
+        """The columns of series.csv; a line cut short is left out."""
+        rows = self.series_rows()
+        return {name: [row[k] for row in rows] for k, name in enumerate(SERIES)}
+
+    def series_rows(self) -> list[list[float]]:
+        """The complete lines of series.csv."""
+        if not self.series_path.exists():
+            return []
+        rows = []
+        text = self.series_path.read_text(encoding="utf-8", errors="replace")
+        for line in text.rpartition("\n")[0].splitlines()[1:]:
+            with contextlib.suppress(ValueError):
+                rows.append(list(map(float, line.split(","))))
+        return [row for row in rows if len(row) == len(SERIES)]
+
+    def forget_after(self, iteration: int) -> None:
+        """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
+        kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
+        rows = [row for row in self.series_rows() if row[0] <= iteration]
+        with surviving_disk(self.series_path):
+            write_atomically(self.series_path, ",".join(SERIES) + "\n" + "".join(series_line(r) + "\n" for r in rows))
+        with surviving_disk(self.stats_path):
+            write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
+        self.logs.each(lambda writer: writer.rewind(iteration))
+
+    def log(self, text: str) -> None:
+        """One more line of log.txt."""
+        path = self.path / "log.txt"
+        with surviving_disk(path):
+            append_line(path, text)
+
+
+def series_line(values: Sequence[float]) -> str:
+    """A line of series.csv, six digits a value but whole iterations."""
+    return ",".join([f"{values[0]:.0f}", *(f"{value:.6g}" for value in values[1:])])
+
+
+def append_line(path: Path, text: str) -> None:
+    """A line at the end of a file, on a line of its own should the last one have been cut short."""
+    with path.open("ab+") as file:
+        end = file.tell()
+        file.seek(max(0, end - 1))
+        whole = file.read(1) in (b"", b"\n")
+        file.write(("" if whole else "\n").encode() + text.encode() + b"\n")
+
+
+@contextlib.contextmanager
+def locked(lock: Path) -> Iterator[None]:
+    """Hold a lock file that says who does; a dead process's lock is taken over.
+
+    The kernel's lock on the file decides between processes of one machine, and ends with the process; what the file
+    says decides between machines, as a shared file system may not have such locks.
+
+    Raises:
+        RunError: If a live process holds it.
+    """
+    with lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        except (BlockingIOError, FileNotFoundError):
+            mine = False
+        except OSError:
+            mine = True
+        holder = holder_of(lock)
+        if not mine or holder:
+            raise RunError(
+                f"{holder or 'another process'} is training in {lock.parent.absolute()}; wait for it, choose another "
+                f"--run, or delete the file {lock.name} there if it is gone"
+            )
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        file.flush()
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def holder_of(lock: Path) -> str | None:
+    """Who holds a lock, None if that process is dead or the file says nothing."""
+    try:
+        holder = json.loads(lock.read_text())
+        pid, host = int(holder["pid"]), str(holder["host"])
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
+        return None
+    return f"process {pid} on {host}" if host != socket.gethostname() or is_alive(pid) else None
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine exists."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return pid != os.getpid()

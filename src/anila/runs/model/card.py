@@ -1,0 +1,158 @@
+"""The model card: what a model was trained on and how, how good it is known to be, and what it is not good for."""
+
+from typing import Any, Literal
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+
+from anila.runs.experiment import PRESETS, Experiment
+from anila.runs.experiment.settings import METROPOLIS, STRICT, Count, CountOrZero, Positive
+
+
+@dataclass(frozen=True, config=STRICT)
+class Record:
+    """What is known of an exported model."""
+
+    format: Literal[1]
+    preset: str | None
+    """A name of `PRESETS`."""
+    iteration: CountOrZero
+    experiment: Experiment
+    """Settings; the sampler's are where training left them."""
+    event_shape: tuple[Count, ...]
+    data: str
+    rows: Count | None
+    """Rows of data; None where they are drawn afresh."""
+    fingerprint: str
+    """sha256 of the data and how they were read."""
+    classes: tuple[str, ...]
+    columns: tuple[str, ...]
+    mean: tuple[float, ...]
+    scale: tuple[Positive, ...]
+    held_out: str
+    """Where the rows are from whose f judges outliers."""
+    unseen: bool
+    returns: CountOrZero
+    """How often the divergence guard went back."""
+    scores: dict[str, Any]
+    versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def check(self) -> "Record":
+        columns = self.event_shape[0] if len(self.event_shape) == 1 else 0
+        if {len(self.columns), len(self.mean), len(self.scale)} != {columns}:
+            raise ValueError(f"expected {columns} columns, means and scales for points of shape {self.event_shape}")
+        if self.preset is not None and self.preset not in PRESETS:
+            raise ValueError(f"no preset {self.preset!r}")
+        if len(self.classes) != (self.experiment.network.classes or 0):
+            raise ValueError(f"network.classes={self.experiment.network.classes} and {len(self.classes)} names of them")
+        return self
+
+
+def card(record: Record, name: str) -> str:
+    """The card in Markdown, with the front matter that the Hugging Face Hub reads."""
+    sections = {
+        "Use": use(record, name),
+        "Data": data(record),
+        "Training": training(record),
+        "Sampler": sampler(record),
+        "Scores": scores(record.scores),
+        "Limits": "\n".join(f"- {limit}" for limit in limits(record)),
+    }
+    text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
+    front = "---\nlibrary_name: anila\ntags:\n- energy-based-model\n- anila\n---"
+    what = "an unnormalised log-density f, p(x) = exp(f(x) / T) / Z, higher is likelier"
+    return f"{front}\n\n# {name}\n\nAn energy-based model of {record.data}: {what}.\n\n{text}\n"
+
+
+def use(record: Record, name: str) -> str:
+    """How to call it and draw from it."""
+    shape = ", ".join(map(str, record.event_shape))
+    label = f', label="{record.classes[0]}"' if record.classes else ""
+    return (
+        f'```python\nimport anila\n\nmodel = anila.load("{name}")  # this folder, or "hub:OWNER/NAME"\n'
+        f"x = model.draw(16{label})  # (16, {shape})\nmodel(x)  # f, (16,)\n```\n\n"
+        f"    anila sample {name} --count 64 --out samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
+    )
+
+
+def data(record: Record) -> str:
+    """What it was trained on."""
+    lines = [
+        f"- {record.data}: {f'{record.rows:,} rows' if record.rows else 'drawn afresh'}, points of shape "
+        f"{record.event_shape}{', images in [-1, 1]' if len(record.event_shape) == 3 else ''}",
+        f"- sha256 of the data and of how they were read: `{record.fingerprint}`",
+    ]
+    if record.columns and (record.mean, record.scale) != ((0.0,) * len(record.mean), (1.0,) * len(record.scale)):
+        lines += [f"- columns, standardised: {', '.join(record.columns)}"]
+    if record.classes:
+        lines += [f"- classes: {', '.join(record.classes)}"]
+    return "\n".join(lines)
+
+
+def training(record: Record) -> str:
+    """How it was trained."""
+    e = record.experiment
+    preset = f"preset `{record.preset}`" if record.preset else "no preset"
+    versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
+    average = f", parameters averaged over about {1 / (1 - e.training.ema):,.0f} iterations" if e.training.ema else ""
+    return (
+        f"- {preset}, {record.iteration:,} iterations of {e.training.batch} data points{average}\n"
+        f"- network `{e.network.name}`; {e.optimizer.name}, learning rate {e.optimizer.learning_rate:g}\n"
+        f"- all settings are in `anila.json`; exported with {versions}"
+    )
+
+
+def sampler(record: Record) -> str:
+    """The recipe that the chains of training followed, and samples do."""
+    s = record.experiment.sampler
+    threshold = f", threshold {s.threshold:g} ({s.refresh})" if s.threshold is not None else ""
+    moves = f", a global move every {s.global_every}" if s.global_every else ""
+    start = record.experiment.start.name
+    kept = "noise" if start == "noise" else "the kept chains"
+    return (
+        f"`{s.name}`, {s.draw_steps or s.steps} transitions from {kept}, step_size {s.step_size:g}{threshold}, "
+        f"temperature T = {s.temperature:g}{moves}."
+    )
+
+
+def scores(found: dict[str, Any]) -> str:
+    """The table of scores, with how they were made."""
+    if not found:
+        return "None: the run was not evaluated (`anila evaluate RUN`) before it was exported."
+    rows = [f"| {name} | {shown(value)} |" for name, value in found.items() if name != "protocol"]
+    how = found.get("protocol")
+    made = how if isinstance(how, dict) else {}
+    return "\n".join(["| score | value |", "|---|---|", *rows]) + (
+        f"\n\n{made.get('samples')} samples, seed {made.get('seed')}, iteration {made.get('iteration')}, "
+        f"{made.get('date')}."
+    )
+
+
+def shown(value: Any) -> str:
+    """A number, or several, to five digits."""
+    if isinstance(value, list):
+        return " ".join(map(shown, value))
+    return f"{value:.5g}" if isinstance(value, int | float) else str(value)
+
+
+def limits(record: Record) -> list[str]:
+    """What must be known before it is relied on."""
+    e, found = record.experiment, []
+    s, planned = e.sampler, e.training.iterations
+    if s.name not in METROPOLIS:
+        law = "no law" if s.temperature == 0 or s.name == "descent" else f"not exactly exp(f / {s.temperature:g})"
+        found.append(f"Biased sampler: `{s.name}` never rejects, so its samples follow {law}; f was learned with them.")
+    preset = PRESETS[record.preset].experiment.training.iterations if record.preset else planned
+    short = f" of {max(planned, preset):,}" if record.iteration < max(planned, preset) else ""
+    found.append(f"Trained {record.iteration:,}{short} iterations.")
+    if record.returns:
+        found.append(f"The divergence guard went back {record.returns} times.")
+    if e.network.confine is None:
+        found.append("f has no confining term: exp f need not be normalisable, and far from the data f means nothing.")
+    if not record.unseen:
+        found.append(f"Outliers are judged by rows it was trained on ({record.held_out}): expect more false alarms.")
+    if not record.scores:
+        found.append("Not evaluated: no score is known.")
+    found.append("Kept chains are samples; whether they repeat rows of the data was not examined.")
+    return found

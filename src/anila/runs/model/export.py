@@ -1,0 +1,328 @@
+"""Models to pass on: a folder that holds all it takes to use one, and nothing that runs.
+
+anila.json           settings, the sampler's recipe, what the points are, scores, versions
+model.safetensors    parameters of f: averaged ones where there are some
+chains.safetensors   kept chains, and f of held-out rows, which judges outliers
+manifest.json        sha256 of these three
+README.md            the model card
+
+The rows of data stay behind. Nothing is ever unpickled, no memory is taken on a file's word, and what does not match
+its checksum is refused.
+
+    anila.load("digits")           a folder made by `anila export`, or a run
+    anila.load("hub:me/digits")    the same from the Hugging Face Hub (extra `hub`)
+"""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
+from anila.learning.starts import FromNoise, Persistent, Start, unpacked
+from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
+from anila.runs.experiment.build import CENTRES, build_proposal, with_classes
+from anila.runs.folder.checkpoint import digest, flush, write_tensors
+from anila.runs.folder.run import Run
+from anila.runs.model import hub
+from anila.runs.model.card import Record, card
+from anila.runs.model.model import Calibration, HeldOut, Model
+from anila.runs.model.trained import Trained
+from anila.samplers import Proposal, kernel_density
+
+RECORD, WEIGHTS, CHAINS, MANIFEST, CARD = FILES = (
+    "anila.json", "model.safetensors", "chains.safetensors", "manifest.json", "README.md"
+)  # fmt: skip
+CALIBRATED, DRAWN = 5000, 500
+"""Held-out rows of which f is kept; samples that are kept where a run has no chains and starts from data."""
+MOST_TEXT = 2**24
+"""Bytes of a JSON file that are read."""
+STORED = {"float32": torch.float32, "bf16": torch.bfloat16, "uint8": torch.uint8}
+
+
+class ShareError(ValueError):
+    """A folder that is no sound export, or cannot become one."""
+
+
+def load(source: str | Path) -> Model:
+    """The model of an exported folder, of a run, or of a repository of the Hugging Face Hub.
+
+    Args:
+        source: A folder, or "hub:OWNER/NAME", with "@REVISION" behind it for one version.
+
+    Raises:
+        ShareError, RunError: Naming the file that is missing, altered or not what it claims to be.
+        ImportError: If the extra `hub` is needed and not installed.
+    """
+    if str(source).startswith(hub.PREFIX):
+        return read(hub.pull(str(source)))
+    path = Path(source).expanduser()
+    if any((path / name).exists() for name in (RECORD, MANIFEST)):
+        return read(path)
+    return Trained.load(Run.existing(path))
+
+
+def export(run: Run, path: Path | str) -> "Shared":
+    """Write the model of a run into a new folder.
+
+    Args:
+        run: The run.
+        path: The folder; it must not be there yet.
+
+    Returns:
+        What `load` gives of it.
+
+    Raises:
+        ShareError: If something is there already, or the folder around it is not.
+        RunError: If the run has no sound checkpoint.
+        OSError: As the file system has it; then nothing is left behind.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ShareError(f"{path.absolute()} is there already; choose another folder or delete it")
+    if not path.absolute().parent.is_dir():
+        raise ShareError(f"there is no folder {path.absolute().parent}")
+    trained = Trained.load(run)
+    chains, calibration = kept_chains(trained), trained.calibration(CALIBRATED)
+    record = record_of(run, trained, calibration)
+    aside = path.absolute().with_name(f".{path.name}.writing")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        write_tensors(trained.f.state_dict(), aside / WEIGHTS)
+        write_tensors({"held_out": calibration.f, **({} if chains is None else {"chains": chains})}, aside / CHAINS)
+        (aside / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
+        sums = {name: digest(aside / name) for name in (RECORD, WEIGHTS, CHAINS)}
+        (aside / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
+        (aside / CARD).write_text(card(record, path.name), encoding="utf-8")
+        flush(*aside.iterdir(), aside)
+        aside.rename(path.absolute())
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return read(path)
+
+
+def kept_chains(trained: Trained) -> Tensor | None:
+    """The bank of chains as it is stored; samples where chains start from data; None where they start from noise."""
+    if isinstance(trained.start, FromNoise):
+        return None
+    return trained.start.bank if isinstance(trained.start, Persistent) else trained.draw(DRAWN)
+
+
+def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
+    """What anila.json holds: no path and no row of the data."""
+    config, data, saved = trained.config, trained.data, run.config() or {}
+    shown: Experiment = replace(
+        config,
+        data=replace(config.data, name=Path(config.data.name).name),
+        network=with_classes(config.network, data),
+        sampler=trained.sampler,
+        start=config.start if isinstance(trained.start, Persistent | FromNoise) else settings.Start(),
+        training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
+    )
+    return Record(
+        format=1,
+        preset=saved["preset"] if saved.get("preset") in PRESETS else None,
+        iteration=trained.iteration,
+        experiment=shown,
+        event_shape=data.event_shape,
+        data=data.name,
+        rows=len(data) if isinstance(data, Rows) else None,
+        fingerprint=data.fingerprint,
+        classes=trained.classes,
+        columns=trained.units.columns,
+        mean=trained.units.mean,
+        scale=trained.units.scale,
+        held_out=calibration.source,
+        unseen=calibration.unseen,
+        returns=len(run.events()),
+        scores=json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else {},
+        versions={name: version(name) for name in ("anila", "torch")},
+    )
+
+
+class Shared(Model):
+    """The model of an exported folder.
+
+    Args:
+        record: What anila.json says.
+        f: The log-density.
+        start: Kept chains, or where new ones come from.
+        held_out: f of held-out rows, (n,).
+    """
+
+    def __init__(self, record: Record, f: nn.Module, start: Start, held_out: Tensor):
+        self.record, self.net, self.kept, self.values = record, f, start, held_out
+        self.config, self.notices = record.experiment, list[str]()
+        self.data: DataSet = data_of(record)
+
+    @property
+    def f(self) -> nn.Module:
+        """The log-density."""
+        return self.net
+
+    @property
+    def sampler(self) -> settings.Sampler:
+        """The sampler's settings where training left them."""
+        return self.config.sampler
+
+    @property
+    def start(self) -> Start:
+        """Kept chains, or where new ones come from."""
+        return self.kept
+
+    @property
+    def iteration(self) -> int:
+        """Iterations it was trained for."""
+        return self.record.iteration
+
+    def proposal(self) -> Proposal | None:
+        """A kernel density of data points; of kept chains where the data are not here."""
+        if not isinstance(self.data, Elsewhere):
+            return build_proposal(self.sampler, self.data, self.config.training.seed)
+        if not (self.sampler.global_every and isinstance(self.start, Persistent)):
+            return None
+        return kernel_density(self.reference_data(CENTRES), self.sampler.global_sd)
+
+    def reference_data(self, n: int) -> Tensor:
+        """Up to n rows of data, or chains where the data are not here, (n, *event)."""
+        if not isinstance(self.data, Elsewhere):
+            return self.data.batch(n, self.config.training.seed, 0)
+        return self.start.x[:n] if isinstance(self.start, Persistent) else self.draw(n)
+
+    def held_out(self, n: int) -> HeldOut:
+        """Fresh draws of a toy.
+
+        Raises:
+            ValueError: Where the data are not here.
+        """
+        return HeldOut(self.data.batch(n, self.config.training.seed, 0), self.data.name, True)
+
+    def calibration(self, n: int) -> Calibration:
+        """f of the rows that were held out where it was exported."""
+        return Calibration(self.values[:n], self.record.held_out, self.record.unseen)
+
+
+def data_of(record: Record) -> DataSet:
+    """A toy, which can be drawn anywhere; of other data what is known without the rows."""
+    if record.data in TOYS and (toy := Toy(record.data)).fingerprint == record.fingerprint:
+        return toy
+    units = Units(record.columns, record.mean, record.scale)
+    return Elsewhere(record.event_shape, record.data, record.fingerprint, record.classes, units)
+
+
+def read(path: Path) -> Shared:
+    """The model of an exported folder, verified first.
+
+    Raises:
+        ShareError: Naming the file that is missing, altered or not what it claims to be.
+    """
+    require_sums(path)
+    record = read_record(path / RECORD)
+    weights, chains = read_tensors(path / WEIGHTS), read_tensors(path / CHAINS)
+    return Shared(
+        record,
+        build_f(record, weights, path / WEIGHTS).to(choose_device("auto")).eval(),
+        build_start(record, chains.get("chains"), path / CHAINS),
+        held_out_values(chains.get("held_out"), path / CHAINS),
+    )
+
+
+def require_sums(path: Path) -> None:
+    """Refuse a folder in which a file is missing or does not match its checksum."""
+    manifest = read_json(path / MANIFEST)
+    sums = manifest.get("sha256") if isinstance(manifest, dict) else None
+    for name in (RECORD, WEIGHTS, CHAINS):
+        expected = sums.get(name) if isinstance(sums, dict) else None
+        if not isinstance(expected, str):
+            raise ShareError(f"{path / MANIFEST} does not list {name}; copy or download the folder again")
+        if not (path / name).is_file():
+            raise ShareError(f"{path / name} is missing; copy or download the folder again")
+        if digest(path / name) != expected:
+            raise ShareError(
+                f"{path / name} does not match its checksum: it was altered or cut short; copy or download it again"
+            )
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file of reasonable length holds."""
+    if not path.is_file():
+        raise ShareError(f"{path} is missing; copy or download the folder again")
+    if path.stat().st_size > MOST_TEXT:
+        raise ShareError(f"{path} has {path.stat().st_size} bytes; expected at most {MOST_TEXT}")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ShareError(f"{path} is unreadable: {error}; copy or download it again") from None
+
+
+def read_record(path: Path) -> Record:
+    """What anila.json says, every field checked."""
+    found = read_json(path)
+    if isinstance(found, dict) and found.get("format") != 1:
+        raise ShareError(f"{path} has format {found.get('format')!r}; this version of anila reads format 1: update it")
+    try:
+        return TypeAdapter(Record).validate_python(found)
+    except ValidationError as error:
+        raise ShareError(f"{path} does not describe a model: {error}") from None
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, all finite."""
+    try:
+        tensors = load_file(path)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise ShareError(f"{path} is not a safetensors file: {error}") from None
+    for name, value in tensors.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ShareError(f"{path} holds NaN or infinity in {name}")
+    return tensors
+
+
+def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module:
+    """f with these parameters; first without memory, to see that the settings ask for no more than the file holds."""
+    network, seed, there = record.experiment.network, record.experiment.training.seed, numbers(weights)
+    try:
+        if network.name == "wrn" and network.depth > len(weights):
+            raise ValueError(f"network.depth={network.depth} for {len(weights)} tensors")
+        with torch.device("meta"):
+            bare = build_network(replace(network, spectral=False), record.event_shape, seed)
+        if (wanted := numbers(bare.state_dict())) > there:
+            raise ValueError(f"the settings ask for {wanted} numbers, the file holds {there}")
+        f = build_network(network, record.event_shape, seed)
+        f.load_state_dict(weights)
+    except (RuntimeError, TypeError, ValueError, OverflowError) as error:
+        raise ShareError(f"{path} does not fit the settings in {RECORD}: {error}") from None
+    return f
+
+
+def numbers(tensors: dict[str, Tensor]) -> int:
+    """How many numbers they hold together."""
+    return sum(value.numel() for value in tensors.values())
+
+
+def build_start(record: Record, chains: Tensor | None, path: Path) -> Start:
+    """The kept chains, or noise."""
+    start = record.experiment.start
+    if chains is None and start.name == "noise" and start.kind != "data":
+        return FromNoise(record.event_shape, start.kind, start.scale)
+    expected = STORED[start.storage]
+    if chains is None or chains.dtype != expected or tuple(chains.shape[1:]) != record.event_shape or not len(chains):
+        got = "none" if chains is None else f"{chains.dtype} of shape {tuple(chains.shape)}"
+        raise ShareError(f"{path}: expected chains, {expected} of shape (n, *{record.event_shape}); got {got}")
+    return Persistent(unpacked(chains, torch.float32), None if start.storage == "float32" else start.storage)
+
+
+def held_out_values(values: Tensor | None, path: Path) -> Tensor:
+    """f of held-out rows."""
+    if values is None or values.dtype != torch.float64 or values.ndim != 1:
+        raise ShareError(f"{path}: expected held_out, float64 of shape (n,)")
+    return values

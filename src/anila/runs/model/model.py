@@ -1,0 +1,194 @@
+"""What a trained model is to those who use it: f, the sampler's recipe, chains to start from, what its points are.
+
+A run gives one (see `trained`), an exported folder another (see `export`); `anila.load` gives whichever is there:
+
+    model = anila.load("runs/digits")
+    model(x)                  f of points, (n, *event) -> (n,)
+    model.draw(64)            samples, (64, *event)
+"""
+
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from anila.applications.outliers import values
+from anila.data import DataSet, Elsewhere, Labelled, Table, Units
+from anila.density.log_density import LogDensity, did_you_mean, rng
+from anila.density.networks import Conditional
+from anila.evaluation.chains import Convergence, convergence
+from anila.learning.starts import Persistent, Start
+from anila.runs.experiment import Experiment, settings
+from anila.runs.experiment.build import build_sampler
+from anila.samplers import Proposal, sample
+
+BATCH = 1000
+"""Chains that run together when samples are drawn."""
+JUDGED, KEPT = 64, 20
+"""Chains whose convergence is judged, and positions of each."""
+
+
+class HeldOut(NamedTuple):
+    """Rows to show or to calibrate on, and what must be said of them."""
+
+    x: Tensor
+    source: str
+    unseen: bool
+    """Whether the model was not trained on them."""
+
+
+class Calibration(NamedTuple):
+    """f of held-out rows, (n,) float64, in random order, and what must be said of them."""
+
+    f: Tensor
+    source: str
+    unseen: bool
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A log-density with all it takes to use it: call it like any f.
+
+    Attributes:
+        config: The settings it was trained with.
+        data: What it was trained on, or that without its rows.
+        notices: What must be said about how it was loaded.
+    """
+
+    config: Experiment
+    data: DataSet
+    notices: list[str]
+
+    @property
+    def f(self) -> nn.Module:
+        """The log-density to sample and evaluate: averaged parameters where there are some."""
+        ...
+
+    @property
+    def sampler(self) -> settings.Sampler:
+        """The sampler's settings where training left them."""
+        ...
+
+    @property
+    def start(self) -> Start:
+        """Kept chains, or where new ones come from."""
+        ...
+
+    @property
+    def iteration(self) -> int:
+        """Iterations it was trained for."""
+        ...
+
+    def proposal(self) -> Proposal | None:
+        """Where candidates of global moves come from, if the sampler makes some."""
+        ...
+
+    def reference_data(self, n: int) -> Tensor:
+        """Up to n rows of data, or chains in their place, (n, *event): for frames and proposals."""
+        ...
+
+    def held_out(self, n: int) -> HeldOut:
+        """Up to n rows in random order that training did not see, where there are some.
+
+        Raises:
+            ValueError: If the data are not here.
+        """
+        ...
+
+    def calibration(self, n: int) -> Calibration:
+        """f of `held_out` rows."""
+        x, source, unseen = self.held_out(n)
+        return Calibration(values(self.f, x.to(self.device)), source, unseen)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """f(x), (n, *event) -> (n,)."""
+        return self.f(x)
+
+    @property
+    def device(self) -> torch.device:
+        """Where f is computed."""
+        return next(self.f.parameters()).device
+
+    @property
+    def units(self) -> Units:
+        """Names and units of the columns of a table; x0, x1, ... as they are for other rows."""
+        data = self.data
+        return data.units if isinstance(data, Table | Elsewhere) else Units.plain(data.event_shape)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes that f tells apart; none unless `network.classes` were asked for."""
+        return self.data.classes if isinstance(self.f, Conditional) and isinstance(self.data, Labelled) else ()
+
+    def given(self, label: int | str) -> LogDensity:
+        """The log-density x -> f(x)[label] of a class.
+
+        Args:
+            label: Its index as a number; its name, or else its index, as text.
+
+        Raises:
+            ValueError: If f tells no classes apart, or not this one.
+        """
+        if not isinstance(self.f, Conditional):
+            raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
+        by_index = {key: i for i in range(len(self.classes)) for key in (i, str(i))}
+        known = by_index | {name: i for i, name in enumerate(self.classes)}
+        if label not in known:
+            near = did_you_mean(str(label), self.classes)
+            raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
+        return self.f.given(known[label])
+
+    def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
+        """Samples: the sampler run from kept chains, or from new starts where none are kept.
+
+        Args:
+            count: How many; more than chains are kept start several from the same one.
+            seed: Seed of the choice of chains and of the noise.
+            steps: Transitions; by default the settings' draw_steps, else K.
+            label: Only of this class, by name or index.
+
+        Raises:
+            ValueError: As `given`.
+        """
+        s, f = self.sampler, self.f if label is None else self.given(label)
+        sampler = build_sampler(s, f, self.proposal())
+        drawn = []
+        for first in range(0, count, BATCH):
+            generator = rng(seed, "draw", first, device=self.device)
+            n = min(BATCH, count - first)
+            x = (self.starts(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
+            x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
+            drawn.append(x.cpu())
+        return torch.cat(drawn)
+
+    def convergence(self, seed: int = 0) -> Convergence | None:
+        """What chains that run as `draw` runs them say about themselves; None for fewer than 4 transitions."""
+        s = self.sampler
+        steps = s.draw_steps or s.steps
+        if steps < 4:
+            return None
+        sampler = build_sampler(s, self.f, self.proposal())
+        generator = rng(seed, "convergence", device=self.device)
+        x = self.starts(JUDGED, generator).to(self.device)
+        return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
+
+    def starts(self, n: int, generator: torch.Generator) -> Tensor:
+        """n kept chains in random order, each again where fewer are kept; new ones where none are."""
+        start = self.start
+        if not isinstance(start, Persistent):
+            return start.draw(n, generator)
+        order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
+        return start.chains(order.repeat(n // len(order) + 1)[:n])
+
+    def starts_of(self, given: LogDensity, n: int, generator: torch.Generator) -> Tensor:
+        """n kept chains, which follow p(x), each picked with probability p(y | x) of the class; else new ones."""
+        start = self.start
+        if not isinstance(start, Persistent):
+            return start.draw(n, generator)
+        assert isinstance(self.f, Conditional)
+        T, logs = self.sampler.target_temperature, []
+        for x in (x.to(self.device) for x in start.x.split(BATCH)):
+            with torch.no_grad():
+                logs.append(given(x).double() / T - (self.f.logits(x).double() / T).logsumexp(1))
+        log_posterior = torch.cat(logs)
+        return start.chains(torch.multinomial(log_posterior.softmax(0), n, replacement=True, generator=generator))

@@ -1,0 +1,192 @@
+"""A trained model: what a run folder gives back. f, the sampler it was trained with, and the chains it kept."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from torch import Tensor, nn
+
+from anila.data import DataSet, Images, Labelled, Rows
+from anila.density.log_density import rng
+from anila.learning.distributed import ALONE, Ranks
+from anila.learning.learner import Learner
+from anila.learning.starts import Start
+from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
+from anila.runs.experiment.build import build_proposal, set_learning_rate
+from anila.runs.folder import checkpoint
+from anila.runs.folder.run import Run, RunError
+from anila.runs.model.model import HeldOut, Model
+from anila.runs.training.guard import Guard
+from anila.samplers import Proposal
+from anila.samplers.adaptation import Steered
+
+
+@dataclass
+class Trained(Model):
+    """A learner with the data and the settings it was made from."""
+
+    config: Experiment
+    data: DataSet
+    learner: Learner
+    notices: list[str]
+
+    @classmethod
+    def load(cls, run: Run) -> "Trained":
+        """The trained model of a run: its best checkpoint where one is marked, else the newest sound one.
+
+        Raises:
+            RunError: If the run has no sound checkpoint.
+        """
+        trained, best = cls.untrained(config_of(run)), checkpoint.best_of(run.checkpoints)
+        if best:
+            try:
+                trained.restore(best)
+            except checkpoint.Damaged as damage:
+                trained.notices.append(f"checkpoint {damage}")
+            else:
+                return trained
+        path, notices = checkpoint.newest(run.checkpoints, trained.restore)
+        trained.notices += [notice for notice in notices if notice not in trained.notices]
+        if path is None:
+            raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
+        return trained
+
+    @classmethod
+    def untrained(cls, config: Experiment, ranks: Ranks = ALONE) -> "Trained":
+        """An experiment at iteration 0, on this one of its processes.
+
+        Raises:
+            ValueError, FileNotFoundError: If data or settings are refused.
+        """
+        device = ranks.device(choose_device(config.training.device))
+        with ranks.machine_first():
+            data = build_data(config.data)
+        return cls(config, data, build_learner(config, data, device, ranks), [])
+
+    def restore(self, path: Path) -> Guard:
+        """Be where a checkpoint was written, with the settings that the guard had changed until then.
+
+        Returns:
+            The guard of that moment.
+
+        Raises:
+            Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
+        """
+        iteration, parts = checkpoint.load(path, "learner", "guard")
+        guard, config = Guard(), self.config
+        try:
+            guard.load_state_dict(parts["guard"])
+            self.change(guard.remedies)
+            self.learner.load_state_dict(parts["learner"])
+            require_fit(self.learner, iteration)
+        except torch.OutOfMemoryError:
+            raise
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.config = config
+            self.restart()
+            raise checkpoint.Damaged(
+                f"{path.name} does not fit the settings of this run: {type(error).__name__}: {error}"
+            ) from None
+        return guard
+
+    def change(self, remedies: list[str]) -> None:
+        """Go on from this iteration with these settings changed, as `key=value`."""
+        state = self.learner.state_dict()
+        self.config = resolve(self.config, remedies)
+        self.restart()
+        self.learner.load_state_dict(state)
+        set_learning_rate(self.learner, self.config.optimizer.learning_rate)
+
+    def restart(self) -> None:
+        """Be at iteration 0."""
+        self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks)
+
+    @property
+    def f(self) -> nn.Module:
+        """The log-density to sample and evaluate: averaged parameters where there are some."""
+        return self.learner.best_model
+
+    @property
+    def sampler(self) -> settings.Sampler:
+        """The sampler's settings where training left them."""
+        steered = self.learner.sampler
+        now = steered.settings(self.learner.iteration) if isinstance(steered, Steered) else {}
+        return replace(self.config.sampler, **now)
+
+    @property
+    def start(self) -> Start:
+        """Kept chains, or where new ones come from."""
+        return self.learner.start
+
+    @property
+    def iteration(self) -> int:
+        """Iterations done."""
+        return self.learner.iteration
+
+    def batch(self) -> tuple[Tensor, ...]:
+        """The data of this iteration, and their classes where they are learned."""
+        t, i = self.config.training, self.learner.iteration
+        x = self.data.batch(t.batch, t.seed, i).to(self.device)
+        if not (self.learner.classify and isinstance(self.data, Labelled)):
+            return (x,)
+        return x, self.data.batch_labels(t.batch, t.seed, i).to(self.device)
+
+    def reference_data(self, n: int) -> Tensor:
+        """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
+        n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
+        return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
+
+    def proposal(self) -> Proposal | None:
+        """A kernel density of data points."""
+        return build_proposal(self.sampler, self.data, self.config.training.seed)
+
+    def held_out(self, n: int) -> HeldOut:
+        """Up to n rows in random order that training did not see, where there are some.
+
+        Fresh draws of a toy, the test images of a set that was trained on its train images; else the rows of training.
+        """
+        data = test_split(self.config.data, self.data) or self.data
+        unseen = data is not self.data or not isinstance(data, Rows)
+        rows = min(n, len(data)) if isinstance(data, Rows) else n
+        seed = rng(self.config.training.seed, "held out").initial_seed() % 2**31
+        return HeldOut(data.batch(rows, seed, 0), f"{data.name}{', test' if data is not self.data else ''}", unseen)
+
+
+def test_split(config: settings.Data, data: DataSet) -> Rows | None:
+    """The test images of the set that was trained on, in the model's channels; None where there are none."""
+    if not isinstance(data, Images) or config.split != "train":
+        return None
+    try:
+        found = build_data(replace(config, split="test", flip=False))
+    except ValueError:
+        return None
+    return found if isinstance(found, Rows) and found.event_shape == data.event_shape else None
+
+
+def require_fit(learner: Learner, iteration: int) -> None:
+    """Refuse what `load_state_dict` takes unseen.
+
+    Raises:
+        ValueError: If a moment of the optimiser has another shape than its parameter, or the iteration is another.
+    """
+    for parameter, state in learner.optimizer.state.items():
+        for name, moment in state.items():
+            if isinstance(moment, Tensor) and moment.ndim and moment.shape != parameter.shape:
+                raise ValueError(f"{name} of shape {tuple(moment.shape)} for a parameter of {tuple(parameter.shape)}")
+    if learner.iteration != iteration:
+        raise ValueError(f"it holds iteration {learner.iteration!r} and is called {iteration}")
+
+
+def config_of(run: Run) -> Experiment:
+    """The settings that config.json holds.
+
+    Raises:
+        RunError: If they are not settings this version knows.
+    """
+    saved: dict[str, Any] = run.config() or {}
+    try:
+        return TypeAdapter(Experiment).validate_python(saved.get("experiment"))
+    except ValidationError as error:
+        raise RunError(f"{Path(run.path / 'config.json').absolute()} does not hold settings: {error}") from None

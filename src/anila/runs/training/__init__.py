@@ -1,0 +1,1 @@
+"""Training an experiment: the loop, and what watches over it."""

@@ -1,0 +1,177 @@
+"""The divergence guard: sees training run away, and says which setting to change when it goes back.
+
+With d = gap / sd, sd the spread of f within the data and within the chains, windows of 10 iterations, and "before" the
+largest window of the 100 iterations before:
+
+    not finite    a chain, f or a gradient is NaN or infinite; seen before θ moves
+    range         chains are 10 times as far out as the data
+    rejection     nothing is accepted for 50 iterations
+    clipping      over half the coordinates are clipped, once under a quarter: the gap follows (see `adaptation`)
+    overshoot     d < −1: f rates its own chains far above the data, as steps in θ that are too long make it
+    separation    d > 3, after chains had caught up once: they no longer do
+    growth        |gap|, r_t or ‖∇θ‖ is 5 times what it was before
+
+Training starts with a separation that is no fault: f learns to tell data from noise before chains respond. So overshoot
+and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
+growth from 100 iterations later.
+
+Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn. But
+a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
+function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
+iteration, and the next return changes something.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from anila.runs.experiment.settings import Experiment
+
+WINDOW, MEMORY, PATIENCE = 10, 100, 50
+"""Iterations: averaged, remembered before those, without an accepted move."""
+FAR, CLIPPED, OVERSHOOT, SEPARATION, GROWTH, LEARNED = 10.0, 0.5, -1.0, 3.0, 5.0, 3.0
+"""Where each symptom begins; see above."""
+GROWING = {"energy_gap": "the energy gap", "grad_norm": "the gradient of f", "theta_grad_norm": "the gradient in θ"}
+WATCHED = (*GROWING, "energy_sd", "chain_range", "clipped", "accept_prob")
+CHANGES = {"optimizer.learning_rate": 0.2, "sampler.step_size": 0.2, "sampler.steps": 2}
+"""Setting -> factor of one change."""
+ORDER = {
+    "learning": ("optimizer.learning_rate", "optimizer.learning_rate", "sampler.steps", "sampler.step_size"),
+    "chains": ("sampler.step_size", "sampler.step_size", "sampler.step_size", "optimizer.learning_rate"),
+}
+"""What is changed the first, second, … time, and again from the first."""
+
+
+class Diverged(ArithmeticError):
+    """Training ran away and no change that the guard may make helped."""
+
+
+class Trouble(NamedTuple):
+    """A symptom in words, whether it is one of `chains` or of `learning`, and whether all values are finite."""
+
+    cause: str
+    what: str
+    finite: bool = True
+
+
+class Guard:
+    """Watches the metrics of `Learner.update`, and remembers what was changed.
+
+    >>> guard, healthy = Guard(), dict.fromkeys(WATCHED, 1.0)
+    >>> [guard.look(healthy) for _ in range(WINDOW)] == [None] * WINDOW
+    True
+    >>> guard.look(healthy | {"chain_range": 1000.0}).what
+    'the chains are 101 times as far out as the data'
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self.flat = 0.0
+        """r_t of the first iteration, before f has learned anything."""
+        self.learned = 0
+        """Iterations since f has learned something."""
+        self.least_clipped = 1.0
+        """Least fraction clipped in a window, since 100 iterations after that."""
+        self.met = False
+        """Whether chains have caught up with the data once."""
+        self.remedies: list[str] = []
+        """Settings changed so far, as `key=value`."""
+        self.repeated: list[int] = []
+        """Iterations whose value that was not finite was gone back from with nothing changed."""
+        self.returned = 0
+        """Iteration of the last return that changed something: that checkpoint is as good as it was then."""
+
+    def look(self, metrics: Mapping[str, float]) -> Trouble | None:
+        """Take in the metrics of an iteration.
+
+        Returns:
+            The symptom seen, None if training is in order.
+        """
+        if not self.rows:
+            self.flat = metrics["grad_norm"]
+        self.rows = [*self.rows[1 - MEMORY - WINDOW :], {name: metrics[name] for name in WATCHED}]
+        if len(self.rows) < WINDOW:
+            return None
+        return self.chains() or self.learning()
+
+    def chains(self) -> Trouble | None:
+        """A symptom of the chains."""
+        if self.mean("chain_range") > FAR:
+            return Trouble("chains", f"the chains are {self.mean('chain_range'):.3g} times as far out as the data")
+        if len(self.rows) > PATIENCE and max(r["accept_prob"] for r in self.rows[-PATIENCE:]) < 0.001:
+            return Trouble("chains", f"nothing was accepted in {PATIENCE} iterations")
+        return None
+
+    def learning(self) -> Trouble | None:
+        """A symptom of θ outrunning the chains."""
+        self.learned += bool(self.learned) or self.mean("grad_norm") > LEARNED * self.flat
+        if not self.learned:
+            return None
+        d = self.separation()
+        if d < OVERSHOOT:
+            return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
+        if self.met and d > SEPARATION:
+            return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
+        self.met = self.met or abs(d) < 1
+        return None if self.settling else self.growth()
+
+    @property
+    def settling(self) -> bool:
+        """Whether f has begun to learn and the chains have not had time to follow: no place to go back to."""
+        return 0 < self.learned <= MEMORY
+
+    def growth(self) -> Trouble | None:
+        """A metric far above the largest window before."""
+        clipped = self.mean("clipped")
+        self.least_clipped = min(self.least_clipped, clipped)
+        if clipped > CLIPPED > 2 * self.least_clipped:
+            return Trouble(
+                "learning", f"{clipped:.0%} of the coordinates are clipped, once {self.least_clipped:.0%} were"
+            )
+        for name, words in GROWING.items():
+            now, was = self.mean(name), self.before(name)
+            if now > GROWTH * was:
+                return Trouble("learning", f"{words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations")
+        return None
+
+    def mean(self, name: str) -> float:
+        """Mean size of a metric in the last window."""
+        return sum(abs(r[name]) for r in self.rows[-WINDOW:]) / WINDOW
+
+    def before(self, name: str) -> float:
+        """The largest such mean of the windows before the last."""
+        sizes = [abs(r[name]) for r in self.rows[:-WINDOW]]
+        return max(sum(sizes[i : i + WINDOW]) for i in range(len(sizes) - WINDOW + 1)) / WINDOW
+
+    def separation(self) -> float:
+        """Mean over the window of gap / sd, single values limited to ±5; 0 where f has no spread."""
+        ratios = [r["energy_gap"] / r["energy_sd"] if r["energy_sd"] else 0.0 for r in self.rows[-WINDOW:]]
+        return sum(max(-5.0, min(5.0, ratio)) for ratio in ratios) / WINDOW
+
+    @property
+    def returns(self) -> int:
+        """How often training went back."""
+        return len(self.remedies) + len(self.repeated)
+
+    def may_be_chance(self, trouble: Trouble, iteration: int) -> bool:
+        """Whether the iteration may go well if it is made again."""
+        return not trouble.finite and iteration not in self.repeated
+
+    def remedy(self, trouble: Trouble, config: Experiment) -> str:
+        """The next change as `key=value`; a step that is steered to an acceptance is left alone."""
+        order = [k for k in ORDER[trouble.cause] if not (k == "sampler.step_size" and config.sampler.accept)]
+        key = order[len(self.remedies) % len(order)]
+        group, field = key.split(".")
+        return f"{key}={getattr(getattr(config, group), field) * CHANGES[key]:.6g}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.rows = [{name: float(row[name]) for name in WATCHED} for row in state["rows"]]
+        self.flat, self.least_clipped = float(state["flat"]), float(state["least_clipped"])
+        self.learned, self.returned = int(state["learned"]), int(state["returned"])
+        self.met = bool(state["met"])
+        self.repeated = [int(i) for i in state.get("repeated", ())]
+        self.remedies = [str(remedy) for remedy in state["remedies"]]
+        if foreign := [r for r in self.remedies if r.partition("=")[0] not in CHANGES]:
+            raise ValueError(f"the guard never sets {foreign[0]}")

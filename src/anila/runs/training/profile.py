@@ -1,0 +1,62 @@
+"""Where the time of an iteration goes: its parts measured, and what of the transitions is the gradient of f."""
+
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import torch
+
+from anila.density.log_density import gradient
+from anila.density.precision import gradients_in
+from anila.learning.learner import frozen
+from anila.runs.experiment import Experiment
+from anila.runs.model.trained import Trained
+from anila.runs.training.preflight import set_threads, timed
+
+WARM, MEASURED = 2, 5
+"""Iterations before the clock runs (compiling, first allocations), and with it."""
+PARTS = {
+    "noisy": "noise on the data",
+    "run_chains": "transitions",
+    "overall": "numbers of the chains",
+    "gradient": "gradient in θ",
+    "ascend": "step and average of θ",
+}
+"""Methods of `Learner`, and what they do."""
+
+
+def profile(config: Experiment) -> dict[str, float]:
+    """Seconds an iteration of each part, medians over a few iterations; nothing is written.
+
+    Returns:
+        The parts, which add up to `iteration` but for what lies between them; and `∇f × K`, the time of as many bare
+        gradients of f as the transitions need: the floor of `transitions` (where these are not compiled).
+    """
+    set_threads(config)
+    trained = Trained.untrained(config)
+    learner, found = trained.learner, {}
+
+    def measure(name: str, action: Callable[..., Any]) -> Callable[..., Any]:
+        seconds = found.setdefault(name, [])
+
+        def measured(*arguments: Any) -> Any:
+            results: list[Any] = []
+            seconds.append(timed(lambda: results.append(action(*arguments))))
+            return results[0]
+
+        return measured
+
+    for method, words in PARTS.items():
+        setattr(learner, method, measure(words, getattr(learner, method)))
+    learner.start.draw = measure("chains from the bank", learner.start.draw)
+    learner.start.store = measure("chains to the bank", learner.start.store)
+    batch = measure("data", trained.batch)
+    update = measure("iteration", lambda: learner.update(*batch()))
+    for _ in range(WARM + MEASURED):
+        update()
+    x = learner.start.draw(learner.chains or config.training.batch, torch.Generator(trained.device))
+    with frozen(learner.model), gradients_in(config.training.precision):
+        bare = [timed(lambda: gradient(learner.model, x)) for _ in range(WARM + MEASURED)]
+    return {name: median(seconds[WARM : WARM + MEASURED]) for name, seconds in found.items()} | {
+        "∇f × K": config.sampler.steps * median(bare[WARM:])
+    }

@@ -1,0 +1,42 @@
+"""Stopping when asked: the iteration is finished and saved first, on every process alike."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from anila.learning.distributed import Ranks
+
+
+class Stop:
+    """Which signal asked this process to stop, and which one all of them stop by."""
+
+    asked: int | None = None
+    number: int | None = None
+
+    def agreed(self, ranks: Ranks) -> bool:
+        """Whether any process was asked; then all stop after the same iteration."""
+        self.number = int(ranks.gather([float(self.asked or 0)]).max()) or None
+        return self.number is not None
+
+
+@contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """SIGINT or SIGTERM asks to stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not, as
+    launchers and batch systems each send one.
+    """
+    stop = Stop()
+    previous: dict[int, Any] = {}
+
+    def ask(number: int, _: Any) -> None:
+        stop.asked = number
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    try:
+        for s in (signal.SIGINT, signal.SIGTERM):
+            previous[s] = signal.getsignal(s)
+            signal.signal(s, ask)
+        yield stop
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)

@@ -1,0 +1,392 @@
+"""Training: Algorithm 1 in a loop, in a run folder, resumable bit for bit.
+
+A run is a function of (settings, seed, iteration): the same command again goes on from the newest sound checkpoint and
+ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration, saves, and says how to go on.
+
+Under `torchrun` every process calls `train`: they share data and chains (see `distributed`), stop together, and the
+first one speaks and writes. A checkpoint does not depend on how many there were.
+"""
+
+import math
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from anila.data import TOYS
+from anila.density.log_density import check_log_density, rng, warnings_to
+from anila.evaluation import pictures, training
+from anila.learning.distributed import Ranks, assembled, joined, whole
+from anila.learning.learner import NotFinite
+from anila.learning.starts import Persistent
+from anila.reports import scores
+from anila.runs.experiment import Experiment
+from anila.runs.experiment.build import with_classes
+from anila.runs.experiment.settings import Training
+from anila.runs.folder import checkpoint, logs
+from anila.runs.folder.run import Run, RunError
+from anila.runs.model.trained import Trained, config_of
+from anila.runs.training.guard import Diverged, Guard, Trouble
+from anila.runs.training.preflight import memory_explained, preflight, set_threads
+from anila.runs.training.stop import Stop, stop_signals
+
+CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
+              "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
+              "training.device", "training.compile")  # fmt: skip
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
+SHOWN, SHOWN_POINTS = 64, 2000
+"""Images in a grid, points in a scatter."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of `train` ended."""
+
+    run: Run
+    iteration: int
+    stopped_by: int | None
+    """The signal that stopped it; None if it is complete."""
+
+
+Say = Callable[[str], None]
+Watch = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    config: Experiment,
+    path: Path | str,
+    say: Say = print,
+    watch: Watch = lambda *_: None,
+    preset: str | None = None,
+) -> Outcome:
+    """Train, or go on training, the run in a folder.
+
+    Args:
+        config: All settings.
+        path: The run folder; made if it is not there.
+        say: Takes a line of text for the user.
+        watch: Called after every iteration, on every process, with its number (from 1) and metrics.
+        preset: The preset's name, for the record.
+
+    Raises:
+        RunError: If the folder cannot be this run.
+        ValueError, FileNotFoundError: If data or settings are refused.
+        ImportError: If training.log_to names an extra that is not installed.
+        Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
+        RankLost: If another process ended or hung.
+        OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
+        MemoryError: Saying what takes it.
+    """
+    with joined(config.training.timeout) as ranks:
+        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset)
+
+
+def unsaid(text: str) -> None:
+    """What processes after the first say."""
+
+
+def train_among(
+    ranks: Ranks, config: Experiment, path: Path | str, say: Say, watch: Watch, preset: str | None
+) -> Outcome:
+    """`train`, on this one of several processes."""
+    run = Run(path)
+    logs.require(config.training.log_to)
+    if ranks.first:
+        refuse_other_folders(run)
+    set_threads(config, ranks.machine_size)
+    if config.data.name not in TOYS:
+        say(f"reading {config.data.name} (images are decoded the first time and cached)")
+    with warnings_to(say):
+        trained = Trained.untrained(config, ranks)
+    record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
+    speak = said_and_logged(run, say) if ranks.first else unsaid
+    with run.claim() if ranks.first else nullcontext(), warnings_to(speak), memory_explained(trained):
+        ranks.wait()
+        guard = resume(run, trained, record, speak)
+        if trained.learner.iteration == 0:
+            x_data = trained.data.batch(2, config.training.seed, 0)
+            with whole(trained.learner.model):
+                check_log_density(trained.learner.model, x_data.to(trained.device))
+                ahead = preflight(trained)
+            for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
+                speak(line)
+        names = config.training.log_to if ranks.first else ()
+        writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
+        with writers, stop_signals() as stop:
+            loop(run, trained, guard, speak, watch, stop)
+        if ranks.first and stop.number is None:
+            for line in training.regime(training.course(run.series()), returns=run.returns()).lines:
+                speak(line)
+    return Outcome(run, trained.learner.iteration, stop.number)
+
+
+def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: Stop) -> None:
+    """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
+    t, ranks = trained.config.training, trained.learner.ranks
+    began, saved = time.perf_counter(), trained.learner.iteration
+    while not stop.agreed(ranks) and trained.learner.iteration < t.iterations:
+        learner = trained.learner
+        rate = learner.optimizer.param_groups[0]["lr"]
+        try:
+            metrics = learner.update(*trained.batch())
+            trouble = guard.look(metrics) if t.rollbacks is not None else None
+        except NotFinite as error:
+            metrics, trouble = {}, Trouble(error.cause, error.what, finite=False)
+        if trouble:
+            guard = go_back(run, trained, guard, trouble, say)
+            continue
+        i = learner.iteration
+        if ranks.first:
+            run.append_series(i, metrics)
+        line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
+        if due(i, t.checkpoint_every, t):
+            line |= measure(trained)
+        if ranks.first and (due(i, t.log_every, t) or "kl" in line):
+            run.append_stats(line)
+        if due(i, t.checkpoint_every, t):
+            saved = i
+            save(run, trained, guard, last=i == t.iterations)
+            mark_if_best(run, line)
+        if due(i, t.picture_every, t):
+            with whole(trained.f):
+                if ranks.first:
+                    draw_pictures(run, trained)
+        watch(i, metrics)
+    if saved < trained.learner.iteration:
+        save(run, trained, guard, last=True)
+    if stop.number is not None:
+        say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
+
+
+def due(iteration: int, every: int, training: Training) -> bool:
+    """Whether something done every so many iterations, and at the end, is done now."""
+    return iteration % every == 0 or iteration == training.iterations
+
+
+def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say) -> Guard:
+    """Return to the newest checkpoint that had proved good, with one setting changed, and write down what and why.
+
+    From a value that is not finite, at first, to the newest of all, with nothing changed.
+
+    Raises:
+        Diverged: If that was done as often as the settings allow.
+    """
+    i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
+    if guard.returns >= (t.rollbacks or 0):
+        raise Diverged(diagnosis(run, i, trouble))
+    again = guard.may_be_chance(trouble, i)
+    change = "nothing changed" if again else guard.remedy(trouble, trained.config)
+    remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
+    path = checkpoint.proved(run.checkpoints, i if again else max(i - checkpoint.SETTLED, guard.returned))
+    if path:
+        guard = trained.restore(path)
+    if not path or (guard.settling and not again):
+        guard = Guard()
+        trained.restart()
+    trained.change(remedies)
+    back = trained.learner.iteration
+    guard.remedies, guard.repeated = remedies, repeated
+    guard.returned = guard.returned if again else back
+    ranks.wait()
+    if ranks.first:
+        checkpoint.forget_after(run.checkpoints, back)
+        run.forget_after(back)
+        event = {"event": "rollback", "from": i, "why": trouble.what, "change": change}
+        run.append_stats({"iteration": back, **event})
+    save(run, trained, guard)
+    say(f"iteration {i}: {trouble.what}. Back to iteration {back}, {'as it was' if again else f'now with {change}'}")
+    return guard
+
+
+def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
+    """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it.
+
+    Raises:
+        OSError: If it cannot be written and is the last one; of others that is said.
+    """
+    config, learner = trained.config, trained.learner
+    network = with_classes(config.network, trained.data)
+    recipe = {"network": asdict(network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
+    parts = {"learner": learner.state_dict(), "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
+    parts["guard"] = guard.state_dict()
+    if learner.ranks.first:
+        with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
+            checkpoint.save(run.checkpoints, learner.iteration, parts)
+    learner.ranks.wait()
+
+
+def measure(trained: Trained) -> dict[str, float]:
+    """KL(data ‖ model), in the plane."""
+    with whole(trained.f):
+        kl = scores.exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
+    return {} if kl is None else {"kl": kl}
+
+
+def mark_if_best(run: Run, line: dict[str, Any]) -> None:
+    """Mark the checkpoint of an iteration whose KL is the lowest so far."""
+    path = run.checkpoints / f"{line['iteration']:09d}"
+    if line.get("kl", math.inf) < checkpoint.best_score(run.checkpoints) and path.is_dir():
+        with logs.surviving_disk(path.with_name("best.json")):
+            checkpoint.mark_best(run.checkpoints, path, line["kl"])
+
+
+def draw_pictures(run: Run, trained: Trained) -> None:
+    """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
+    i, shape = trained.learner.iteration, trained.data.event_shape
+    path = run.samples / f"{i:09d}.png"
+    generator = rng(trained.config.training.seed, "picture")
+    start = trained.learner.start
+    kept = len(start.bank) if isinstance(start, Persistent) else 0
+
+    def chains(n: int) -> Tensor:
+        return trained.starts(min(n, kept), generator).cpu() if kept else trained.draw(n)
+
+    if len(shape) == 3:
+        keep(pictures.image_grid(chains(SHOWN)), path, run, i)
+    elif scores.in_plane(shape):
+        x_data = trained.reference_data(SHOWN_POINTS)
+        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, scores.plane_frame(x_data))
+        keep(panel, path, run, i)
+    curves = columns(run.stats())
+    if len(curves.get("iteration", [])) > 1:
+        keep(pictures.training_curves(curves), run.samples / "curves.png")
+
+
+def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
+    """Write a picture if the disk takes it, and show it where a run's metrics go besides."""
+    with logs.surviving_disk(path):
+        pictures.save(picture, path)
+        if run:
+            run.show(iteration, path)
+
+
+def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """Log lines as columns; what a line does not say is NaN."""
+    names = dict.fromkeys(name for line in lines for name in line)
+    return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}
+
+
+def refuse_other_folders(run: Run) -> None:
+    """Never mix a run with other files.
+
+    Raises:
+        RunError: If the folder is a file, cannot be a name, or holds something that is not a run.
+    """
+    try:
+        is_there = run.path.exists()
+    except OSError as error:
+        raise RunError(f"--run {run.path}: {error.strerror}") from None
+    if is_there and not run.path.is_dir():
+        raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
+    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "series.csv", "log.txt"}
+    if run.path.is_dir() and run.config() is None:
+        others = sorted(p.name for p in run.path.iterdir() if p.name not in ours and not p.name.startswith("."))
+        if others:
+            raise RunError(
+                f"{run.path.absolute()} holds {others[0]!r} and is not a run; choose a new or empty folder for --run"
+            )
+
+
+def start_over(path: Path | str) -> None:
+    """Delete the run in a folder, and only a run.
+
+    Raises:
+        RunError: If the folder holds something else.
+    """
+    run = Run(path)
+    refuse_other_folders(run)
+    if run.config() is not None:
+        shutil.rmtree(run.path)
+
+
+def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guard:
+    """Be where the newest sound checkpoint of the run is, or note a new run down.
+
+    Returns:
+        The guard of that moment.
+
+    Raises:
+        RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
+    """
+    saved, guard, ranks = run.config(), Guard(), trained.learner.ranks
+    here = {name: version(name) for name in ("anila", "torch")}
+    here |= {"python": platform.python_version(), "device": str(trained.device)}
+    if saved is not None:
+        refuse_other_settings(run, trained.config, record, saved)
+        changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
+        path, notices = checkpoint.newest(run.checkpoints, trained.restore)
+        for notice in notices:
+            say(notice + (f"; going back to {path.name}" if path else ""))
+        if path is None and notices:
+            raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
+        if path is not None:
+            guard = trained.restore(path)
+            i, last = trained.learner.iteration, trained.config.training.iterations
+            say(f"resumed at iteration {i} of {last}")
+            if changed:
+                say("changed since then: " + "; ".join(changed))
+    if len(found := ranks.gather([float(trained.learner.iteration)]).unique()) > 1:
+        raise RunError(f"the processes found different checkpoints ({found.tolist()}): is the folder the same for all?")
+    if not ranks.first:
+        return guard
+    run.forget_after(trained.learner.iteration)
+    run.write_config(record | {"versions": here})
+    return guard
+
+
+def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Show what differs from the settings of the run, where it would change what is computed."""
+    old, new = flat(config_of(run)), flat(config)
+    changeable = {*CHANGEABLE, *({"training.iterations"} if config.optimizer.decay == "constant" else ())}
+    differing = differences({k: old[k] for k in old if k not in changeable}, new)
+    if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
+        differing = [f"data: the content of {config.data.name} has changed"]
+    if differing:
+        raise RunError(
+            f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
+            + "\nrepeat its settings to resume it, choose another --run, or delete it with --overwrite"
+        )  # fmt: skip
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`name: before -> now` of what both have and differs."""
+    return [f"{name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
+
+
+def flat(config: Experiment) -> dict[str, Any]:
+    """{"group.field": value}."""
+    groups = ((g.name, getattr(config, g.name)) for g in fields(Experiment))
+    return {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
+
+
+def diagnosis(run: Run, iteration: int, trouble: Trouble) -> str:
+    """What happened, what was tried, the last log lines, and what to change."""
+    tried = "; ".join(run.returns())
+    seen = "; ".join(
+        f"iteration {s['iteration']}: gap {s['energy_gap']:.3g}, gradient {s['grad_norm']:.3g}, "
+        f"clipped {s['clipped']:.2g}"
+        for s in run.stats()[-3:]
+    )
+    return (
+        f"training stopped, iteration {iteration}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
+        f"{seen or 'nothing logged'}. The last checkpoint is kept. Lower optimizer.learning_rate or sampler.step_size, "
+        "set training.max_grad_norm, or use a Metropolis sampler"
+    )
+
+
+def said_and_logged(run: Run, say: Say) -> Say:
+    """Say a line, should anybody still listen, and write it to log.txt."""
+
+    def both(text: str) -> None:
+        run.log(text)
+        with suppress(BrokenPipeError):
+            say(text)
+
+    return both
