@@ -19,10 +19,10 @@ from torch import Tensor
 import anila
 from anila.applications import box_mask
 from anila.applications.on_runs.images import inpainted
-from anila.applications.outliers import values
 from anila.data import Images, images
-from anila.density.log_density import rng
+from anila.density.log_density import values
 from anila.evaluation import pictures
+from anila.rng import rng
 
 MEAN_OF, SHOWN = 2000, 12
 """Images of the data whose mean is compared with; images in the figure."""

@@ -34,9 +34,9 @@ from torch import Tensor
 
 import anila
 from anila.applications import auroc, blur, calibrated
-from anila.applications.outliers import values
 from anila.data import images
-from anila.density.log_density import rng
+from anila.density.log_density import values
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, resolve
 from anila.runs.training.train import train
 

@@ -26,10 +26,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from anila.density.log_density import rng
 from anila.evaluation.samples import frechet_distance
 from anila.learning.learner import Learner, frozen
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
 from anila.samplers import sample
 from anila.samplers.adaptation import Steered

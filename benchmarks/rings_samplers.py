@@ -20,9 +20,9 @@ from pathlib import Path
 import torch
 
 from anila.evaluation import pictures
-from anila.reports.scores import exact_kl, plane_frame
+from anila.evaluation.likelihood.grid import plane_frame
 from anila.runs.experiment import PRESETS, Experiment, build_data, build_learner, resolve
-from anila.runs.model.trained import Trained
+from anila.runs.model.trained import Trained, exact_kl
 
 K = 20
 SETTINGS = [

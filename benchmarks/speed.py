@@ -55,13 +55,13 @@ from torchebm.losses import ContrastiveDivergence  # pyright: ignore[reportMissi
 from torchebm.samplers import LangevinDynamics  # pyright: ignore[reportMissingImports]
 
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.density.networks import WideResNet, toy, vanilla
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
 from anila.runs.training.preflight import keep_freed_memory
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
 from anila.samplers.compiled import graphs_of
-from anila.samplers.kernel import draw_block
+from anila.samplers.sample import draw_block
 from peers import Energy
 
 aten = torch.ops.aten

@@ -23,9 +23,9 @@ from safetensors.torch import load_file, save, save_file
 from torch import Tensor, nn
 
 from anila.data import images
-from anila.density.log_density import rng
 from anila.evaluation.samples import classifier
 from anila.evaluation.samples.classifier import Classifier, folded
+from anila.rng import rng
 from anila.runs.folder.checkpoint import write_atomically
 
 SEED, EPOCHS, BATCH = 0, 10, 256

@@ -34,8 +34,8 @@ from anila.applications import (
     read_mask,
     restore,
 )
-from anila.density.log_density import rng
 from anila.density.targets import gaussian
+from anila.rng import rng
 from anila.samplers import SAMPLERS, Sampler, langevin, replica_exchange, sample
 from exact import as_users_run_it, distance, mutant
 

@@ -16,7 +16,7 @@ from scipy import stats
 from scipy.special import gammainc
 from torch import Tensor
 
-from anila.density.log_density import rng
+from anila.rng import rng
 from anila.samplers import Noise, Sampler, anisotropic, anisotropic_mala, langevin, mala, sample
 from exact import distance, distance_at, moments, stationary
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from anila.density.log_density import rng
 from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start, strata
+from anila.rng import rng
 from exact import as_users_run_it
 
 

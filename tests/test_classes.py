@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from anila.cli import app
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.density.networks import Conditional, Confined, ResNet, is_normalised, mlp, spectral
 from anila.density.networks.spectral import normalised
 from anila.learning.learner import Learner
 from anila.learning.starts import FromData, Persistent
+from anila.rng import rng
 from anila.runs.experiment import Experiment, resolve
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained

@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.reports.comparison import Plan, outcome_of, plan, race
 from anila.reports.comparison import trial as trials
 from anila.reports.comparison.measure import measure_of
 from anila.reports.comparison.outcome import mean_and_error, pair_of, value_and_error, verdict
 from anila.reports.comparison.trial import Curve, run_trial
+from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build import build_sampler
 from anila.runs.model.trained import Trained

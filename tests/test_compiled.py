@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution
 
-from anila.density.log_density import from_numpy, rng
+from anila.density.log_density import from_numpy
 from anila.density.networks import mlp, vanilla
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.samplers import (
     Sampler,
     anisotropic,
@@ -30,7 +31,8 @@ from anila.samplers import (
 )  # fmt: skip
 from anila.samplers.adaptation import Steered
 from anila.samplers.compiled import GRAPHS, Graphs, graphs, lanes
-from anila.samplers.kernel import Trace, blocks
+from anila.samplers.sample import blocks
+from anila.samplers.trace import Trace
 
 Run = tuple[Tensor, Trace]
 X0 = torch.randn(8, 2, generator=rng(0, "start"))

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from anila.density.log_density import rng
+from anila.rng import rng
 from anila.samplers import (
     SAMPLERS,
     Info,
@@ -35,7 +35,8 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )  # fmt: skip
-from anila.samplers.kernel import Trace, among
+from anila.samplers.kernel import among
+from anila.samplers.trace import Trace
 from exact import as_users_run_it
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import gaussian
 from anila.evaluation.chains import Convergence, convergence, ess, mcse, nested_rhat, rhat, temperature, verdict
+from anila.rng import rng
 from anila.samplers import Sampler, Trace, anisotropic, mala, sample
 
 

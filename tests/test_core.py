@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import check_log_density, from_energy, from_numpy, rng, value_and_grad
+from anila.density.log_density import check_log_density, from_energy, from_numpy, value_and_grad
+from anila.rng import rng
 
 
 def banana(x: Tensor) -> Tensor:

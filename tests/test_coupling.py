@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import Density, banana, double_well, gaussian
 from anila.evaluation.chains import Meetings, decay, lattice, meeting_times, transition
 from anila.evaluation.chains.bias import cdf_distance
 from anila.evaluation.chains.coupling import coupled_noise, coupled_step, log_normal, maximal
+from anila.rng import rng
 from anila.samplers import (
     Sampler,
     anisotropic,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anila.data import TOYS, DataSet, Rows, Stream, Toy, load
-from anila.density.log_density import rng
+from anila.rng import rng
 
 
 def tall(n: int = 7) -> Rows:

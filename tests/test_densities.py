@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from anila.density.log_density import check_log_density, rng, value_and_grad
+from anila.density.log_density import check_log_density, value_and_grad
 from anila.density.targets import DENSITIES, Density, banana, double_well, funnel, gaussian, mixture, rings
+from anila.rng import rng
 from exact import cell_cdf, distance, distance_at
 
 DRAWS = 100_000

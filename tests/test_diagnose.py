@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.evaluation.chains import DriftInequality, Meetings
 from anila.evaluation.pictures import chain_overview, coupling_bound, drift_ratio
 from anila.evaluation.pictures.ergodicity import rank_shares
 from anila.reports import diagnosis as module
 from anila.reports.diagnosis import diagnose, full_key
+from anila.rng import rng
 from anila.runs.folder.run import Run
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained

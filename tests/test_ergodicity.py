@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from anila.density.log_density import rng
 from anila.density.networks import Confined, mlp
 from anila.density.targets import banana, gaussian
 from anila.evaluation.chains import drift_inequality, lattice, rays, transition
+from anila.rng import rng
 from anila.samplers import anisotropic_mala, langevin, mala
 
 CENTRE = torch.zeros(2, dtype=torch.float64)

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import Density, banana, funnel, gaussian, mixture, rings
 from anila.evaluation.likelihood import Grid, density, kl, log_z
 from anila.evaluation.likelihood.grid import values
 from anila.evaluation.samples import mode_mass, nearest, ring_mass, total_variation_from_equal, wasserstein2
+from anila.rng import rng
 
 FRAME = Grid((-6.0, -6.0), (6.0, 6.0))
 PLANE = {

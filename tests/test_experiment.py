@@ -9,9 +9,9 @@ import torch
 from pydantic import TypeAdapter
 from torch import nn
 
-from anila.density.log_density import rng
 from anila.density.networks import WideResNet, is_normalised
 from anila.density.networks.spectral import normalised
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
 from anila.runs.experiment.build import build_learner, course
 from anila.runs.experiment.choose import choose

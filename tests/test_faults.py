@@ -49,7 +49,7 @@ def quiet(_: str) -> None: ...
 def hasten(patch: pytest.MonkeyPatch) -> None:
     """Pictures and the exact KL take most of the time of so short a run; any number of θ does for the latter."""
     patch.setattr(training, "draw_pictures", lambda *_: None)
-    patch.setattr(training.scores, "exact_kl", lambda now, _: sum(float(p.detach().sum()) for p in now.f.parameters()))
+    patch.setattr(training, "exact_kl", lambda now, _: sum(float(p.detach().sum()) for p in now.f.parameters()))
 
 
 @pytest.fixture(autouse=True)

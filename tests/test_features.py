@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from anila.data import images
-from anila.density.log_density import rng
 from anila.evaluation.samples import Extractor, anila_features, features, frechet_distance, inception
 from anila.evaluation.samples.classifier import Classifier, Unit, folded
 from anila.evaluation.samples.features import WEIGHTS, packaged, resized
 from anila.reports import scores
+from anila.rng import rng
 
 
 def pictures(n: int = 150, channels: int = 3, size: int = 32) -> Tensor:

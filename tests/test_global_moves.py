@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import gaussian, mixture
+from anila.rng import rng
 from anila.samplers import (
     Proposal,
     Sampler,

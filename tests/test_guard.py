@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.learning.learner import Learner
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run

@@ -16,9 +16,9 @@ from scipy import stats
 from torch import Tensor
 
 from anila import samplers
-from anila.density.log_density import rng
 from anila.density.targets import banana
 from anila.density.targets import mixture as modes
+from anila.rng import rng
 from anila.samplers import (
     Noise,
     Sampler,

@@ -11,8 +11,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from anila.density import targets
-from anila.density.log_density import LogDensity, rng
+from anila.density.log_density import LogDensity
 from anila.density.networks import mlp, toy
+from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.compiled import GRAPHS
 from anila.samplers.compiled.graphs import simple_operations

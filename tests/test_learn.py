@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import rng
 from anila.density.networks import mlp
 from anila.learning.learner import Learner, NotFinite
 from anila.learning.starts import FromData, FromNoise, Persistent
+from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
 from anila.samplers.adaptation import Steered
 

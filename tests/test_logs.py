@@ -36,7 +36,7 @@ def grey(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(training.pictures, "plane_panel", lambda *_: Image.new("L", (6, 4), 128))
     monkeypatch.setattr(training.pictures, "training_curves", lambda *_: Image.new("L", (6, 4), 128))
-    monkeypatch.setattr(training.scores, "exact_kl", lambda *_: 0.5)
+    monkeypatch.setattr(training, "exact_kl", lambda *_: 0.5)
 
 
 def read(run: Path) -> EventAccumulator:

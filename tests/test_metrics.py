@@ -9,7 +9,6 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.evaluation.samples import (
     Moments,
     cubic_kernel,
@@ -22,6 +21,7 @@ from anila.evaluation.samples import (
     support,
     wasserstein2,
 )
+from anila.rng import rng
 
 EXACT = 1e-9
 """Relative; the bar is 1e-5."""

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from anila.density.log_density import check_log_density, rng, value_and_grad
+from anila.density.log_density import check_log_density, value_and_grad
 from anila.density.networks import Conditional, Confined, ResNet, Tempered, WideResNet, mlp, nonlocal_, toy, vanilla
+from anila.rng import rng
 
 IMAGE = (3, 32, 32)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

@@ -12,7 +12,6 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from anila.density.log_density import rng
 from anila.density.targets import rings
 from anila.evaluation.likelihood import Grid
 from anila.evaluation.pictures import (
@@ -25,6 +24,7 @@ from anila.evaluation.pictures import (
     trajectories,
 )
 from anila.evaluation.pictures.curves import running_mean
+from anila.rng import rng
 
 FRAME = Grid((-5.0, -5.0), (5.0, 5.0), side=60)
 RINGS = rings()

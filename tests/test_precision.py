@@ -12,12 +12,13 @@ from scipy import stats
 from torch import Tensor, nn
 
 from anila.density import log_density
-from anila.density.log_density import gradient, rng, value_and_grad
+from anila.density.log_density import gradient, value_and_grad
 from anila.density.networks import mlp
 from anila.density.precision import gradients_in, is_rounded
 from anila.learning.distributed import Ranks
 from anila.learning.learner import Learner
 from anila.learning.starts import FromNoise, Persistent
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, SettingsError, build_data, build_learner, resolve
 from anila.samplers import (
     Proposal,

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from anila.cli import app
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.learning.distributed import RankLost, Ranks, joined
 from anila.learning.learner import Learner, NotFinite
 from anila.learning.starts import FromNoise
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run

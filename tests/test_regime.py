@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from torch import Tensor, nn
 
-from anila.density.log_density import LogDensity, rng
+from anila.density.log_density import LogDensity
 from anila.density.targets import gaussian
 from anila.evaluation.pictures import image_ladder, long_chains, training_course
 from anila.evaluation.pictures.regime import shares
@@ -22,6 +22,7 @@ from anila.evaluation.training.long_chains import Reference, Rung, sharpness
 from anila.evaluation.training.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.samplers import Sampler, anisotropic, descent, langevin, mala, sample
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.reports.comparison import race
 from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
 from anila.reports.reproduction.experiments import PAIR, RECIPE, SAMPLERS, Part
+from anila.rng import rng
 from anila.runs.experiment.build import build_sampler
 from anila.samplers import sample
 

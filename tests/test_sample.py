@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import banana
 from anila.evaluation.chains import ess, mcse, rhat
+from anila.rng import rng
 from anila.samplers import SAMPLERS, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.kernel import PointState, accept
 

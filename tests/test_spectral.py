@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import rng, value_and_grad
+from anila.density.log_density import value_and_grad
 from anila.density.networks import (
     Conditional,
     Confined,
@@ -20,6 +20,7 @@ from anila.density.networks import (
     vanilla,
 )
 from anila.density.networks.spectral import normalised
+from anila.rng import rng
 from anila.samplers import mala, sample
 
 Pair = tuple[nn.Module, Tensor]

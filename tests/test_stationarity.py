@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import Density, banana, double_well, gaussian
 from anila.evaluation.chains import (
     Drift,
@@ -19,6 +18,7 @@ from anila.evaluation.chains import (
     total_variation,
     transition,
 )
+from anila.rng import rng
 from anila.samplers import Sampler, anisotropic, anisotropic_mala, barker, langevin, mala, sample
 from exact import dkw_limit
 

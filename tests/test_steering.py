@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from anila.density.log_density import rng
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, SettingsError, build, build_data, build_learner, resolve
 from anila.runs.experiment.settings import Sampler, Training
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample

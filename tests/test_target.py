@@ -18,8 +18,8 @@ from scipy import stats
 from torch import Tensor
 
 from anila import samplers
-from anila.density.log_density import rng
 from anila.density.targets import banana
+from anila.rng import rng
 from anila.samplers import Noise, Sampler, anisotropic_mala, mala, sample
 from exact import distance, distance_at, mutant
 

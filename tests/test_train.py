@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from anila.data import Rows
-from anila.density.log_density import rng
+from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, build, resolve
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import SERIES, Run, RunError

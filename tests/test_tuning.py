@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.density.targets import banana, double_well, gaussian
+from anila.rng import rng
 from anila.samplers import (
     Sampler,
     anisotropic_mala,

@@ -7,6 +7,8 @@ learner moves f along points. Names are imported on first use, so `import anila`
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from anila.rng import rng  # a module of this name is there too: whoever imports it last must not win
+
 if TYPE_CHECKING:
     from anila.density.log_density import (
         LogDensity,
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
         from_energy,
         from_numpy,
         gradient,
-        rng,
         value_and_grad,
     )
     from anila.learning.learner import Learner
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 WHERE = {
     "anila.density.log_density": (
-        "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "rng", "value_and_grad",
+        "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "value_and_grad",
     ),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",

@@ -6,11 +6,12 @@ Each function of f and observations gives a `Posterior`: another log-density, to
 
 from anila.applications.compose import compose
 from anila.applications.degradations import blur, downsample
+from anila.applications.edit import edit
 from anila.applications.inpaint import inpaint
 from anila.applications.masks import box_mask, random_mask, read_mask
 from anila.applications.outliers import Outliers, auroc, calibrated, outliers
 from anila.applications.posterior import Draws, Posterior
-from anila.applications.purify import edit, purify
+from anila.applications.purify import purify
 from anila.applications.restore import denoise, noise_sd, restore
 
 __all__ = [

@@ -25,10 +25,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_one_number_a_row
-
-BATCH = 500
-"""Rows whose f is computed at once."""
+from anila.density.log_density import LogDensity, values
 
 
 @dataclass(frozen=True)
@@ -125,17 +122,6 @@ def calibrated(f: LogDensity, value: Float[Tensor, "n"], typical: bool = False) 
     first, rest = value[: len(value) // 2], value[len(value) // 2 :]
     centre = first.median().item()
     return Outliers(f, (rest - centre).abs().sort().values, centre)
-
-
-def values(f: LogDensity, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
-    """f of any number of rows, in float64 on the CPU."""
-    found = []
-    with torch.no_grad():
-        for part in x.split(BATCH):
-            value = f(part)
-            require_one_number_a_row(value, part)
-            found.append(value.double().cpu())
-    return torch.cat(found)
 
 
 def auroc(inliers: Float[Tensor, "n"], outliers: Float[Tensor, "m"]) -> float:

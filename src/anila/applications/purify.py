@@ -11,13 +11,12 @@ References: Hill, Mitchell & Zhu 2021 (purification by chains of an energy); Wac
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.applications.posterior import Posterior, beside, in_place, log_normal, require_observations, require_sd
+from anila.applications.posterior import Posterior, beside, require_observations
 from anila.density.log_density import LogDensity
 
 EDGE = 1e-6
@@ -52,32 +51,3 @@ def purify(f: LogDensity, y: Float[Tensor, "n *event"], within: float, temperatu
         return f(outside(u)) + temperature * log_slope.sum(1)
 
     return Posterior(g, f, inside, outside, len(y))
-
-
-def edit(
-    f: LogDensity,
-    y: Float[Tensor, "n *event"],
-    sd: float | Tensor,
-    goal: Callable[[Tensor], Tensor] | None = None,
-    temperature: float = 1.0,
-) -> Posterior:
-    """The law of points near y that are likelier, and nearer a goal.
-
-    Args:
-        f: Log-density, (rows, *event) -> (rows,).
-        y: Where the walk begins, (n, *event).
-        sd: How far it may go, in units of x, in each coordinate; one, or one a row.
-        goal: Log-probability of what is wanted, (rows, *event) -> (rows,), e.g. a classifier's of another class.
-        temperature: That of the kernel that will sample.
-
-    Raises:
-        ValueError: If sd is not positive or y is not finite.
-    """
-    require_observations(y)
-    spread = require_sd(sd, len(y))
-
-    def log_likelihood(x: Tensor) -> Tensor:
-        near = log_normal(x - beside(y, x), spread)
-        return near if goal is None else near + goal(x)
-
-    return in_place(f, log_likelihood, len(y), temperature)

@@ -136,7 +136,7 @@ def describe(config: Any, as_json: bool) -> None:
 
 def show_times(config: Any, as_json: bool) -> None:
     """A line for each part of an iteration: milliseconds, and the share of the whole."""
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
     from anila.runs.training.profile import profile
 
     with warnings_to(note):
@@ -159,7 +159,7 @@ def sample(
 ) -> None:
     """Draw samples from a run."""
     from anila.applications.files.outputs import SAMPLES, require_out, write_samples
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
 
     require_out(out, SAMPLES)
     trained = load(run)
@@ -180,8 +180,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
-    from anila.density.log_density import warnings_to
     from anila.evaluation.samples import inception as inception_features
+    from anila.messages import warnings_to
     from anila.reports.scores import evaluate_run
 
     extractor = inception_features(inception) if inception else None
@@ -212,8 +212,8 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
-    from anila.density.log_density import warnings_to
     from anila.density.targets import DENSITIES
+    from anila.messages import warnings_to
     from anila.reports.diagnosis import diagnose as diagnose_chains
 
     with warnings_to(note):

@@ -24,7 +24,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare samplers: same nets and seeds, equal gradients; the same command again goes on."""
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
     from anila.reports.comparison import outcome_of, plan, race
     from anila.reports.comparison.figure import save_figure
     from anila.reports.comparison.trial import Stopped

@@ -23,7 +23,7 @@ def compose(
     """Draw samples of a product, a mixture or a negation of models."""
     from anila.applications.files.outputs import SAMPLES, require_out, write_samples
     from anila.applications.on_runs.compose import combined, draw_combined
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
 
     require_out(out, SAMPLES)
     try:

@@ -25,8 +25,8 @@ def outliers(
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import TABLES, require_out, write_table
     from anila.applications.on_runs.outliers import judged, unseen_warning
-    from anila.density.log_density import warnings_to
     from anila.evaluation import pictures
+    from anila.messages import warnings_to
 
     if out is not None:
         require_out(out, TABLES)

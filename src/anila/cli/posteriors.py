@@ -80,7 +80,7 @@ def denoise(
 
     from anila.applications import noise_sd
     from anila.applications.on_runs.images import denoised
-    from anila.density.log_density import rng
+    from anila.rng import rng
 
     seen = images_in(model, inputs, images, out)
     require(seen.given or add > 0, "held-out images have no noise: add some with --add SD, or give noisy INPUT")
@@ -206,7 +206,7 @@ def images_in(model: Any, inputs: list[str] | None, images: int, out: Path) -> S
 def mask_of(model: Any, mask: Path | None, box: str | None, random: float | None, seed: int) -> Any:
     """The one mask that is asked for."""
     from anila.applications import box_mask, random_mask, read_mask
-    from anila.density.log_density import rng
+    from anila.rng import rng
 
     shape = model.data.event_shape[1:]
     if mask is not None:
@@ -273,7 +273,7 @@ def clean_table(
 
 def said(work: Callable[[], Any]) -> Any:
     """What the work gives, its warnings as lines."""
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
 
     with warnings_to(note):
         return work()

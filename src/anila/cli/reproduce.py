@@ -18,7 +18,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder of runs and figures.")] = Path("runs/reproduce"),
 ) -> None:
     """Run the papers' experiments and make their figures; the same command again goes on."""
-    from anila.density.log_density import warnings_to
+    from anila.messages import warnings_to
     from anila.reports.comparison import race
     from anila.reports.comparison.trial import Stopped
     from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part

@@ -17,7 +17,7 @@ from anila.data.sources import ACCEPTED
 from anila.data.tables import Table, table
 from anila.data.toys import TOYS, Toy
 from anila.data.units import Units
-from anila.density.log_density import did_you_mean
+from anila.messages import did_you_mean
 
 __all__ = [
     "KNOWN", "TOYS", "DataSet", "Elsewhere", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "Units", "images",

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anila.density.log_density import rng
+from anila.rng import rng
 
 BLOCK = 1024
 """Rows read at a time where a whole array is gone through."""

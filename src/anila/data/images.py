@@ -18,7 +18,7 @@ from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack
 from anila.data.dataset import Rows
 from anila.data.known import KNOWN, locate
 from anila.data.sources import Files, open_entries, select, survey
-from anila.density.log_density import rng
+from anila.rng import rng
 
 PACKING = "anila images 1"
 """Part of every cache key: a change of the decoding rules counts it up."""

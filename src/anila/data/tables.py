@@ -28,7 +28,7 @@ from torch import Tensor
 
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
 from anila.data.units import Units
-from anila.density.log_density import did_you_mean
+from anila.messages import did_you_mean
 
 SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
 

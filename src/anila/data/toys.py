@@ -21,7 +21,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from anila.data.dataset import require_batch
-from anila.density.log_density import did_you_mean, rng
+from anila.messages import did_you_mean
+from anila.rng import rng
 
 Points = Float[Tensor, "n 2"]
 

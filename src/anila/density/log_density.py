@@ -7,15 +7,12 @@ Everything that differentiates f with respect to x goes through `differentiate`,
 through a generator made by `rng`, so a result is a function of (f, start, seed).
 """
 
-import difflib
-import hashlib
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -23,22 +20,6 @@ from anila.density import precision
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
-
-
-def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> torch.Generator:
-    """A generator for one named stream of randomness; different names give independent streams.
-
-    Args:
-        seed: The user's seed, any integer.
-        names: What the stream is for, e.g. `rng(0, "chains", iteration)`.
-        device: Where the numbers are drawn.
-
-    >>> a, b = torch.randn(2, generator=rng(0, "start")), torch.randn(2, generator=rng(0, "chains"))
-    >>> bool((a != b).all()), bool((a == torch.randn(2, generator=rng(0, "start"))).all())
-    (True, True)
-    """
-    digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
 def from_energy(energy: LogDensity) -> LogDensity:
@@ -208,28 +189,16 @@ def strangers(f: LogDensity, x: Tensor) -> str:
     return f", its parameter {found[0]}: convert one of them with .to()" if found else ""
 
 
-@contextmanager
-def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
-    """Warnings become lines for the user, each text once."""
-    seen: set[str] = set()
-
-    def show(message: Warning | str, *_: Any, **__: Any) -> None:
-        if str(message) not in seen:
-            seen.add(str(message))
-            say(f"warning: {message}")
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", UserWarning)
-        warnings.simplefilter("always", RuntimeWarning)
-        warnings.showwarning = show
-        yield
+BATCH = 500
+"""Rows whose f is computed at once."""
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The end of an error message about an unknown word.
-
-    >>> did_you_mean("moon", ["moons", "circles", "moons"])
-    "; did you mean 'moons'?"
-    """
-    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+def values(f: LogDensity, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
+    """f of any number of rows, in float64 on the CPU."""
+    found = []
+    with torch.no_grad():
+        for part in x.split(BATCH):
+            value = f(part)
+            require_one_number_a_row(value, part)
+            found.append(value.double().cpu())
+    return torch.cat(found)

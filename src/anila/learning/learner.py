@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from anila.density.log_density import LogDensity, exact_value, require_one_number_a_row, rng
+from anila.density.log_density import LogDensity, exact_value, require_one_number_a_row
 from anila.density.networks import Conditional, is_normalised, power_iteration
 from anila.density.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.learning.distributed import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.learning.starts import Persistent, Start
+from anila.rng import rng
 from anila.samplers import Sampler, Trace, sample
 from anila.samplers.adaptation import Steered
 from anila.samplers.kernel import among

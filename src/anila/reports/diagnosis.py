@@ -13,13 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import LogDensity, did_you_mean, rng, value_and_grad
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.targets import DENSITIES
 from anila.evaluation import chains, pictures
 from anila.evaluation.chains import DriftInequality, Meetings, Verdict
 from anila.evaluation.likelihood import density
+from anila.evaluation.likelihood.grid import in_plane, plane_grid
+from anila.messages import did_you_mean
 from anila.reports.long_run import LongRun, long_run
-from anila.reports.scores import in_plane, plane_grid
+from anila.rng import rng
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
 from anila.runs.experiment.build import build_proposal, build_sampler
 from anila.runs.experiment.settings import METROPOLIS, WITH_THRESHOLD

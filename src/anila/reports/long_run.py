@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from anila.density.log_density import rng
 from anila.evaluation import pictures, training
 from anila.evaluation.chains import Verdict
 from anila.evaluation.training import Ladder, Regime
 from anila.learning.learner import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
+from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build import build_proposal, build_sampler
 from anila.runs.folder.run import Run

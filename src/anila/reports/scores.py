@@ -12,20 +12,18 @@ import torch
 from torch import Tensor
 
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
 from anila.evaluation.likelihood import (
     Base,
-    Grid,
     bits_per_dim,
     dequantised,
     estimate_log_z,
     find_ladder,
-    kl,
     log_likelihood,
     log_z,
 )
+from anila.evaluation.likelihood.grid import in_plane, plane_frame, plane_grid
 from anila.evaluation.samples import (
     Extractor,
     anila_features,
@@ -38,8 +36,9 @@ from anila.evaluation.samples import (
     wasserstein2,
 )
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.folder.run import Run
-from anila.runs.model.trained import Trained, test_split
+from anila.runs.model.trained import Trained, exact_kl, test_split
 from anila.samplers import sample
 
 RING_RADII = (1.0, 2.0, 3.0, 4.0)
@@ -49,34 +48,6 @@ ANNEALED, SETTLING, MOST_RUNGS = 200, 100, 2000
 FEWEST, SUBSET, NEIGHBOURS = 10, 1000, 5
 """Images that features say something of; rows of a kernel distance's subset; k of `support`."""
 SHOWN_POINTS, SHOWN_IMAGES, SHOWN_PAIRS = 2000, 64, 16
-
-
-def in_plane(event_shape: tuple[int, ...]) -> bool:
-    """Whether points are in the plane, where everything is exact by grid."""
-    return event_shape == (2,)
-
-
-def plane_grid(x_data: Tensor) -> Grid:
-    """Where plane densities are integrated: the data's box, doubled for what a model may spill over."""
-    return Grid.around(x_data, margin=0.5)
-
-
-def plane_frame(x_data: Tensor) -> Grid:
-    """The frame of pictures."""
-    return Grid.around(x_data, margin=0.1)
-
-
-def is_known(trained: Trained) -> bool:
-    """Whether the data's density is known on a grid."""
-    return in_plane(trained.data.event_shape) and trained.config.data.name in DENSITIES
-
-
-def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | None:
-    """KL(data ‖ exp(f/heat)) by grid, in nats; None where the data's density is not known."""
-    if not is_known(trained):
-        return None
-    truth = DENSITIES[trained.config.data.name]()
-    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data))
 
 
 def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from anila.samplers.barker import barker
 from anila.samplers.corrected import anisotropic_corrected
 from anila.samplers.global_moves import Proposal, kernel_density, with_global_moves
 from anila.samplers.hmc import hmc
-from anila.samplers.kernel import Info, Noise, Sampler, Trace, sample
+from anila.samplers.kernel import Info, Noise, Sampler
 from anila.samplers.langevin import anisotropic, anisotropic_mala, descent, langevin, mala
 from anila.samplers.mixture import mixture
 from anila.samplers.replica import replica_exchange
+from anila.samplers.sample import sample
+from anila.samplers.trace import Trace
 
 SAMPLERS: dict[str, Callable[..., Sampler]] = {
     "langevin": langevin,

@@ -1,17 +1,77 @@
-"""What stands beside every estimate: its standard error, R̂ and ESS, and a word where they are not good enough.
+"""How well draws estimate: effective sample size, R̂, standard error, and a word where they are not good enough.
 
-Limits are those of Stan and ArviZ: R̂ at most 1.01, and 400 effective samples in bulk and tail (Vehtari et al. 2021).
+    R̂² = (B/W + n − 1) / n        variance between chains B/n over that within, W; 1 when mixed
+    ESS                            independent draws that would estimate as well as these
+    MCSE = sd / √ESS               standard error of a mean over the draws
+
+All are those of ArviZ (rank-normalised, split chains). Draws are as `sample` keeps them in `trace["x"]`,
+(kept, chains, *event), and answers are one number a coordinate, (*event). Limits are those of Stan and ArviZ: R̂ at
+most 1.01, and 400 effective samples in bulk and tail.
+
+Reference: Vehtari et al. 2021, sections 4, 4.1 and 4.3.
 """
 
+from typing import Any, Literal
+
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.evaluation.chains.convergence import ess, mcse, monitored, rhat
-from anila.evaluation.chains.verdict import ESS, RHAT
-
+RHAT = 1.01
+ESS = 400
 SHOWN = 6
 """Coordinates in the table: those with the fewest effective samples."""
+MONITORED = 64
+"""Coordinates looked at, evenly spread where there are more."""
+
+
+def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:
+    """Effective sample size of each coordinate: of its ranks (bulk), or of its 5% and 95% quantiles (tail).
+
+    Args:
+        x: Draws, (kept, chains, *event).
+        kind: Where in the law.
+
+    Reference: Vehtari et al. 2021, sections 4.1 and 4.3.
+    """
+    return by_arviz("ess", x, method=kind, prob=None if kind == "bulk" else (0.05, 0.95))
+
+
+def rhat(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
+    """Rank-normalised split R̂ of each coordinate; NaN or infinite for chains that never move.
+
+    Args:
+        x: Draws, (kept, chains, *event), at least two chains.
+
+    Reference: Vehtari et al. 2021, eq. 4 and 14.
+    """
+    return by_arviz("rhat", x)
+
+
+def mcse(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
+    """Standard error of each coordinate's mean over all draws, sd / √ESS, in its units.
+
+    Args:
+        x: Draws, (kept, chains, *event).
+    """
+    return by_arviz("mcse", x)
+
+
+def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
+    """One of ArviZ's array statistics, coordinate by coordinate."""
+    from arviz_stats.base.array import array_stats
+
+    draws = x.double().movedim((1, 0), (-2, -1)).numpy(force=True)
+    with np.errstate(all="ignore"):  # chains that never move divide by 0: the answer NaN says so
+        return torch.as_tensor(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
+
+
+def monitored(x: Tensor, value: Tensor) -> tuple[list[str], Float[Tensor, "kept chains quantities"]]:
+    """f and the coordinates that are looked at, with their names."""
+    flat = x.flatten(2)
+    index = torch.linspace(0, flat.shape[2] - 1, min(MONITORED, flat.shape[2])).round().long()
+    return ["f", *(f"x{i}" for i in index.tolist())], torch.cat([value[..., None], flat[..., index]], 2)
 
 
 def estimates(x: Float[Tensor, "kept chains *event"]) -> list[str]:

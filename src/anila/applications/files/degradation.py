@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anila.density.log_density import did_you_mean, rng
+from anila.messages import did_you_mean
+from anila.rng import rng
 
 
 def degradation(text: str, event_shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:

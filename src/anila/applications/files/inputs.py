@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from anila.applications.files.tables import numbers, read_table
-from anila.applications.outliers import values
 from anila.data import KNOWN, Images, Rows, load, tables
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
 from anila.data.sources import open_entries, survey
-from anila.density.log_density import rng
+from anila.density.log_density import values
+from anila.rng import rng
 from anila.runs.model.model import Calibration, Model
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anila.data import Elsewhere
 from anila.evaluation import pictures
-from anila.reports import scores
+from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.runs.model.model import Model
 
 SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
@@ -76,8 +76,8 @@ def picture(model: Model, x: Tensor) -> Any:
     """A grid of images, or the panel of a plane density."""
     if x.ndim == 4:
         return pictures.image_grid(x[:SHOWN])
-    if not scores.in_plane(tuple(x.shape[1:])):
+    if not in_plane(tuple(x.shape[1:])):
         raise ValueError(f"points of {x.shape[1]} coordinates make no picture; use .npz, .csv or .parquet")
     x_data = model.reference_data(max(len(x), 2000))
     shown = None if isinstance(model.data, Elsewhere) else x_data
-    return pictures.plane_panel(shown, x, model.f, scores.plane_frame(x_data))
+    return pictures.plane_panel(shown, x, model.f, plane_frame(x_data))

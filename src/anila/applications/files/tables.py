@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from anila.data.tables import SUFFIXES, read_array, read_csv
-from anila.density.log_density import did_you_mean
+from anila.messages import did_you_mean
 
 
 def read_table(path: str | Path) -> pa.Table:

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from anila.applications.files.inputs import Named
 from anila.applications.files.tables import with_columns
-from anila.applications.outliers import BATCH
-from anila.density.log_density import rng
+from anila.density.log_density import BATCH
 from anila.density.networks import Conditional
 from anila.learning.starts import Persistent, Start
+from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.model.model import HeldOut, Model
 from anila.samplers import Proposal

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anila.applications import Posterior, compose
 from anila.applications.on_runs.kernel import bound, temperature, transitions
-from anila.density.log_density import rng
+from anila.rng import rng
 from anila.runs.model.model import Model
 
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from anila.applications import Draws, Posterior
 from anila.applications.on_runs.kernel import bound, transitions
-from anila.density.log_density import rng
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
 

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anila.density.log_density import rng
 from anila.density.networks.activations import activation
+from anila.rng import rng
 
 
 class Fourier(nn.Module):

@@ -11,11 +11,12 @@ The theorem is that of Karimi, Xie & Li 2023 (STANLEY), section 4.
 """
 
 from anila.evaluation.chains.bias import Drift, StationarityBias, drift, stationarity_bias
-from anila.evaluation.chains.convergence import Convergence, convergence, ess, mcse, nested_rhat, rhat, temperature
+from anila.evaluation.chains.convergence import Convergence, convergence, nested_rhat, temperature
 from anila.evaluation.chains.coupling import Meetings, meeting_times
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays, drift_inequality, rays
 from anila.evaluation.chains.exact_grid import decay, lattice, stationary, total_variation, transition
 from anila.evaluation.chains.verdict import Verdict, verdict
+from anila.samplers.estimates import ess, mcse, rhat
 
 __all__ = [
     "Convergence",

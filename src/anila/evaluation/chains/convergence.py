@@ -1,20 +1,16 @@
 """Convergence: what the chains themselves say about whether they have mixed.
 
-    R̂² = (B/W + n − 1) / n                    variance between chains B/n over that within, W; 1 when mixed
-    nested R̂² = 1 + B/W                        the same for groups of chains with one start each: many short chains
-    ESS                                        independent draws that would estimate as well as these
-    MCSE = sd / √ESS                           standard error of a mean over the draws
+    nested R̂² = 1 + B/W                        R̂ for groups of chains with one start each: many short chains
     T = E[−(x − m) · ∇f] / d                   temperature: 1 for exp f, by Stein's identity, whatever m is
 
-ESS, R̂ and MCSE are those of ArviZ (rank-normalised, split chains). Draws are as `sample` keeps them in
-`trace["x"]`, (kept, chains, *event), and answers are one number a coordinate, (*event).
+R̂, ESS and the standard error of a mean are in `samplers.estimates`. Draws are as `sample` keeps them in `trace["x"]`,
+(kept, chains, *event), and answers are one number a coordinate, (*event).
 
-References: Vehtari et al. 2021 (rank-normalised R̂ and ESS); Margossian et al. 2024 (nested R̂); Stein 1972.
+References: Margossian et al. 2024 (nested R̂); Stein 1972.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,34 +19,10 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import Trace
+from anila.samplers.estimates import by_arviz, ess, mcse, monitored, rhat
 
-MONITORED = 64
-"""Coordinates looked at, evenly spread where there are more."""
 CHUNK = 1 << 14
 """Points on which f is evaluated at a time."""
-
-
-def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:
-    """Effective sample size of each coordinate: of its ranks (bulk), or of its 5% and 95% quantiles (tail).
-
-    Args:
-        x: Draws, (kept, chains, *event).
-        kind: Where in the law.
-
-    Reference: Vehtari et al. 2021, sections 4.1 and 4.3.
-    """
-    return by_arviz("ess", x, method=kind, prob=None if kind == "bulk" else (0.05, 0.95))
-
-
-def rhat(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
-    """Rank-normalised split R̂ of each coordinate; NaN or infinite for chains that never move.
-
-    Args:
-        x: Draws, (kept, chains, *event), at least two chains.
-
-    Reference: Vehtari et al. 2021, eq. 4 and 14.
-    """
-    return by_arviz("rhat", x)
 
 
 def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "chains"]) -> Float[Tensor, "*event"]:
@@ -72,24 +44,6 @@ def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "cha
     if len(sizes) < 2 or bool((sizes != sizes[0]).any()):
         raise ValueError(f"expected at least two groups of chains of one size; got sizes {sizes.tolist()}")
     return by_arviz("rhat_nested", x, superchain_ids=groups.numpy(force=True))
-
-
-def mcse(x: Float[Tensor, "kept chains *event"]) -> Float[Tensor, "*event"]:
-    """Standard error of each coordinate's mean over all draws, sd / √ESS, in its units.
-
-    Args:
-        x: Draws, (kept, chains, *event).
-    """
-    return by_arviz("mcse", x)
-
-
-def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
-    """One of ArviZ's array statistics, coordinate by coordinate."""
-    from arviz_stats.base.array import array_stats
-
-    draws = x.double().movedim((1, 0), (-2, -1)).numpy(force=True)
-    with np.errstate(all="ignore"):  # chains that never move divide by 0: the answer NaN says so
-        return torch.as_tensor(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
 
 
 def temperature(
@@ -182,13 +136,6 @@ def at(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     """f and ∇f at kept positions, (kept, chains) and (kept, chains, *event)."""
     values, grads = zip(*(value_and_grad(f, part) for part in x.flatten(0, 1).split(CHUNK)), strict=True)
     return torch.cat(values).view(x.shape[:2]), torch.cat(grads).view(x.shape)
-
-
-def monitored(x: Tensor, value: Tensor) -> tuple[list[str], Float[Tensor, "kept chains quantities"]]:
-    """f and the coordinates that are looked at, with their names."""
-    flat = x.flatten(2)
-    index = torch.linspace(0, flat.shape[2] - 1, min(MONITORED, flat.shape[2])).round().long()
-    return ["f", *(f"x{i}" for i in index.tolist())], torch.cat([value[..., None], flat[..., index]], 2)
 
 
 def worst(value: Tensor) -> float:

@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, rng, value_and_grad
+from anila.density.log_density import LogDensity, value_and_grad
+from anila.rng import rng
 from anila.samplers import Noise, Sampler
 
 PAIRS = 1 << 17

@@ -12,9 +12,8 @@ from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays
+from anila.samplers.estimates import ESS, RHAT
 
-RHAT = 1.01
-ESS = 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
 WARM = 0.05

@@ -73,7 +73,7 @@ def estimate_log_z(ladder: Ladder, x_model: Float[Tensor, "chains *event"], gene
     Raises:
         ValueError: If there are fewer than 10 draws, or one is not finite.
 
-    >>> from anila.density.log_density import rng
+    >>> from anila.rng import rng
     >>> from anila.density.targets import gaussian
     >>> from anila.evaluation.likelihood import Base, find_ladder
     >>> f = gaussian(0.5, dim=3)

@@ -197,3 +197,18 @@ def warn_of_coarseness(value: Tensor, grid: Grid) -> None:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+def in_plane(event_shape: tuple[int, ...]) -> bool:
+    """Whether points are in the plane, where everything is exact by grid."""
+    return event_shape == (2,)
+
+
+def plane_grid(x_data: Tensor) -> Grid:
+    """Where plane densities are integrated: the data's box, doubled for what a model may spill over."""
+    return Grid.around(x_data, margin=0.5)
+
+
+def plane_frame(x_data: Tensor) -> Grid:
+    """The frame of pictures."""
+    return Grid.around(x_data, margin=0.1)

@@ -64,7 +64,7 @@ def sliced_wasserstein2(
 
     Reference: Bonneel et al. 2015, section 3.
 
-    >>> from anila.density.log_density import rng
+    >>> from anila.rng import rng
     >>> x = torch.tensor([[0.0], [5.0]])
     >>> round(sliced_wasserstein2(x, x.flip(0) + 1.0, rng(0, "directions")), 12)
     1.0

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from anila.evaluation import pictures
 from anila.evaluation.likelihood import Grid
+from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.reports.comparison.outcome import Outcome
 from anila.reports.comparison.plan import Plan, Trial
 from anila.reports.comparison.trial import Curve
-from anila.reports.scores import in_plane, plane_frame
 from anila.runs.experiment import build_data
 
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from anila.data import Rows
-from anila.density.log_density import rng
 from anila.evaluation.samples import Moments, anila_features, frechet_distance, wasserstein2
-from anila.reports.scores import W2_ROWS, exact_kl, is_known
+from anila.reports.scores import W2_ROWS
+from anila.rng import rng
 from anila.runs.experiment import build_data, settings
 from anila.runs.experiment.settings import TEMPERED
-from anila.runs.model.trained import Trained, test_split
+from anila.runs.model.trained import Trained, exact_kl, is_known, test_split
 
 MOST = 10_000
 """Images of data that the Fréchet distance is from."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Labelled, Rows, load
-from anila.density.log_density import LogDensity, rng
+from anila.density.log_density import LogDensity
 from anila.density.networks import (
     Conditional,
     Confined,
@@ -27,6 +27,7 @@ from anila.density.networks import (
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
+from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves

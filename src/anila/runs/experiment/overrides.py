@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from anila.density.log_density import did_you_mean
+from anila.messages import did_you_mean
 from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}

@@ -12,12 +12,13 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from anila.applications.outliers import values
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
-from anila.density.log_density import LogDensity, did_you_mean, rng
+from anila.density.log_density import LogDensity, values
 from anila.density.networks import Conditional
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
+from anila.messages import did_you_mean
+from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
 from anila.runs.experiment.build import build_sampler
 from anila.samplers import Proposal, sample

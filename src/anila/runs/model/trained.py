@@ -9,18 +9,22 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from anila.data import DataSet, Images, Labelled, Rows
-from anila.density.log_density import rng
+from anila.density.targets import DENSITIES
+from anila.evaluation.likelihood.grid import in_plane, kl, plane_grid
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.starts import Start
+from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.runs.experiment.build import build_proposal, set_learning_rate
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.model import HeldOut, Model
-from anila.runs.training.guard import Guard
 from anila.samplers import Proposal
 from anila.samplers.adaptation import Steered
+
+CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_size", "sampler.steps")
+"""Settings that may be others in a checkpoint than in config.json."""
 
 
 @dataclass
@@ -65,20 +69,19 @@ class Trained(Model):
             data = build_data(config.data)
         return cls(config, data, build_learner(config, data, device, ranks), [])
 
-    def restore(self, path: Path) -> Guard:
+    def restore(self, path: Path) -> dict[str, Any]:
         """Be where a checkpoint was written, with the settings that the guard had changed until then.
 
         Returns:
-            The guard of that moment.
+            The state of the guard at that moment.
 
         Raises:
             Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
         """
         iteration, parts = checkpoint.load(path, "learner", "guard")
-        guard, config = Guard(), self.config
+        config = self.config
         try:
-            guard.load_state_dict(parts["guard"])
-            self.change(guard.remedies)
+            self.change(remedies_in(parts["guard"]))
             self.learner.load_state_dict(parts["learner"])
             require_fit(self.learner, iteration)
         except torch.OutOfMemoryError:
@@ -89,7 +92,7 @@ class Trained(Model):
             raise checkpoint.Damaged(
                 f"{path.name} does not fit the settings of this run: {type(error).__name__}: {error}"
             ) from None
-        return guard
+        return parts["guard"]
 
     def change(self, remedies: list[str]) -> None:
         """Go on from this iteration with these settings changed, as `key=value`."""
@@ -165,6 +168,18 @@ def test_split(config: settings.Data, data: DataSet) -> Rows | None:
     return found if isinstance(found, Rows) and found.event_shape == data.event_shape else None
 
 
+def remedies_in(guard: dict[str, Any]) -> list[str]:
+    """The settings that the guard had changed, as `key=value`.
+
+    Raises:
+        ValueError: If it never changes such a setting.
+    """
+    remedies = [str(remedy) for remedy in guard["remedies"]]
+    if foreign := [r for r in remedies if r.partition("=")[0] not in CHANGED_BY_GUARD]:
+        raise ValueError(f"the guard never sets {foreign[0]}")
+    return remedies
+
+
 def require_fit(learner: Learner, iteration: int) -> None:
     """Refuse what `load_state_dict` takes unseen.
 
@@ -190,3 +205,16 @@ def config_of(run: Run) -> Experiment:
         return TypeAdapter(Experiment).validate_python(saved.get("experiment"))
     except ValidationError as error:
         raise RunError(f"{Path(run.path / 'config.json').absolute()} does not hold settings: {error}") from None
+
+
+def is_known(trained: Trained) -> bool:
+    """Whether the data's density is known on a grid."""
+    return in_plane(trained.data.event_shape) and trained.config.data.name in DENSITIES
+
+
+def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | None:
+    """KL(data ‖ exp(f/heat)) by grid, in nats; None where the data's density is not known."""
+    if not is_known(trained):
+        return None
+    truth = DENSITIES[trained.config.data.name]()
+    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data))

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from anila.data import Rows
-from anila.density.log_density import rng, value_and_grad
+from anila.density.log_density import value_and_grad
 from anila.evaluation import training
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.settings import METROPOLIS, WITH_THRESHOLD
 from anila.runs.model.trained import Trained

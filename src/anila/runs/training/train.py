@@ -21,18 +21,20 @@ from typing import Any
 from torch import Tensor
 
 from anila.data import TOYS
-from anila.density.log_density import check_log_density, rng, warnings_to
+from anila.density.log_density import check_log_density
 from anila.evaluation import pictures, training
+from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.learning.distributed import Ranks, assembled, joined, whole
 from anila.learning.learner import NotFinite
 from anila.learning.starts import Persistent
-from anila.reports import scores
+from anila.messages import warnings_to
+from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import with_classes
 from anila.runs.experiment.settings import Training
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run, RunError
-from anila.runs.model.trained import Trained, config_of
+from anila.runs.model.trained import Trained, config_of, exact_kl
 from anila.runs.training.guard import Diverged, Guard, Trouble
 from anila.runs.training.preflight import memory_explained, preflight, set_threads
 from anila.runs.training.stop import Stop, stop_signals
@@ -186,7 +188,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
     path = checkpoint.proved(run.checkpoints, i if again else max(i - checkpoint.SETTLED, guard.returned))
     if path:
-        guard = trained.restore(path)
+        guard = restored(trained, path)
     if not path or (guard.settling and not again):
         guard = Guard()
         trained.restart()
@@ -225,7 +227,7 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
 def measure(trained: Trained) -> dict[str, float]:
     """KL(data ‖ model), in the plane."""
     with whole(trained.f):
-        kl = scores.exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
+        kl = exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
     return {} if kl is None else {"kl": kl}
 
 
@@ -250,9 +252,9 @@ def draw_pictures(run: Run, trained: Trained) -> None:
 
     if len(shape) == 3:
         keep(pictures.image_grid(chains(SHOWN)), path, run, i)
-    elif scores.in_plane(shape):
+    elif in_plane(shape):
         x_data = trained.reference_data(SHOWN_POINTS)
-        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, scores.plane_frame(x_data))
+        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, plane_frame(x_data))
         keep(panel, path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
@@ -321,13 +323,13 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     if saved is not None:
         refuse_other_settings(run, trained.config, record, saved)
         changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
-        path, notices = checkpoint.newest(run.checkpoints, trained.restore)
+        path, notices = checkpoint.newest(run.checkpoints, lambda path: restored(trained, path))
         for notice in notices:
             say(notice + (f"; going back to {path.name}" if path else ""))
         if path is None and notices:
             raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
         if path is not None:
-            guard = trained.restore(path)
+            guard = restored(trained, path)
             i, last = trained.learner.iteration, trained.config.training.iterations
             say(f"resumed at iteration {i} of {last}")
             if changed:
@@ -338,6 +340,20 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
         return guard
     run.forget_after(trained.learner.iteration)
     run.write_config(record | {"versions": here})
+    return guard
+
+
+def restored(trained: Trained, path: Path) -> Guard:
+    """The guard of the moment when a checkpoint was written, and the model as it was then.
+
+    Raises:
+        Damaged: As `Trained.restore`, or if the guard's part of it is damaged.
+    """
+    guard, state = Guard(), trained.restore(path)
+    try:
+        guard.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise checkpoint.Damaged(f"{path.name}: its guard is damaged: {type(error).__name__}: {error}") from None
     return guard
 
 

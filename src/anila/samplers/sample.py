@@ -1,0 +1,193 @@
+"""The only loop: x ← step(x, noise), with what it watches for."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.precision import Precision, gradients_in
+from anila.rng import rng
+from anila.samplers.compiled import graphs_of
+from anila.samplers.kernel import Noise, Sampler, draw_noise
+from anila.samplers.trace import Trace
+
+
+def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
+    """The numbers that `draw_noise` gives in so many steps: its fields stacked, or a list if they are not tensors."""
+    if sampler.draw_noise is draw_noise and generator.device == x.device:
+        block = Noise(x.new_empty(steps, *x.shape), x.new_empty(steps, len(x)))
+        for normal, uniform in zip(*block, strict=True):
+            normal.normal_(generator=generator)
+            uniform.uniform_(generator=generator)
+        return block
+    drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
+    if any(not isinstance(field, Tensor) for field in drawn[0]):
+        return drawn
+    return type(drawn[0])(*(torch.stack(column) for column in zip(*drawn, strict=True)))
+
+
+def sample(
+    sampler: Sampler,
+    x0: Float[Tensor, "chains *event"],
+    steps: int,
+    generator: torch.Generator,
+    keep_every: int = 0,
+    progress: bool = False,
+    callback: Callable[[int, Tensor], None] | None = None,
+    precision: Precision | None = None,
+    compile: bool = False,
+) -> tuple[Tensor, Trace]:
+    """Run the chains: x ← step(x, noise), `steps` times.
+
+    Args:
+        sampler: Kernel bound to f.
+        x0: Where the chains start, (chains, *event), floating point.
+        steps: Number of transitions K.
+        generator: Source of all the noise; `rng(seed, "chains")` makes one.
+        keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
+        progress: Show a progress bar.
+        callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
+            run to disk.
+        precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
+            an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
+        compile: Compile steps into one graph, which takes seconds once for a kernel and a shape and then saves what
+            Python costs: for small nets and many steps. What cannot be compiled runs as it is, with a warning. Of what
+            f reads besides x only tensors that change in place are followed, not numbers, nor `train` or `eval`.
+
+    Returns:
+        The final positions (chains, *event) and the trace.
+
+    Raises:
+        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, there is a
+            callback and keep_every does not say when to call it, or precision is another word or x0 not float32 then.
+    """
+    require_points(x0)
+    if precision and x0.dtype != torch.float32:
+        raise ValueError(
+            f"precision={precision!r} rounds float32 arithmetic; x0 is {x0.dtype}: convert with x0.float()"
+        )
+    if callback and keep_every < 1:
+        raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
+    if steps < 0 or keep_every < 0:
+        raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
+    infos: dict[str, Tensor] = {}
+    kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
+    x0 = dense(x0.detach())
+    with gradients_in(precision):
+        state = sampler.init(x0)
+        graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
+    done = 0
+    for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
+        with gradients_in(precision):
+            if graphs:
+                noise = draw_block(sampler, state.x, n, generator)
+                state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
+            else:
+                state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
+                xs = state.x[:0]
+        for name, value in info._asdict().items():
+            if name not in infos:
+                infos[name] = value.new_empty(steps, len(x0))
+            infos[name][done : done + n] = value
+        if keep_every:
+            xs = xs if keep_every < n else state.x[None][: (done + n) % keep_every == 0]
+            first = done // keep_every
+            if callback:
+                for k, x in enumerate(xs):
+                    callback((first + k + 1) * keep_every, x)
+            else:
+                kept[first : first + len(xs)] = xs
+        done += n
+    warn_of_lost_chains(state.x)
+    warn_of_stuck_chains(infos)
+    warn_of_no_global_move(infos)
+    return state.x, Trace({"x": kept, **infos})
+
+
+def dense(x: Tensor) -> Tensor:
+    """The same numbers without gaps in memory, which what is computed of them has not either."""
+    return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()
+
+
+def require_points(x: Tensor) -> None:
+    """Refuse starts on which no chain can run."""
+    if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
+        raise ValueError(
+            f"x0 must be a floating-point batch of points (chains, *event); got {x.dtype} of shape {tuple(x.shape)}"
+        )
+    if not bool(torch.isfinite(x).all()):
+        bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+        raise ValueError(f"x0 must be finite; {bad} of {len(x)} chains start at a NaN or infinite point")
+
+
+def warn_of_lost_chains(x: Tensor) -> None:
+    """Non-finite positions are kept as they are, and said."""
+    lost = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+    if lost:
+        warnings.warn(
+            f"{lost} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a threshold or a "
+            "Metropolis kernel",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+STUCK_STEPS = 50
+"""Steps after which a chain that was never near an acceptance is called stuck."""
+
+
+def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
+    """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said."""
+    prob = infos.get("accept_prob")
+    if prob is None or len(prob) < STUCK_STEPS:
+        return
+    stuck = prob[-STUCK_STEPS:].sum(0) < 0.05
+    if bool(stuck.any()):
+        norm = infos["grad_norm"][-1, stuck].double()
+        low, middle, high = norm.quantile(norm.new_tensor([0.1, 0.5, 0.9])).tolist()
+        warnings.warn(
+            f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STUCK_STEPS} steps "
+            f"(acceptance of all chains {prob.double().mean():.2g}, step_size "
+            f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
+            f"{middle:.2g}, 90% {high:.2g}); lower step_size, use anisotropic_mala or barker, or let tune choose",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_no_global_move(infos: dict[str, Tensor]) -> None:
+    """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
+    tried = infos.get("global_accept")
+    if tried is not None and len(tried) and bool(tried.isnan().all()):
+        warnings.warn(
+            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps a call",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def blocks(steps: int, keep_every: int, most: int) -> list[int]:
+    """Steps made at a time, up to so many; a block starts where positions were kept last."""
+    if keep_every < most:
+        most -= most % keep_every if keep_every else 0
+        spans = [steps]
+    else:
+        spans = [keep_every] * (steps // keep_every) + [steps % keep_every]
+    return [n for span in spans for n in [most] * (span // most) + [span % most] if n]
+
+
+def with_progress(steps: list[int], shown: bool) -> Iterator[int]:
+    """These numbers of steps, with a bar where it is to be shown."""
+    if not shown:
+        yield from steps
+        return
+    from rich.progress import Progress
+
+    with Progress() as bar:
+        task = bar.add_task("sampling", total=sum(steps))
+        for n in steps:
+            yield n
+            bar.advance(task, n)
