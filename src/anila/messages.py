@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+Say = Callable[[str], None]
+"""Takes a line of text for the user."""
+
 
 @contextmanager
-def warnings_to(say: Callable[[str], None]) -> Iterator[None]:
+def warnings_to(say: Say) -> Iterator[None]:
     """Warnings become lines for the user, each text once."""
     seen: set[str] = set()
 

@@ -93,7 +93,7 @@ def train(
     if times:
         show_times(config, as_json)
         return
-    from anila.runs.training.train import start_over
+    from anila.runs.training.resume import start_over
     from anila.runs.training.train import train as train_run
 
     if overwrite and is_first():

@@ -30,7 +30,8 @@ from anila.runs.folder.run import Run, RunError, append_line
 from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Diverged
 from anila.runs.training.preflight import set_threads
-from anila.runs.training.train import CHANGEABLE, differences, flat, train
+from anila.runs.training.resume import CHANGEABLE, differences, flat
+from anila.runs.training.train import train
 
 SHOWN = 1000
 """Points, or numbers of 64 images, that are kept of each point."""

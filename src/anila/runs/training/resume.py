@@ -1,0 +1,127 @@
+"""Going on with the run in a folder, or starting one: only with the same settings and data, or not at all."""
+
+import platform
+import shutil
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from anila.messages import Say
+from anila.runs.experiment import Experiment
+from anila.runs.folder import checkpoint
+from anila.runs.folder.run import Run, RunError
+from anila.runs.model.trained import Trained, config_of
+from anila.runs.training.guard import Guard
+
+CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
+              "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
+              "training.device", "training.compile")  # fmt: skip
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
+
+
+def refuse_other_folders(run: Run) -> None:
+    """Never mix a run with other files.
+
+    Raises:
+        RunError: If the folder is a file, cannot be a name, or holds something that is not a run.
+    """
+    try:
+        is_there = run.path.exists()
+    except OSError as error:
+        raise RunError(f"--run {run.path}: {error.strerror}") from None
+    if is_there and not run.path.is_dir():
+        raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
+    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "series.csv", "log.txt"}
+    if run.path.is_dir() and run.config() is None:
+        others = sorted(p.name for p in run.path.iterdir() if p.name not in ours and not p.name.startswith("."))
+        if others:
+            raise RunError(
+                f"{run.path.absolute()} holds {others[0]!r} and is not a run; choose a new or empty folder for --run"
+            )
+
+
+def start_over(path: Path | str) -> None:
+    """Delete the run in a folder, and only a run.
+
+    Raises:
+        RunError: If the folder holds something else.
+    """
+    run = Run(path)
+    refuse_other_folders(run)
+    if run.config() is not None:
+        shutil.rmtree(run.path)
+
+
+def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guard:
+    """Be where the newest sound checkpoint of the run is, or note a new run down.
+
+    Returns:
+        The guard of that moment.
+
+    Raises:
+        RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
+    """
+    saved, guard, ranks = run.config(), Guard(), trained.learner.ranks
+    here = {name: version(name) for name in ("anila", "torch")}
+    here |= {"python": platform.python_version(), "device": str(trained.device)}
+    if saved is not None:
+        refuse_other_settings(run, trained.config, record, saved)
+        changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
+        path, notices = checkpoint.newest(run.checkpoints, lambda path: restored(trained, path))
+        for notice in notices:
+            say(notice + (f"; going back to {path.name}" if path else ""))
+        if path is None and notices:
+            raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
+        if path is not None:
+            guard = restored(trained, path)
+            i, last = trained.learner.iteration, trained.config.training.iterations
+            say(f"resumed at iteration {i} of {last}")
+            if changed:
+                say("changed since then: " + "; ".join(changed))
+    if len(found := ranks.gather([float(trained.learner.iteration)]).unique()) > 1:
+        raise RunError(f"the processes found different checkpoints ({found.tolist()}): is the folder the same for all?")
+    if not ranks.first:
+        return guard
+    run.forget_after(trained.learner.iteration)
+    run.write_config(record | {"versions": here})
+    return guard
+
+
+def restored(trained: Trained, path: Path) -> Guard:
+    """The guard of the moment when a checkpoint was written, and the model as it was then.
+
+    Raises:
+        Damaged: As `Trained.restore`, or if the guard's part of it is damaged.
+    """
+    guard, state = Guard(), trained.restore(path)
+    try:
+        guard.load_state_dict(state)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise checkpoint.Damaged(f"{path.name}: its guard is damaged: {type(error).__name__}: {error}") from None
+    return guard
+
+
+def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
+    """Show what differs from the settings of the run, where it would change what is computed."""
+    old, new = flat(config_of(run)), flat(config)
+    changeable = {*CHANGEABLE, *({"training.iterations"} if config.optimizer.decay == "constant" else ())}
+    differing = differences({k: old[k] for k in old if k not in changeable}, new)
+    if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
+        differing = [f"data: the content of {config.data.name} has changed"]
+    if differing:
+        raise RunError(
+            f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
+            + "\nrepeat its settings to resume it, choose another --run, or delete it with --overwrite"
+        )  # fmt: skip
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """`name: before -> now` of what both have and differs."""
+    return [f"{name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
+
+
+def flat(config: Experiment) -> dict[str, Any]:
+    """{"group.field": value}."""
+    groups = ((g.name, getattr(config, g.name)) for g in fields(Experiment))
+    return {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
