@@ -19,7 +19,6 @@ import statistics
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -27,7 +26,9 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from anila.evaluation.samples import frechet_distance
-from anila.learning.learner import Learner, frozen
+from anila.learning.chains import frozen
+from anila.learning.learner import Learner, Totals
+from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
@@ -41,16 +42,17 @@ DRAWS = 1000
 class WithKL(Learner):
     """The loss −E f(z_K) besides, with z_K a function of θ by its last transition, f itself held."""
 
-    def differentiate(self, x_data: Tensor, z: Tensor, n: int, chains: int, y_data: Tensor | None) -> Any:
-        found = super().differentiate(x_data, z, n, chains, y_data)
-        assert isinstance(self.sampler, Steered)
-        b, step = self.sampler.threshold or math.inf, self.sampler.step_size
-        x = z.clone().requires_grad_(True)
+    def differentiate(self, contrast: Contrast, totals: Totals) -> dict[str, float]:
+        found = super().differentiate(contrast, totals)
+        assert self.chains
+        assert isinstance(self.chains.sampler, Steered)
+        b, step = self.chains.sampler.threshold or math.inf, self.chains.sampler.step_size
+        x = contrast.down.clone().requires_grad_(True)
         (grad,) = torch.autograd.grad(self.model(x).sum(), x, create_graph=True)
-        y = z + step / 2 * grad.clamp(-b, b)
+        y = contrast.down + step / 2 * grad.clamp(-b, b)
         at = y.detach().requires_grad_(True)
         (slope,) = torch.autograd.grad(self.model(at).sum(), at)
-        (-(slope * y).sum() / chains).backward()
+        (-(slope * y).sum() / totals.downs).backward()
         return found
 
 
@@ -79,10 +81,11 @@ def run(preset: str, data: str, part: str, seed: int, iterations: int) -> dict[s
         kernel = build.build_sampler(config.sampler, learner.best_model, None)
         noise = 2 * torch.rand(x_data.shape, generator=rng(seed, "score")) - 1
         x, _ = sample(kernel, noise, config.sampler.steps, rng(seed, "score chains"), precision="bf16")
-    assert isinstance(learner.start, Persistent)
+    assert learner.chains
+    assert isinstance(learner.chains.start, Persistent)
     return {
         "from noise": coarse_distance(x, x_data),
-        "bank": coarse_distance(learner.start.x, x_data),
+        "bank": coarse_distance(learner.chains.start.x, x_data),
         "largest d": max(abs(r["energy_gap"]) for r in rows[100:]),
         "r": statistics.mean(r["grad_norm"] for r in rows[-100:]),
     }

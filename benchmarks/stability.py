@@ -160,7 +160,7 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
     config = resolve(config, overrides)
     real, hits = Learner.gradient, []
 
-    def gradient(self: Learner, *arguments: Any) -> Tensor:
+    def gradient(self: Learner, *arguments: Any) -> dict[str, float]:
         if self.iteration == p.nan_at and not hits:
             hits.append(self.iteration)
             spoil(self.model)

@@ -14,6 +14,7 @@ from anila.data import Rows
 from anila.density.networks import Conditional, Confined, ResNet, is_normalised, mlp, spectral
 from anila.density.networks.spectral import normalised
 from anila.learning.learner import Learner
+from anila.learning.objectives import Objective, classes, likelihood
 from anila.learning.starts import FromData, Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment, resolve
@@ -59,7 +60,7 @@ def test_theta_moves_by_the_joint_gradient(micro_batch: int | None, T: float):
     z = FromData(bank).draw(25, rng(0, "chains", 0))
     optimizer = torch.optim.SGD(model.parameters(), rate)
     learner = Learner(
-        model, descent(model, 1e-14), FromData(bank), optimizer, 1, chains=25, classify=weight, temperature=T,
+        model, descent(model, 1e-14), FromData(bank), optimizer, 1, chains=25, objective=classes(weight, T),
         micro_batch=micro_batch,
     )  # fmt: skip
     metrics = learner.update(x, y)
@@ -77,7 +78,8 @@ def test_a_weight_of_zero_learns_the_density_alone():
         model = linear()
         learner = Learner(
             model, mala(model, 0.1), Persistent(draw(20, 1)[0].double()),
-            torch.optim.SGD(model.parameters(), 0.1), 2, classify=classify,
+            torch.optim.SGD(model.parameters(), 0.1), 2,
+            objective=classes(classify) if classify else None,
         )  # fmt: skip
         x, y = draw(20, 0)
         metrics = learner.update(x.double(), *([y] if classify else []))
@@ -97,7 +99,7 @@ def test_the_posterior_is_learned():
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 1 - t / 150)
     start = Persistent(torch.randn(200, 2, generator=rng(0, "start")))
     sampler = anisotropic_mala(model, threshold=2.0, step_size=0.8)
-    learner = Learner(model, sampler, start, optimizer, 3, schedule=schedule, ema=0.98, classify=1.0)
+    learner = Learner(model, sampler, start, optimizer, 3, schedule=schedule, ema=0.98, objective=classes())
     rows = Rows(draw(4000, 0)[0], labels=draw(4000, 0)[1])
     accuracy = [learner.update(rows.batch(200, 0, t), rows.batch_labels(200, 0, t))["accuracy"] for t in range(150)]
     f: Any = learner.best_model
@@ -115,17 +117,17 @@ def test_the_posterior_is_learned():
 def test_labels_are_given_exactly_where_they_are_learned():
     model = linear()
 
-    def learner(classify: float) -> Learner:
+    def learner(objective: Objective) -> Learner:
         start, optimizer = FromData(torch.zeros(4, 2)), torch.optim.SGD(model.parameters(), 0.1)
-        return Learner(model, langevin(model, 0.1), start, optimizer, 1, classify=classify)
+        return Learner(model, langevin(model, 0.1), start, optimizer, 1, objective=objective)
 
-    with pytest.raises(ValueError, match=r"labels exactly where classify is above 0: it is 1.0, none"):
-        learner(1.0).update(torch.zeros(4, 2))
-    with pytest.raises(ValueError, match=r"it is 0.0, some"):
-        learner(0.0).update(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
-    f = mlp(2, (4,))
-    with pytest.raises(ValueError, match="needs a Conditional model, got a Sequential"):
-        Learner(f, langevin(f, 0.1), FromData(torch.zeros(4, 2)), torch.optim.SGD(f.parameters(), 0.1), 1, classify=1.0)
+    with pytest.raises(ValueError, match="this objective needs classes y_data; got none"):
+        learner(classes()).update(torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="takes no classes y_data; got some"):
+        learner(likelihood()).update(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
+    f, x = mlp(2, (4,)), torch.zeros(4, 2)
+    with pytest.raises(ValueError, match="expected a Conditional model, got a Sequential"):
+        Learner(f, langevin(f, 0.1), FromData(x), torch.optim.SGD(f.parameters(), 0.1), 1, objective=classes())
 
 
 def spectral_learner() -> Learner:
@@ -133,7 +135,7 @@ def spectral_learner() -> Learner:
     model = Conditional(spectral(ResNet(1, 8, width=4, out=2)))
     start = Persistent(torch.rand(6, 1, 8, 8, generator=rng(0, "start")))
     optimizer = torch.optim.Adam(model.parameters(), 1e-4)
-    return Learner(model, langevin(model, 0.01), start, optimizer, 2, ema=0.5, classify=1.0)
+    return Learner(model, langevin(model, 0.01), start, optimizer, 2, ema=0.5, objective=classes())
 
 
 def test_spectral_norms_follow_learning_and_resume():
@@ -208,7 +210,7 @@ def test_a_number_is_an_index_and_text_a_name_first(run: Path):
 def test_kept_chains_are_picked_by_their_posterior(run: Path):
     """Sees starts that ignore the class: without a transition, chains picked by p(y | x) already follow p(x | y)."""
     trained = Trained.load(Run.existing(run))
-    start: Any = trained.learner.start
+    start: Any = trained.start
     log_p = trained.f.logits(start.x).log_softmax(1).detach()  # pyright: ignore[reportCallIssue]
     x = trained.starts_of(trained.given("wide"), 20_000, rng(0, "starts"))
     expected = (log_p[:, 2].softmax(0)[:, None] * start.x).sum(0)
@@ -219,7 +221,7 @@ def test_at_a_low_temperature_all_chains_of_a_class_are_starts(run: Path, monkey
     """Sees one chain picked again and again: at T = 1e-5, p(y | x) is 1 for every chain that f rates highest in y."""
     trained = Trained.load(Run.existing(run))
     monkeypatch.setattr(type(trained.sampler), "target_temperature", 1e-5)
-    start: Any = trained.learner.start
+    start: Any = trained.start
     of_class = trained.f.logits(start.x).argmax(1) == 2  # pyright: ignore[reportCallIssue]
     x = trained.starts_of(trained.given("wide"), 20_000, rng(0, "starts"))
     assert {tuple(row) for row in x.tolist()} == {tuple(row) for row in start.x[of_class].tolist()}

@@ -232,7 +232,8 @@ def test_data_starts_and_noise_of_one_seed_are_apart():
     data = build_data(config.data)
     learner = build_learner(config, data)
     seed = config.training.seed
-    x0 = learner.start.state_dict()["x"]
+    assert learner.chains
+    x0 = learner.chains.start.state_dict()["x"]
     noise = [draw_noise(x0, rng(seed, "chains", t)).normal for t in range(2)]
     streams = torch.stack([x.flatten() for x in (x0, data.batch(n, seed, 0), data.batch(n, seed, 1), *noise)])
     correlation = torch.corrcoef(streams) - torch.eye(len(streams))

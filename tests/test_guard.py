@@ -3,7 +3,6 @@
 import json
 import math
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -11,6 +10,7 @@ from safetensors.torch import load_file
 
 from anila.data import Rows
 from anila.learning.learner import Learner
+from anila.learning.objectives import Contrast
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.folder import checkpoint
@@ -132,11 +132,11 @@ def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int
     """NaN in the gradient in θ of an iteration, so many times; where θ was then is noted."""
     real, seen_at = Learner.gradient, []
 
-    def gradient(self: Learner, x_data: torch.Tensor, *more: Any) -> torch.Tensor:
+    def gradient(self: Learner, contrasts: list[Contrast]) -> dict[str, float]:
         if self.iteration == at and len(seen_at) < times:
             seen_at.append(at)
-            x_data = x_data * math.nan
-        return real(self, x_data, *more)
+            contrasts = [contrast._replace(up=contrast.up * math.nan) for contrast in contrasts]
+        return real(self, contrasts)
 
     monkeypatch.setattr(Learner, "gradient", gradient)
     return seen_at

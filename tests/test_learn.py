@@ -1,6 +1,7 @@
 """Laws of one update: the gradient of Algorithm 1, what changes, what is loud."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from anila.density.networks import mlp
 from anila.learning.learner import Learner, NotFinite
+from anila.learning.objectives import likelihood
 from anila.learning.starts import FromData, FromNoise, Persistent
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
@@ -120,9 +122,8 @@ def test_state_dict_restores_everything_that_changes():
 @pytest.mark.parametrize("micro_batch", [3, 5, 100])
 def test_micro_batches_change_nothing(micro_batch: int):
     """Sees noise that depends on who runs together, or a mean of means where the parts are uneven."""
-    whole, parts = learner_of(penalty=0.1, data_noise=0.1), learner_of(penalty=0.1, data_noise=0.1)
-    whole.chains = parts.chains = 32
-    parts.micro_batch = micro_batch
+    how: dict[str, Any] = {"objective": likelihood(penalty=0.1), "data_noise": 0.1, "chains": 32}
+    whole, parts = learner_of(**how), learner_of(micro_batch=micro_batch, **how)
     for t in range(3):
         assert parts.update(data(t, 45)) == pytest.approx(whole.update(data(t, 45)), rel=1e-4, abs=1e-6)
     for a, b in zip(tensors(whole.state_dict()), tensors(parts.state_dict()), strict=True):

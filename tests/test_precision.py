@@ -309,7 +309,8 @@ def test_learning_takes_the_same_precision(precision: Any):
     plain, coarse = exact.update(data), rounded.update(data)
     low = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision, torch.float32)
     assert seen == {"chains": {low}, "θ": {low}, "value": {torch.float32}}
-    z = rounded.start.draw(64, rng(0))
+    assert rounded.chains
+    z = rounded.chains.start.draw(64, rng(0))
     gap = (rounded.model(data).mean() - rounded.model(z).mean()).item()
     assert coarse["energy_gap"] == pytest.approx(gap, abs=1e-6)
     assert coarse["energy_gap"] == pytest.approx(plain["energy_gap"], abs=1e-3)

@@ -17,10 +17,11 @@ from anila.evaluation.pictures import image_ladder, long_chains, training_course
 from anila.evaluation.pictures.regime import shares
 from anila.evaluation.pictures.style import MODEL
 from anila.evaluation.training import Ladder, autocorrelation, climb, course, cross_correlation, regime
-from anila.evaluation.training.curves import LAGS, SIZES, chance, mean_error
+from anila.evaluation.training.curves import LAGS, CourseOfChains, chance, mean_error
 from anila.evaluation.training.long_chains import Reference, Rung, sharpness
 from anila.evaluation.training.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
 from anila.learning.learner import Learner
+from anila.learning.objectives import likelihood
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.samplers import Sampler, anisotropic, descent, langevin, mala, sample
@@ -179,7 +180,7 @@ class TestCourse:
             bank = Persistent(torch.randn(256, 1, generator=rng(0, "bank")))
             learner = Learner(model, langevin(model, step_size), bank, optimizer, steps)
             lines = [learner.update(torch.randn(256, 1, generator=rng(0, "data", t))) for t in range(240)]
-            columns = {name: [line[name] for line in lines] for name in SIZES}
+            columns = {name: [line[name] for line in lines] for name in likelihood().series}
             return course(columns | {"iteration": [float(t + 1) for t in range(240)]})
 
         exact, lagging = learned(6, 1.0, 0.02), learned(1, 0.02, 0.5)
@@ -314,7 +315,7 @@ class TestPictures:
 
     def test_correlations_are_drawn_where_they_are(self):
         found = course(series(energy_gap=lambda d, t: d + 0.15 * torch.sin(600 * t)))
-        assert found is not None
+        assert isinstance(found, CourseOfChains)
         figure = training_course(HEALTHY, found)
         _, r, _, gap, _, both = figure.axes
         assert r.get_yscale() == "log"

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from anila.learning.learner import Learner
+from anila.learning.objectives import likelihood
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, SettingsError, build, build_data, build_learner, resolve
@@ -54,7 +55,9 @@ def test_the_kernel_of_an_iteration_has_its_temperature():
         PRESETS["rings"].experiment,
         ["sampler=langevin", "sampler.step_size=1", "sampler.final_temperature=0.01", "training.iterations=10"],
     )
-    steered = build_learner(config, build_data(config.data)).sampler
+    chains = build_learner(config, build_data(config.data)).chains
+    assert chains
+    steered = chains.sampler
     assert isinstance(steered, Steered)
     steered.make = lambda s, **kw: langevin(lambda x: 0 * x.sum(-1), s, **kw)
     for i, temperature in ((0, 1.0), (10, 0.01)):
@@ -80,7 +83,8 @@ def test_the_regulariser_has_its_gradient():
     start = Persistent(z0)
     with torch.no_grad():
         f_x = model(x)
-    learner = Learner(model, langevin(model, 0.1), start, torch.optim.SGD(model.parameters(), rate), 3, penalty=alpha)
+    optimizer, objective = torch.optim.SGD(model.parameters(), rate), likelihood(penalty=alpha)
+    learner = Learner(model, langevin(model, 0.1), start, optimizer, 3, objective=objective)
     learner.update(x)
     z = start.x
     f_z = -z.square().sum(-1) / 2

@@ -1,3 +1,3 @@
-from anila.cli.app import main
+from anila.cli import main
 
 main()

@@ -17,6 +17,7 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
         names: What the stream is for, e.g. `rng(0, "chains", iteration)`.
         device: Where the numbers are drawn.
 
+    >>> import torch
     >>> a, b = torch.randn(2, generator=rng(0, "start")), torch.randn(2, generator=rng(0, "chains"))
     >>> bool((a != b).all()), bool((a == torch.randn(2, generator=rng(0, "start"))).all())
     (True, True)

@@ -1,1 +1,8 @@
-"""Commands that have a file of their own; `anila.cli.app` enrols them."""
+"""The command line, a file a command; `app` wires them, `console` is what they share."""
+
+
+def main() -> None:
+    """Entry point of the command `anila`."""
+    from anila.cli import app
+
+    app.main()

@@ -98,7 +98,7 @@ def train(
 
     if overwrite and is_first():
         start_over(path)
-    with progress_of(config.training.iterations) as (say, watch):
+    with progress_of(config) as (say, watch):
         outcome = train_run(config, path, say, watch, preset=name)
     if outcome.stopped_by is not None:
         if is_first():
@@ -241,22 +241,25 @@ def shell_line() -> str:
 
 
 @contextmanager
-def progress_of(total: int) -> Iterator[tuple[Callable[[str], None], Callable[[int, dict[str, float]], None]]]:
+def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Callable[[int, dict[str, float]], None]]]:
     """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    from anila.runs.experiment.build import build_objective
+
+    console, total = Console(stderr=True), config.training.iterations
+    labels = {metric.name: metric.short for metric in build_objective(config).watched if metric.short}
     if not is_first():
         yield lambda _: None, lambda *_: None
     elif console.is_terminal:
-        with bar(console, total) as watch:
+        with bar(console, total, labels) as watch:
             yield lambda text: console.print(text, markup=False, highlight=False), watch
     else:
-        yield note, plain_lines(total)
+        yield note, plain_lines(total, labels)
 
 
 @contextmanager
-def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+def bar(console: Any, total: int, labels: dict[str, str]) -> Iterator[Callable[[int, dict[str, float]], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -268,10 +271,10 @@ def bar(console: Any, total: int) -> Iterator[Callable[[int, dict[str, float]], 
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("training", total=total, metrics="")
-        yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics))
+        yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics, labels))
 
 
-def plain_lines(total: int, seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
+def plain_lines(total: int, labels: dict[str, str], seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
     """A line now and then, with the time left."""
     from anila.runs.training.preflight import duration
 
@@ -284,11 +287,10 @@ def plain_lines(total: int, seconds: float = 10.0) -> Callable[[int, dict[str, f
         if now - last[0] >= seconds and i > first[1]:
             last[0] = now
             left = (now - first[0]) / (i - first[1]) * (total - i)
-            note(f"{i}/{total}  {short(metrics)}  {duration(left)} left")
+            note(f"{i}/{total}  {short(metrics, labels)}  {duration(left)} left")
 
     return watch
 
 
-def short(metrics: dict[str, float]) -> str:
-    names = {"energy_gap": "gap", "accept_prob": "accept", "grad_norm": "gradient"}
-    return "  ".join(f"{label} {metrics[name]:.3g}" for name, label in names.items())
+def short(metrics: dict[str, float], labels: dict[str, str]) -> str:
+    return "  ".join(f"{label} {metrics[name]:.3g}" for name, label in labels.items() if name in metrics)

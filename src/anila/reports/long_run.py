@@ -17,7 +17,7 @@ from torch import Tensor
 from anila.evaluation import pictures, training
 from anila.evaluation.chains import Verdict
 from anila.evaluation.training import Ladder, Regime
-from anila.learning.learner import frozen
+from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -53,7 +53,7 @@ class LongRun:
     def save(self, folder: Path) -> list[Path]:
         """Write the figures into a folder; which they are."""
         drawn: dict[str, Figure | Image.Image] = {"long_chains": pictures.long_chains(self.ladder)}
-        if self.regime.course:
+        if isinstance(self.regime.course, training.CourseOfChains):
             drawn["course"] = pictures.training_course(self.series, self.regime.course)
         if self.ladder.x_data.ndim == 4:
             drawn["ladder"] = pictures.image_ladder(self.ladder)
@@ -92,7 +92,8 @@ def long_run(
         generator = rng(seed, "ladder", device=device)
         ladder = training.climb(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
     series = run.series()
-    regime = training.regime(training.course(series), ladder, run.returns())
+    course = training.course(series, trained.learner.objective.watched)
+    regime = training.regime(course, ladder, run.returns())
     return LongRun(regime, series, ladder)
 
 
@@ -111,7 +112,7 @@ def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
 
 def own(trained: Trained) -> str:
     """The group that starts where the run's chains do."""
-    start = trained.learner.start
+    start = trained.start
     return "kept" if isinstance(start, Persistent) else "data" if isinstance(start, FromData) else "noise"
 
 

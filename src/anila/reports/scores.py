@@ -144,7 +144,7 @@ def names_of(extractor: Extractor) -> dict[str, str]:
 
 def sampling_recipe(trained: Trained) -> dict[str, Any]:
     """How `Trained.draw` makes samples."""
-    start, s, ema = trained.learner.start, trained.sampler, trained.config.training.ema
+    start, s, ema = trained.start, trained.sampler, trained.config.training.ema
     kept = f"{len(start.bank):,} kept chains, in random order" if isinstance(start, Persistent) else "new starts"
     return {
         "from": kept,

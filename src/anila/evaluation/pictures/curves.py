@@ -14,41 +14,36 @@ from torch import Tensor
 from anila.evaluation.likelihood.grid import Grid
 from anila.evaluation.pictures.plane import frame, scatter
 from anila.evaluation.pictures.style import DATA, DPI, INK, MODEL, STYLE, WIDTH
+from anila.evaluation.training.metric import KL, OF_CHAINS, Metric
 
 SERIES = (MODEL, DATA, "#009e73", "#b85c93", "#b8860b", "#56b4e9", "#4b4b4b", "#7a5195")
 """Colours of samplers, in the order given."""
-CURVES = {
-    "energy_gap": "energy gap  f(data) − f(chains)",
-    "grad_norm": "gradient norm  |∇f|",
-    "kl": "KL(data ‖ model), nats",
-    "accept_prob": "acceptance of local moves",
-    "global_accept": "acceptance of global moves",
-    "clipped": "coordinates above the threshold",
-}
-"""What `training_curves` knows, in the order drawn."""
 
 
 @STYLE
-def training_curves(stats: Mapping[str, Sequence[float | int]]) -> Figure:
-    """What a training run reports, each quantity over iterations: raw values faint, a running mean on top.
+def training_curves(stats: Mapping[str, Sequence[float | int]], metrics: Sequence[Metric] = (*OF_CHAINS, KL)) -> Figure:
+    """What a training run reports, each metric over iterations: raw values faint, a running mean on top.
 
     Args:
-        stats: Columns of the log, all of one length: "iteration" and any of "energy_gap", "grad_norm",
-            "accept_prob", "clipped", "global_accept", "kl". NaN where a quantity was not measured.
+        stats: Columns of the log, all of one length: "iteration" and any of the metrics. NaN where one was not
+            measured.
+        metrics: Those to draw, of which the ones with a title are; what Algorithm 1 reports and the KL, by default.
 
     Raises:
-        ValueError: If no known quantity was measured, or the columns differ in length.
+        ValueError: If none of the metrics was measured, or the columns differ in length.
     """
-    shown = [name for name in CURVES if np.isfinite(stats.get(name, [])).any()]
-    if not shown or any(len(stats[name]) != len(stats.get("iteration", [])) for name in shown):
+    drawn = [metric for metric in metrics if metric.title]
+    shown = [metric for metric in drawn if np.isfinite(stats.get(metric.name, [])).any()]
+    if not shown or any(len(stats[metric.name]) != len(stats.get("iteration", [])) for metric in shown):
+        names = ", ".join(metric.name for metric in drawn)
         lengths = {name: len(column) for name, column in stats.items()}
-        raise ValueError(f'expected "iteration" and one of {", ".join(CURVES)}, all of one length; got {lengths}')
+        raise ValueError(f'expected "iteration" and one of {names}, all of one length; got {lengths}')
     columns = len(shown) if len(shown) < 4 else 2 if len(shown) == 4 else 3
     rows = math.ceil(len(shown) / columns)
     figure = Figure(figsize=(WIDTH, 0.35 + 1.9 * rows), dpi=DPI)
-    for k, name in enumerate(shown):
+    for k, metric in enumerate(shown):
         ax = figure.add_subplot(rows, columns, k + 1)
-        draw_curve(ax, name, np.asarray(stats["iteration"]), np.asarray(stats[name]))
+        draw_curve(ax, metric, np.asarray(stats["iteration"]), np.asarray(stats[metric.name]))
         if k + columns >= len(shown):
             ax.set_xlabel("iteration")
     return figure
@@ -82,26 +77,26 @@ def sampler_comparison(
     return figure
 
 
-def draw_curve(ax: Axes, name: str, iteration: np.ndarray, value: np.ndarray) -> None:
-    """One quantity over iterations, on the scale that suits it."""
+def draw_curve(ax: Axes, metric: Metric, iteration: np.ndarray, value: np.ndarray) -> None:
+    """One metric over iterations, on its scale."""
     known = np.isfinite(value)
     iteration, value = iteration[known], value[known]
     window = max(1, len(value) // 50)
     if window > 1:
         ax.plot(iteration, value, color=DATA, linewidth=0.5, alpha=0.3)
     ax.plot(iteration, running_mean(value, window), color=DATA, linewidth=1.5)
-    ax.set_title(CURVES[name], loc="left", size=8.5)
+    ax.set_title(metric.title, loc="left", size=8.5)
     open_axes(ax)
-    match name:
-        case "energy_gap":
+    match metric.scale:
+        case "signed":
             ax.axhline(0, color=INK, linewidth=0.8, zorder=1)
             if np.abs(value).max() > 10:
                 ax.set_yscale("symlog", linthresh=1)
                 ax.yaxis.set_major_locator(signed_decades(value))
                 ax.set_ylim(2 * min(value.min(), -1), 2 * max(value.max(), 1))
-        case "grad_norm" | "kl":
+        case "log":
             log_axis(ax, value)
-        case _:
+        case "fraction":
             ax.set_ylim(-0.03, 1.03)
 
 

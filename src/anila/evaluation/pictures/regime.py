@@ -15,8 +15,9 @@ from torch import Tensor
 from anila.evaluation.pictures.curves import SERIES, draw_curve, open_axes
 from anila.evaluation.pictures.images import enlarge, pixels, tile
 from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE, WIDTH, caption
-from anila.evaluation.training import Course, Ladder
+from anila.evaluation.training import CourseOfChains, Ladder
 from anila.evaluation.training.long_chains import Rung, median
+from anila.evaluation.training.metric import CLIPPED, ENERGY_GAP, GRAD_NORM
 
 GROUPS = {"kept": MODEL, "data": DATA, "noise": SERIES[2]}
 """Starts of long chains, and their colours."""
@@ -37,7 +38,7 @@ LOOKS = {
 
 
 @STYLE
-def training_course(series: Mapping[str, Sequence[float]], course: Course) -> Figure:
+def training_course(series: Mapping[str, Sequence[float]], course: CourseOfChains) -> Figure:
     """d_t, r_t and the fraction clipped over iterations; below, correlations with what chance gives.
 
     Args:
@@ -46,8 +47,8 @@ def training_course(series: Mapping[str, Sequence[float]], course: Course) -> Fi
     """
     figure = Figure(figsize=(WIDTH, 4.5), dpi=DPI)
     above, below = figure.subplots(2, 3)
-    for ax, name in zip(above, ("energy_gap", "grad_norm", "clipped"), strict=True):
-        draw_curve(ax, name, np.asarray(series["iteration"]), np.asarray(series[name]))
+    for ax, metric in zip(above, (ENERGY_GAP, GRAD_NORM, CLIPPED), strict=True):
+        draw_curve(ax, metric, np.asarray(series["iteration"]), np.asarray(series[metric.name]))
         ax.set_xlabel("iteration")
     lags = np.arange(1, len(course.gap_autocorrelation) + 1)
     both = np.arange(-lags[-1], lags[-1] + 1)
@@ -64,7 +65,7 @@ def training_course(series: Mapping[str, Sequence[float]], course: Course) -> Fi
     return figure
 
 
-def draw_correlation(ax: Axes, lags: np.ndarray, value: Sequence[float], course: Course, title: str) -> None:
+def draw_correlation(ax: Axes, lags: np.ndarray, value: Sequence[float], course: CourseOfChains, title: str) -> None:
     """Stems at the lags, coloured where chance does not reach."""
     height = np.nan_to_num(np.asarray(value))
     ax.axhspan(-course.chance, course.chance, color=FAINT, alpha=0.15, linewidth=0)

@@ -8,13 +8,14 @@ regime           what a run is by these two: convergent, short-run, running away
 They are those of Nijkamp et al. 2020 (the anatomy study).
 """
 
-from anila.evaluation.training.curves import Course, autocorrelation, course, cross_correlation
+from anila.evaluation.training.curves import Course, CourseOfChains, autocorrelation, course, cross_correlation
 from anila.evaluation.training.long_chains import Ladder, climb
 from anila.evaluation.training.reach import diffusion, distance, reach, reach_warning
 from anila.evaluation.training.regime import Regime, regime
 
 __all__ = [
     "Course",
+    "CourseOfChains",
     "Ladder",
     "Regime",
     "autocorrelation",

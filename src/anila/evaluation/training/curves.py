@@ -25,6 +25,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.evaluation.training.metric import OF_CHAINS, Metric
+
 LAGS = 15
 WINDOW = 2000
 """Iterations at the end whose correlations are looked at; at most the later half."""
@@ -34,8 +36,6 @@ PARTS, END = 10, 50
 """Equal parts of a run that are compared, and of which the last one is its end."""
 FEWEST = 40
 """Iterations below which nothing is said."""
-SIZES = ("energy_gap", "grad_norm", "theta_grad_norm", "clipped", "chain_range")
-"""Metrics whose size is followed."""
 
 
 def autocorrelation(a: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags"]:
@@ -75,23 +75,13 @@ def mean_error(a: Float[Tensor, "n"]) -> float:
 
 @dataclass(frozen=True)
 class Course:
-    """What the series of a run say."""
+    """What the series of a run say, whatever its objective."""
 
     iterations: int
-    window: int
-    """Iterations at the end, over which means and correlations are taken."""
-    gap_mean: float
-    gap_error: float
-    gap_sd: float
-    gap_autocorrelation: tuple[float, ...]
-    """At lags 1 .. LAGS."""
-    grad_autocorrelation: tuple[float, ...]
-    cross_correlation: tuple[float, ...]
-    """Of d_t and r_t at lags −LAGS .. LAGS; positive lags are those at which r_t follows d_t."""
-    chance: float
-    """Correlations up to this size are those of white noise."""
     sizes: dict[str, tuple[float, ...]]
     """Metric -> how large it is in each tenth after the first, and at the end."""
+    growing: dict[str, str]
+    """Metric that must not grow -> what it is called."""
 
     def before(self, metric: str) -> float:
         """How large a metric was in the middle of the run."""
@@ -105,15 +95,32 @@ class Course:
         """Orders of magnitude by which a metric at the end is above what it was in the middle of the run."""
         return orders(self.before(metric), self.end(metric))
 
+    def fall(self, metric: str) -> float:
+        """Orders of magnitude by which a metric at the end is below the largest."""
+        return orders(self.end(metric), max(self.sizes[metric]))
+
+
+@dataclass(frozen=True)
+class CourseOfChains(Course):
+    """What the series of Algorithm 1 say besides."""
+
+    window: int
+    """Iterations at the end, over which means and correlations are taken."""
+    gap_mean: float
+    gap_error: float
+    gap_sd: float
+    gap_autocorrelation: tuple[float, ...]
+    """At lags 1 .. LAGS."""
+    grad_autocorrelation: tuple[float, ...]
+    cross_correlation: tuple[float, ...]
+    """Of d_t and r_t at lags −LAGS .. LAGS; positive lags are those at which r_t follows d_t."""
+    chance: float
+    """Correlations up to this size are those of white noise."""
+
     @property
     def grad_orders(self) -> float:
         """Orders of magnitude from the smallest r_t to the largest."""
         return orders(min(self.sizes["grad_norm"]), max(self.sizes["grad_norm"]))
-
-    @property
-    def grad_fall(self) -> float:
-        """Orders of magnitude by which r_t at the end is below the largest."""
-        return orders(self.end("grad_norm"), max(self.sizes["grad_norm"]))
 
     @property
     def strongest(self) -> tuple[int, float]:
@@ -122,20 +129,31 @@ class Course:
         return lag + 1, self.gap_autocorrelation[lag]
 
 
-def course(series: Mapping[str, Sequence[float]]) -> Course | None:
+def course(series: Mapping[str, Sequence[float]], metrics: Sequence[Metric] = OF_CHAINS) -> Course | None:
     """Read the series of a run; None if there are fewer than FEWEST iterations.
 
     Args:
-        series: Column "iteration" and those of SIZES, every iteration, as `Run.series` gives them.
+        series: Column "iteration" and those of the metrics, every iteration, as `Run.series` gives them.
+        metrics: What the run's objective watches; by default what Algorithm 1 does.
+
+    Returns:
+        A `CourseOfChains` where the energy gap is among them.
     """
     n = len(series["iteration"])
     if n < FEWEST:
         return None
-    column = {name: torch.tensor(series[name], dtype=torch.float64) for name in SIZES}
+    followed = [metric for metric in metrics if metric.in_series]
+    column = {metric.name: torch.tensor(series[metric.name], dtype=torch.float64) for metric in followed}
+    sizes = {name: tuple(part.abs().median().item() for part in later_parts(a)) for name, a in column.items()}
+    growing = {metric.name: metric.symbol or metric.words for metric in followed if not metric.may_grow}
+    if "energy_gap" not in column:
+        return Course(n, sizes, growing)
     window = min(WINDOW, n // 2)
     d, r = column["energy_gap"][-window:], column["grad_norm"][-window:]
-    return Course(
-        iterations=n,
+    return CourseOfChains(
+        n,
+        sizes,
+        growing,
         window=window,
         gap_mean=d.mean().item(),
         gap_error=mean_error(d),
@@ -144,7 +162,6 @@ def course(series: Mapping[str, Sequence[float]]) -> Course | None:
         grad_autocorrelation=tuple(autocorrelation(r, LAGS).tolist()),
         cross_correlation=tuple(cross_correlation(d, r, LAGS).tolist()),
         chance=chance(window),
-        sizes={name: tuple(part.abs().median().item() for part in later_parts(a)) for name, a in column.items()},
     )
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from torch import Tensor
 
 from anila.evaluation.chains.verdict import Verdict
-from anila.evaluation.training.curves import FEWEST, Course
+from anila.evaluation.training.curves import FEWEST, Course, CourseOfChains
 from anila.evaluation.training.long_chains import LOST, Ladder, Rung, Shift, median, spread
 
 CONVERGENT, SHORT_RUN, AWAY = "convergent", "short-run (non-convergent)", "running away"
@@ -112,9 +112,6 @@ SHORT_REMEDIES = (
 )
 LOST_REMEDY = "hold f down far from the data (network.confine)"
 
-GROWING = {"grad_norm": "r_t", "energy_gap": "|d_t|", "theta_grad_norm": "the gradient in θ"}
-"""What must not grow by an order, and what it is called."""
-
 
 def running_away(c: Course | None) -> list[str]:
     """What in the series of a run is running away."""
@@ -122,9 +119,11 @@ def running_away(c: Course | None) -> list[str]:
         return []
     found = [
         f"{words} rose from {c.before(metric):.3g} to {c.end(metric):.3g}, {c.rise(metric):.1f} orders of magnitude"
-        for metric, words in GROWING.items()
+        for metric, words in c.growing.items()
         if c.rise(metric) > ORDER
     ]
+    if not isinstance(c, CourseOfChains):
+        return found
     if c.end("chain_range") > FAR:
         found.append(f"chains are {c.end('chain_range'):.3g} times as far out as the data")
     if c.end("clipped") > FULL and off_centre(c) and c.gap_mean > 0:
@@ -138,10 +137,10 @@ def running_away(c: Course | None) -> list[str]:
 def nothing_learned(course: Course | None, ladder: Ladder | None) -> list[str]:
     """Why nothing was learned; nothing if something was."""
     found = []
-    if course and course.grad_fall > ORDER:
+    if course and "grad_norm" in course.sizes and course.fall("grad_norm") > ORDER:
         found.append(
             f"r_t sank from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
-            f"{course.grad_fall:.1f} orders of magnitude: f has become flat"
+            f"{course.fall('grad_norm'):.1f} orders of magnitude: f has become flat"
         )
     if ladder and strays(ladder.shifts(ladder.short())):
         told = next(s for s in ladder.shifts(ladder.groups["noise"][0]) if s.look == "f")
@@ -233,6 +232,8 @@ def collapse(rung: Rung, group: str, before: float) -> str:
 
 def course_notes(c: Course) -> list[str]:
     """What the series look like."""
+    if not isinstance(c, CourseOfChains):
+        return [f"{words} {c.end(name):.3g}, {c.before(name):.3g} mid-run" for name, words in c.growing.items()]
     lag, strongest = c.strongest
     memory = (
         f"autocorrelation {strongest:.2f} at lag {lag}, where chance gives {c.chance:.2f}"
@@ -255,6 +256,8 @@ def course_notes(c: Course) -> list[str]:
 
 def course_remedies(c: Course) -> tuple[str, ...]:
     """What to do about a steady course that is not a healthy one."""
+    if not isinstance(c, CourseOfChains):
+        return ()
     found = []
     if off_centre(c) and c.gap_mean > 0:
         found.append(
@@ -271,12 +274,12 @@ def course_remedies(c: Course) -> tuple[str, ...]:
     return tuple(found)
 
 
-def off_centre(c: Course) -> bool:
+def off_centre(c: CourseOfChains) -> bool:
     """Whether d_t stays away from 0: by more than half its standard deviation, and than chance."""
     return abs(c.gap_mean) > max(OFF * c.gap_sd, 3 * c.gap_error)
 
 
-def remembers(c: Course) -> bool:
+def remembers(c: CourseOfChains) -> bool:
     """Whether d_t is correlated with itself: by more than weakly, and than chance."""
     return abs(c.strongest[1]) > max(WEAK, c.chance)
 

@@ -26,6 +26,7 @@ from anila.density.networks import (
 )
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
+from anila.learning.objectives import Objective, classes, denoising, likelihood
 from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -171,21 +172,33 @@ def build_start(config: Experiment, data: DataSet) -> Start:
         raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
     storage = None if start.storage == "float32" else start.storage
 
-    def rows(n: int, generator: torch.Generator) -> Tensor:
-        return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
-
-    fresh = FromData(rows) if start.kind == "data" else FromNoise(data.event_shape, start.kind, start.scale)
+    fresh = build_fresh(config, data)
     bank = start.size or config.training.chains or config.training.batch
     match start.name:
         case "noise":
             return fresh
         case "data":
-            return FromData(rows)
+            return from_rows(data)
         case "persistent":
             return Persistent(fresh.draw(bank, rng(seed, "start")), storage)
         case "replay":
             moves = {"shift": start.shift, "mirror": config.data.flip}
             return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage, **moves)
+
+
+def build_fresh(config: Experiment, data: DataSet) -> Start:
+    """Where new chains start."""
+    start = config.start
+    return from_rows(data) if start.kind == "data" else FromNoise(data.event_shape, start.kind, start.scale)
+
+
+def from_rows(data: DataSet) -> FromData:
+    """Chains that start from data points."""
+
+    def rows(n: int, generator: torch.Generator) -> Tensor:
+        return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
+
+    return FromData(rows)
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
@@ -232,27 +245,36 @@ def build_learner(
     def kernel(step_size: float | Tensor, **more: float | Tensor) -> Sampler:
         return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
 
+    objective = build_objective(config)
+    chains = (steered(config, kernel), build_start(config, data)) if objective.needs_chains else (None, None)
     return Learner(
         model,
-        steered(config, kernel),
-        build_start(config, data),
+        *chains,
         optimizer,
         config.sampler.steps,
         t.seed,
+        objective=objective,
         chains=t.chains or t.batch,
         schedule=schedule,
         ema=t.ema,
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
-        penalty=t.penalty,
-        classify=t.classify if config.network.classes else 0.0,
-        temperature=s.target_temperature,
         precision=t.precision,
         compile=t.compile,
         micro_batch=t.micro_batch,
         ranks=ranks,
         sharded=t.shard,
     )
+
+
+def build_objective(config: Experiment) -> Objective:
+    """What θ ascends; of an f with classes the likelihood of these too."""
+    t = config.training
+    if config.objective.name == "denoising":
+        return denoising(config.objective.sd)
+    if config.network.classes and t.classify:
+        return classes(t.classify, config.sampler.target_temperature, t.penalty)
+    return likelihood(t.penalty)
 
 
 def steered(config: Experiment, make: Callable[..., Sampler]) -> Sampler | Steered:

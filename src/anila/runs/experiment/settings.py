@@ -1,6 +1,6 @@
 """Every setting of an experiment, typed, ranged and frozen: the noun between a command line and a run.
 
-An `Experiment` is six groups of settings. What a field means, its unit and its range stand beside it; `anila train
+An `Experiment` is seven groups of settings. What a field means, its unit and its range stand beside it; `anila train
 --dry-run` prints the resolved values.
 """
 
@@ -158,6 +158,16 @@ class Sampler:
 
 
 @dataclass(frozen=True, config=STRICT)
+class Objective:
+    """What θ ascends."""
+
+    name: Literal["likelihood", "denoising"] = "likelihood"
+    """Algorithm 1, with chains; or score matching, without."""
+    sd: Positive = 0.3
+    """denoising: standard deviation of the noise, in units of x."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Start:
     """Where chains start, and whether they are kept."""
 
@@ -251,6 +261,7 @@ class Experiment:
 
     data: Data = Data()
     network: Network = Network()
+    objective: Objective = Objective()
     sampler: Sampler = Sampler(threshold=1.0)
     start: Start = Start()
     optimizer: Optimizer = Optimizer()
@@ -261,6 +272,11 @@ class Experiment:
         chains, bank = self.training.chains or self.training.batch, self.start.size
         if bank is not None and bank < chains:
             raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+        if self.objective.name != "likelihood" and (self.network.classes or self.training.penalty):
+            raise ValueError(
+                f"objective={self.objective.name} learns no classes and has no penalty: leave out network.classes and "
+                "training.penalty, or use objective=likelihood"
+            )
         if self.training.compile and self.training.shard:
             raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
         if self.start.storage != "float32" and self.sampler.name in METROPOLIS:

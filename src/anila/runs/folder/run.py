@@ -2,7 +2,7 @@
 
 config.json      the resolved settings, the version, the data's fingerprint
 stats.jsonl      one object a log line: metrics, or an event of the divergence guard
-series.csv       one short line an iteration: what anila.evaluation.chains reads the course of training from
+series.csv       one short line an iteration: the metrics whose course anila.evaluation.training reads
 checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two and the best
 samples/         pictures, and the samples drawn at the end
 scores.json      what `anila evaluate` found
@@ -16,16 +16,13 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anila.runs.folder import checkpoint
 from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.logs import Logs, surviving_disk
-
-SERIES = ("iteration", "energy_gap", "grad_norm", "theta_grad_norm", "clipped", "chain_range")
-"""The columns of series.csv."""
 
 
 class RunError(ValueError):
@@ -141,33 +138,41 @@ class Run:
                 lines.append(json.loads(text))
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("iteration"), int)]
 
-    def append_series(self, iteration: int, metrics: dict[str, float]) -> None:
-        """One more line of series.csv."""
+    def append_series(self, iteration: int, metrics: Mapping[str, float]) -> None:
+        """One more line of series.csv; the metrics of the first one name the columns."""
         with surviving_disk(self.series_path):
-            append_line(self.series_path, series_line([float(iteration), *(metrics[name] for name in SERIES[1:])]))
+            if not self.series_path.exists():
+                append_line(self.series_path, ",".join(["iteration", *metrics]))
+            append_line(self.series_path, series_line([float(iteration), *metrics.values()]))
 
     def series(self) -> dict[str, list[float]]:
         """The columns of series.csv; a line cut short is left out."""
-        rows = self.series_rows()
-        return {name: [row[k] for row in rows] for k, name in enumerate(SERIES)}
+        names, rows = self.series_rows()
+        return {name: [row[k] for row in rows] for k, name in enumerate(names)}
 
-    def series_rows(self) -> list[list[float]]:
-        """The complete lines of series.csv."""
+    def series_rows(self) -> tuple[list[str], list[list[float]]]:
+        """The names in the first line of series.csv, and its other lines that are complete."""
         if not self.series_path.exists():
-            return []
+            return ["iteration"], []
         rows = []
         text = self.series_path.read_text(encoding="utf-8", errors="replace")
-        for line in text.rpartition("\n")[0].splitlines()[1:]:
+        head, *lines = text.rpartition("\n")[0].splitlines() or ["iteration"]
+        for line in lines:
             with contextlib.suppress(ValueError):
                 rows.append(list(map(float, line.split(","))))
-        return [row for row in rows if len(row) == len(SERIES)]
+        names = head.split(",")
+        return names, [row for row in rows if len(row) == len(names)]
 
     def forget_after(self, iteration: int) -> None:
         """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
         kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
-        rows = [row for row in self.series_rows() if row[0] <= iteration]
-        with surviving_disk(self.series_path):
-            write_atomically(self.series_path, ",".join(SERIES) + "\n" + "".join(series_line(r) + "\n" for r in rows))
+        names, rows = self.series_rows()
+        if rows := [row for row in rows if row[0] <= iteration]:
+            text = "".join(line + "\n" for line in [",".join(names), *map(series_line, rows)])
+            with surviving_disk(self.series_path):
+                write_atomically(self.series_path, text)
+        else:
+            self.series_path.unlink(missing_ok=True)
         with surviving_disk(self.stats_path):
             write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
         self.logs.each(lambda writer: writer.rewind(iteration))

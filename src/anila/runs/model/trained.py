@@ -16,7 +16,7 @@ from anila.learning.learner import Learner
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
-from anila.runs.experiment.build import build_proposal, set_learning_rate
+from anila.runs.experiment.build import build_fresh, build_proposal, set_learning_rate
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.model import HeldOut, Model
@@ -114,14 +114,14 @@ class Trained(Model):
     @property
     def sampler(self) -> settings.Sampler:
         """The sampler's settings where training left them."""
-        steered = self.learner.sampler
+        steered = self.learner.chains.sampler if self.learner.chains else None
         now = steered.settings(self.learner.iteration) if isinstance(steered, Steered) else {}
         return replace(self.config.sampler, **now)
 
     @property
     def start(self) -> Start:
         """Kept chains, or where new ones come from."""
-        return self.learner.start
+        return self.learner.chains.start if self.learner.chains else build_fresh(self.config, self.data)
 
     @property
     def iteration(self) -> int:
@@ -132,7 +132,7 @@ class Trained(Model):
         """The data of this iteration, and their classes where they are learned."""
         t, i = self.config.training, self.learner.iteration
         x = self.data.batch(t.batch, t.seed, i).to(self.device)
-        if not (self.learner.classify and isinstance(self.data, Labelled)):
+        if not (self.learner.objective.needs_classes and isinstance(self.data, Labelled)):
             return (x,)
         return x, self.data.batch_labels(t.batch, t.seed, i).to(self.device)
 

@@ -15,24 +15,26 @@ Training starts with a separation that is no fault: f learns to tell data from n
 and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
 growth from 100 iterations later.
 
+A rule counts where the objective reports the metrics that it looks at: without chains, only growth and what is not
+finite.
+
 Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn. But
 a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
 function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
 iteration, and the next return changes something.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from anila.evaluation.training.metric import OF_CHAINS, Metric
 from anila.runs.experiment.settings import Experiment
-from anila.runs.model.trained import CHANGED_BY_GUARD
+from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
 
 WINDOW, MEMORY, PATIENCE = 10, 100, 50
 """Iterations: averaged, remembered before those, without an accepted move."""
 FAR, CLIPPED, OVERSHOOT, SEPARATION, GROWTH, LEARNED = 10.0, 0.5, -1.0, 3.0, 5.0, 3.0
 """Where each symptom begins; see above."""
-GROWING = {"energy_gap": "the energy gap", "grad_norm": "the gradient of f", "theta_grad_norm": "the gradient in θ"}
-WATCHED = (*GROWING, "energy_sd", "chain_range", "clipped", "accept_prob")
 CHANGES = dict(zip(CHANGED_BY_GUARD, (0.2, 0.2, 2), strict=True))
 """Setting -> factor of one change."""
 ORDER = {
@@ -55,16 +57,20 @@ class Trouble(NamedTuple):
 
 
 class Guard:
-    """Watches the metrics of `Learner.update`, and remembers what was changed.
+    """Watches the metrics that an objective lists, and remembers what was changed.
 
-    >>> guard, healthy = Guard(), dict.fromkeys(WATCHED, 1.0)
+    Args:
+        watched: Those metrics; what Algorithm 1 reports, by default.
+
+    >>> guard, healthy = Guard(), {metric.name: 1.0 for metric in OF_CHAINS}
     >>> [guard.look(healthy) for _ in range(WINDOW)] == [None] * WINDOW
     True
     >>> guard.look(healthy | {"chain_range": 1000.0}).what
     'the chains are 101 times as far out as the data'
     """
 
-    def __init__(self) -> None:
+    def __init__(self, watched: Sequence[Metric] = OF_CHAINS) -> None:
+        self.watched = watched
         self.rows: list[dict[str, float]] = []
         self.flat = 0.0
         """r_t of the first iteration, before f has learned anything."""
@@ -89,13 +95,16 @@ class Guard:
         """
         if not self.rows:
             self.flat = metrics["grad_norm"]
-        self.rows = [*self.rows[1 - MEMORY - WINDOW :], {name: metrics[name] for name in WATCHED}]
+        seen = {m.name: metrics[m.name] for m in self.watched if m.name in metrics}
+        self.rows = [*self.rows[1 - MEMORY - WINDOW :], seen]
         if len(self.rows) < WINDOW:
             return None
         return self.chains() or self.learning()
 
     def chains(self) -> Trouble | None:
         """A symptom of the chains."""
+        if "chain_range" not in self.rows[-1]:
+            return None
         if self.mean("chain_range") > FAR:
             return Trouble("chains", f"the chains are {self.mean('chain_range'):.3g} times as far out as the data")
         if len(self.rows) > PATIENCE and max(r["accept_prob"] for r in self.rows[-PATIENCE:]) < 0.001:
@@ -107,13 +116,19 @@ class Guard:
         self.learned += bool(self.learned) or self.mean("grad_norm") > LEARNED * self.flat
         if not self.learned:
             return None
+        if "energy_gap" in self.rows[-1] and (trouble := self.outrun()):
+            return trouble
+        return None if self.settling else self.growth()
+
+    def outrun(self) -> Trouble | None:
+        """The chains are where f does not want them, or where it left them behind."""
         d = self.separation()
         if d < OVERSHOOT:
             return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
         if self.met and d > SEPARATION:
             return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
         self.met = self.met or abs(d) < 1
-        return None if self.settling else self.growth()
+        return None
 
     @property
     def settling(self) -> bool:
@@ -122,16 +137,18 @@ class Guard:
 
     def growth(self) -> Trouble | None:
         """A metric far above the largest window before."""
-        clipped = self.mean("clipped")
+        clipped = self.mean("clipped") if "clipped" in self.rows[-1] else 0.0
         self.least_clipped = min(self.least_clipped, clipped)
         if clipped > CLIPPED > 2 * self.least_clipped:
             return Trouble(
                 "learning", f"{clipped:.0%} of the coordinates are clipped, once {self.least_clipped:.0%} were"
             )
-        for name, words in GROWING.items():
-            now, was = self.mean(name), self.before(name)
+        for metric in (m for m in self.watched if not m.may_grow):
+            now, was = self.mean(metric.name), self.before(metric.name)
             if now > GROWTH * was:
-                return Trouble("learning", f"{words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations")
+                return Trouble(
+                    "learning", f"{metric.words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations"
+                )
         return None
 
     def mean(self, name: str) -> float:
@@ -158,19 +175,35 @@ class Guard:
         return not trouble.finite and iteration not in self.repeated
 
     def remedy(self, trouble: Trouble, config: Experiment) -> str:
-        """The next change as `key=value`; a step that is steered to an acceptance is left alone."""
-        order = [k for k in ORDER[trouble.cause] if not (k == "sampler.step_size" and config.sampler.accept)]
+        """The next change as `key=value`."""
+        order = [key for key in ORDER[trouble.cause] if self.may_change(key, config)]
         key = order[len(self.remedies) % len(order)]
         group, field = key.split(".")
         return f"{key}={getattr(getattr(config, group), field) * CHANGES[key]:.6g}"
 
+    def may_change(self, key: str, config: Experiment) -> bool:
+        """Whether a setting has a say: none of chains without any, nor a step that follows an acceptance."""
+        if key.startswith("sampler."):
+            return "chain_range" in self.names and not (key == "sampler.step_size" and config.sampler.accept)
+        return True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The watched metrics' names."""
+        return tuple(metric.name for metric in self.watched)
+
     def state_dict(self) -> dict[str, Any]:
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if name != "watched"}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.rows = [{name: float(row[name]) for name in WATCHED} for row in state["rows"]]
+        self.rows = [{name: float(row[name]) for name in self.names if name in row} for row in state["rows"]]
         self.flat, self.least_clipped = float(state["flat"]), float(state["least_clipped"])
         self.learned, self.returned = int(state["learned"]), int(state["returned"])
         self.met = bool(state["met"])
         self.repeated = [int(i) for i in state.get("repeated", ())]
         self.remedies = [str(remedy) for remedy in state["remedies"]]
+
+
+def guard_of(trained: Trained) -> Guard:
+    """A guard that knows nothing yet."""
+    return Guard(trained.learner.objective.watched)

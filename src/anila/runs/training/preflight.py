@@ -16,6 +16,7 @@ from torch import Tensor
 from anila.data import Rows
 from anila.density.log_density import value_and_grad
 from anila.evaluation import training
+from anila.learning.chains import Chains
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
 from anila.rng import rng
@@ -48,47 +49,63 @@ def look_ahead(config: Experiment) -> Preflight:
 def preflight(trained: Trained) -> Preflight:
     """Size, reach and time, found out without moving anything."""
     config, data, learner = trained.config, trained.data, trained.learner
-    s, t = config.sampler, config.training
-    device, ranks = trained.device, learner.ranks
+    t, ranks, device = config.training, learner.ranks, trained.device
     x_data = data.batch(t.batch, t.seed, 0)[ranks.share(t.batch)].to(device)
-    chains = t.chains or t.batch
-    x0 = learner.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
-    x, z = x_data[: t.micro_batch], x0[: t.micro_batch]
-    seconds = seconds_per_iteration(learner, x, z) * len(x0) / len(z)
     parameters = sum(p.numel() for p in learner.model.parameters())
+    head = [
+        f"data      {data.name}: points of shape {data.event_shape}"
+        + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
+        f"network   {config.network.name}, {parameters:,} parameters, on {device}"
+        + (f", {ranks.size} processes" if ranks.size > 1 else ""),
+    ]
+    x, warned = x_data[: t.micro_batch], []
+    if learner.chains:
+        x0 = start_of_chains(trained)
+        z = x0[: t.micro_batch]
+        seconds = seconds_per_iteration(learner, learner.chains, x, z) * len(x0) / len(z)
+        lines, warned = about_chains(trained, x_data, x0, z)
+        both = torch.cat([x, z])
+    else:
+        seconds = seconds_of_matching(trained) * len(x_data) / len(x)
+        lines, both = [f"objective {config.objective.name}, without chains"], torch.cat([x, x])
+    time = f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
+    return Preflight(parameters, warned, seconds, [*head, *lines, memory(learner, both), time])
+
+
+def start_of_chains(trained: Trained) -> Tensor:
+    """Where this process's chains of the first iteration may start."""
+    t, ranks, device = trained.config.training, trained.learner.ranks, trained.device
+    chains = t.chains or t.batch
+    return trained.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
+
+
+def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tuple[list[str], list[str]]:
+    """How far chains reach and how steep f is where they start; and a warning where they do not reach the data."""
+    config = trained.config
+    s, chains = config.sampler, config.training.chains or config.training.batch
     threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
     temperature = 0.0 if s.name == "descent" else s.temperature
     n = min(len(x0), len(x_data))
     gap = 0.0 if config.start.kind == "data" else training.distance(x0[:n], x_data[:n])
     keeps = config.start.name in ("persistent", "replay")
     warning = training.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
-    grad = value_and_grad(learner.model, z)[1].flatten()
+    grad = value_and_grad(trained.learner.model, z)[1].flatten()
     median, high = quantile(grad, 0.5), quantile(grad, 0.99)
     reach = training.reach(s.steps, s.step_size, threshold)
-    return Preflight(
-        parameters,
-        [warning] if warning else [],
-        seconds,
-        [
-            f"data      {data.name}: points of shape {data.event_shape}"
-            + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
-            f"network   {config.network.name}, {parameters:,} parameters, on {device}"
-            + (f", {ranks.size} processes" if ranks.size > 1 else ""),
-            f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
-            + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
-            f"reach     drift {reach:.3g}, noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
-            f"coordinate an iteration; starts and data {gap:.3g} apart",
-            f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
-            + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
-            memory(learner, torch.cat([x, z])),
-            f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}",
-        ],
-    )
+    lines = [
+        f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
+        + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
+        f"reach     drift {reach:.3g}, noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
+        f"coordinate an iteration; starts and data {gap:.3g} apart",
+        f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
+        + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
+    ]
+    return lines, [warning] if warning else []
 
 
 def memory(learner: Learner, both: Tensor) -> str:
     """What lives at once: θ with its gradient, averages and momenta; kept chains; what one gradient of f keeps."""
-    model, start = learner.model, learner.start
+    model, start = learner.model, learner.chains.start if learner.chains else None
     state = [*model.parameters(), *model.buffers()]
     copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
     kept = size([start.bank]) if isinstance(start, Persistent) else 0
@@ -135,22 +152,37 @@ def size(tensors: list[Tensor]) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
-def seconds_per_iteration(learner: Learner, x_data: Tensor, x0: Tensor) -> float:
+def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: Tensor) -> float:
     """Time of K transitions, from the first few, plus that of one gradient in θ."""
-    steps = learner.steps if learner.compile else min(learner.steps, 5)
+    steps = chains.steps if chains.compile else min(chains.steps, 5)
     generator = rng(0, "timing", device=x0.device)
     both = torch.cat([x_data, x0])
 
-    def chains(k: int) -> None:
+    def run(k: int) -> None:
+        kernel = chains.kernel(learner.iteration, x0.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
-            sample(learner.kernel, x0, k, generator, precision=learner.precision, compile=learner.compile)
+            sample(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
 
     def ascent() -> None:
         torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
 
-    chains(steps if learner.compile else 1)
-    return learner.steps / steps * timed(lambda: chains(steps)) + min(timed(ascent), timed(ascent))
+    run(steps if chains.compile else 1)
+    return chains.steps / steps * timed(lambda: run(steps)) + min(timed(ascent), timed(ascent))
+
+
+def seconds_of_matching(trained: Trained) -> float:
+    """Time of one iteration without chains, on one micro-batch."""
+    learner, t = trained.learner, trained.config.training
+    x = trained.batch()[0][: t.micro_batch]
+    noise = learner.objective.draw_noise(x, rng(0, "timing", device=x.device))
+
+    def match() -> None:
+        learner.gradient(learner.contrasts(x, None, noise, None))
+
+    seconds = min(timed(match), timed(match))
+    learner.optimizer.zero_grad()
+    return seconds
 
 
 def keep_freed_memory() -> None:

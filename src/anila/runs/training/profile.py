@@ -8,21 +8,21 @@ import torch
 
 from anila.density.log_density import gradient
 from anila.density.precision import gradients_in
-from anila.learning.learner import frozen
+from anila.learning.chains import frozen
 from anila.runs.experiment import Experiment
 from anila.runs.model.trained import Trained
 from anila.runs.training.preflight import set_threads, timed
 
 WARM, MEASURED = 2, 5
 """Iterations before the clock runs (compiling, first allocations), and with it."""
-PARTS = {
+OF_LEARNER = {
     "noisy": "noise on the data",
-    "run_chains": "transitions",
-    "overall": "numbers of the chains",
+    "contrasts": "where f goes up and down",
     "gradient": "gradient in θ",
     "ascend": "step and average of θ",
 }
-"""Methods of `Learner`, and what they do."""
+OF_CHAINS = {"draw": "chains from the bank", "run": "transitions", "report": "numbers of the chains"}
+"""Methods of `Learner` and of its `Chains`, and what they do."""
 
 
 def profile(config: Experiment) -> dict[str, float]:
@@ -46,17 +46,17 @@ def profile(config: Experiment) -> dict[str, float]:
 
         return measured
 
-    for method, words in PARTS.items():
-        setattr(learner, method, measure(words, getattr(learner, method)))
-    learner.start.draw = measure("chains from the bank", learner.start.draw)
-    learner.start.store = measure("chains to the bank", learner.start.store)
+    for part, methods in ((learner, OF_LEARNER), (learner.chains, OF_CHAINS if learner.chains else {})):
+        for method, words in methods.items():
+            setattr(part, method, measure(words, getattr(part, method)))
+    if learner.chains:
+        learner.chains.start.store = measure("chains to the bank", learner.chains.start.store)
     batch = measure("data", trained.batch)
     update = measure("iteration", lambda: learner.update(*batch()))
     for _ in range(WARM + MEASURED):
         update()
-    x = learner.start.draw(learner.chains or config.training.batch, torch.Generator(trained.device))
+    x = trained.start.draw(config.training.chains or config.training.batch, torch.Generator(trained.device))
     with frozen(learner.model), gradients_in(config.training.precision):
         bare = [timed(lambda: gradient(learner.model, x)) for _ in range(WARM + MEASURED)]
-    return {name: median(seconds[WARM : WARM + MEASURED]) for name, seconds in found.items()} | {
-        "∇f × K": config.sampler.steps * median(bare[WARM:])
-    }
+    parts = {name: median(seconds[WARM : WARM + MEASURED]) for name, seconds in found.items()}
+    return parts | ({"∇f × K": config.sampler.steps * median(bare[WARM:])} if learner.chains else {})

@@ -12,7 +12,7 @@ from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.trained import Trained, config_of
-from anila.runs.training.guard import Guard
+from anila.runs.training.guard import Guard, guard_of
 
 CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
               "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
@@ -62,7 +62,7 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     Raises:
         RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
     """
-    saved, guard, ranks = run.config(), Guard(), trained.learner.ranks
+    saved, guard, ranks = run.config(), guard_of(trained), trained.learner.ranks
     here = {name: version(name) for name in ("anila", "torch")}
     here |= {"python": platform.python_version(), "device": str(trained.device)}
     if saved is not None:
@@ -94,7 +94,7 @@ def restored(trained: Trained, path: Path) -> Guard:
     Raises:
         Damaged: As `Trained.restore`, or if the guard's part of it is damaged.
     """
-    guard, state = Guard(), trained.restore(path)
+    guard, state = guard_of(trained), trained.restore(path)
     try:
         guard.load_state_dict(state)
     except (AttributeError, KeyError, TypeError, ValueError) as error:

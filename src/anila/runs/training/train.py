@@ -21,8 +21,9 @@ from anila.data import TOYS
 from anila.density.log_density import check_log_density
 from anila.evaluation import pictures, training
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
+from anila.evaluation.training.metric import KL
+from anila.learning.chains import NotFinite
 from anila.learning.distributed import Ranks, assembled, joined, whole
-from anila.learning.learner import NotFinite
 from anila.learning.starts import Persistent
 from anila.messages import Say, warnings_to
 from anila.rng import rng
@@ -32,7 +33,7 @@ from anila.runs.experiment.settings import Training
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl
-from anila.runs.training.guard import Diverged, Guard, Trouble
+from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
 from anila.runs.training.preflight import memory_explained, preflight, set_threads
 from anila.runs.training.resume import refuse_other_folders, restored, resume
 from anila.runs.training.stop import Stop, stop_signals
@@ -117,7 +118,8 @@ def train_among(
         with writers, stop_signals() as stop:
             loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
-            for line in training.regime(training.course(run.series()), returns=run.returns()).lines:
+            course = training.course(run.series(), trained.learner.objective.watched)
+            for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
 
@@ -139,7 +141,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             continue
         i = learner.iteration
         if ranks.first:
-            run.append_series(i, metrics)
+            run.append_series(i, {name: metrics[name] for name in learner.objective.series})
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
             line |= measure(trained)
@@ -175,7 +177,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     """
     i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
     if guard.returns >= (t.rollbacks or 0):
-        raise Diverged(diagnosis(run, i, trouble))
+        raise Diverged(diagnosis(run, trained, trouble))
     again = guard.may_be_chance(trouble, i)
     change = "nothing changed" if again else guard.remedy(trouble, trained.config)
     remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
@@ -183,7 +185,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     if path:
         guard = restored(trained, path)
     if not path or (guard.settling and not again):
-        guard = Guard()
+        guard = guard_of(trained)
         trained.restart()
     trained.change(remedies)
     back = trained.learner.iteration
@@ -237,7 +239,7 @@ def draw_pictures(run: Run, trained: Trained) -> None:
     i, shape = trained.learner.iteration, trained.data.event_shape
     path = run.samples / f"{i:09d}.png"
     generator = rng(trained.config.training.seed, "picture")
-    start = trained.learner.start
+    start = trained.start
     kept = len(start.bank) if isinstance(start, Persistent) else 0
 
     def chains(n: int) -> Tensor:
@@ -251,7 +253,8 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         keep(panel, path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
-        keep(pictures.training_curves(curves), run.samples / "curves.png")
+        watched = (*trained.learner.objective.watched, KL)
+        keep(pictures.training_curves(curves, watched), run.samples / "curves.png")
 
 
 def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
@@ -268,18 +271,19 @@ def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
     return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}
 
 
-def diagnosis(run: Run, iteration: int, trouble: Trouble) -> str:
+def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
     """What happened, what was tried, the last log lines, and what to change."""
-    tried = "; ".join(run.returns())
+    i, objective, tried = trained.learner.iteration, trained.learner.objective, "; ".join(run.returns())
+    shown = [metric for metric in objective.watched if metric.short]
     seen = "; ".join(
-        f"iteration {s['iteration']}: gap {s['energy_gap']:.3g}, gradient {s['grad_norm']:.3g}, "
-        f"clipped {s['clipped']:.2g}"
-        for s in run.stats()[-3:]
+        f"iteration {line['iteration']}: " + ", ".join(f"{m.short} {line[m.name]:.3g}" for m in shown if m.name in line)
+        for line in run.stats()[-3:]
     )
+    chains = " or sampler.step_size, set training.max_grad_norm, or use a Metropolis sampler"
     return (
-        f"training stopped, iteration {iteration}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
-        f"{seen or 'nothing logged'}. The last checkpoint is kept. Lower optimizer.learning_rate or sampler.step_size, "
-        "set training.max_grad_norm, or use a Metropolis sampler"
+        f"training stopped, iteration {i}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
+        f"{seen or 'nothing logged'}. The last checkpoint is kept. Lower optimizer.learning_rate"
+        + (chains if objective.needs_chains else ", or set training.max_grad_norm")
     )
 
 

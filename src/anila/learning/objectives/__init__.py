@@ -1,0 +1,17 @@
+"""Objectives: rules that say where f goes up and where down. A new one is a file here and a row."""
+
+from collections.abc import Callable
+
+from anila.learning.objectives.base import Contrast, Objective
+from anila.learning.objectives.classes import classes
+from anila.learning.objectives.denoising import denoising
+from anila.learning.objectives.likelihood import likelihood
+
+OBJECTIVES: dict[str, Callable[..., Objective]] = {
+    "likelihood": likelihood,
+    "denoising": denoising,
+}
+"""Name -> constructor. The contract tests and the command line run over this table; of an f with classes `likelihood`
+becomes `classes`."""
+
+__all__ = ["OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood"]

@@ -1,0 +1,87 @@
+"""An objective is a rule that says where f goes up and where down; the learner alone differentiates in θ.
+
+    θ ascends   mean wᵤ f(up) − mean w_d f(down) − term
+
+The two clouds of points are a pure function of (f, data, chains, noise). In Algorithm 1 they are the data and the
+chains; in gradient matching they lie on either side of a noisy point. What is no difference of values of f, such as the
+cross-entropy of classes, is the term.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anila.evaluation.training.metric import Metric
+
+
+class Contrast(NamedTuple):
+    """Where f goes up and where down."""
+
+    up: Float[Tensor, "ups *event"]
+    down: Float[Tensor, "downs *event"]
+    up_weight: Float[Tensor, "ups"] | float = 1.0
+    down_weight: Float[Tensor, "downs"] | float = 1.0
+    metrics: Mapping[str, Float[Tensor, "rows"]] = MappingProxyType({})
+    """Name -> a number for each of these rows, of which the learner reports the mean over all rows."""
+    classes: Int[Tensor, "ups"] | None = None
+    """The class of each point up, where f is of classes."""
+
+
+class Values(NamedTuple):
+    """f of some rows of a contrast, as θ differentiates it."""
+
+    up: Float[Tensor, "ups"]
+    down: Float[Tensor, "downs"]
+    logits: Float[Tensor, "ups classes"] | None
+    """f(up)[y] of every class, where f is of classes."""
+    classes: Int[Tensor, "ups"] | None
+    ups: int
+    """Points up in all, over micro-batches and processes: sums are divided by their number."""
+    downs: int
+
+
+class Moments(NamedTuple):
+    """Mean of f and of f² over all points up, and over all points down, without rounding."""
+
+    up: float
+    up_square: float
+    down: float
+    down_square: float
+
+
+def draws_nothing(x_data: Tensor, generator: torch.Generator) -> None:
+    """Of an objective that is not random."""
+
+
+class Objective(NamedTuple):
+    """A rule that says where f goes up and where down, with its own facts.
+
+    `contrast` maps (f, x_data, x_model, noise) to a `Contrast`, row by row; `draw_noise` maps (x_data, generator) to
+    the noise of one iteration, whose rows are those of the data.
+    """
+
+    contrast: Callable[..., Contrast]
+    watched: tuple[Metric, ...]
+    """The metrics that it reports and that the guard and the plots follow."""
+    needs_chains: bool = False
+    """Whether a sampler runs first: x_model are its chains."""
+    draw_noise: Callable[[Tensor, torch.Generator], Any] = draws_nothing
+    report: Callable[[Moments], dict[str, float]] = lambda _: {}
+    """What it reports of the mean of f on either side."""
+    term: Callable[[Values], tuple[Tensor, dict[str, Tensor]]] | None = None
+    """What θ descends besides: a number of (values), with more metrics, each a sum over rows divided by all rows."""
+    needs_classes: bool = False
+    """Whether f is a `Conditional`, and data come with classes: `contrast` takes them as `classes=`."""
+    may_round: bool = True
+    """Whether f may be rounded where θ is differentiated."""
+    sides: tuple[str, str] = ("data", "chains")
+    """What the points up and down are called."""
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """The metrics of which every iteration is kept."""
+        return tuple(metric.name for metric in self.watched if metric.in_series)

@@ -1,0 +1,181 @@
+"""Objectives: where f goes up and where down, with the gradients of closed forms."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila.density.networks import mlp
+from anila.learning.learner import Learner
+from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood
+from anila.learning.starts import Persistent
+from anila.rng import rng
+from anila.runs.training.guard import Guard
+from anila.samplers import langevin
+
+
+def net(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return mlp(4, hidden=(32, 32))
+
+
+def points(n: int = 64, dim: int = 4, seed: int = 0) -> Tensor:
+    return torch.randn(n, dim, generator=rng(seed, "points"))
+
+
+def learner_of(model: nn.Module, objective: Objective, rate: float = 0.1, **options: Any) -> Learner:
+    optimizer = torch.optim.SGD(model.parameters(), rate)
+    if not objective.needs_chains:
+        return Learner(model, optimizer=optimizer, objective=objective, **options)
+    start = Persistent(points(32, seed=1))
+    return Learner(model, langevin(model, 0.01), start, optimizer, 2, objective=objective, chains=32, **options)
+
+
+def slope_of(learner: Learner, x: Tensor) -> Tensor:
+    """Minus the gradient in θ that an iteration leaves, flat."""
+    learner.update(x)
+    return torch.cat([-p.grad.flatten() for p in learner.model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+class TestEveryObjective:
+    def test_it_reports_what_it_lists(self, name: str):
+        """Sees a metric that the guard or a plot would look for in vain."""
+        objective = OBJECTIVES[name]()
+        found = learner_of(net(), objective).update(points())
+        assert {*objective.series} <= found.keys()
+        assert {metric.name for metric in objective.watched} - {"global_accept"} <= found.keys()
+        guard = Guard(objective.watched)
+        assert guard.look(found) is None
+
+    @pytest.mark.parametrize("micro_batch", [3, 50])
+    def test_micro_batches_change_nothing(self, name: str, micro_batch: int):
+        """Sees a mean of means, or noise that depends on who is evaluated together."""
+        whole = learner_of(net(), OBJECTIVES[name]())
+        parts = learner_of(net(), OBJECTIVES[name](), micro_batch=micro_batch)
+        for t in range(2):
+            x = points(45, seed=t)
+            assert parts.update(x) == pytest.approx(whole.update(x), rel=1e-4, abs=1e-6)
+        for p, q in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
+
+    def test_it_goes_on_bit_for_bit(self, name: str):
+        """Sees noise that is not a function of seed and iteration."""
+        there, back = learner_of(net(), OBJECTIVES[name]()), learner_of(net(1), OBJECTIVES[name]())
+        there.update(points())
+        back.load_state_dict(there.state_dict())
+        assert there.update(points(seed=2)) == back.update(points(seed=2))
+        for p, q in zip(there.model.parameters(), back.model.parameters(), strict=True):
+            assert torch.equal(p, q)
+
+    def test_no_gradient_reaches_theta_but_through_the_contrast(self, name: str):
+        """Sees points up or down that still hang on θ."""
+        model, objective = net(), OBJECTIVES[name]()
+        x = points()
+        contrast = objective.contrast(model, x, points(seed=1), objective.draw_noise(x, rng(0)))
+        assert not any(side.requires_grad for side in contrast[:2])
+
+
+@pytest.mark.parametrize("sd", [0.05, 0.3, 2.0])
+def test_the_contrast_has_the_gradient_of_score_matching(sd: float):
+    """Sees a wrong sign, weight or side: ∇θ ½ s² mean |∇f(x_t) + ξ/s|² by double backward, in float32."""
+    model, x = net(), points()
+    slope = slope_of(learner_of(model, denoising(sd)), x)
+    model = net()
+    noise = torch.randn(x.shape, generator=rng(0, "chains", 0))
+    x_t = (x + sd * noise).requires_grad_(True)
+    (grad,) = torch.autograd.grad(model(x_t).sum(), x_t, create_graph=True)
+    loss = sd**2 / 2 * (grad + noise / sd).square().sum(1).mean()
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    exact = torch.cat(
+        [(torch.zeros_like(p) if g is None else -g).flatten() for p, g in zip(model.parameters(), found, strict=True)]
+    )
+    assert torch.cosine_similarity(slope, exact, dim=0) > 0.9999
+    assert (slope.norm() / exact.norm()).item() == pytest.approx(1, abs=1e-2)
+    metrics = learner_of(net(), denoising(sd)).update(x)
+    assert metrics["matching_loss"] == pytest.approx(loss.item() / 4, rel=1e-4)
+
+
+class Quadratic(nn.Module):
+    """f(x) = b·x − ½ xᵀ A x."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.A, self.b = nn.Parameter(torch.eye(dim).double()), nn.Parameter(torch.zeros(dim).double())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.b - (x @ self.A * x).sum(1) / 2
+
+
+def test_on_gaussian_data_it_learns_the_blurred_gaussian():
+    """The optimum in closed form: A = (Σ + s² I)⁻¹ and b = A m. Sees the score of the data themselves, or another s."""
+    sd, m = 0.5, torch.tensor([1.0, -0.5]).double()
+    root = torch.tensor([[1.0, 0.0], [0.6, 0.5]]).double()
+    f = Quadratic(2)
+    optimizer = torch.optim.Adam(f.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + math.cos(math.pi * t / 300)))
+    learner = Learner(f, optimizer=optimizer, objective=denoising(sd), schedule=schedule, ema=0.95)
+    for t in range(300):
+        learner.update(m + torch.randn(2000, 2, generator=rng(t, "data")).double() @ root.T)
+    best: Any = learner.best_model
+    A = torch.linalg.inv(root @ root.T + sd**2 * torch.eye(2))
+    torch.testing.assert_close((best.A + best.A.T).detach() / 2, A, rtol=0.03, atol=0.01)
+    torch.testing.assert_close(best.b.detach(), A @ m, rtol=0.03, atol=0.01)
+
+
+def test_for_a_quadratic_f_the_contrast_is_exact():
+    """∇θ of Σ w f(up) − Σ w f(down) is −∇θ of the loss to rounding, whatever η."""
+    f, sd, x = Quadratic(2), 0.7, points(50, 2).double()
+    noise = torch.randn(50, 2, generator=rng(3)).double()
+    up, down, up_weight, down_weight, *_ = denoising(sd).contrast(f, x, None, noise)
+    value = (up_weight * f(up)).mean() - (down_weight * f(down)).mean()
+    x_t = x + sd * noise
+    loss = sd**2 / 2 * (f.b - x_t @ f.A.T / 2 - x_t @ f.A / 2 + noise / sd).square().sum(1).mean()
+    for a, b in zip(torch.autograd.grad(value, [f.A, f.b]), torch.autograd.grad(loss, [f.A, f.b]), strict=True):
+        torch.testing.assert_close(a if a.ndim == 1 else a + a.T, -b if b.ndim == 1 else -b - b.T)
+
+
+def test_weights_count():
+    """Sees the weights of points left out: f = θ · x moves by mean w x(up) − mean w x(down)."""
+    up, down = torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0], [7.0], [0.0]])
+    w_up, w_down = torch.tensor([1.0, 3.0]), torch.tensor([0.5, 0.0, 1.0])
+
+    def contrast(f: Any, x_data: Tensor, x_model: Tensor | None, noise: None) -> Contrast:  # noqa: ARG001
+        return Contrast(up, down, w_up, w_down)
+
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Flatten(0))
+    before = model[0].weight.item()  # pyright: ignore[reportCallIssue]
+    learner_of(model, Objective(contrast, ()), rate=1.0).update(torch.zeros(2, 1))
+    moved = model[0].weight.item() - before  # pyright: ignore[reportCallIssue]
+    assert moved == pytest.approx((1 + 6) / 2 - (2.5 + 0 + 0) / 3)
+
+
+def test_what_would_run_and_be_wrong_is_refused():
+    f = net()
+    optimizer = torch.optim.SGD(f.parameters(), 0.1)
+    with pytest.raises(ValueError, match="rounds away the small differences"):
+        Learner(f, optimizer=optimizer, objective=denoising(), precision="bf16")
+    with pytest.raises(ValueError, match="runs no chains"):
+        Learner(f, langevin(f, 0.1), Persistent(points()), optimizer, 2, objective=denoising())
+    with pytest.raises(ValueError, match="needs chains"):
+        Learner(f, optimizer=optimizer, objective=likelihood())
+    with pytest.raises(ValueError, match="sd must be positive"):
+        denoising(0.0)
+    with pytest.raises(ValueError, match="penalty must be at least 0"):
+        likelihood(-1.0)
+
+
+def test_the_guard_watches_what_the_objective_reports():
+    """Sees rules of chains applied without any, and a loss that grows unseen."""
+    objective = denoising()
+    guard = Guard(objective.watched)
+    calm = {"matching_loss": 0.5, "grad_norm": 1.0, "theta_grad_norm": 1.0}
+    assert guard.look(calm) is None
+    learned = calm | {"grad_norm": 4.0}
+    assert all(guard.look(learned) is None for _ in range(130))
+    seen = [guard.look(learned | {"matching_loss": 50.0}) for _ in range(10)]
+    troubles = [trouble for trouble in seen if trouble]
+    assert troubles
+    assert "the matching loss grew" in troubles[0].what
