@@ -1,18 +1,22 @@
 """Compiled steps: the numbers of single ones, whatever changes between calls, and a word where they cannot be."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Callable
 from copy import deepcopy
-from threading import Thread
+from itertools import count
+from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution
+from torch import Tensor, fx, nn
+from torch.distributions import Bernoulli, Normal
 
-from anila.density.log_density import from_numpy
+import anila
+from anila.density.log_density import from_numpy, gradient
 from anila.density.networks import mlp, vanilla
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
@@ -22,6 +26,7 @@ from anila.samplers import (
     anisotropic,
     anisotropic_mala,
     barker,
+    descent,
     hmc,
     kernel_density,
     langevin,
@@ -30,7 +35,10 @@ from anila.samplers import (
     with_global_moves,
 )  # fmt: skip
 from anila.samplers.adaptation import Steered
-from anila.samplers.compiled import GRAPHS, Graphs, graphs, lanes
+from anila.samplers.compiled import compiler, graphs, lanes, torch_internals
+from anila.samplers.compiled.graphs import GRAPHS, Graphs
+from anila.samplers.compiled.translation import ARITHMETIC, Unsupported
+from anila.samplers.kernel import Noise
 from anila.samplers.sample import blocks
 from anila.samplers.trace import Trace
 
@@ -52,10 +60,14 @@ def never(*_: object, **__: object) -> None:
     raise RuntimeError("no working C++ compiler found")
 
 
+def unsupported(*_: object, **__: object) -> None:
+    raise Unsupported("not small")
+
+
 @pytest.fixture
 def no_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves TorchInductor's graphs only."""
-    monkeypatch.setattr(graphs, "Lanes", never)
+    monkeypatch.setattr(graphs, "Lanes", unsupported)
 
 
 def assert_same(a: Run, b: Run, atol: float = 1e-5) -> None:
@@ -86,12 +98,17 @@ def test_so_it_does_in_graphs_of_several_steps():
     assert graphs_of(kernel).unrolled
 
 
-def test_an_unadjusted_kernel_of_images_in_bf16():
-    """Sees gradients that a graph rounds elsewhere than autocast does, by more than bf16 resolves."""
+def test_gradients_of_images_in_bf16_are_as_coarse_as_those_of_autocast():
+    """Sees a graph that rounds nowhere, or coarser. Where it does, processors differ."""
     torch.manual_seed(0)
     x0 = torch.randn(4, 1, 8, 8, generator=rng(0, "images"))
-    kernel = anisotropic(vanilla(1, 8, 4), 0.01, 0.1, temperature=1e-4)
-    assert_same(*both(kernel, x0, precision="bf16"), atol=1e-3)
+    f = vanilla(1, 8, 4)
+    kernel = descent(f, 2.0)  # x' = x + ∇f
+    (compiled, _), (plain, _) = both(kernel, x0, steps=1, precision="bf16")
+    exact = x0 + gradient(f, x0)
+    coarse = (plain - exact).norm()
+    assert (compiled - plain).norm() <= 2 * coarse
+    assert coarse / 2 <= (compiled - exact).norm() <= 2 * coarse
     assert graphs_of(kernel).unrolled
 
 
@@ -144,11 +161,87 @@ def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Samp
 
 
 def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch._inductor, "compile", never)
-    monkeypatch.setattr(lanes, "compiled", never)
+    monkeypatch.setattr(graphs, "graph_compiled", never)
+    monkeypatch.setattr(lanes, "cpp_compiled", never)
     with pytest.warns(RuntimeWarning, match="uncompiled, because no working C\\+\\+ compiler found"):
         a, b = both(langevin(net(), 0.1))
     assert_same(a, b, atol=0)
+
+
+def as_traced(graph: fx.GraphModule, _: object) -> Callable[..., Any]:
+    """In place of TorchInductor, which takes seconds."""
+    return graph
+
+
+def test_why_there_is_no_cpp_is_said_where_there_should_be_some(monkeypatch: pytest.MonkeyPatch):
+    """Sees the failure of a compiler taken for a step that is not small."""
+    monkeypatch.setattr(graphs, "graph_compiled", as_traced)
+    monkeypatch.setattr(lanes, "cpp_compiled", never)
+    kernel = langevin(net(), 0.1)
+    with pytest.warns(RuntimeWarning, match="run in graphs and not in C\\+\\+, because no working") as said:
+        both(kernel, steps=23)
+    assert len(said) == 1, "once a kernel"
+
+
+def test_cpp_that_computes_something_else_is_not_run(monkeypatch: pytest.MonkeyPatch):
+    """Sees an operation of a later torch translated as it was."""
+    monkeypatch.setattr(graphs, "graph_compiled", as_traced)
+    monkeypatch.setitem(ARITHMETIC, torch.ops.aten.mul.Tensor, "{0} + {1}")
+    with pytest.warns(
+        RuntimeWarning, match=r"not in C\+\+, because state.x of chain 0 is .* compiled and .* uncompiled"
+    ):
+        a, b = both(langevin(net(), 0.1))
+    assert_same(a, b)
+
+
+@pytest.mark.usefixtures("no_lanes")
+def test_graphs_that_compute_something_else_are_not_run(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(graphs, "graph_compiled", lambda graph, _: lambda *given: [x + 0.1 for x in graph(*given)])
+    with pytest.warns(RuntimeWarning, match="uncompiled, because state.x of chain 0"):
+        a, b = both(langevin(net(), 0.1), steps=3)
+    assert_same(a, b, atol=0)
+    state = torch.get_rng_state()
+    with pytest.warns(RuntimeWarning, match="uncompiled"):
+        sample(langevin(quadratic, 0.1), X0, 2, rng(0), compile=True)
+    assert torch.equal(state, torch.get_rng_state()), "the comparison draws nothing"
+
+
+def narrower(x: Tensor) -> Tensor:
+    return x[..., :1].contiguous()
+
+
+@pytest.mark.parametrize("change", [
+    lambda state, noise: (state, noise._replace(normal=narrower(noise.normal))),
+    lambda state, noise: (state, noise._replace(normal=noise.normal.double())),
+    lambda state, noise: (state._replace(grad=narrower(state.grad)), noise),
+    lambda state, noise: (state._replace(value=state.value[:1]), noise),
+])  # fmt: skip
+def test_tensors_of_another_kind_than_was_traced_take_the_steps_uncompiled(change: Callable[..., Any]):
+    """Sees memory read beyond the end of a tensor, or as numbers of another size."""
+    kernel = mala(quadratic, 0.1)
+    sample(kernel, X0, 2, rng(0), compile=True)
+    state, noise = change(kernel.init(X0), Noise(torch.ones(1, 8, 2), torch.zeros(1, 8)))
+    with pytest.warns(RuntimeWarning, match="it was traced as torch.float32 of shape"):
+        last, info, _ = graphs_of(kernel)(state, noise)
+    expected, told = kernel.step(state, Noise(noise.normal[0], noise.uniform[0]))
+    assert torch.equal(last.x, expected.x)
+    assert torch.equal(info.accept_prob[0], told.accept_prob)
+
+
+def test_a_parameter_may_become_another_between_two_calls():
+    w = nn.Parameter(torch.ones(2))
+    kernel = langevin(lambda x: (w * quadratic(x)[:, None]).sum(1), 0.1)
+
+    def grow(*_: object) -> None:
+        w.data = torch.full((1,), 3.0)
+
+    def run(compile: bool) -> Tensor:
+        w.data = torch.ones(2)
+        return sample(kernel, X0, 1002, rng(0), keep_every=1000, callback=grow, compile=compile)[0]
+
+    with pytest.warns(RuntimeWarning, match="became another one between two calls"):
+        compiled = run(True)
+    torch.testing.assert_close(compiled, run(False))
 
 
 class Counts(nn.Module):
@@ -194,7 +287,7 @@ def test_what_f_computes_once_is_computed_of_real_numbers():
 def test_a_parameter_may_become_another(lanes_first: bool, monkeypatch: pytest.MonkeyPatch):
     """Sees memory read beyond its end, or numbers in the order of another layout."""
     if not lanes_first:
-        monkeypatch.setattr(graphs, "Lanes", never)
+        monkeypatch.setattr(graphs, "Lanes", unsupported)
     w = nn.Parameter(torch.randn(2, 4, generator=rng(0)))
     kernel = langevin(lambda x: (x @ w).tanh().sum(1), 0.1)
     for now in (w.data, 2 * torch.ones(4, 2).T, torch.full((2, 1), 0.3)):
@@ -211,29 +304,144 @@ def test_autocast_around_a_call_is_not_that_of_the_call_before():
 
 
 def test_threads_may_compile_at_once():
-    """Sees checks of torch.distributions left off, or graphs half made."""
-    before, kernel, found = Distribution._validate_sample, langevin(net(), 0.1), []
+    """Sees graphs half made."""
+    kernel, found = langevin(net(), 0.1), []
 
     def run() -> None:
         found.append(sample(kernel, X0, 2, rng(0), compile=True)[0])
 
-    threads = [Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert Distribution._validate_sample is before
+    in_threads(run, run, run)
     assert all(torch.equal(x, found[0]) for x in found[1:])
     assert len(found) == 3
     assert graphs_of(kernel).lanes
 
 
+def in_threads(*runs: Callable[[], None]) -> None:
+    threads = [Thread(target=run) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_while_one_thread_compiles_distributions_of_another_refuse_nan():
+    """Sees the check of `torch.distributions` left off for the whole process."""
+    target, said = Normal(torch.zeros(2), 1.0), []
+    evaluations, tracing, asked = count(), Event(), Event()
+
+    def f(x: Tensor) -> Tensor:
+        if next(evaluations) == 1:  # the second: the first is of real numbers
+            tracing.set()
+            asked.wait(60)
+        return target.log_prob(x).sum(1)
+
+    def ask() -> None:
+        tracing.wait(60)
+        try:
+            Normal(0.0, 1.0).log_prob(torch.tensor(torch.nan))
+        except ValueError as error:
+            said.append(str(error))
+        asked.set()
+
+    kernel = langevin(f, 0.1)
+    in_threads(lambda: (sample(kernel, X0, 2, rng(0), compile=True), None)[1], ask)
+    assert tracing.is_set()
+    assert "support" in said[0]
+    assert graphs_of(kernel).lanes
+
+
 def test_nobody_waits_for_the_compiler_who_does_not_compile():
     """Sees half a second and 35 MiB of imports at every start."""
-    heavy = ["sympy", "torch._inductor", "torch.fx.experimental.symbolic_shapes"]
-    code = f"import sys, anila.samplers; print([m for m in {heavy} if m in sys.modules])"
+    heavy = ["sympy", "torch._inductor", "torch.fx.experimental.symbolic_shapes", torch_internals.__name__]
+    run = "anila.sample(anila.langevin(lambda x: -x.norm(dim=1), 0.1), torch.ones(2, 2), 2, anila.rng(0))"
+    code = f"import sys, torch, anila; {run}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+SOURCE = Path(anila.__file__).parent
+INTERNALS = ast.parse(Path(torch_internals.__file__).read_text())
+PUBLIC = {"fx", "Tensor", "TorchFunctionMode"}
+NAMES = sorted(
+    (str(node.module), alias.name)
+    for node in ast.walk(INTERNALS)
+    if isinstance(node, ast.ImportFrom) and str(node.module).startswith("torch")
+    for alias in node.names
+    if alias.name not in PUBLIC
+)
+OPERATIONS = sorted(
+    node.attr for node in ast.walk(INTERNALS)
+    if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "aten" and node.attr.startswith("_")
+)  # fmt: skip
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name not in {"_asdict", "_replace", "_fields"}
+
+
+def of_torch(node: ast.AST) -> list[str]:
+    """The names of torch in this node that may change without notice."""
+    if isinstance(node, ast.ImportFrom | ast.Import):
+        modules = [f"{getattr(node, 'module', '')}.{alias.name}".lstrip(".") for alias in node.names]
+        return [
+            m for m in modules if m.startswith("torch") and (any(map(private, m.split("."))) or "experimental" in m)
+        ]
+    if isinstance(node, ast.Attribute) and private(node.attr):
+        owner = ast.unparse(node.value)
+        return [] if owner in ("self", "cls", "os", "pool") else [f"{owner}.{node.attr}"]
+    return [node.arg] if isinstance(node, ast.keyword) and node.arg and private(node.arg) else []
+
+
+def test_one_file_alone_names_what_torch_keeps_to_itself():
+    """Sees such a name anywhere else: without it the package could not be imported."""
+    found = {
+        str(path.relative_to(SOURCE)): names
+        for path in SOURCE.rglob("*.py")
+        if (names := [name for node in ast.walk(ast.parse(path.read_text())) for name in of_torch(node)])
+    }
+    assert {*found} == {"samplers/compiled/torch_internals.py"}, found
+
+
+def assert_runs_uncompiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process in which nothing was compiled yet."""
+    package = "anila.samplers.compiled"
+    for name in [name for name in sys.modules if name.startswith(f"{package}.")]:
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(sys.modules[package], name.rpartition(".")[2])
+    compiler.cache_clear()
+    kernel = langevin(quadratic, 0.1)
+    plain = sample(kernel, X0, 2, rng(0))
+    assert torch_internals.__name__ not in sys.modules
+    try:
+        with pytest.warns(RuntimeWarning, match="compile: steps run uncompiled, because ") as said:
+            found = [sample(kernel, X0, 2, rng(0), compile=True) for _ in range(2)]
+        assert len(said) == 1
+        for run in found:
+            assert_same(run, plain, atol=0)
+    finally:
+        compiler.cache_clear()
+
+
+@pytest.mark.parametrize(("module", "name"), NAMES)
+def test_without_a_name_of_torch_steps_run_uncompiled(module: str, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delattr(f"{module}.{name}")
+    assert_runs_uncompiled(monkeypatch)
+
+
+def gone(name: str) -> property:
+    """An attribute that is not there."""
+    return property(lambda _: getattr(object(), name))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_so_they_do_without_an_operation(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(type(torch.ops.aten), name, gone(name), raising=False)
+    assert_runs_uncompiled(monkeypatch)
+
+
+def test_so_they_do_without_schemas_of_operations(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch._ops.OpOverload, "_schema", gone("_schema"), raising=False)
+    assert_runs_uncompiled(monkeypatch)
 
 
 def test_errors_of_f_are_those_of_f():

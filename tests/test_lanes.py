@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Exponential, Independent, StudentT
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
 from anila.density import targets
@@ -15,9 +14,9 @@ from anila.density.log_density import LogDensity
 from anila.density.networks import mlp, toy
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
-from anila.samplers.compiled import GRAPHS
-from anila.samplers.compiled.graphs import simple_operations
+from anila.samplers.compiled.graphs import GRAPHS, REPLACED
 from anila.samplers.compiled.lanes import Lanes
+from anila.samplers.compiled.torch_internals import simple_operations, trace
 from anila.samplers.compiled.translation import ARITHMETIC, POWERS, Unsupported
 
 aten = torch.ops.aten
@@ -33,7 +32,7 @@ def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> Any:
         return (x + noise, *(found if isinstance(found, tuple) else (found,)))
 
     pure = torch.func.functionalize(step, remove="mutations")
-    graph = make_fx(pure, simple_operations(), tracing_mode="fake")(x, x.clone(), *constants)
+    graph = trace(pure, [x, x.clone(), *constants], {**simple_operations(), **REPLACED})
     return Lanes(graph, 1, 1, 0)
 
 
@@ -173,19 +172,21 @@ def test_weights_are_read_anew_at_every_call_in_whatever_layout():
         torch.testing.assert_close(lanes([x, noise], [now], 0)[1][0], x @ now)
 
 
-LOG_DENSITIES: dict[str, LogDensity] = {
-    "toy": toy(2),
-    "silu": mlp(2, (8,), "silu"),
-    "gelu": mlp(2, (8,), "gelu"),
-    "leaky": nn.Sequential(nn.Linear(2, 4), nn.LeakyReLU(), nn.Linear(4, 1), nn.Flatten(0)),
-    "fourier": mlp(2, (8,), fourier=4),
-    "banana": targets.banana(),
-    "funnel": targets.funnel(),
-    "mixture": targets.mixture(),
-    "rings": targets.rings(),
-    "gaussian": targets.gaussian(1.0, 2),
-    "torch.distributions": Independent(StudentT(torch.tensor([3.0, 5.0])), 1).log_prob,
-}
+with torch.random.fork_rng():
+    torch.manual_seed(0)
+    LOG_DENSITIES: dict[str, LogDensity] = {
+        "toy": toy(2),
+        "silu": mlp(2, (8,), "silu"),
+        "gelu": mlp(2, (8,), "gelu"),
+        "leaky": nn.Sequential(nn.Linear(2, 4), nn.LeakyReLU(), nn.Linear(4, 1), nn.Flatten(0)),
+        "fourier": mlp(2, (8,), fourier=4),
+        "banana": targets.banana(),
+        "funnel": targets.funnel(),
+        "mixture": targets.mixture(),
+        "rings": targets.rings(),
+        "gaussian": targets.gaussian(1.0, 2),
+        "torch.distributions": Independent(StudentT(torch.tensor([3.0, 5.0])), 1).log_prob,
+    }
 
 
 def test_a_distribution_with_a_boundary_keeps_its_check():

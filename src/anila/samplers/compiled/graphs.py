@@ -6,50 +6,40 @@ training. Small nets on a CPU become one C++ function (`lanes`), all else graphs
 fuses what is not a matrix product or convolution; both keep their work on disk for the next process. Noise is drawn
 outside, as ever, so results are those of single steps up to rounding.
 
+The first steps of everything compiled are made uncompiled too: where they differ (`agreement`), or where a tensor is no
+longer of the kind that was traced, steps run uncompiled, and that is said.
+
 A step can be traced if tensors are all that it remembers and decides by. Kernels that count (global moves, replica
 exchange, mixtures) and gradients in fp16 or tf32 run uncompiled, and that is said.
 """
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, fx
-from torch._decomp import core_aten_decompositions, get_decompositions
-from torch.distributions import Distribution, constraints
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from anila.density.precision import current
+from anila.samplers.compiled.agreement import Rows, require_agreement
 from anila.samplers.compiled.lanes import Lanes
+from anila.samplers.compiled.torch_internals import (
+    READ_A_NUMBER,
+    RealNumbersUnchecked,
+    TorchDispatchMode,
+    graph_compiled,
+    schema_of,
+    simple_operations,
+    trace,
+    tree_leaves,
+)
+from anila.samplers.compiled.translation import Unsupported
 
 aten = torch.ops.aten
 LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
-
-
-@contextmanager
-def real_numbers_unchecked() -> Iterator[None]:
-    """Let `torch.distributions` on all real numbers be traced: they look at every value whether it is a number."""
-    validate = Distribution._validate_sample
-
-    def validate_others(self: Distribution, value: Tensor) -> None:
-        support: Any = self.support
-        while hasattr(support, "base_constraint"):
-            support = support.base_constraint
-        if support is not constraints.real:
-            validate(self, value)
-
-    Distribution._validate_sample = validate_others
-    try:
-        yield
-    finally:
-        Distribution._validate_sample = validate
 
 
 def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -58,11 +48,7 @@ def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: fl
     return product + (bias if beta == 1 else beta * bias)
 
 
-def simple_operations() -> dict[Any, Callable[..., Any]]:
-    """What composed operations are made of."""
-    composed = [aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data, aten.leaky_relu]
-    more = get_decompositions(composed)
-    return {**core_aten_decompositions(), **more, aten.addmm.default: bias_apart}
+REPLACED = {aten.addmm.default: bias_apart}
 
 
 class Watch(TorchDispatchMode):
@@ -80,11 +66,11 @@ class Watch(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         kept = storages((args, kwargs)) - self.storages
-        if func is aten._local_scalar_dense.default and kept:
+        if func is READ_A_NUMBER and kept:
             raise ValueError("f takes a number out of a tensor that it keeps")
         written = [
             args[k] if k < len(args) else kwargs.get(argument.name)
-            for k, argument in enumerate(func._schema.arguments)
+            for k, argument in enumerate(schema_of(func).arguments)
             if argument.alias_info and argument.alias_info.is_write
         ]
         if kept & storages(written):
@@ -96,7 +82,12 @@ class Watch(TorchDispatchMode):
 
 def storages(values: Any) -> set[int]:
     """What tells the memory of these tensors, and their views, from any other's."""
-    return {x.untyped_storage()._cdata for x in tree_leaves(values) if isinstance(x, Tensor)}
+    return {x.untyped_storage().data_ptr() for x in tree_leaves(values) if isinstance(x, Tensor)} - {0}
+
+
+Kind = tuple[torch.Size, torch.dtype, torch.device]
+Steps = tuple[Any, Any, Tensor]
+"""The state that steps lead to, their infos, and the positions kept."""
 
 
 class Graphs:
@@ -116,6 +107,9 @@ class Graphs:
         self.absent = {name: None for name in state._fields if name not in self.fields}
         self.state, self.x = type(state), self.fields.index("x")
         self.info: Any = None
+        self.uncompiled = ref(step)
+        """Weak: graphs are kept for as long as there is the step."""
+        self.eps = resolution(state.x)
 
         def one(*inputs: Tensor) -> tuple[Tensor, ...]:
             left = iter(inputs)
@@ -125,36 +119,50 @@ class Graphs:
             return (*(getattr(last, name) for name in self.fields), *info)
 
         with torch.random.fork_rng(devices=[]), Watch(given):
-            one(*given)  # what f computes only once, it computes of real numbers
-        with real_numbers_unchecked():
-            self.step = make_fx(one, tracing_mode="fake", _allow_non_fake_inputs=True)(*given)
+            first = one(*given)  # what f computes only once, it computes of real numbers
+        with RealNumbersUnchecked():
+            self.step = trace(one, given, keeps=True)
         self.constants = lift_constants(self.step)
-        self.traced_with = [(c.shape, c.dtype) for c in self.constants]
-        self.unrolled: dict[Any, Callable[..., Any]] = {}
+        self.names = [f"state.{name}" for name in self.fields] + [f"noise.{name}" for name in noise._fields]
+        self.kinds = kinds_of(given)
+        self.traced_with = kinds_of(self.constants)
+        self.unrolled: dict[Any, Callable[..., Any] | None] = {}
+        """Graphs of several steps; None where they are made uncompiled."""
         self.why_not: Exception | None = None
         """Why there are no lanes."""
-        self.lanes = self.lanes_or_none(given)
+        self.lanes = self.lanes_or_none(state, noise, first)
         steps = LONGEST if self.lanes else UNROLLED
         self.longest = max(1, min(steps, MOST // state.x.numel()))
         """Steps to make in a call."""
 
-    def lanes_or_none(self, given: list[Tensor]) -> Lanes | None:
-        """The steps as one C++ function, where they are few operations that it knows and its compiler is there."""
-        pure = torch.func.functionalize(self.step, remove="mutations")
+    def lanes_or_none(self, state: Any, noise: Any, first: tuple[Tensor, ...]) -> Lanes | None:
+        """The steps as one C++ function, where they are few operations that it knows and its compiler is there.
+
+        Args:
+            state: Where a step starts.
+            noise: Of that step.
+            first: What it leads to uncompiled.
+        """
+        pure, fields = torch.func.functionalize(self.step, remove="mutations"), len(self.fields)
+        given, constants = tensors_of(state, noise), [c.detach() for c in self.constants]
+        block = type(noise)(*(field[None] for field in noise))
         try:
-            inputs = [*given, *(c.detach() for c in self.constants)]
             with torch.no_grad():
-                graph = make_fx(pure, simple_operations(), tracing_mode="fake")(*inputs)
-            return Lanes(graph, len(self.fields), len(given) - len(self.fields), self.x)
-        except Exception as error:  # Unsupported, or a compiler that does not take this C++: there is the other way
+                graph = trace(pure, [*given, *constants], {**simple_operations(), **REPLACED})
+                lanes = Lanes(graph, fields, len(given) - fields, self.x)
+                found = lanes(tensors_of(state, block), constants, 0)
+            expected = [*first[:fields], *(info[None] for info in first[fields:]), state.x]
+            self.compare(found, self.named(expected), block)
+            return lanes
+        except Exception as error:  # there is the other way
             self.why_not = error
             return None
 
     def are_outdated(self) -> bool:
         """Whether a tensor that f reads has become another one than it was traced with."""
-        return self.traced_with != [(c.shape, c.dtype) for c in self.constants]
+        return self.traced_with != kinds_of(self.constants)
 
-    def __call__(self, state: Any, noise: Any, every: int = 0) -> tuple[Any, Any, Tensor]:
+    def __call__(self, state: Any, noise: Any, every: int = 0) -> Steps:
         """Make the steps that there is noise for.
 
         Args:
@@ -165,37 +173,81 @@ class Graphs:
         Returns:
             The state they lead to, their infos, (steps, chains), and the positions kept, (kept, chains, *event).
         """
-        given = tensors_of(state, noise)
-        constants = [c.detach() for c in self.constants]
-        with torch.no_grad():
-            if self.lanes:
-                found = self.lanes(given, constants, every)
-            else:
-                found = self.in_graphs(given, constants, every)
+        given, constants = tensors_of(state, noise), [c.detach() for c in self.constants]
+        if why := self.misfit(given):
+            say(f"run uncompiled, because {why}", stacklevel=4)
+        elif self.lanes:
+            with torch.no_grad():
+                return self.named(self.lanes(given, constants, every))
+        elif graph := self.graph(state, noise, constants, every):
+            return self.named(run(graph, [*given, *constants]))
+        return self.one_by_one(state, noise, every)
+
+    def misfit(self, given: list[Tensor]) -> str:
+        """How tensors are no longer those of the trace, in words; "" where they are."""
+        if self.are_outdated():
+            return "a tensor that f reads became another one between two calls"
+        steps, fields = given[-1].shape[:1], len(self.fields)
+        for k, (name, x, (shape, dtype, device)) in enumerate(zip(self.names, given, self.kinds, strict=True)):
+            expected = steps + shape if k >= fields else shape
+            if x.shape != expected or x.dtype != dtype or x.device != device:
+                return (
+                    f"{name} is {x.dtype} of shape {tuple(x.shape)} on {x.device}; it was traced as {dtype} of shape "
+                    f"{tuple(expected)} on {device}"
+                )
+        return ""
+
+    def one_by_one(self, state: Any, noise: Any, every: int) -> Steps:
+        """The same steps uncompiled."""
+        step, infos, kept = self.uncompiled(), [], []
+        assert step, "a kernel that is still there has its step"
+        for one in zip(*(field.unbind() for field in noise), strict=True):
+            state, info = step(state, type(noise)(*one))
+            infos.append(info)
+            if every and len(infos) % every == 0:
+                kept.append(state.x)
+        told = self.info(*(torch.stack(column) for column in zip(*infos, strict=True)))
+        return state, told, torch.stack(kept) if kept else state.x[None][:0]
+
+    def named(self, found: Sequence[Tensor]) -> Steps:
+        """What compiled steps give, by its names."""
         *found, kept = found
         last = dict(zip(self.fields, found, strict=False))
         return self.state(**last, **self.absent), self.info(*found[len(last) :]), kept
 
-    def in_graphs(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
-        """The steps by a graph made for their number."""
-        key = (every, *((t.shape, t.stride()) for t in (*given, *constants)))
+    def graph(self, state: Any, noise: Any, constants: list[Tensor], every: int) -> Callable[..., Any] | None:
+        """A graph of these steps that was seen to be right, made once; None, said in a warning, where there is none."""
+        given = [*tensors_of(state, noise), *constants]
+        key = (every, *((t.shape, t.stride()) for t in given))
         with LOCK:
             if key not in self.unrolled:
-                self.unrolled[key] = self.unroll(given, constants, every)
-        on_gpu = given[0].is_cuda
-        if on_gpu:
-            torch.compiler.cudagraph_mark_step_begin()
-        found = self.unrolled[key](*given, *constants)
-        return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph writes to the same memory again
+                try:
+                    made = self.unroll(given, len(constants), every)
+                    with torch.random.fork_rng(devices=[]):
+                        self.compare(run(made, given), self.one_by_one(state, noise, every), noise)
+                except Exception as error:
+                    made = None
+                    if None not in self.unrolled.values():
+                        say(f"run uncompiled, because {reason(error)}", stacklevel=5)
+                if made and not self.unrolled and not isinstance(self.why_not, Unsupported):
+                    say(f"run in graphs and not in C++, because {reason(self.why_not)}", stacklevel=5)
+                self.unrolled[key] = made
+            return self.unrolled[key]
 
-    def unroll(self, given: list[Tensor], constants: list[Tensor], every: int) -> Callable[..., Any]:
-        """A compiled graph of these steps; or, said in a warning, the steps one by one."""
-        fields = len(self.fields)
+    def compare(self, found: Sequence[Tensor], expected: Steps, noise: Any) -> None:
+        """Refuse compiled steps that differ from uncompiled ones by more than rounding."""
+        uniform = getattr(noise, "uniform", None)
+        rows = self.named(found)
+        require_agreement(rows_of(*rows[:2]), rows_of(*expected[:2]), None if uniform is None else uniform.T, self.eps)
+
+    def unroll(self, given: list[Tensor], constants: int, every: int) -> Callable[..., Any]:
+        """A compiled graph of these steps, whose last inputs are so many constants."""
+        fields, end = len(self.fields), len(given) - constants
 
         def steps(*inputs: Tensor) -> tuple[Tensor, ...]:
-            state, noise, infos, kept = inputs[:fields], inputs[fields : len(given)], [], []
+            state, noise, infos, kept = inputs[:fields], inputs[fields:end], [], []
             for one in zip(*(field.unbind() for field in noise), strict=True):
-                found = self.step(*state, *one, *inputs[len(given) :])
+                found = self.step(*state, *one, *inputs[end:])
                 state = found[:fields]
                 infos.append(found[fields:])
                 if every and len(infos) % every == 0:
@@ -203,19 +255,41 @@ class Graphs:
             told = (torch.stack(column) for column in zip(*infos, strict=True))
             return (*state, *told, torch.stack(kept) if kept else state[self.x][None][:0])
 
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # the compiler's, of its own parts
-                graph = make_fx(steps, {aten.addmm.default: bias_apart}, tracing_mode="fake")(*given, *constants)
-                keep_transposes(graph)
-                graph.recompile()
-                on_cpu = given[0].device.type == "cpu"
-                options = {"cpp_wrapper": on_cpu, "triton.cudagraphs": given[0].is_cuda}
-                return torch._inductor.compile(graph, [*given, *constants], options=options)  # pyright: ignore[reportReturnType]
-        except Exception as error:
-            if not self.unrolled:
-                warn_of_none(error, stacklevel=6)
-            return steps
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the compiler's, of its own parts
+            graph = trace(steps, given, REPLACED)
+            keep_transposes(graph)
+            graph.recompile()
+            return graph_compiled(graph, given)
+
+
+def run(graph: Callable[..., Any], given: list[Tensor]) -> list[Tensor]:
+    """What a graph gives."""
+    on_gpu = given[0].is_cuda
+    if on_gpu:
+        torch.compiler.cudagraph_mark_step_begin()
+    with torch.no_grad():
+        found = graph(*given)
+    return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph writes to the same memory again
+
+
+def rows_of(state: Any, info: Any) -> Rows:
+    """Every number of each chain, under the name of its field."""
+    fields = {f"state.{name}": x for name, x in state._asdict().items() if x is not None}
+    fields |= {name: x.transpose(0, 1) for name, x in info._asdict().items()}
+    return {name: x.flatten(1) if x.ndim > 1 else x[:, None] for name, x in fields.items()}
+
+
+def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
+    """What memory is read as."""
+    return [(x.shape, x.dtype, x.device) for x in tensors]
+
+
+def resolution(x: Tensor) -> float:
+    """ε of the numbers that gradients at x are computed in; a GPU may take tf32 for float32."""
+    if current() or torch.is_autocast_enabled(x.device.type):
+        return torch.finfo(torch.bfloat16).eps
+    return max(torch.finfo(x.dtype).eps, 2.0**-10 if x.is_cuda else 0.0)
 
 
 GRAPHS: WeakKeyDictionary[Callable[..., Any], dict[Any, Graphs | None]] = WeakKeyDictionary()
@@ -225,13 +299,7 @@ LOCK = threading.RLock()
 
 
 def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any]) -> Graphs | None:
-    """The compiled steps of a kernel from states like this, made once; None, said in a warning, where there are none.
-
-    Args:
-        step: Of the kernel.
-        state: Its state.
-        draw_noise: Noise of one step, to trace it with.
-    """
+    """As the package's."""
     given = [field for field in state if isinstance(field, Tensor)]
     device = given[0].device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
@@ -244,16 +312,20 @@ def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any
                 made[key] = Graphs(step, state, draw_noise())
             except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
                 made[key] = None
-                warn_of_none(error, stacklevel=4)
+                say(f"run uncompiled, because {reason(error)}", stacklevel=5)
         return made[key]
 
 
-def warn_of_none(error: Exception, stacklevel: int) -> None:
-    """Say why steps are not compiled."""
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+def say(how: str, stacklevel: int) -> None:
+    """Say that steps are not made as they could be."""
+    warnings.warn(f"compile: steps {how}", RuntimeWarning, stacklevel=stacklevel)
+
+
+def reason(error: BaseException | None) -> str:
+    """Its first line."""
     if type(error).__name__ == "GuardOnDataDependentSymNode":  # to import it takes half a second
-        reason = "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
-    warnings.warn(f"compile: steps run uncompiled, because {reason}", RuntimeWarning, stacklevel=stacklevel)
+        return "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def tensors_of(state: Any, noise: Any) -> list[Tensor]:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from anila.samplers.compiled.torch_internals import cpp_compiled
 from anila.samplers.compiled.translation import Stored, Translation, Unsupported, value_of
 
 aten = torch.ops.aten
@@ -24,6 +25,7 @@ LARGEST = 2**19
 DEEPEST = 2**12
 """Numbers of a chain at a time: each is a vector of up to 64 bytes on a thread's stack."""
 MOST_LANES = 16
+FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")
 
 
 class Lanes:
@@ -61,7 +63,7 @@ class Lanes:
             raise Unsupported(f"a step of {shared:,} weights")
         source = self.source(own, ends[:state], ends[state:])
         self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
-        self.function = compiled(source)
+        self.function = cpp_compiled(source, FLAGS).run
 
     def source(self, own: list[Stored], states: list[Stored], infos: list[Stored]) -> str:
         """The function, given the variables of the state, and those where a step leaves state and infos."""
@@ -153,13 +155,6 @@ extern "C" void run(real* const* p, long chains, long first, long end, long step
     if (first < end) some_rows<Narrow>(p, chains, first, end - first, steps, every);
 }}
 """
-
-
-def compiled(source: str) -> Any:
-    """The function of this source, from the compiler or its files of an earlier time."""
-    from torch._inductor.codecache import CppCodeCache  # takes a second to import
-
-    return CppCodeCache.load(source, extra_flags=("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")).run
 
 
 def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:

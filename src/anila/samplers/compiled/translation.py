@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx
-from torch.utils._pytree import tree_leaves
+
+from anila.samplers.compiled.torch_internals import CONVERT, schema_of, tree_leaves
 
 aten = torch.ops.aten
 
@@ -66,7 +67,7 @@ ARITHMETIC: dict[Any, str] = {
 LOGICAL = {
     aten.bitwise_and.Tensor, aten.bitwise_not.default, aten.bitwise_or.Tensor, aten.clone.default, aten.copy.default,
     aten.eq.Tensor, aten.logical_and.default, aten.logical_not.default, aten.mul.Tensor, aten.ne.Tensor,
-    aten.where.self, aten._to_copy.default,
+    aten.where.self, CONVERT,
 }  # fmt: skip
 """Those of them that truth values may have."""
 POWERS = {
@@ -319,7 +320,7 @@ class Translation:
             form = "smaller(larger({0}, {1}), {2})"
         elif target is aten.copy.default:
             form, args = "{0}", [args[1]]
-        elif target is aten._to_copy.default:
+        elif target is CONVERT:
             form = "pick({0}, all<V>(1), V{{}})" if kind(args[0]) == "M" else "{0}"
         elif target is aten.mul.Tensor and kind(node) == "M":
             form = "{0} & {1}"
@@ -336,7 +337,7 @@ class Translation:
 def require_plain(node: fx.Node) -> None:
     """Refuse what gives several tensors, changes one, or draws random numbers: that must happen at every step."""
     several = not isinstance(value_of(node), Tensor)
-    if several or torch.Tag.nondeterministic_seeded in node.target.tags or node.target._schema.is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
+    if several or torch.Tag.nondeterministic_seeded in node.target.tags or schema_of(node.target).is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
         raise Unsupported(f"{node.target} is not a function to one tensor")
 
 

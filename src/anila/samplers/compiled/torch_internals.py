@@ -1,0 +1,87 @@
+"""What torch may rename or drop without notice. Nothing else in this package imports such a name.
+
+Tried on torch 2.13 (`TRIED` in the package). This file is imported when steps are to be compiled and not before; where
+one of these names is gone, steps run uncompiled, and a warning says so.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import (
+    Tensor,
+    _is_all_true,  # pyright: ignore[reportPrivateImportUsage]
+    fx,
+)
+from torch._decomp import core_aten_decompositions, get_decompositions
+from torch._inductor import compile as inductor
+from torch._inductor.codecache import CppCodeCache
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+__all__ = ["TorchDispatchMode", "tree_leaves"]
+
+aten = torch.ops.aten
+READ_A_NUMBER, CONVERT = aten._local_scalar_dense.default, aten._to_copy.default
+"""Operations: a number out of a tensor; a tensor of another dtype."""
+COMPOSED = [aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data, aten.leaky_relu]
+"""Operations made of others that are not taken apart for TorchInductor, which has its own way with them."""
+
+
+def trace(
+    function: Callable[..., Any], given: Sequence[Tensor], replaced: Any = None, keeps: bool = False
+) -> fx.GraphModule:
+    """The operations that a function makes of tensors like these, some of them replaced.
+
+    Args:
+        function: Of tensors, to tensors.
+        given: What it is traced with.
+        replaced: Operation -> function that is traced in its place.
+        keeps: Whether it may read other tensors, which become attributes.
+    """
+    return make_fx(function, replaced, tracing_mode="fake", _allow_non_fake_inputs=keeps)(*given)
+
+
+def simple_operations() -> dict[Any, Callable[..., Any]]:
+    """What composed operations are made of."""
+    return {**core_aten_decompositions(), **get_decompositions(COMPOSED)}
+
+
+def graph_compiled(graph: fx.GraphModule, given: Sequence[Tensor]) -> Callable[..., Any]:
+    """The graph by TorchInductor, with as little Python around it as there is: C++ on a CPU, a CUDA graph on a GPU."""
+    device = given[0].device.type
+    options = {"cpp_wrapper": device == "cpu", "triton.cudagraphs": device == "cuda"}
+    return inductor(graph, [*given], options=options)  # pyright: ignore[reportReturnType]
+
+
+def cpp_compiled(source: str, flags: Sequence[str]) -> Any:
+    """A library of this C++ source, from the compiler or its files of an earlier time."""
+    return CppCodeCache.load(source, extra_flags=flags)
+
+
+def schema_of(operation: Any) -> Any:
+    """Arguments and results of an operation: which of them it changes."""
+    return operation._schema
+
+
+class RealNumbersUnchecked(TorchFunctionMode):
+    """Let `torch.distributions` on all real numbers be traced: they look at every value whether it is a number.
+
+    They ask whether all of `x == x`, which is false for NaN alone, is true. Inside, in this thread, it is.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.about_numbers: set[Tensor] = set()
+        """`x == x` of some x, and what says so of rows or of all."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func is _is_all_true and args[0] in self.about_numbers:
+            return True
+        found = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if (name == "__eq__" and args[0] is args[1]) or (name in ("reshape", "all") and args[0] in self.about_numbers):
+            self.about_numbers.add(found)
+        return found
