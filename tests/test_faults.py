@@ -22,7 +22,7 @@ from anila.cli import app
 from anila.evaluation import pictures
 from anila.reports import scores
 from anila.runs.experiment import PRESETS, Experiment, resolve
-from anila.runs.folder import checkpoint
+from anila.runs.folder import checkpoint, lock
 from anila.runs.folder import run as runs
 from anila.runs.folder.checkpoint import Damaged
 from anila.runs.folder.run import Run, RunError
@@ -516,6 +516,28 @@ def test_of_many_at_once_one_gets_the_folder(tmp_path: Path):
     assert len(refused) == 7
     assert "is training in" in refused[0]
     assert not (tmp_path / "lock").exists()
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["locks", "no locks"])
+def test_a_lock_of_another_machine_is_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool):
+    """Sees a shared file system, on which kernels do not know of each other's locks or have none, left unguarded."""
+    if not works:
+        monkeypatch.setattr(lock, "FileLock", full)
+    (tmp_path / "lock").write_text('{"pid": 1, "host": "elsewhere"}')
+    with pytest.raises(RunError, match="process 1 on elsewhere is training in .*or delete the file lock there"):
+        Run(tmp_path).claim().__enter__()
+    (tmp_path / "lock").unlink()
+    with Run(tmp_path).claim():
+        assert json.loads((tmp_path / "lock").read_text()) == {"pid": os.getpid(), "host": os.uname().nodename}
+    assert not (tmp_path / "lock").exists()
+
+
+def test_the_kernel_knows_of_a_process_that_the_file_does_not(tmp_path: Path):
+    """Sees a folder taken from a live process whose `lock` somebody deleted."""
+    with Run(tmp_path).claim():
+        (tmp_path / "lock").unlink()
+        with pytest.raises(RunError, match="another process is training in"):
+            Run(tmp_path).claim().__enter__()
 
 
 # Memory (FAULTS 33)

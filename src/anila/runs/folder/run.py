@@ -7,26 +7,20 @@ checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two and 
 samples/         pictures, and the samples drawn at the end
 scores.json      what `anila evaluate` found
 log.txt          what was said
-lock             process and machine that train here now
+lock, .lock      process and machine that train here now, and the kernel's lock (see anila.runs.folder.lock)
 tensorboard/     and wandb/, where training.log_to asks for them (see anila.runs.folder.logs)
 """
 
 import contextlib
-import fcntl
 import json
-import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anila.runs.folder import checkpoint
 from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.lock import RunError, locked
 from anila.runs.folder.logs import Logs, surviving_disk
-
-
-class RunError(ValueError):
-    """A folder that cannot be this run: in use, another run's, or not writable."""
 
 
 class Run:
@@ -87,14 +81,13 @@ class Run:
         Raises:
             RunError: If it cannot be written, holds something else than a run, or another process runs in it.
         """
-        lock = self.path / "lock"
         try:
             self.samples.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
-            lock.touch()
+            (self.path / "lock").touch()
         except OSError as error:
             raise RunError(f"cannot write the run to {self.path.absolute()}: {error.strerror}") from None
-        with locked(lock):
+        with locked(self.path):
             checkpoint.recover(self.checkpoints)
             yield
 
@@ -196,57 +189,3 @@ def append_line(path: Path, text: str) -> None:
         file.seek(max(0, end - 1))
         whole = file.read(1) in (b"", b"\n")
         file.write(("" if whole else "\n").encode() + text.encode() + b"\n")
-
-
-@contextlib.contextmanager
-def locked(lock: Path) -> Iterator[None]:
-    """Hold a lock file that says who does; a dead process's lock is taken over.
-
-    The kernel's lock on the file decides between processes of one machine, and ends with the process; what the file
-    says decides between machines, as a shared file system may not have such locks.
-
-    Raises:
-        RunError: If a live process holds it.
-    """
-    with lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.path.samestat(os.fstat(file.fileno()), lock.stat())
-        except (BlockingIOError, FileNotFoundError):
-            mine = False
-        except OSError:
-            mine = True
-        holder = holder_of(lock)
-        if not mine or holder:
-            raise RunError(
-                f"{holder or 'another process'} is training in {lock.parent.absolute()}; wait for it, choose another "
-                f"--run, or delete the file {lock.name} there if it is gone"
-            )
-        file.truncate(0)
-        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        file.flush()
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
-
-
-def holder_of(lock: Path) -> str | None:
-    """Who holds a lock, None if that process is dead or the file says nothing."""
-    try:
-        holder = json.loads(lock.read_text())
-        pid, host = int(holder["pid"]), str(holder["host"])
-    except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        return None
-    return f"process {pid} on {host}" if host != socket.gethostname() or is_alive(pid) else None
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process of this machine exists."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return pid != os.getpid()
