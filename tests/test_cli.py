@@ -12,6 +12,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from anila.runs.folder.contents import foreign
+from anila.runs.training.stop import Stop
 from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
@@ -43,6 +45,7 @@ def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert {"rhat", "ess_bulk", "ess_tail"} <= scores.keys()  # beside every estimate
     assert sum(scores["mode_mass"]) == pytest.approx(1)
     assert scores["protocol"]["samples"] == 200
+    assert foreign(run) == []  # --overwrite takes all of it away
 
 
 def test_likelihood_comes_with_its_interval_and_protocol(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -149,6 +152,16 @@ def test_overwrite_starts_over(tmp_path: Path):
     assert anila("train", "rings", *TINY, "sampler.steps=3", "--run", tmp_path / "run", "--overwrite") == 0
     saved = json.loads((tmp_path / "run/config.json").read_text())
     assert saved["experiment"]["sampler"]["steps"] == 3
+
+
+def test_a_stop_before_anything_was_done_says_to_overwrite_again(tmp_path: Path, monkeypatch, capsys):
+    """Sees a command printed that would go on with the old run, or be refused."""
+    assert anila("train", "rings", *TINY, "--run", tmp_path / "run") == 0
+    monkeypatch.setattr(Stop, "agreed", lambda stop, _: setattr(stop, "number", signal.SIGTERM) is None)
+    assert anila("train", "rings", *TINY, "sampler.steps=3", "--run", tmp_path / "run", "--overwrite") == 143
+    err = capsys.readouterr().err
+    assert "the run that was to be overwritten is back" in err
+    assert err.rstrip().endswith("--overwrite")
 
 
 def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -16,6 +16,7 @@ from anila.evaluation.pictures.ergodicity import rank_shares
 from anila.reports import diagnosis as module
 from anila.reports.diagnosis import diagnose, full_key
 from anila.rng import rng
+from anila.runs.folder.contents import foreign
 from anila.runs.folder.run import Run
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained
@@ -124,6 +125,7 @@ def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert found["course"]["iterations"] == 40
     pictures = {"course.png", "ladder.png", "long_chains.png"}
     assert pictures <= {path.name for path in (tmp_path / "run/samples").iterdir()}
+    assert foreign(tmp_path / "run") == []  # --overwrite takes all of it away
 
 
 def test_table_runs_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -144,6 +146,7 @@ def test_a_run_is_judged(run: Path, capsys: pytest.CaptureFixture[str]):
     assert "transitions chains" in out
     assert "2 parameters θ" in out
     assert {"chains.png", "drift.png"} <= {path.name for path in (run / "samples").iterdir()}
+    assert foreign(run) == []
 
 
 def test_draws_from_the_grid_have_the_density():

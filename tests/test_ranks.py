@@ -212,6 +212,27 @@ def test_processes_go_back_together(tmp_path: Path):
     assert_same(tmp_path / "2", tmp_path / "1")
 
 
+def overwrite(path: Path, config: Experiment, fails: bool) -> None:
+    """Train anew; where asked to, the last process dies before there is a checkpoint."""
+
+    def watch(i: int, _: dict[str, float]) -> None:
+        if fails and i == 3 and os.environ["RANK"] == "1":
+            os._exit(7)
+
+    training.train(config, path, lambda _: None, watch, overwrite=True)
+
+
+def test_processes_overwrite_a_run_together(tmp_path: Path, undisturbed: Callable[[str], Path]):
+    """Sees a process that goes on with the run which the first one moves aside, and a run lost with a process."""
+    run = trained(tmp_path / "run", settings("rings", "sampler.steps=3", "training.iterations=4"), 1)
+    before = learned(run)
+    assert 0 not in ended(start(overwrite, 2, run, settings("rings"), True))
+    assert learned(run).keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in learned(run).items())
+    assert ended(start(overwrite, 2, run, settings("rings"), False)) == [0, 0]
+    assert_same(run, undisturbed("rings"))
+
+
 def lose(path: Path, number: int, timeout: int) -> None:
     with closing((path / f"{os.environ['RANK']}.txt").open("w")) as file:
         try:

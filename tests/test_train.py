@@ -21,7 +21,6 @@ from anila.runs.model.trained import Trained
 from anila.runs.training import preflight
 from anila.runs.training import train as training
 from anila.runs.training.guard import Diverged
-from anila.runs.training.resume import start_over
 from anila.runs.training.train import train
 
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
@@ -195,7 +194,7 @@ def test_folders_that_are_not_runs_are_left_alone(tmp_path: Path):
     with pytest.raises(RunError, match="is a file"):
         train(small(), tmp_path / "thesis.tex", quiet)
     with pytest.raises(RunError, match="holds 'thesis.tex' and is not a run"):
-        start_over(tmp_path)
+        train(small(), tmp_path, quiet, overwrite=True)
     assert (tmp_path / "thesis.tex").read_text() == "words"
 
 

@@ -79,7 +79,7 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
     times: Annotated[bool, typer.Option("--profile", help="Print where time goes; write nothing.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in the folder first.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the folder of a run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
@@ -93,16 +93,13 @@ def train(
     if times:
         show_times(config, as_json)
         return
-    from anila.runs.training.resume import start_over
     from anila.runs.training.train import train as train_run
 
-    if overwrite and is_first():
-        start_over(path)
     with progress_of(config) as (say, watch):
-        outcome = train_run(config, path, say, watch, preset=name)
+        outcome = train_run(config, path, say, watch, name, overwrite)
     if outcome.stopped_by is not None:
         if is_first():
-            note(f"resume with: {shell_line()}")
+            note(f"resume with: {shell_line(anew=outcome.iteration == 0)}")
         raise typer.Exit(128 + outcome.stopped_by)
     if not is_first():
         return
@@ -233,11 +230,11 @@ for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 
 
-def shell_line() -> str:
-    """This command as it can be typed again to go on."""
+def shell_line(anew: bool) -> str:
+    """This command as it can be typed again to go on: it overwrites only where there is nothing yet to go on from."""
     import shlex
 
-    return shlex.join(["anila", *(word for word in sys.argv[1:] if word != "--overwrite")])
+    return shlex.join(["anila", *(word for word in sys.argv[1:] if anew or word != "--overwrite")])
 
 
 @contextmanager

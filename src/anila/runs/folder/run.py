@@ -1,14 +1,6 @@
 """The run folder: everything a run leaves behind, and the only thing that reports and later commands read.
 
-config.json      the resolved settings, the version, the data's fingerprint
-stats.jsonl      one object a log line: metrics, or an event of the divergence guard
-series.csv       one short line an iteration: the metrics whose course anila.evaluation.training reads
-checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two and the best
-samples/         pictures, and the samples drawn at the end
-scores.json      what `anila evaluate` found
-log.txt          what was said
-lock, .lock      process and machine that train here now, and the kernel's lock (see anila.runs.folder.lock)
-tensorboard/     and wandb/, where training.log_to asks for them (see anila.runs.folder.logs)
+What lies in it is listed in `anila.runs.folder.contents`.
 """
 
 import contextlib
@@ -17,10 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anila.runs.folder import checkpoint
+from anila.messages import Say
+from anila.runs.folder import checkpoint, overwrite
 from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.contents import foreign
 from anila.runs.folder.lock import RunError, locked
 from anila.runs.folder.logs import Logs, surviving_disk
+
+BACK = "the run that was to be overwritten is back, as it was: the new one had no checkpoint yet"
 
 
 class Run:
@@ -44,9 +40,10 @@ class Run:
         """The run in a folder that holds one.
 
         Raises:
-            RunError: If it does not.
+            RunError: If it does not, or the run is being overwritten.
         """
         run = cls(path)
+        run.settle()
         if not (run.path / "config.json").is_file():
             what = "is not a run: it has no config.json" if run.path.is_dir() else "is not a folder"
             raise RunError(f"{run.path.absolute()} {what}; a run is made by: anila train PRESET --run {path}")
@@ -81,15 +78,68 @@ class Run:
         Raises:
             RunError: If it cannot be written, holds something else than a run, or another process runs in it.
         """
-        try:
-            self.samples.mkdir(parents=True, exist_ok=True)
-            self.checkpoints.mkdir(exist_ok=True)
+        with self.refusing():
+            self.path.mkdir(parents=True, exist_ok=True)
             (self.path / "lock").touch()
-        except OSError as error:
-            raise RunError(f"cannot write the run to {self.path.absolute()}: {error.strerror}") from None
         with locked(self.path):
             checkpoint.recover(self.checkpoints)
+            overwrite.settle(self.path)
+            with self.refusing():
+                self.samples.mkdir(exist_ok=True)
+                self.checkpoints.mkdir(exist_ok=True)
             yield
+
+    @contextlib.contextmanager
+    def refusing(self) -> Iterator[None]:
+        """Say of a folder that the file system does not take that no run can be there."""
+        try:
+            yield
+        except OSError as error:
+            raise RunError(f"cannot write the run to {self.path.absolute()}: {error.strerror}") from None
+
+    def settle(self) -> bool:
+        """Have the run whole again that a process was overwriting when it died.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            RunError: If that process lives, or the folder cannot be written.
+        """
+        if not overwrite.is_unsettled(self.path):
+            return False
+        with self.claim():
+            return True
+
+    @contextlib.contextmanager
+    def overwriting(self, say: Say) -> Iterator[None]:
+        """Have the run that is here aside; it is back where the one made meanwhile has no checkpoint in the end.
+
+        Raises:
+            RunError: If one that was overwritten before is still there.
+        """
+        if self.config() is None:
+            yield
+            return
+        if rest := overwrite.lying_aside(self.path):
+            raise RunError(f"{rest[0].parent.absolute()} cannot be deleted; delete it before you overwrite another run")
+        if others := foreign(self.path):
+            say(f"left as it is, not being the run's own: {', '.join(others)}")
+        try:
+            overwrite.set_aside(self.path)
+            yield
+        finally:
+            if overwrite.settle(self.path):
+                say(BACK)
+
+    def save(self, iteration: int, parts: dict[str, Any]) -> None:
+        """Write a checkpoint; if it is the first after a run was overwritten, the old run is deleted.
+
+        Raises:
+            OSError: If the checkpoint cannot be written.
+        """
+        checkpoint.save(self.checkpoints, iteration, parts)
+        overwrite.let_go(self.path)
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_atomically(self.path / "config.json", json.dumps(config, indent=2))

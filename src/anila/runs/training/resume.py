@@ -1,7 +1,6 @@
 """Going on with the run in a folder, or starting one: only with the same settings and data, or not at all."""
 
 import platform
-import shutil
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 from anila.messages import Say
 from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
-from anila.runs.folder.run import Run, RunError
+from anila.runs.folder.contents import describes_a_run, foreign
+from anila.runs.folder.run import BACK, Run, RunError
 from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Guard, guard_of
 
@@ -20,8 +20,8 @@ CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.pictu
 """Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 
 
-def refuse_other_folders(run: Run) -> None:
-    """Never mix a run with other files.
+def refuse_other_folders(run: Run, say: Say) -> None:
+    """Never mix a run with other files; one that a dead process was overwriting is put back first.
 
     Raises:
         RunError: If the folder is a file, cannot be a name, or holds something that is not a run.
@@ -32,25 +32,19 @@ def refuse_other_folders(run: Run) -> None:
         raise RunError(f"--run {run.path}: {error.strerror}") from None
     if is_there and not run.path.is_dir():
         raise RunError(f"{run.path.absolute()} is a file; --run takes a folder")
-    ours = {"samples", "checkpoints", "lock", "stats.jsonl", "series.csv", "log.txt"}
-    if run.path.is_dir() and run.config() is None:
-        others = sorted(p.name for p in run.path.iterdir() if p.name not in ours and not p.name.startswith("."))
-        if others:
-            raise RunError(
-                f"{run.path.absolute()} holds {others[0]!r} and is not a run; choose a new or empty folder for --run"
-            )
+    if run.settle():
+        say(BACK)
+    if why := not_a_run(run):
+        raise RunError(f"{run.path.absolute()} {why}; choose a new or empty folder for --run")
 
 
-def start_over(path: Path | str) -> None:
-    """Delete the run in a folder, and only a run.
-
-    Raises:
-        RunError: If the folder holds something else.
-    """
-    run = Run(path)
-    refuse_other_folders(run)
-    if run.config() is not None:
-        shutil.rmtree(run.path)
+def not_a_run(run: Run) -> str | None:
+    """Why a folder that is there can neither be gone on with nor overwritten, None if it can."""
+    config = run.config()
+    if config is not None:
+        return None if describes_a_run(config) else "is not a run: its config.json does not hold settings of one"
+    others = [name for name in foreign(run.path) if not Path(name).name.startswith(".")]
+    return f"holds {others[0]!r} and is not a run" if others else None
 
 
 def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guard:
@@ -112,7 +106,7 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
     if differing:
         raise RunError(
             f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
-            + "\nrepeat its settings to resume it, choose another --run, or delete it with --overwrite"
+            + "\nrepeat its settings to resume it, choose another --run, or replace it with --overwrite"
         )  # fmt: skip
 
 

@@ -61,6 +61,7 @@ def train(
     say: Say = print,
     watch: Watch = lambda *_: None,
     preset: str | None = None,
+    overwrite: bool = False,
 ) -> Outcome:
     """Train, or go on training, the run in a folder.
 
@@ -70,6 +71,8 @@ def train(
         say: Takes a line of text for the user.
         watch: Called after every iteration, on every process, with its number (from 1) and metrics.
         preset: The preset's name, for the record.
+        overwrite: Start anew. The run in the folder is deleted once the new one has a checkpoint; if that one ends
+            before, the old one is back.
 
     Raises:
         RunError: If the folder cannot be this run.
@@ -81,7 +84,7 @@ def train(
         MemoryError: Saying what takes it.
     """
     with joined(config.training.timeout) as ranks:
-        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset)
+        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset, overwrite)
 
 
 def unsaid(text: str) -> None:
@@ -89,13 +92,19 @@ def unsaid(text: str) -> None:
 
 
 def train_among(
-    ranks: Ranks, config: Experiment, path: Path | str, say: Say, watch: Watch, preset: str | None
+    ranks: Ranks,
+    config: Experiment,
+    path: Path | str,
+    say: Say,
+    watch: Watch,
+    preset: str | None,
+    overwrite: bool,
 ) -> Outcome:
     """`train`, on this one of several processes."""
     run = Run(path)
     logs.require(config.training.log_to)
     if ranks.first:
-        refuse_other_folders(run)
+        refuse_other_folders(run, say)
     set_threads(config, ranks.machine_size)
     if config.data.name not in TOYS:
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
@@ -103,25 +112,37 @@ def train_among(
         trained = Trained.untrained(config, ranks)
     record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
     speak = said_and_logged(run, say) if ranks.first else unsaid
-    with run.claim() if ranks.first else nullcontext(), warnings_to(speak), memory_explained(trained):
+    with warnings_to(speak), run.claim() if ranks.first else nullcontext(), memory_explained(trained):
         ranks.wait()
-        guard = resume(run, trained, record, speak)
-        if trained.learner.iteration == 0:
-            x_data = trained.data.batch(2, config.training.seed, 0)
-            with whole(trained.learner.model):
-                check_log_density(trained.learner.model, x_data.to(trained.device))
-                ahead = preflight(trained)
-            for line in [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]:
-                speak(line)
-        names = config.training.log_to if ranks.first else ()
-        writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
-        with writers, stop_signals() as stop:
-            loop(run, trained, guard, speak, watch, stop)
+        seen = first_look(trained) if overwrite else []
+        with run.overwriting(say) if overwrite and ranks.first else nullcontext():
+            ranks.wait()
+            guard = resume(run, trained, record, speak)
+            if trained.learner.iteration == 0:
+                for line in seen or first_look(trained):
+                    speak(line)
+            names = config.training.log_to if ranks.first else ()
+            writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
+            with writers, stop_signals() as stop:
+                loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
             course = training.course(run.series(), trained.learner.objective.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
+
+
+def first_look(trained: Trained) -> list[str]:
+    """What is said before the first iteration.
+
+    Raises:
+        ValueError: If f is not a log-density.
+    """
+    x_data = trained.data.batch(2, trained.config.training.seed, 0)
+    with whole(trained.learner.model):
+        check_log_density(trained.learner.model, x_data.to(trained.device))
+        ahead = preflight(trained)
+    return [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]
 
 
 def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: Stop) -> None:
@@ -215,7 +236,7 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     parts["guard"] = guard.state_dict()
     if learner.ranks.first:
         with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
-            checkpoint.save(run.checkpoints, learner.iteration, parts)
+            run.save(learner.iteration, parts)
     learner.ranks.wait()
 
 
