@@ -18,7 +18,8 @@ from torch import Tensor
 
 import anila
 from anila.applications import box_mask
-from anila.applications.on_runs.images import inpainted
+from anila.applications.on_runs.draws import completion, drawn
+from anila.applications.on_runs.observed import Observed
 from anila.data import Images, images
 from anila.density.log_density import values
 from anila.evaluation import pictures
@@ -59,7 +60,7 @@ def main() -> None:
     mean = first.reference_data(MEAN_OF).mean(0)
     print("| sampler | iterations | squared error | of the mean image | f, completion − truth |\n|---|---|---|---|---|")
     for model in models.values():
-        x = inpainted(model, y, mask, 1, None, arguments.steps, 0).x[:, 0]
+        x = drawn(model, Observed(y, mask), completion, 1, arguments.steps).x[:, 0]
         error, base = (shown((z - y)[:, mask].square().mean(1)) for z in (x, mean.expand_as(y)))
         gap = shown(values(model.f, x) - values(model.f, y))
         name = model.sampler.name

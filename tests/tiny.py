@@ -1,4 +1,4 @@
-"""Runs of seconds that jobs and sharing are tested on, and the command line in this process."""
+"""Runs of seconds that applications and sharing are tested on, and the command line in this process."""
 
 import sys
 from pathlib import Path

@@ -15,7 +15,19 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.cli import classify, compare, compose, export, outliers, posteriors, reproduce
+from anila.cli import (
+    classify,
+    compare,
+    compose,
+    denoise,
+    edit,
+    export,
+    inpaint,
+    outliers,
+    purify,
+    reproduce,
+    restore,
+)
 from anila.cli.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
 
 app = typer.Typer(
@@ -225,7 +237,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-COMMANDS = (posteriors, outliers, compose, export, classify, compare, reproduce)
+COMMANDS = (inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce)
 for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 

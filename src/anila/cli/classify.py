@@ -19,7 +19,6 @@ def classify(
     as_json: AsJson = False,
 ) -> None:
     """Say which class rows or images are of, and how sure the model is."""
-    from anila.applications.files import tables
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import TABLES, require_out, write_table
     from anila.applications.on_runs import classify
@@ -28,12 +27,9 @@ def classify(
         require_out(out, TABLES)
     model = load(run)
     classify.require_classes(model)
-    beside = tables.only(files) if len(model.data.event_shape) == 1 else None
-    if beside is not None:
-        tables.require_free(beside, classify.names(model.classes))
-    found = classify.classified(model, rows_from(files, model))
+    found = classify.classified(model, rows_from(files, model, classify.names(model.classes)))
     if out is not None:
-        write_table(found.table(beside), out)
+        write_table(found.rows.joined(found.columns), out)
     summary = found.summary()
     if as_json:
         print_json(summary)

@@ -21,10 +21,9 @@ def outliers(
     as_json: AsJson = False,
 ) -> None:
     """Score rows or images, and say which are outliers at a chosen rate of false alarms."""
-    from anila.applications.files import tables
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import TABLES, require_out, write_table
-    from anila.applications.on_runs.outliers import judged, unseen_warning
+    from anila.applications.on_runs.outliers import RESULTS, judged, unseen_warning
     from anila.evaluation import pictures
     from anila.messages import warnings_to
 
@@ -33,18 +32,14 @@ def outliers(
     if picture is not None:
         require_out(picture, {".png": ""}, "--picture")
     trained = load(run)
-    is_table = len(trained.data.event_shape) == 1
-    if picture is not None and is_table:
+    if picture is not None and len(trained.data.event_shape) == 1:
         raise ValueError("--picture is for runs on images")
-    beside = tables.only(files) if is_table else None
-    if beside is not None:
-        tables.require_free(beside, ("score", "percentile", "outlier"))
     with warnings_to(note):
-        found = judged(trained, rows_from(files, trained), rate, held_out, typical)
+        found = judged(trained, rows_from(files, trained, RESULTS), rate, held_out, typical)
     if (warning := unseen_warning(found.calibration)) is not None:
         note(warning)
     if out is not None:
-        write_table(found.table(beside), out)
+        write_table(found.rows.joined(found.columns()), out)
     if picture is not None:
         pictures.save(found.picture(), picture)
     report(found, top, out, as_json)

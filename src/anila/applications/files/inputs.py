@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
-from anila.applications.files.tables import numbers, read_table
+from anila.applications.files.tables import numbers, only, require_free, with_columns
 from anila.data import KNOWN, Images, Rows, load, tables
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
@@ -24,28 +25,34 @@ class Named(NamedTuple):
     names: list[str]
     x: Tensor
     """(n, *event)."""
+    file: pa.Table | None = None
+    """All columns of the file, where it is a table."""
+
+    def joined(self, columns: dict[str, np.ndarray]) -> pa.Table:
+        """The columns beside the rows of the file, or beside the names of images."""
+        return with_columns(pa.table({"file": self.names}) if self.file is None else self.file, columns)
 
 
-def rows_from(sources: Sequence[str], model: Model) -> Named:
-    """The rows of files: images brought to the model's size and channels, or complete rows of tables.
+def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ()) -> Named:
+    """The rows of files: images brought to the model's size and channels, or the complete rows of one table.
 
     Args:
-        sources: Image files, folders and archives of images, arrays, tables, or names of known image sets.
+        sources: Image files, folders and archives of images, arrays, names of known image sets; or one table.
         model: The run.
+        results: Names of columns that will be joined to a table.
 
     Raises:
         FileNotFoundError: If there is nothing at a path.
-        ValueError: If something there cannot be read, or has another shape than the model's points.
+        ValueError: If something there cannot be read, or has another shape than the model's points, or there are
+            several tables, or one has a column of results already.
     """
-    read = images_of if len(model.data.event_shape) == 3 else table_rows
-    parts = [read(source, model) for source in sources]
-    return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
-
-
-def table_rows(source: str, model: Model) -> Named:
-    units = model.units
-    found = numbers(read_table(source), units.columns)
-    return Named([f"{source}[{i}]" for i in range(len(found))], units.inward(found))
+    if len(model.data.event_shape) == 3:
+        parts = [images_of(source, model) for source in sources]
+        return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
+    table = only(sources)
+    require_free(table, results)
+    x = model.units.inward(numbers(table, model.units.columns))
+    return Named([f"{sources[0]}[{i}]" for i in range(len(x))], x, table)
 
 
 def images_of(source: str, model: Model) -> Named:

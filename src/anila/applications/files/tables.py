@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
+from jaxtyping import Bool, Float
 
 from anila.data.tables import SUFFIXES, read_array, read_csv
 from anila.messages import did_you_mean
@@ -96,6 +97,22 @@ def numbers(table: pa.Table, columns: Sequence[str], missing: bool = False) -> n
             "remove these rows, or have missing cells drawn with anila inpaint"
         )
     return values
+
+
+def missing_cells(values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
+    """Where cells are to be drawn, given the others of their row.
+
+    Raises:
+        ValueError: If nothing is missing, or nothing is given in a row.
+    """
+    missing = np.isnan(values)
+    if not missing.any():
+        raise ValueError("no cell is missing: leave out the columns that are to be drawn, or leave their cells empty")
+    if missing.all(1).any():
+        raise ValueError(
+            f"row {int(missing.all(1).argmax())} has none of the model's columns; to draw whole rows use anila sample"
+        )
+    return missing
 
 
 def named(table: pa.Table, columns: Sequence[str]) -> pa.Table:

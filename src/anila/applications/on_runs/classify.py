@@ -3,13 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.applications.files.inputs import Named
-from anila.applications.files.tables import with_columns
 from anila.density.log_density import BATCH
 from anila.density.networks import Conditional
 from anila.learning.starts import Persistent, Start
@@ -36,10 +34,6 @@ class Classified(NamedTuple):
         """What is joined to the file: the class, its probability, and those of all."""
         values = [np.array(self.best), self.probability.amax(1).numpy(), *self.probability.numpy().T]
         return dict(zip(names(self.classes), values, strict=True))
-
-    def table(self, beside: pa.Table | None = None) -> pa.Table:
-        """The columns beside the rows of the file, or beside the names of images."""
-        return with_columns(beside if beside is not None else pa.table({"file": self.rows.names}), self.columns)
 
     def summary(self) -> dict[str, Any]:
         """How many rows are of each class, and which class each row is of."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anila.applications import Posterior, compose
-from anila.applications.on_runs.kernel import bound, temperature, transitions
+from anila.applications.on_runs.kernel import bound, transitions
 from anila.rng import rng
 from anila.runs.model.model import Model
 
@@ -21,17 +21,16 @@ def combined(
         ValueError: If their points or temperatures are not the same, or `compose` refuses the weights.
     """
     first, *others = runs
+    T = first.sampler.target_temperature
     for other in others:
         if other.data.event_shape != first.data.event_shape or other.units != first.units:
             raise ValueError(
                 f"the runs must have the same points in the same units; {first.data.name} has "
                 f"{described(first)}, {other.data.name} has {described(other)}"
             )
-        if temperature(other) != temperature(first):
-            raise ValueError(
-                f"the runs must have one temperature; got {temperature(first):g} and {temperature(other):g}"
-            )
-    g = compose([run.f for run in runs], weights, rule, temperature=temperature(first))
+        if other.sampler.target_temperature != T:
+            raise ValueError(f"the runs must have one temperature; got {T:g} and {other.sampler.target_temperature:g}")
+    g = compose([run.f for run in runs], weights, rule, temperature=T)
     return Posterior(g, g, lambda x: x, lambda x: x, 1)
 
 

@@ -1,53 +1,64 @@
-"""What a run's model is used for: a posterior of each observation, a few chains each, run in batches."""
+"""What a run's model is used for: from what is seen of points, and the law of the points given it, a few draws of each.
+
+    Observed → posterior → draws
+
+A use of a model is a law; starts, batches and the kernel are the same for all.
+"""
 
 from collections.abc import Callable, Sequence
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
-from anila.applications import Draws, Posterior
+from anila.applications import Draws, Posterior, denoise, inpaint
 from anila.applications.on_runs.kernel import bound, transitions
-from anila.learning.starts import Persistent
+from anila.applications.on_runs.observed import Observed, starts
+from anila.density.log_density import LogDensity
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
 
-POOL = 2000
-"""New starts among which the nearest are looked for, where a run has kept no chains."""
+Law = Callable[[LogDensity, Observed, float], Posterior]
+"""(f, what is seen, temperature of the kernel that will sample) -> the law of the points."""
 
 
-def draws_of(
-    model: Model,
-    posterior_of: Callable[[slice], Posterior],
-    starts_of: Callable[[slice, torch.Generator], Tensor],
-    observations: int,
-    count: int,
-    steps: int | None = None,
-    seed: int = 0,
-    frames: int = 0,
-    global_moves: bool = False,
+def completion(f: LogDensity, observed: Observed, temperature: float) -> Posterior:
+    """The law of what is hidden given what is seen."""
+    assert observed.hidden is not None
+    return inpaint(f, observed.y, observed.hidden, observed.sd, temperature)
+
+
+def cleaning(f: LogDensity, observed: Observed, temperature: float) -> Posterior:
+    """The law of what was there before noise."""
+    assert observed.sd is not None
+    return denoise(f, observed.y, observed.sd, temperature)
+
+
+def drawn(
+    model: Model, observed: Observed, law: Law, count: int, steps: int | None = None, seed: int = 0, frames: int = 0
 ) -> Draws:
     """`count` draws for each observation, with the run's sampler.
 
     Args:
         model: The run's model.
-        posterior_of: The posterior of the observations in a slice.
-        starts_of: (observations in a slice, generator) -> where their chains start, (in slice · count, *event).
-        observations: n.
+        observed: What is seen of n points.
+        law: The points' law given that.
         count: Draws for each.
         steps: Transitions; `transitions(model)` by default.
         seed: Seed of everything drawn here.
         frames: Points kept on the way.
-        global_moves: As `recipe.bound`.
     """
-    steps = steps or transitions(model)
+    observed, steps = observed.on(model.device), steps or transitions(model)
     keep_every = max(1, steps // frames) if frames else 0
+    are_rows = len(model.data.event_shape) == 1
     parts = []
-    for first in range(0, observations, size := max(1, BATCH // count)):
-        part = slice(first, min(first + size, observations))
+    for first in range(0, len(observed.y), size := max(1, BATCH // count)):
+        part = observed.part(slice(first, first + size))
         generator = rng(seed, "apply", first, device=model.device)
-        posterior = posterior_of(part)
-        make, x0 = bound(model, posterior, starts_of(part, generator).to(model.device), generator, global_moves)
+        posterior = law(model.f, part, model.sampler.target_temperature)
+        x0 = starts(model, part, count, generator).to(model.device)
+        make, x0 = bound(model, posterior, x0, generator, global_moves=are_rows)
         parts.append(posterior.draw(make, x0, steps, generator, keep_every))
     return Draws(
         torch.cat([part.x for part in parts]).cpu(),
@@ -63,24 +74,25 @@ def joined(parts: Sequence[Draws]) -> Trace:
     return Trace({name: torch.cat([part.trace[name] for part in parts], 1).cpu() for name in names})
 
 
-def nearest_starts(
-    model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
-) -> Tensor:
-    """For each observation the kept chains whose view is nearest to it: at low temperature a chain keeps its mode.
+def filled(
+    model: Model, y: Tensor, hidden: Bool[Tensor, "n d"], count: int, steps: int | None = None, seed: int = 0
+) -> Draws:
+    """`count` completions of each row of y, in which other coordinates are hidden; complete rows stay as they are.
 
     Args:
         model: The run's model.
-        view: What is seen of points, (rows, *event) -> (rows, *seen).
-        seen: The observations, (n, *seen).
-        count: Chains for each.
-        generator: Source of new starts where none are kept.
-
-    Returns:
-        (n · count, *event), the nearest of an observation first; again from the nearest where fewer are kept.
+        y: In the model's units, (n, d).
+        hidden: True where a row is not seen.
+        count: Draws for each.
+        steps: Transitions; `transitions(model)` by default.
+        seed: Seed of everything drawn here.
     """
-    start = model.start
-    pool = start.x if isinstance(start, Persistent) else model.starts(POOL, generator)
-    pool = pool.to(model.device)
-    distance = torch.cdist(seen.to(pool).flatten(1), view(pool).flatten(1))
-    order = distance.argsort(1)[:, torch.arange(count, device=pool.device) % len(pool)]
-    return pool[order.flatten()]
+    y = y.to(model.device)
+    x = y[:, None].repeat(1, count, 1)
+    for i, pattern in enumerate(hidden.unique(dim=0)):
+        here = (hidden == pattern).all(1)
+        if pattern.any():
+            x[here] = drawn(model, Observed(y[here], pattern), completion, count, steps, seed + i).x.to(x)
+    with torch.no_grad():
+        energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return Draws(x.cpu(), energy.cpu(), x.new_empty(0, *x.shape).cpu(), Trace({}))

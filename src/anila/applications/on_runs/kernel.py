@@ -35,11 +35,6 @@ class Bound(NamedTuple):
     x: Tensor
 
 
-def temperature(model: Model) -> float:
-    """T of the run's sampler: draws of its model follow exp(f / T)."""
-    return model.sampler.target_temperature
-
-
 def transitions(model: Model) -> int:
     """How many are made where nobody says."""
     s = model.sampler

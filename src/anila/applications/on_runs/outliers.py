@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from torch import Tensor
 
 from anila.applications import Outliers, calibrated
 from anila.applications.files.inputs import Named, calibration
-from anila.applications.files.tables import with_columns
 from anila.evaluation import pictures
 from anila.runs.model.model import Calibration, Model
 
 SHOWN = 16
+RESULTS = ("score", "percentile", "outlier")
+"""Columns that are joined to the file."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,7 @@ class Judged:
     def columns(self) -> dict[str, np.ndarray]:
         """What is joined to the file."""
         percentile = self.judge.percentile(self.score).numpy()
-        return {"score": self.score.numpy(), "percentile": percentile, "outlier": self.flagged.numpy()}
-
-    def table(self, beside: pa.Table | None = None) -> pa.Table:
-        """Scores beside the rows of the file, or beside the names of images."""
-        return with_columns(beside if beside is not None else pa.table({"file": self.rows.names}), self.columns())
+        return dict(zip(RESULTS, (self.score.numpy(), percentile, self.flagged.numpy()), strict=True))
 
     def top(self, n: int) -> list[dict[str, Any]]:
         """The n oddest rows, the oddest first."""

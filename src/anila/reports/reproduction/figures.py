@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from anila.applications import box_mask
-from anila.applications.on_runs.images import inpainted
+from anila.applications.on_runs.draws import completion, drawn
+from anila.applications.on_runs.observed import Observed
 from anila.evaluation import pictures
 from anila.reports.comparison import Plan, outcome_of
 from anila.reports.comparison.figure import frame_of, save_figure
@@ -69,7 +70,7 @@ def inpainting_figure(plan: Plan) -> Path:
         truth = trained.held_out(SCORED).x
         side = truth.shape[-1]
         mask = box_mask((side, side), (side // 2, 0, side - side // 2, side))
-        x = inpainted(trained, truth, mask, 1, None, None, 0).x[:, 0]
+        x = drawn(trained, Observed(truth, mask), completion, count=1).x[:, 0]
         rows[trial.sampler], errors[trial.sampler] = x, error(x, truth, mask)
     masked = truth.masked_fill(mask, 0)
     errors |= {"grey": error(masked, truth, mask), "mirror": error(truth.flip(2), truth, mask)}

@@ -1,4 +1,4 @@
-"""Jobs of a model that knows classes, and a degradation of the user's own."""
+"""Applications of a model that knows classes, and a degradation of the user's own."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def known(kinds: Path) -> Trained:
     trained.learner.ema, trained.learner.model = None, Conditional(Three())
     y = torch.multinomial(torch.tensor([1.0, 1.0, 3.0]), 6000, True, generator=torch.Generator().manual_seed(1))
     x = CENTRES[y] + torch.randn(6000, 2, generator=torch.Generator().manual_seed(2))
-    trained.learner.start = package.Persistent(x)
+    trained.learner.chains.start = package.Persistent(x)
     return trained
 
 
@@ -93,7 +93,7 @@ def test_rows_are_classified_beside_their_other_columns(kinds: Path, tmp_path: P
 
 
 def test_images_of_a_class(class_run: Path, tmp_path: Path, capsys: Any):
-    """Sees a class that is ignored by a job: with it completions and energies differ, by name and index they do not."""
+    """Sees a class that is ignored: with it completions and energies differ, by name and index they do not."""
     pets = class_run.parent / "pets"
     assert anila("classify", class_run, pets, "--out", tmp_path / "c.csv") == 0
     assert "8 rows: " in capsys.readouterr().out

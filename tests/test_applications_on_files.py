@@ -17,11 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from anila.applications.files.beside import BesideTable
 from anila.applications.files.inputs import rows_from
-from anila.applications.on_runs import rows
+from anila.applications.files.tables import missing_cells
 from anila.applications.on_runs.compose import combined, draw_combined
+from anila.applications.on_runs.draws import cleaning, drawn, filled
 from anila.applications.on_runs.kernel import require_stable
+from anila.applications.on_runs.observed import Observed, starts
 from anila.applications.poisson_blend import blended
+from anila.learning.starts import Persistent
+from anila.rng import rng
 from anila.runs.experiment.presets import PRESETS
 from anila.runs.experiment.settings import Data, Experiment
 from anila.runs.model.trained import Trained
@@ -59,8 +64,9 @@ def known(table_run: Path) -> Trained:
 def test_missing_cells_follow_their_conditional_law(known: Trained):
     """Sees draws left standardised, a wrong column, patterns mixed up, or a cell that was given and is changed."""
     given = np.array([[184.25, math.nan, math.nan], [171.5, -3.1, math.nan], [150.0, -4.0, 1.0]])
-    x, energy = rows.filled(known, given, count=800, steps=60)
-    seen = ~np.isnan(given)
+    hidden = torch.from_numpy(missing_cells(given))
+    draws = filled(known, known.units.inward(given), hidden, count=800, steps=60)
+    x, seen = BesideTable(pa.table({}), known.units, given).cells(draws), ~np.isnan(given)
     assert np.array_equal(x[:, 0][seen], given[seen])
     assert (x == x[:, :1])[np.broadcast_to(seen[:, None], x.shape)].all()
     mean, scale, cov = known.data.mean.numpy(), known.data.scale.numpy(), (ROOT @ ROOT.T).numpy()  # pyright: ignore[reportAttributeAccessIssue]
@@ -73,20 +79,30 @@ def test_missing_cells_follow_their_conditional_law(known: Trained):
         assert (np.abs(got.mean(0) - wanted) < 5 * np.sqrt(variance / 800)).all()
         assert (np.abs(got.var(0) / variance - 1) < 5 * math.sqrt(2 / 800)).all()
     z = torch.from_numpy((x - mean) / scale).float()
-    torch.testing.assert_close(
-        torch.from_numpy(-energy).float(), known.f(z.flatten(0, 1)).view(3, -1), atol=1e-3, rtol=1e-3
-    )
+    torch.testing.assert_close(-draws.energy, known.f(z.flatten(0, 1)).view(3, -1), atol=1e-3, rtol=1e-3)
 
 
 def test_cleaned_rows_follow_their_posterior(known: Trained):
     """Sees a noise in other units than the column's sd."""
     values = known.data.mean.numpy() + 2 * known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
-    x, _ = rows.cleaned(known, values[None], 0.5, count=800, steps=60)
+    draws = drawn(known, Observed(known.units.inward(values[None]), sd=0.5), cleaning, count=800, steps=60)
+    x = BesideTable(pa.table({}), known.units).cells(draws)
     cov = torch.linalg.inv(torch.linalg.inv(ROOT @ ROOT.T) + torch.eye(3) / 0.25).numpy()
     mean = cov @ np.full(3, 2.0) / 0.25
     z = (x[0] - known.data.mean.numpy()) / known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
     assert (np.abs(z.mean(0) - mean) < 5 * np.sqrt(np.diag(cov) / 800)).all()
     assert (np.abs(z.var(0) / np.diag(cov) - 1) < 5 * math.sqrt(2 / 800)).all()
+
+
+def test_chains_start_where_what_is_seen_says(known: Trained):
+    """Sees chains that start far from what is seen, or beside another observation's."""
+    assert known.learner.chains
+    known.learner.chains.start = Persistent(torch.tensor([[0.0, 0.0, 5.0], [1.0, 1.0, 6.0], [2.0, 2.0, 7.0]]))
+    y, generator = torch.tensor([[0.9, math.nan, 0.0], [2.2, math.nan, 0.0]]), rng(0)
+    hidden, x = torch.tensor([False, True, True]), torch.tensor([[1.0, 1.0, 6.0], [2.0, 2.0, 7.0]])
+    assert torch.equal(starts(known, Observed(y, hidden), 2, generator)[::2], x)
+    assert torch.equal(starts(known, Observed(y[:, :1], view=lambda x: x[:, :1]), 1, generator), x)
+    assert torch.equal(starts(known, Observed(x), 2, generator), x[[0, 0, 1, 1]])
 
 
 def test_the_product_of_two_runs(known: Trained):

@@ -1,0 +1,99 @@
+"""Where draws are written: beside what was seen, as images above and below them, or in the rows of a table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.applications import Draws
+from anila.applications.files.outputs import write_table
+from anila.applications.files.tables import floats, named, with_columns
+from anila.data import Units
+from anila.evaluation import pictures
+
+
+class Beside(Protocol):
+    """What draws are written beside."""
+
+    what: ClassVar[str]
+    """What one observation is called, in the plural."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """Those of the observations, where they have some."""
+        ...
+
+    def write(self, draws: Draws, path: Path) -> None:
+        """All in one file."""
+        ...
+
+
+@dataclass(frozen=True)
+class BesideImages:
+    """Images, a picture's rows or arrays of a file.
+
+    Args:
+        names: Those of n images.
+        before: Rows above the draws, (n, *event) each, e.g. what was seen.
+        after: Rows below, e.g. the truth.
+    """
+
+    names: Sequence[str]
+    before: Mapping[str, Tensor]
+    after: Mapping[str, Tensor] = field(default_factory=dict)
+    what: ClassVar[str] = "images"
+
+    def write(self, draws: Draws, path: Path) -> None:
+        """A picture with a row for each draw and each frame on the way, .png, or the arrays, .npz."""
+        frames = {f"frame {i + 1}": x[:, 0] for i, x in enumerate(draws.path[:-1])}
+        if path.suffix.lower() == ".npz":
+            arrays = {"x": draws.x, "energy": draws.energy, "path": draws.path, **self.before, **frames, **self.after}
+            found: dict[str, Any] = {name.replace(" ", "_"): array.numpy(force=True) for name, array in arrays.items()}
+            np.savez_compressed(path, names=np.array(self.names), **found)
+            return
+        drawn = {f"draw {j + 1}": draws.x[:, j] for j in range(draws.x.shape[1])}
+        pictures.save(pictures.image_rows({**self.before, **frames, **drawn, **self.after}), path)
+
+
+@dataclass(frozen=True)
+class BesideTable:
+    """A table, each of its rows once for each of its draws.
+
+    Args:
+        table: What was read, n rows.
+        units: The model's columns and their units.
+        kept: Cells of the model's columns that stay as they are, in the file's units, NaN where they are drawn; None
+            where all are drawn.
+    """
+
+    table: pa.Table
+    units: Units
+    kept: Float[np.ndarray, "n d"] | None = None
+    names: Sequence[str] = ()
+    what: ClassVar[str] = "rows"
+
+    def cells(self, draws: Draws) -> Float[np.ndarray, "n k d"]:
+        """The model's columns in the file's units."""
+        found = self.units.outward(draws.x)
+        return found if self.kept is None else np.where(np.isnan(self.kept)[:, None], found, self.kept[:, None])
+
+    def joined(self, draws: Draws) -> pa.Table:
+        """The model's columns drawn, `draw` and `energy` beside; the other columns as they were."""
+        n, k, _ = draws.x.shape
+        table = named(self.table, self.units.columns).take(np.repeat(np.arange(n), k))
+        for name, values in zip(self.units.columns, self.cells(draws).reshape(n * k, -1).T, strict=True):
+            if name not in table.column_names:
+                table = table.append_column(name, pa.array(values))
+            elif not np.array_equal(floats(table.column(name), name), values):  # an equal column keeps its type
+                table = table.set_column(table.column_names.index(name), name, pa.array(values))
+        energy = draws.energy.double().numpy(force=True).ravel()
+        return with_columns(table, {"draw": np.tile(np.arange(1, k + 1), n), "energy": energy})
+
+    def write(self, draws: Draws, path: Path) -> None:
+        """By suffix, .csv or .parquet."""
+        write_table(self.joined(draws), path)

@@ -1,0 +1,76 @@
+"""What is seen of points, and where chains that look for the points start.
+
+Where y is points, chains start from it. Where it is a view of points, or a part of them is hidden, they start from the
+kept chains whose view is nearest to y; images are blended into what is seen. At the low temperature of the image
+recipes a chain keeps the mode that it starts in.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from anila.applications.poisson_blend import blended
+from anila.learning.starts import Persistent
+from anila.runs.model.model import Model
+
+POOL = 2000
+"""New starts among which the nearest are looked for, where a run has kept no chains."""
+
+
+class Observed(NamedTuple):
+    """What is seen of n points, in the model's units."""
+
+    y: Float[Tensor, "n *seen"]
+    """The points, changed in some way, or a view of them."""
+    hidden: Bool[Tensor, "..."] | None = None
+    """True where points are not seen, broadcast to *event; y may be anything there."""
+    view: Callable[[Tensor], Tensor] | None = None
+    """(rows, *event) -> (rows, *seen), where y is a view."""
+    sd: float | Tensor | None = None
+    """Noise of what is seen, one or one a row; None where there is none."""
+
+    def part(self, rows: slice | Tensor) -> "Observed":
+        """What is seen of some of the points."""
+        return self._replace(y=self.y[rows], sd=self.sd[rows] if isinstance(self.sd, Tensor) else self.sd)
+
+    def on(self, device: torch.device) -> "Observed":
+        """The same on a device, `hidden` for every coordinate."""
+        hidden = None if self.hidden is None else self.hidden.expand(self.y.shape[1:]).to(device)
+        return self._replace(y=self.y.to(device), hidden=hidden)
+
+
+def starts(model: Model, observed: Observed, count: int, generator: torch.Generator) -> Float[Tensor, "rows *event"]:
+    """`count` points for each observation, the chains of one beside each other."""
+    y, hidden, view, _ = observed
+    if hidden is not None:
+        near = nearest(model, lambda x: x[:, ~hidden], y[:, ~hidden], count, generator)
+        return blended(near, y.repeat_interleave(count, 0), hidden) if y.ndim == 4 else near
+    if view is not None:
+        return nearest(model, view, y, count, generator)
+    return y.repeat_interleave(count, 0)
+
+
+def nearest(
+    model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
+) -> Tensor:
+    """For each observation the kept chains whose view is nearest to it.
+
+    Args:
+        model: The run's model.
+        view: What is seen of points, (rows, *event) -> (rows, *seen).
+        seen: The observations, (n, *seen).
+        count: Chains for each.
+        generator: Source of new starts where none are kept.
+
+    Returns:
+        (n · count, *event), the nearest of an observation first; again from the nearest where fewer are kept.
+    """
+    start = model.start
+    pool = start.x if isinstance(start, Persistent) else model.starts(POOL, generator)
+    pool = pool.to(model.device)
+    distance = torch.cdist(seen.to(pool).flatten(1), view(pool).flatten(1))
+    order = distance.argsort(1)[:, torch.arange(count, device=pool.device) % len(pool)]
+    return pool[order.flatten()]
