@@ -1,14 +1,23 @@
-"""Settings of a sampler that follow what its chains report, from one iteration of learning to the next.
+"""Adaptation: settings of a sampler that follow what its chains report; each kernel that runs is a fixed one.
 
-    log step_size ← log step_size + rate · (acceptance − accept)
-    log threshold ← log threshold + rate · (fraction clipped − clipped)
+A setting s > 0 is changed between runs of kernels, so that a mean over chains that falls in s becomes what it should be
+(`adapted`), or so that s becomes what is measured with noise (`averaged`):
 
-As f sharpens under training, a fixed step would come to be rejected always, and a fixed threshold b to clip every
-coordinate: then chains cannot keep up with the landscape, and the energy gap grows unopposed. A threshold whose clipped
-fraction is 1 − q is the q-quantile of |∂f| (stochastic approximation of a quantile, Robbins & Monro 1951). Within an
-iteration the kernel is fixed.
+    log s ← log s + rate · (mean − aim)                 log s ← log s + rate · (log measured − log s)
+
+    step_size    by acceptance               warm-up: 3/√k in window k; pilot of an annealing path: 1; training: 0.2
+    threshold    by the fraction clipped     training: 0.2
+    threshold    by a quantile of |∂f|       warm-up: 0.2
+
+A threshold b whose clipped fraction is 1 − q is the q-quantile of |∂f|, so both find a quantile.
+
+Under training f sharpens, and the settings go on following it: a fixed step would come to be rejected always, and a
+fixed threshold to clip every coordinate; then chains cannot keep up with the landscape, and the energy gap grows
+unopposed.
 
 Compiled kernels read these settings from tensors, so that a graph need not be made anew when they change.
+
+Reference: Robbins & Monro 1951 (stochastic approximation).
 """
 
 import math
@@ -22,6 +31,24 @@ from anila.samplers import Sampler
 
 RATE = 0.2
 """How fast settings follow."""
+
+
+def adapted(setting: float, rate: float, excess: float) -> float:
+    """log s ← log s + rate · excess, with excess = mean − aim of a mean that falls in s.
+
+    >>> adapted(0.1, 1.0, 0.0), round(adapted(0.1, 0.5, 0.2), 4)
+    (0.1, 0.1105)
+    """
+    return setting * math.exp(rate * excess)
+
+
+def averaged(setting: float, rate: float, measured: float) -> float:
+    """log s ← (1 − rate) log s + rate log measured.
+
+    >>> round(averaged(1.0, 0.2, 32.0), 4)
+    2.0
+    """
+    return setting ** (1 - rate) * measured**rate
 
 
 class Steered:
@@ -84,9 +111,9 @@ class Steered:
     def follow(self, means: Mapping[str, float]) -> None:
         """Adjust the settings after an iteration with this mean `accept_prob` and `clipped`."""
         if self.accept is not None:
-            self.step_size *= math.exp(self.rate * (means["accept_prob"] - self.accept))
+            self.step_size = adapted(self.step_size, self.rate, means["accept_prob"] - self.accept)
         if self.threshold is not None and self.clipped is not None:
-            self.threshold *= math.exp(self.rate * (means["clipped"] - self.clipped))
+            self.threshold = adapted(self.threshold, self.rate, means["clipped"] - self.clipped)
 
     def state_dict(self) -> dict[str, float | None]:
         return {"step_size": self.step_size, "threshold": self.threshold}

@@ -3,8 +3,8 @@
 The first step_size is d^(−1/3) over the curvature of f where the chains start, or ten, a hundred, … times that where
 |f| is so large that its rounding rejects it. In windows of 10 steps, each with a fixed kernel:
 
-    log step_size ← log step_size + 3/√k · (acceptance − target)      target 0.57, for hmc 0.7
-    threshold     ← follows the 85% quantile of |∂f| where the chains stand
+    step_size follows acceptance at the rate 3/√k                     target 0.57, for hmc 0.7
+    threshold follows the 85% quantile of |∂f| where the chains stand        (`adaptation` has the rules)
 
 and from the points visited, with C = cov(x), G = cov(∇f), a preconditioner L:
 
@@ -17,8 +17,8 @@ its aim, which is best in many dimensions; and the last with what won, judged by
 step. A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step collapses
 is dropped with a warning.
 
-References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC); Robbins & Monro 1951; Seyboldt, Carlson
-& Carpenter 2025 (preconditioning from gradients).
+References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC); Seyboldt, Carlson & Carpenter 2025
+(preconditioning from gradients).
 """
 
 import math
@@ -30,6 +30,7 @@ import torch
 from torch import Tensor
 
 from anila.samplers import Sampler, sample
+from anila.samplers.adaptation import RATE, adapted, averaged
 from anila.samplers.precondition import DENSE_LIMIT
 
 WINDOW = 10
@@ -189,7 +190,7 @@ def warm_up(
         path = torch.cat([start[None], trace["x"]])
         jumps.append(path.diff(dim=0).square().mean((0, 1)))
         points.append(x)
-        settings = adapted(settings, accepts[-1] - target, k, quantile(kernel.init(x).grad, q))
+        settings = after_window(k, settings, accepts[-1] - target, quantile(kernel.init(x).grad, q))
         log_steps.append(math.log(settings["step_size"]))
     half = windows // 2
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
@@ -197,11 +198,11 @@ def warm_up(
     return Phase(x, settings, q, target, mean(accepts[half:]), torch.stack(jumps[half:]).mean(0), visited)
 
 
-def adapted(settings: Settings, excess: float, k: int, steep: float) -> Settings:
+def after_window(k: int, settings: Settings, excess: float, steep: float) -> Settings:
     """The settings after window k, in which acceptance was off by `excess` and |∂f| had the quantile `steep`."""
-    settings = settings | {"step_size": settings["step_size"] * math.exp(3 / math.sqrt(k) * excess)}
+    settings = settings | {"step_size": adapted(settings["step_size"], 3 / math.sqrt(k), excess)}
     if "threshold" in settings:
-        settings["threshold"] = settings["threshold"] ** 0.8 * steep**0.2
+        settings["threshold"] = averaged(settings["threshold"], RATE, steep)
     return settings
 
 

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
 from anila.samplers import Sampler, anisotropic_mala, sample
+from anila.samplers.adaptation import adapted
 from anila.samplers.kernel import require_metropolis
 from anila.samplers.warm_up import BOLD_QUANTILE, Settings, keywords, preconditioner, quantile
 
@@ -246,7 +247,8 @@ def settled(
         kernel = kernel_at(f, base, rung, make)
         x, trace = sample(kernel, x, 1, generator)
         off = trace.means()["accept_prob"] - (kernel.target_accept or 0.57)
-        rung = rung._replace(settings=rung.settings | {"step_size": rung.settings["step_size"] * math.exp(off)})
+        step_size = adapted(rung.settings["step_size"], 1.0, off)
+        rung = rung._replace(settings=rung.settings | {"step_size": step_size})
     return x, rung
 
 
