@@ -1,4 +1,4 @@
-"""Laws of annealed importance sampling: weights unbiased on any ladder, and intervals that hold a known log Z."""
+"""Laws of annealed importance sampling: weights unbiased on any path, and intervals that hold a known log Z."""
 
 import math
 from functools import partial
@@ -10,13 +10,13 @@ from torch import Tensor
 from anila import anisotropic_mala, barker, hmc, langevin, mala, rng
 from anila.density.targets import Density, double_well, gaussian, mixture, rings
 from anila.evaluation.likelihood import (
+    AnnealingPath,
     Base,
-    Ladder,
     LogZ,
     bits_per_dim,
     dequantised,
     estimate_log_z,
-    find_ladder,
+    find_path,
     log_likelihood,
 )
 from anila.evaluation.likelihood.annealing import Rung, climb, descend, ess_fraction, next_step, resampled
@@ -31,20 +31,20 @@ KERNELS = {
 }
 
 
-def coarse(f: Density, make, settings: dict, base: Base = LINE) -> Ladder:
+def coarse(f: Density, make, settings: dict, base: Base = LINE) -> AnnealingPath:
     """Three rungs, far too few, with a transition each."""
     rungs = [Rung(beta, settings) for beta in (0.0, 0.1, 0.5, 1.0)]
-    return Ladder(f, base, rungs, make, steps=1, length=math.nan, spread=math.nan)
+    return AnnealingPath(f, base, rungs, make, steps=1, length=math.nan, spread=math.nan)
 
 
 class TestWeights:
     @pytest.mark.parametrize("name", KERNELS)
-    def test_unbiased_both_ways_on_a_ladder_far_too_coarse(self, name: str):
+    def test_unbiased_both_ways_on_a_path_far_too_coarse(self, name: str):
         """Sees a weight left out or of the wrong rung, a base that is not normalised, a kernel at another rung."""
         f = double_well()
-        ladder = coarse(f, *KERNELS[name])
-        up = climb(ladder, LINE.draw(40_000, rng(0, "base")), rng(0, "up")) - f.log_z
-        down = descend(ladder, f.draw(40_000, rng(0, "draws"), torch.float64), rng(0, "down")) - f.log_z
+        path = coarse(f, *KERNELS[name])
+        up = climb(path, LINE.draw(40_000, rng(0, "base")), rng(0, "up")) - f.log_z
+        down = descend(path, f.draw(40_000, rng(0, "draws"), torch.float64), rng(0, "down")) - f.log_z
         for ratio in (up.exp(), (-down).exp()):
             error = ratio.std().item() / 200
             assert error < 0.025
@@ -53,35 +53,35 @@ class TestWeights:
     def test_the_ends_are_on_their_sides(self):
         """On average log w is below log Z going up, above it going down."""
         f = double_well()
-        ladder = coarse(f, *KERNELS["mala"])
-        assert climb(ladder, LINE.draw(2000, rng(1, "base")), rng(1, "up")).mean() < f.log_z - 0.01
-        assert descend(ladder, f.draw(2000, rng(1, "x"), torch.float64), rng(1, "down")).mean() > f.log_z + 0.01
+        path = coarse(f, *KERNELS["mala"])
+        assert climb(path, LINE.draw(2000, rng(1, "base")), rng(1, "up")).mean() < f.log_z - 0.01
+        assert descend(path, f.draw(2000, rng(1, "x"), torch.float64), rng(1, "down")).mean() > f.log_z + 0.01
 
     def test_a_function_of_the_generator(self):
-        ladder = coarse(double_well(), *KERNELS["mala"])
+        path = coarse(double_well(), *KERNELS["mala"])
         x = LINE.draw(50, rng(0, "base"))
-        assert torch.equal(climb(ladder, x, rng(2, "up")), climb(ladder, x, rng(2, "up")))
+        assert torch.equal(climb(path, x, rng(2, "up")), climb(path, x, rng(2, "up")))
 
 
-class TestLadder:
+class TestPath:
     def test_rungs_are_at_equal_lengths(self):
         """For N(0, s²) the speed √Var_β(u) is known: equal lengths are equal log precision."""
         f, base = gaussian(0.4, 10), Base(torch.zeros(10), torch.ones(10))
-        ladder = find_ladder(f, base, rng(0, "ladder"), chains=100, spread=1.0)
-        precision = torch.tensor([1 - r.beta + r.beta / 0.4**2 for r in ladder.rungs]).log()
-        assert ladder.length == pytest.approx(math.sqrt(5) * math.log(6.25), rel=0.15)
+        path = find_path(f, base, rng(0, "ladder"), chains=100, spread=1.0)
+        precision = torch.tensor([1 - r.beta + r.beta / 0.4**2 for r in path.rungs]).log()
+        assert path.length == pytest.approx(math.sqrt(5) * math.log(6.25), rel=0.15)
         place = precision / math.log(6.25)
         assert torch.allclose(place, torch.linspace(0, 1, len(place)), atol=0.1)
-        assert ladder.rungs[0].beta == 0
-        assert ladder.rungs[-1].beta == 1
-        assert ladder.spread < 1.5
+        assert path.rungs[0].beta == 0
+        assert path.rungs[-1].beta == 1
+        assert path.spread < 1.5
 
     @pytest.mark.parametrize("make", [mala, partial(hmc, leapfrog_steps=3)])
     def test_any_metropolis_kernel_serves(self, make):
         f = mixture()
-        ladder = find_ladder(f, Base(torch.zeros(2), torch.ones(2)), rng(0, "ladder"), make, chains=50)
-        assert "threshold" not in ladder.rungs[0].settings
-        found = estimate_log_z(ladder, f.draw(100, rng(0, "draws")), rng(0, "chains"))
+        path = find_path(f, Base(torch.zeros(2), torch.ones(2)), rng(0, "ladder"), make, chains=50)
+        assert "threshold" not in path.rungs[0].settings
+        found = estimate_log_z(path, f.draw(100, rng(0, "draws")), rng(0, "chains"))
         assert found.low < f.log_z < found.high
 
     def test_weights_of_a_step(self):
@@ -104,15 +104,15 @@ class TestLadder:
     )
     def test_what_has_no_weights_is_refused(self, f, make, message: str):
         with pytest.raises(ValueError, match=message):
-            find_ladder(f, Base(torch.zeros(2), torch.ones(2)), rng(0, "ladder"), make, chains=20)
+            find_path(f, Base(torch.zeros(2), torch.ones(2)), rng(0, "ladder"), make, chains=20)
 
     def test_a_base_too_far_is_refused_or_said(self):
-        """The pilot stops, or where it got there the cut ladder says how wide the interval will be."""
+        """The pilot stops, or where it got there the cut path says how wide the interval will be."""
         f, base = gaussian(0.2, 10), Base(torch.zeros(10), torch.ones(10))
         with pytest.raises(ValueError, match="too far from the base"):
-            find_ladder(f, base, rng(0, "ladder"), chains=20, most_rungs=5)
+            find_path(f, base, rng(0, "ladder"), chains=20, most_rungs=5)
         with pytest.warns(RuntimeWarning, match="cut at 20 rungs"):
-            find_ladder(f, base, rng(0, "ladder"), chains=20, most_rungs=20, spread=0.1)
+            find_path(f, base, rng(0, "ladder"), chains=20, most_rungs=20, spread=0.1)
 
     def test_a_base_around_points(self):
         x = torch.randn(5000, 3, generator=rng(0, "x")) * torch.tensor([1.0, 2.0, 0.0]) + 5
@@ -146,14 +146,14 @@ class TestEstimates:
 
     def test_draws_of_another_law_are_said(self):
         f = gaussian(dim=3)
-        ladder = find_ladder(f, Base(torch.zeros(3), torch.full((3,), 3.0)), rng(0, "ladder"), chains=50)
+        path = find_path(f, Base(torch.zeros(3), torch.full((3,), 3.0)), rng(0, "ladder"), chains=50)
         with pytest.warns(RuntimeWarning, match="contradict each other"):
-            estimate_log_z(ladder, 2 * f.draw(200, rng(0, "draws")), rng(0, "chains"))
+            estimate_log_z(path, 2 * f.draw(200, rng(0, "draws")), rng(0, "chains"))
 
     def test_too_few_chains_are_refused(self):
-        ladder = coarse(double_well(), *KERNELS["mala"])
+        path = coarse(double_well(), *KERNELS["mala"])
         with pytest.raises(ValueError, match="at least 10 draws"):
-            estimate_log_z(ladder, torch.zeros(9, 1), rng(0, "chains"))
+            estimate_log_z(path, torch.zeros(9, 1), rng(0, "chains"))
 
     @pytest.mark.slow
     @pytest.mark.parametrize(
@@ -166,8 +166,8 @@ class TestEstimates:
 def covers(f: Density, seed: int, chains: int) -> bool:
     """Whether an interval of useful width, from a base fitted to other draws, holds log Z."""
     base = Base.around(f.draw(1000, rng(seed, "base")))
-    ladder = find_ladder(f, base, rng(seed, "ladder"), chains=chains)
-    found = estimate_log_z(ladder, f.draw(chains, rng(seed, "draws")), rng(seed, "chains"))
+    path = find_path(f, base, rng(seed, "ladder"), chains=chains)
+    found = estimate_log_z(path, f.draw(chains, rng(seed, "draws")), rng(seed, "chains"))
     assert found.high - found.low < 1.5
     assert abs(found.value - f.log_z) < 5 * found.error
     return found.low <= f.log_z <= found.high

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from anila.density.log_density import LogDensity
 from anila.density.targets import gaussian
-from anila.evaluation.pictures import image_ladder, long_chains, training_course
+from anila.evaluation.pictures import long_chain_images, long_chains, training_course
 from anila.evaluation.pictures.regime import shares
 from anila.evaluation.pictures.style import MODEL
-from anila.evaluation.training import Ladder, autocorrelation, climb, course, cross_correlation, regime
+from anila.evaluation.training import LongChains, autocorrelation, course, cross_correlation, regime, run_long_chains
 from anila.evaluation.training.curves import LAGS, CourseOfChains, chance, mean_error
-from anila.evaluation.training.long_chains import Reference, Rung, sharpness
+from anila.evaluation.training.long_chains import Reference, Snapshot, sharpness
 from anila.evaluation.training.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
 from anila.learning.learner import Learner
 from anila.learning.objectives import likelihood
@@ -193,33 +193,33 @@ TARGET = gaussian(dim=2)
 DATA = TARGET.draw(400, rng(0, "data"))
 
 
-def ladder_of(sampler: Sampler, f: LogDensity = TARGET, K: int = 5, n: int = 100, wide: float = 4.0) -> Ladder:
+def long_chains_of(sampler: Sampler, f: LogDensity = TARGET, K: int = 5, n: int = 100, wide: float = 4.0) -> LongChains:
     noise = wide * (2 * torch.rand(n, 2, generator=rng(0, "noise")) - 1)
     groups = {"kept": TARGET.draw(n, rng(0, "kept")), "data": TARGET.draw(n, rng(0, "other")), "noise": noise}
-    return climb(sampler, f, groups, "kept", DATA, K, 100 * K, rng(0, "chains"))
+    return run_long_chains(sampler, f, groups, "kept", DATA, K, 100 * K, rng(0, "chains"))
 
 
-def judged(ladder: Ladder) -> Any:
-    return regime(course(HEALTHY), ladder)
+def judged(long: LongChains) -> Any:
+    return regime(course(HEALTHY), long)
 
 
-class TestLadder:
+class TestLongChains:
     def test_exact_chains_on_the_data_are_convergent(self):
-        found = judged(ladder_of(mala(TARGET, 0.1), wide=9.0))
+        found = judged(long_chains_of(mala(TARGET, 0.1), wide=9.0))
         assert (found.name, found.ok) == (CONVERGENT, True)
         assert "after 500 transitions chains look as they do after K = 5" in found.lines[0]
         assert "from noise, chains look like data after 50 transitions" in found.lines
 
     def test_chains_that_climb_to_the_mode_are_short_run(self):
         """Sees drift judged look by look only: without noise every chain goes to the one mode."""
-        found = judged(ladder_of(descent(TARGET, 0.01)))
+        found = judged(long_chains_of(descent(TARGET, 0.01)))
         assert (found.name, found.ok) == (SHORT_RUN, False)
         assert any("collapse" in reason for reason in found.because)
         assert any("sampler.temperature" in remedy for remedy in found.remedies)
 
     def test_chains_that_meet_in_one_point_are_short_run(self):
         """Sees a division by the distance between them."""
-        found = judged(ladder_of(descent(lambda x: -x.square().sum(1) / 2, 2.0)))
+        found = judged(long_chains_of(descent(lambda x: -x.square().sum(1) / 2, 2.0)))
         assert found.name == SHORT_RUN
         assert "to 0.00 of that between data" in found.because[0]
 
@@ -231,21 +231,21 @@ class TestLadder:
             "data": DATA[:100],
             "noise": 8 * torch.rand(100, 2, generator=rng(0, "noise")),
         }
-        ladder = climb(mala(elsewhere, 0.05), elsewhere, groups, "kept", DATA, 5, 500, rng(0))
-        found = judged(ladder)
+        long = run_long_chains(mala(elsewhere, 0.05), elsewhere, groups, "kept", DATA, 5, 500, rng(0))
+        found = judged(long)
         assert found.name == SHORT_RUN
         assert all("chains from data" in reason for reason in found.because)
 
     def test_chains_that_stand_still_prove_nothing(self):
         """Sees a look that cannot change taken for one that is kept."""
-        found = judged(ladder_of(mala(TARGET, 1e-8)))
+        found = judged(long_chains_of(mala(TARGET, 1e-8)))
         assert (found.name, found.ok) == (UNDECIDED, False)
         assert "--steps" in found.remedies[0]
 
     @pytest.mark.filterwarnings("ignore:.*ran away")
     def test_chains_that_leave_are_lost(self):
         upwards = lambda x: x.square().sum(1)  # noqa: E731
-        found = judged(ladder_of(langevin(upwards, 0.5), upwards))
+        found = judged(long_chains_of(langevin(upwards, 0.5), upwards))
         assert found.name == SHORT_RUN
         assert found.because[0].startswith("300 of 300 chains are lost in 500 transitions")
         assert "network.confine" in found.remedies[0]
@@ -254,43 +254,43 @@ class TestLadder:
     @pytest.mark.filterwarnings("ignore:.*ran away")
     def test_chains_at_infinity_stay_lost_and_the_others_go_on(self):
         hole = lambda x: torch.where(x[:, 0] > 0, x[:, 0] * 1e38, -x.square().sum(1) / 2)  # noqa: E731
-        ladder = ladder_of(langevin(hole, 1e3), hole)
-        end = ladder.groups["data"][-1]
+        long = long_chains_of(langevin(hole, 1e3), hole)
+        end = long.groups["data"][-1]
         assert 0 < end.lost <= 100
-        assert torch.isfinite(ladder.groups["data"][1].looks["f"]).all()
-        json.dumps(judged(ladder).verdict().as_dict(), allow_nan=False)
+        assert torch.isfinite(long.groups["data"][1].looks["f"]).all()
+        json.dumps(judged(long).verdict().as_dict(), allow_nan=False)
 
     def test_a_flat_f_has_learned_nothing(self):
         """Sees noise that is as likely as data pass for a convergent model; unless short chains look like data."""
         flat = lambda x: 1e-3 * x[:, 0]  # noqa: E731
         groups = {"data": DATA[:100], "noise": 9 * (2 * torch.rand(100, 2, generator=rng(0, "noise")) - 1)}
-        ladder = climb(langevin(flat, 1e-4), flat, groups, "noise", DATA, 5, 500, rng(0))
-        assert judged(ladder).name == NOTHING
+        long = run_long_chains(langevin(flat, 1e-4), flat, groups, "noise", DATA, 5, 500, rng(0))
+        assert judged(long).name == NOTHING
 
     def test_the_kernel_is_made_anew_every_iteration(self):
-        """Sees γ held for the whole climb where training holds it for K transitions."""
+        """Sees γ held for the whole way where training holds it for K transitions."""
         kernel = anisotropic(TARGET, 0.3, 0.2, refresh="iteration")
-        ladder = ladder_of(kernel)
-        generator, x = rng(0, "chains"), torch.cat([rungs[0].x for rungs in ladder.groups.values()])
+        long = long_chains_of(kernel)
+        generator, x = rng(0, "chains"), torch.cat([snapshots[0].x for snapshots in long.groups.values()])
         for _ in range(10):
             x, _ = sample(kernel, x, 5, generator)
-        assert torch.equal(torch.cat([rungs[2].x for rungs in ladder.groups.values()]), x)
-        assert [rung.steps for rung in ladder.groups["kept"]] == [0, 5, 50, 500]
+        assert torch.equal(torch.cat([snapshots[2].x for snapshots in long.groups.values()]), x)
+        assert [snapshot.steps for snapshot in long.groups["kept"]] == [0, 5, 50, 500]
         with pytest.raises(ValueError, match="at least K = 5"):
-            climb(kernel, TARGET, {"kept": DATA}, "kept", DATA, 5, 4, rng(0))
+            run_long_chains(kernel, TARGET, {"kept": DATA}, "kept", DATA, 5, 4, rng(0))
 
     def test_looks_of_data_are_those_of_data(self):
         """Copies of data have its looks, and moved as far as they were moved."""
         reference = Reference(TARGET, DATA)
-        rung = reference.rung(0, DATA, DATA - torch.tensor([3.0, 4.0]))
-        assert rung.diversity == pytest.approx(1)
-        assert rung.moved * reference.apart == pytest.approx(5, rel=1e-5)
-        assert rung.lost == 0
-        assert reference.rung(0, 0 * DATA, DATA).diversity == 0
+        snapshot = reference.snapshot(0, DATA, DATA - torch.tensor([3.0, 4.0]))
+        assert snapshot.diversity == pytest.approx(1)
+        assert snapshot.moved * reference.apart == pytest.approx(5, rel=1e-5)
+        assert snapshot.lost == 0
+        assert reference.snapshot(0, 0 * DATA, DATA).diversity == 0
         wide = DATA.max() - DATA.min()
         assert reference.look(DATA[:1] + wide * 2)["outside"].item() == 1
         assert reference.look(DATA)["outside"].max().item() == 0
-        assert reference.rung(0, DATA + 12 * wide, DATA).lost == len(DATA)
+        assert reference.snapshot(0, DATA + 12 * wide, DATA).lost == len(DATA)
 
     def test_total_variation_of_known_images(self):
         board = (torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2.0 - 1
@@ -302,8 +302,8 @@ class TestLadder:
         grey = 0.3 * torch.randn(200, 1, 4, 4, generator=rng(0, "grey")).clamp(-3, 3)
         f = lambda x: -(x.square() - 4).square().flatten(1).sum(1)  # noqa: E731
         groups = {"data": grey[:50], "noise": 2 * torch.rand(50, 1, 4, 4, generator=rng(0, "noise")) - 1}
-        ladder = climb(langevin(f, 0.002, 0.1), f, groups, "noise", grey, 3, 300, rng(0))
-        found = judged(ladder)
+        long = run_long_chains(langevin(f, 0.002, 0.1), f, groups, "noise", grey, 3, 300, rng(0))
+        found = judged(long)
         assert found.name == SHORT_RUN
         assert any("saturate" in reason for reason in found.because)
         assert any("roughen" in reason for reason in found.because)
@@ -335,24 +335,24 @@ class TestPictures:
     def test_shares_add_up_and_outliers_are_kept(self):
         value = np.array([-50.0, 0.2, 0.4, 0.9, 70.0])
         assert shares(value, np.linspace(0, 1, 3)).tolist() == pytest.approx([0.6, 0.4])
-        ladder = ladder_of(mala(TARGET, 0.1))
-        figure = long_chains(ladder)
+        long = long_chains_of(mala(TARGET, 0.1))
+        figure = long_chains(long)
         assert [ax.get_title(loc="left") for ax in figure.axes[:4]] == [
             "start", "K = 5", "50 transitions", "500 transitions"
         ]  # fmt: skip
         drawn = figure.axes[4].lines[1]
         assert np.asarray(drawn.get_ydata()) == pytest.approx(
-            [rung.looks["f"].quantile(0.5).item() for rung in ladder.groups["kept"]]
+            [snapshot.looks["f"].quantile(0.5).item() for snapshot in long.groups["kept"]]
         )
 
     def test_tiles_are_the_chains(self):
-        """Sees groups or rungs exchanged; a lost chain is white."""
+        """Sees groups or snapshots exchanged; a lost chain is white."""
         x = [torch.full((6, 1, 8, 8), -1 + 0.1 * k) for k in range(2)]
         x[1][2] = torch.nan
         looks = {"f": torch.zeros(6).double()}
-        rungs = {g: [Rung(k, x[k] + 1.2 * (g == "noise"), looks, k, 1.0, 1.0) for k in range(2)]
+        snapshots = {g: [Snapshot(k, x[k] + 1.2 * (g == "noise"), looks, k, 1.0, 1.0) for k in range(2)]
                  for g in ("data", "noise")}  # fmt: skip
-        page = np.asarray(image_ladder(Ladder(1, rungs, "noise", looks, x[0])))[:, :, 0]
+        page = np.asarray(long_chain_images(LongChains(1, snapshots, "noise", looks, x[0])))[:, :, 0]
         width, third = 5 * 66 + 2 + 20, 2 * 66
         start, after = (page[row, -2 * width :] for row in (70, page.shape[0] - 30))
         places = [33, 33 + third, 33 + width, 33 + width + third]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from anila.evaluation import pictures, training
 from anila.evaluation.chains import Verdict
-from anila.evaluation.training import Ladder, Regime
+from anila.evaluation.training import LongChains, Regime
 from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
 from anila.rng import rng
@@ -43,7 +43,7 @@ class LongRun:
 
     regime: Regime
     series: dict[str, list[float]]
-    ladder: Ladder
+    long_chains: LongChains
 
     @property
     def verdict(self) -> Verdict:
@@ -52,11 +52,11 @@ class LongRun:
 
     def save(self, folder: Path) -> list[Path]:
         """Write the figures into a folder; which they are."""
-        drawn: dict[str, Figure | Image.Image] = {"long_chains": pictures.long_chains(self.ladder)}
+        drawn: dict[str, Figure | Image.Image] = {"long_chains": pictures.long_chains(self.long_chains)}
         if isinstance(self.regime.course, training.CourseOfChains):
             drawn["course"] = pictures.training_course(self.series, self.regime.course)
-        if self.ladder.x_data.ndim == 4:
-            drawn["ladder"] = pictures.image_ladder(self.ladder)
+        if self.long_chains.x_data.ndim == 4:
+            drawn["ladder"] = pictures.long_chain_images(self.long_chains)
         folder.mkdir(parents=True, exist_ok=True)
         for name, picture in drawn.items():
             pictures.save(picture, folder / f"{name}.png")
@@ -90,11 +90,11 @@ def long_run(
     with frozen(trained.f):
         watch = announced(kernel, torch.cat(list(groups.values())), steps, say)
         generator = rng(seed, "ladder", device=device)
-        ladder = training.climb(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
+        long = training.run_long_chains(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
     series = run.series()
     course = training.course(series, trained.learner.objective.watched)
-    regime = training.regime(course, ladder, run.returns())
-    return LongRun(regime, series, ladder)
+    regime = training.regime(course, long, run.returns())
+    return LongRun(regime, series, long)
 
 
 def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:

@@ -19,7 +19,7 @@ from anila.evaluation.likelihood import (
     bits_per_dim,
     dequantised,
     estimate_log_z,
-    find_ladder,
+    find_path,
     log_likelihood,
     log_z,
 )
@@ -44,7 +44,7 @@ from anila.samplers import sample
 RING_RADII = (1.0, 2.0, 3.0, 4.0)
 W2_ROWS = 2000
 ANNEALED, SETTLING, MOST_RUNGS = 200, 100, 2000
-"""Chains that go up and down the ladder of laws, exact transitions before, and rungs at most."""
+"""Chains that go up and down the annealing path, exact transitions before, and rungs at most."""
 FEWEST, SUBSET, NEIGHBOURS = 10, 1000, 5
 """Images that features say something of; rows of a kernel distance's subset; k of `support`."""
 SHOWN_POINTS, SHOWN_IMAGES, SHOWN_PAIRS = 2000, 64, 16
@@ -187,9 +187,9 @@ def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> 
     def f(x: Tensor) -> Tensor:
         return trained.f(x) / heat
 
-    ladder = find_ladder(f, Base.around(x_data), rng(seed, "ladder"), most_rungs=MOST_RUNGS)
-    x_model, _ = sample(ladder.kernel(-1), x_model, SETTLING, rng(seed, "settling"))
-    z = estimate_log_z(ladder, x_model, rng(seed, "annealing"))
+    path = find_path(f, Base.around(x_data), rng(seed, "ladder"), most_rungs=MOST_RUNGS)
+    x_model, _ = sample(path.kernel(-1), x_model, SETTLING, rng(seed, "settling"))
+    z = estimate_log_z(path, x_model, rng(seed, "annealing"))
     data = log_likelihood(f, z, x_data)
     found = {"log_z_annealed": z.value, "log_z_annealed_low": z.low, "log_z_annealed_high": z.high}
     found |= {"log_likelihood": data.value, "log_likelihood_low": data.low, "log_likelihood_high": data.high}
@@ -199,9 +199,9 @@ def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> 
     return found, {
         "chains": len(x_model),
         "effective_chains": list(z.ess),
-        "rungs": len(ladder.rungs) - 1,
-        "transitions_a_rung": ladder.steps,
-        "length": ladder.length,
+        "rungs": len(path.rungs) - 1,
+        "transitions_a_rung": path.steps,
+        "length": path.length,
         "kernel": "anisotropic_mala",
         "temperature": heat,
         "draws": f"the scored samples after {SETTLING} exact transitions",

@@ -1,6 +1,6 @@
 """Likelihood: log Z on a grid of the plane, and by an annealing path everywhere else."""
 
-from anila.evaluation.likelihood.annealing import Base, Ladder, find_ladder
+from anila.evaluation.likelihood.annealing import AnnealingPath, Base, find_path
 from anila.evaluation.likelihood.estimate import (
     Likelihood,
     LogZ,
@@ -12,16 +12,16 @@ from anila.evaluation.likelihood.estimate import (
 from anila.evaluation.likelihood.grid import Grid, density, kl, log_z
 
 __all__ = [
+    "AnnealingPath",
     "Base",
     "Grid",
-    "Ladder",
     "Likelihood",
     "LogZ",
     "bits_per_dim",
     "density",
     "dequantised",
     "estimate_log_z",
-    "find_ladder",
+    "find_path",
     "kl",
     "log_likelihood",
     "log_z",

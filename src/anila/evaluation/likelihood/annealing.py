@@ -1,4 +1,4 @@
-"""A ladder of laws from a normal one to exp f, that chooses its own rungs.
+"""The annealing path from a normal law to exp f, which chooses its own rungs.
 
     log π_β(x) = (1 − β) log q₀(x) + β f(x),     q₀ = N(m, diag s²),   0 = β₀ < β₁ < … < β_K = 1
 
@@ -13,7 +13,7 @@ along the path, whatever β is called. Of K rungs those of equal length ℓ/K gi
 3. Other chains climb it without resampling. While log n/ESS of their weights, which is the variance where these are
    lognormal, is well above `spread`, K grows in proportion.
 
-Then the ladder is frozen: what is estimated on it with new noise is not biased by how it was found.
+Then the path is frozen: what is estimated on it with new noise is not biased by how it was found.
 
 References: Neal 2001 (path and weights); Gelman & Meng 1998, section 4.1 (length); Jasra et al. 2011, Zhou, Johansen &
 Aston 2016 (rungs from effective sample sizes); Grosse, Maddison & Salakhutdinov 2013 (variance ℓ²/K).
@@ -48,7 +48,7 @@ Make = Callable[..., Sampler]
 
 
 class Base(NamedTuple):
-    """q₀ = N(mean, diag scale²): where the ladder stands."""
+    """q₀ = N(mean, diag scale²): where the path begins."""
 
     mean: Float[Tensor, "*event"]
     scale: Float[Tensor, "*event"]
@@ -82,7 +82,7 @@ class Rung(NamedTuple):
     settings: Settings
 
 
-class Ladder(NamedTuple):
+class AnnealingPath(NamedTuple):
     """Rungs with the kernel of each; a fixed thing, once found."""
 
     f: LogDensity
@@ -102,7 +102,7 @@ class Ladder(NamedTuple):
         return kernel_at(self.f, self.base, self.rungs[k], self.make)
 
 
-def find_ladder(
+def find_path(
     f: LogDensity,
     base: Base,
     generator: torch.Generator,
@@ -111,8 +111,8 @@ def find_ladder(
     steps: int = 2,
     spread: float = 0.5,
     most_rungs: int = 5000,
-) -> Ladder:
-    """A ladder on which the log weights of chains vary by about `spread`.
+) -> AnnealingPath:
+    """A path on which the log weights of chains vary by about `spread`.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,), finite wherever the base draws.
@@ -123,7 +123,7 @@ def find_ladder(
         chains: How many climb in the pilot and in the trial.
         steps: Transitions at each rung.
         spread: Variance of log weights aimed at, as log n/ESS shows it.
-        most_rungs: Longer ladders are cut to as many rungs, with a warning; a pilot that needs more is refused.
+        most_rungs: Longer paths are cut to as many rungs, with a warning; a pilot that needs more is refused.
 
     Raises:
         ValueError: If the kernel is no Metropolis kernel, f is not finite at a draw of the base, chains or steps are
@@ -135,24 +135,24 @@ def find_ladder(
     require_metropolis(kernel_at(f, base, first, make), "annealed importance sampling")
     lengths, found = pilot(f, base, first, generator, make, chains, most_rungs)
 
-    def tried(K: int) -> Ladder:
-        ladder = Ladder(f, base, spaced(lengths, found, K), make, steps, lengths[-1], math.nan)
-        log_weight = climb(ladder, base.draw(chains, generator), generator)
-        return ladder._replace(spread=-math.log(ess_fraction(log_weight)))
+    def tried(K: int) -> AnnealingPath:
+        path = AnnealingPath(f, base, spaced(lengths, found, K), make, steps, lengths[-1], math.nan)
+        log_weight = climb(path, base.draw(chains, generator), generator)
+        return path._replace(spread=-math.log(ess_fraction(log_weight)))
 
     rungs = min(max(LEAST_RUNGS, math.ceil(lengths[-1] ** 2 / spread)), most_rungs)
-    ladder = tried(rungs)
-    while ladder.spread > ENOUGH * spread and rungs < most_rungs:
-        rungs = min(math.ceil(rungs * ladder.spread / spread), most_rungs)
-        ladder = tried(rungs)
-    if rungs == most_rungs and ladder.spread > 2 * spread:
+    path = tried(rungs)
+    while path.spread > ENOUGH * spread and rungs < most_rungs:
+        rungs = min(math.ceil(rungs * path.spread / spread), most_rungs)
+        path = tried(rungs)
+    if rungs == most_rungs and path.spread > 2 * spread:
         warnings.warn(
-            f"the ladder is cut at {rungs} rungs, where log weights vary by {ladder.spread:.3g}, not {spread:g}: the "
+            f"the path is cut at {rungs} rungs, where log weights vary by {path.spread:.3g}, not {spread:g}: the "
             "interval of log Z will be wide; allow more rungs or steps, or bring a base nearer to exp f",
             RuntimeWarning,
             stacklevel=2,
         )
-    return ladder
+    return path
 
 
 def spaced(lengths: list[float], rungs: list[Rung], K: int) -> list[Rung]:
@@ -167,31 +167,35 @@ def spaced(lengths: list[float], rungs: list[Rung], K: int) -> list[Rung]:
     ]
 
 
-def climb(ladder: Ladder, x: Float[Tensor, "chains *event"], generator: torch.Generator) -> Float[Tensor, "chains"]:
+def climb(
+    path: AnnealingPath, x: Float[Tensor, "chains *event"], generator: torch.Generator
+) -> Float[Tensor, "chains"]:
     """Log weights of chains that start from exact draws of q₀: E[w] = Z, exactly.
 
     log w = Σ_k (β_{k+1} − β_k) u(x_k), with x_k moved by the kernel of rung k ≥ 1 before.
 
     Reference: Neal 2001, eq. 4-11.
     """
-    return annealed(ladder, x, generator, range(len(ladder.rungs) - 1))
+    return annealed(path, x, generator, range(len(path.rungs) - 1))
 
 
-def descend(ladder: Ladder, x: Float[Tensor, "chains *event"], generator: torch.Generator) -> Float[Tensor, "chains"]:
+def descend(
+    path: AnnealingPath, x: Float[Tensor, "chains *event"], generator: torch.Generator
+) -> Float[Tensor, "chains"]:
     """The same sum for chains that start from exact draws of exp f and go down: E[1/w] = 1/Z, exactly.
 
     Reference: Grosse, Ghahramani & Adams 2015, section 3.
     """
-    return annealed(ladder, x, generator, range(len(ladder.rungs) - 2, -1, -1))
+    return annealed(path, x, generator, range(len(path.rungs) - 2, -1, -1))
 
 
-def annealed(ladder: Ladder, x: Tensor, generator: torch.Generator, intervals: range) -> Tensor:
+def annealed(path: AnnealingPath, x: Tensor, generator: torch.Generator, intervals: range) -> Tensor:
     """Σ (β_{k+1} − β_k) u(x) over these intervals in turn, moving at the rung between one and the next; float64."""
     log_weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for k in intervals:
         if k != intervals[0]:
-            x, _ = sample(ladder.kernel(max(k, k - intervals.step)), x, ladder.steps, generator)
-        log_weight += (ladder.rungs[k + 1].beta - ladder.rungs[k].beta) * advantage(ladder.f, ladder.base, x)
+            x, _ = sample(path.kernel(max(k, k - intervals.step)), x, path.steps, generator)
+        log_weight += (path.rungs[k + 1].beta - path.rungs[k].beta) * advantage(path.f, path.base, x)
     return log_weight
 
 
@@ -299,6 +303,6 @@ def require_finite(u: Float[Tensor, "chains"], beta: float) -> None:
     bad = int((~torch.isfinite(u)).sum())
     if bad:
         raise ValueError(
-            f"f is not finite at {bad} of {len(u)} points of the ladder at β = {beta:.3g}: expected a finite f where "
+            f"f is not finite at {bad} of {len(u)} points of the path at β = {beta:.3g}: expected a finite f where "
             "the base draws; bring a base inside the support of exp f"
         )

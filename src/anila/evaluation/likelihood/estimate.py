@@ -1,4 +1,4 @@
-"""log Z and likelihood, from both ends of a ladder of laws: an interval, not a number.
+"""log Z and likelihood, from both ends of an annealing path: an interval, not a number.
 
 Chains that climb from q₀ to exp f and chains that descend from exp f to q₀ weigh what lies between
 (annealed importance sampling, forward and reverse):
@@ -33,7 +33,7 @@ from scipy.optimize import root_scalar
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
-from anila.evaluation.likelihood.annealing import Ladder, climb, descend, ess_fraction
+from anila.evaluation.likelihood.annealing import AnnealingPath, climb, descend, ess_fraction
 
 ERRORS = 2.0
 """Standard errors by which each end of an interval is moved outwards."""
@@ -62,12 +62,12 @@ class Likelihood(NamedTuple):
     high: float
 
 
-def estimate_log_z(ladder: Ladder, x_model: Float[Tensor, "chains *event"], generator: torch.Generator) -> LogZ:
-    """log ∫ exp f, from as many chains up the ladder as samples of exp f go down it.
+def estimate_log_z(path: AnnealingPath, x_model: Float[Tensor, "chains *event"], generator: torch.Generator) -> LogZ:
+    """log ∫ exp f, from as many chains up the path as samples of exp f go down it.
 
     Args:
-        ladder: From `find_ladder`.
-        x_model: Exact, independent draws of exp f, (chains, *event): each goes down the ladder once.
+        path: From `find_path`.
+        x_model: Exact, independent draws of exp f, (chains, *event): each goes down the path once.
         generator: Source of all the noise.
 
     Raises:
@@ -75,17 +75,17 @@ def estimate_log_z(ladder: Ladder, x_model: Float[Tensor, "chains *event"], gene
 
     >>> from anila.rng import rng
     >>> from anila.density.targets import gaussian
-    >>> from anila.evaluation.likelihood import Base, find_ladder
+    >>> from anila.evaluation.likelihood import Base, find_path
     >>> f = gaussian(0.5, dim=3)
-    >>> ladder = find_ladder(f, Base(torch.zeros(3), torch.ones(3)), rng(0, "ladder"))
-    >>> found = estimate_log_z(ladder, f.draw(200, rng(0, "draws")), rng(0, "chains"))
+    >>> path = find_path(f, Base(torch.zeros(3), torch.ones(3)), rng(0, "ladder"))
+    >>> found = estimate_log_z(path, f.draw(200, rng(0, "draws")), rng(0, "chains"))
     >>> found.low < f.log_z < found.high, found.high - found.low < 0.5
     (True, True)
     """
     if len(x_model) < 10:
         raise ValueError(f"expected at least 10 draws of exp f, for an error; got {len(x_model)}")
-    up = climb(ladder, ladder.base.draw(len(x_model), generator), generator)
-    down = descend(ladder, x_model.to(ladder.base.mean), generator)
+    up = climb(path, path.base.draw(len(x_model), generator), generator)
+    down = descend(path, x_model.to(path.base.mean), generator)
     value, error = bennett(up, down)
     found = LogZ(
         value,

@@ -9,7 +9,7 @@ from anila.evaluation.pictures.curves import sampler_comparison, training_curves
 from anila.evaluation.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.evaluation.pictures.images import image_grid, neighbours_grid
 from anila.evaluation.pictures.plane import plane_panel, trajectories
-from anila.evaluation.pictures.regime import image_ladder, long_chains, training_course
+from anila.evaluation.pictures.regime import long_chain_images, long_chains, training_course
 from anila.evaluation.pictures.rows import image_rows
 from anila.evaluation.pictures.style import save
 
@@ -20,8 +20,8 @@ __all__ = [
     "course_of_samples",
     "drift_ratio",
     "image_grid",
-    "image_ladder",
     "image_rows",
+    "long_chain_images",
     "long_chains",
     "neighbours_grid",
     "plane_panel",

@@ -1,4 +1,4 @@
-"""The regime of a run: its course with correlations, long chains beside the data, and the ladder of images."""
+"""The regime of a run: its course with correlations, long chains beside the data, and images of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +15,8 @@ from torch import Tensor
 from anila.evaluation.pictures.curves import SERIES, draw_curve, open_axes
 from anila.evaluation.pictures.images import enlarge, pixels, tile
 from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE, WIDTH, caption
-from anila.evaluation.training import CourseOfChains, Ladder
-from anila.evaluation.training.long_chains import Rung, median
+from anila.evaluation.training import CourseOfChains, LongChains
+from anila.evaluation.training.long_chains import Snapshot, median
 from anila.evaluation.training.metric import CLIPPED, ENERGY_GAP, GRAD_NORM
 
 GROUPS = {"kept": MODEL, "data": DATA, "noise": SERIES[2]}
@@ -79,24 +79,24 @@ def draw_correlation(ax: Axes, lags: np.ndarray, value: Sequence[float], course:
 
 
 @STYLE
-def long_chains(ladder: Ladder) -> Figure:
+def long_chains(long: LongChains) -> Figure:
     """Above: f of data and of chains after ever more transitions. Below: looks over transitions, data as a band.
 
     Args:
-        ladder: As climbed.
+        long: The chains.
     """
-    rungs = len(next(iter(ladder.groups.values())))
-    shown = [name for name in LOOKS if name in ladder.data or name == "diversity"]
+    snapshots = len(next(iter(long.groups.values())))
+    shown = [name for name in LOOKS if name in long.data or name == "diversity"]
     figure = Figure(figsize=(WIDTH, 4.9), dpi=DPI)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.05), squeeze=False).flatten()
-    panels = above.subplots(1, rungs, sharey=True, squeeze=False).flatten()
-    top = max(draw_densities(ax, ladder, k) for k, ax in enumerate(panels))
+    panels = above.subplots(1, snapshots, sharey=True, squeeze=False).flatten()
+    top = max(draw_densities(ax, long, k) for k, ax in enumerate(panels))
     panels[0].set(ylim=(0, 1.08 * top), ylabel="share of points")
     legend = above.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=7.5)
-    for text, colour in zip(legend.get_texts(), [FAINT, *(GROUPS[name] for name in ladder.groups)], strict=True):
+    for text, colour in zip(legend.get_texts(), [FAINT, *(GROUPS[name] for name in long.groups)], strict=True):
         text.set_color(colour)
     for ax, name in zip(below.subplots(1, len(shown), squeeze=False).flatten(), shown, strict=True):
-        draw_look(ax, ladder, name)
+        draw_look(ax, long, name)
     below.supxlabel(
         "transitions · lines: medians of chains · grey: the middle half of the data · diversity: distance between "
         "points, 1 among data", size=7.5, color=FAINT,
@@ -104,10 +104,10 @@ def long_chains(ladder: Ladder) -> Figure:
     return figure
 
 
-def draw_densities(ax: Axes, ladder: Ladder, k: int) -> float:
-    """Histograms of f on one rung: data filled, chains as lines, in the same bins; the highest share."""
-    data = ladder.data["f"].numpy()
-    chains = {name: rungs[k].looks["f"].numpy() for name, rungs in ladder.groups.items()}
+def draw_densities(ax: Axes, long: LongChains, k: int) -> float:
+    """Histograms of f in one snapshot: data filled, chains as lines, in the same bins; the highest share."""
+    data = long.data["f"].numpy()
+    chains = {name: snapshots[k].looks["f"].numpy() for name, snapshots in long.groups.items()}
     edges = bins([data, *chains.values()])
     highest = shares(data, edges)
     ax.stairs(highest, edges, color=FAINT, alpha=0.3, fill=True, label="data")
@@ -115,7 +115,7 @@ def draw_densities(ax: Axes, ladder: Ladder, k: int) -> float:
         share = shares(value, edges)
         ax.stairs(share, edges, color=GROUPS[name], linewidth=1.4, label=TITLES[name])
         highest = np.maximum(highest, share)
-    ax.set_title(rung_name(ladder, k), loc="left", size=8.5)
+    ax.set_title(snapshot_name(long, k), loc="left", size=8.5)
     ax.set_xlabel("log-density f")
     open_axes(ax)
     ax.xaxis.set_major_locator(MaxNLocator(3))
@@ -136,18 +136,18 @@ def shares(value: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.histogram(np.clip(value, edges[0], edges[-1]), edges)[0] / max(1, len(value))
 
 
-def draw_look(ax: Axes, ladder: Ladder, name: str) -> None:
+def draw_look(ax: Axes, long: LongChains, name: str) -> None:
     """One look over transitions, a line a start, and the middle half of the data."""
-    steps = [rung.steps for rung in next(iter(ladder.groups.values()))]
+    steps = [snapshot.steps for snapshot in next(iter(long.groups.values()))]
     places = np.arange(len(steps))
-    if name in ladder.data:
-        low, middle, high = ladder.data[name].quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
+    if name in long.data:
+        low, middle, high = long.data[name].quantile(torch.tensor([0.25, 0.5, 0.75]).double()).tolist()
         ax.axhspan(low, high, color=FAINT, alpha=0.22, linewidth=0)
     else:
         middle = 1.0
     ax.axhline(middle, color=FAINT, linewidth=0.8)
-    for group, rungs in ladder.groups.items():
-        value = [look_of(rung, name) for rung in rungs]
+    for group, snapshots in long.groups.items():
+        value = [look_of(snapshot, name) for snapshot in snapshots]
         ax.plot(places, value, color=GROUPS[group], linewidth=1.5, marker="o", markersize=3)
     if name == "outside":
         ax.set_ylim(-0.01, max(0.1, ax.get_ylim()[1]))
@@ -159,32 +159,32 @@ def draw_look(ax: Axes, ladder: Ladder, name: str) -> None:
     ax.yaxis.set_major_formatter("{x:.3g}")
 
 
-def look_of(rung: Rung, name: str) -> float:
-    """A number of a rung by its name."""
-    return median(rung.looks[name]) if name in rung.looks else getattr(rung, name)
+def look_of(snapshot: Snapshot, name: str) -> float:
+    """A number of a snapshot by its name."""
+    return median(snapshot.looks[name]) if name in snapshot.looks else getattr(snapshot, name)
 
 
-def rung_name(ladder: Ladder, k: int) -> str:
-    """What a rung is called: the start, K, or so many transitions."""
-    steps = next(iter(ladder.groups.values()))[k].steps
-    return "start" if k == 0 else f"K = {steps}" if steps == ladder.K else f"{steps:,} transitions"
+def snapshot_name(long: LongChains, k: int) -> str:
+    """What a snapshot is called: the start, K, or so many transitions."""
+    steps = next(iter(long.groups.values()))[k].steps
+    return "start" if k == 0 else f"K = {steps}" if steps == long.K else f"{steps:,} transitions"
 
 
-def image_ladder(ladder: Ladder) -> Image.Image:
+def long_chain_images(long: LongChains) -> Image.Image:
     """The same chains after 0, K, 10 K, .. transitions, row by row, some of each start; white where a chain is lost.
 
     Args:
-        ladder: Of images (n, c, h, w), c 1 or 3.
+        long: Of images (n, c, h, w), c 1 or 3.
     """
-    rungs = len(ladder.groups[ladder.own])
-    blocks = [[strip(group[k].x[:TILES]) for group in ladder.groups.values()] for k in range(rungs)]
+    snapshots = len(long.groups[long.own])
+    blocks = [[strip(group[k].x[:TILES]) for group in long.groups.values()] for k in range(snapshots)]
     height, width, _ = blocks[0][0].shape
     font = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), max(14, height // 6))
-    names = [rung_name(ladder, k) for k in range(rungs)]
+    names = [snapshot_name(long, k) for k in range(snapshots)]
     left, top = int(max(map(font.getlength, names))) + MARGIN, 2 * font.size
-    page = Image.new("RGB", (left + len(ladder.groups) * (width + MARGIN), top + rungs * height), "white")
+    page = Image.new("RGB", (left + len(long.groups) * (width + MARGIN), top + snapshots * height), "white")
     draw = ImageDraw.Draw(page)
-    for g, start in enumerate(ladder.groups):
+    for g, start in enumerate(long.groups):
         draw.text((left + g * (width + MARGIN), top // 2), TITLES[start], fill=GROUPS[start], font=font, anchor="lm")
     for k, name in enumerate(names):
         draw.text((left - MARGIN // 2, top + k * height + height // 2), name, fill=INK, font=font, anchor="rm")

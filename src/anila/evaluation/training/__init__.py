@@ -9,17 +9,16 @@ They are those of Nijkamp et al. 2020 (the anatomy study).
 """
 
 from anila.evaluation.training.curves import Course, CourseOfChains, autocorrelation, course, cross_correlation
-from anila.evaluation.training.long_chains import Ladder, climb
+from anila.evaluation.training.long_chains import LongChains, run_long_chains
 from anila.evaluation.training.reach import diffusion, distance, reach, reach_warning
 from anila.evaluation.training.regime import Regime, regime
 
 __all__ = [
     "Course",
     "CourseOfChains",
-    "Ladder",
+    "LongChains",
     "Regime",
     "autocorrelation",
-    "climb",
     "course",
     "cross_correlation",
     "diffusion",
@@ -27,4 +26,5 @@ __all__ = [
     "reach",
     "reach_warning",
     "regime",
+    "run_long_chains",
 ]

@@ -1,4 +1,4 @@
-"""The ladder: what chains look like after K, 10 K and 100 K transitions, beside the data.
+"""Long chains: what chains look like after K, 10 K and 100 K transitions, beside the data.
 
 A look is one number a point, whatever the shape of points, with the range [a, b] of the data's coordinates:
 
@@ -43,7 +43,7 @@ ERRORS = 3 * 1.25
 
 
 @dataclass(frozen=True)
-class Rung:
+class Snapshot:
     """Chains after so many transitions."""
 
     steps: int
@@ -75,24 +75,26 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class Ladder:
-    """Chains from several starts on their way up, with the looks of data."""
+class LongChains:
+    """Chains from several starts as they go on, with the looks of data."""
 
     K: int
-    groups: dict[str, list[Rung]]
-    """Name of the start -> rungs from 0 transitions up."""
+    groups: dict[str, list[Snapshot]]
+    """Name of the start -> snapshots from 0 transitions on."""
     own: str
     """The group that starts where the run's chains do."""
     data: dict[str, Float[Tensor, "rows"]]
     x_data: Float[Tensor, "rows *event"]
 
-    def short(self) -> Rung:
+    def short(self) -> Snapshot:
         """What training sees: chains from their own start after K transitions."""
         return self.groups[self.own][1]
 
-    def shifts(self, rung: Rung, reference: dict[str, Tensor] | None = None) -> list[Shift]:
-        """Of every look of a rung from a reference's looks, by default the data's."""
-        return [shift(look, rung.looks[look], (reference or self.data)[look], self.data[look]) for look in self.data]
+    def shifts(self, snapshot: Snapshot, reference: dict[str, Tensor] | None = None) -> list[Shift]:
+        """Of every look of a snapshot from a reference's looks, by default the data's."""
+        return [
+            shift(look, snapshot.looks[look], (reference or self.data)[look], self.data[look]) for look in self.data
+        ]
 
 
 def shift(look: str, x: Tensor, reference: Tensor, data: Tensor) -> Shift:
@@ -103,7 +105,7 @@ def shift(look: str, x: Tensor, reference: Tensor, data: Tensor) -> Shift:
     return Shift(look, (value - middle) / unit, 1 + ERRORS * error / unit, value, middle)
 
 
-def climb(
+def run_long_chains(
     sampler: Sampler,
     f: LogDensity,
     groups: dict[str, Float[Tensor, "_ *event"]],
@@ -113,7 +115,7 @@ def climb(
     steps: int,
     generator: torch.Generator,
     watch: Callable[[int], None] = lambda _: None,
-) -> Ladder:
+) -> LongChains:
     """Run chains from several starts and look at them after K, 10 K, .. transitions and at the end.
 
     The sampler is made anew every K transitions as in training, so that what it holds fixed it holds as long.
@@ -136,33 +138,33 @@ def climb(
         raise ValueError(f"expected at least K = {K} transitions; got {steps}")
     sizes, x0 = [len(x) for x in groups.values()], torch.cat(list(groups.values()))
     reference = Reference(f, x_data)
-    found: dict[str, list[Rung]] = {name: [] for name in groups}
+    found: dict[str, list[Snapshot]] = {name: [] for name in groups}
 
     def note(done: int, x: Tensor) -> None:
-        for rungs, here, start in zip(found.values(), x.split(sizes), x0.split(sizes), strict=True):
-            rungs.append(reference.rung(done, here, start))
+        for snapshots, here, start in zip(found.values(), x.split(sizes), x0.split(sizes), strict=True):
+            snapshots.append(reference.snapshot(done, here, start))
 
     note(0, x0)
     x, done = x0, 0
-    for rung in rungs_of(K, steps):
-        while done < rung:
-            stride = min(K, rung - done)
+    for stop in snapshot_steps(K, steps):
+        while done < stop:
+            stride = min(K, stop - done)
             x, done = go(sampler, x, stride, generator), done + stride
             watch(done)
         note(done, x)
-    return Ladder(K, found, own, reference.looks, x_data)
+    return LongChains(K, found, own, reference.looks, x_data)
 
 
-def rungs_of(K: int, steps: int) -> list[int]:
+def snapshot_steps(K: int, steps: int) -> list[int]:
     """K, 10 K, 100 K, .. below steps, and steps.
 
-    >>> rungs_of(40, 4000), rungs_of(40, 1000)
+    >>> snapshot_steps(40, 4000), snapshot_steps(40, 1000)
     ([40, 400, 4000], [40, 400, 1000])
     """
-    found, rung = [], K
-    while rung < steps:
-        found.append(rung)
-        rung *= 10
+    found, stop = [], K
+    while stop < steps:
+        found.append(stop)
+        stop *= 10
     return [*found, steps]
 
 
@@ -197,13 +199,13 @@ class Reference:
             found["sharpness"] = sharpness(x)
         return {name: value.double().cpu() for name, value in found.items()}
 
-    def rung(self, steps: int, x: Tensor, start: Tensor) -> Rung:
+    def snapshot(self, steps: int, x: Tensor, start: Tensor) -> Snapshot:
         """What chains look like now."""
         finite = is_finite(x)
         here, begun = x[finite], start[finite]
         beyond = LOST * (self.high - self.low)
         near = ((here >= self.low - beyond) & (here <= self.high + beyond)).flatten(1).all(1)
-        return Rung(
+        return Snapshot(
             steps,
             x,
             self.look(here),

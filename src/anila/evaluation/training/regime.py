@@ -22,7 +22,7 @@ from torch import Tensor
 
 from anila.evaluation.chains.verdict import Verdict
 from anila.evaluation.training.curves import FEWEST, Course, CourseOfChains
-from anila.evaluation.training.long_chains import LOST, Ladder, Rung, Shift, median, spread
+from anila.evaluation.training.long_chains import LOST, LongChains, Shift, Snapshot, median, spread
 
 CONVERGENT, SHORT_RUN, AWAY = "convergent", "short-run (non-convergent)", "running away"
 NOTHING, UNDECIDED, STEADY, UNKNOWN = "nothing learned", "undecided", "steady", "too short to say"
@@ -52,7 +52,7 @@ class Regime:
     remedies: tuple[str, ...]
     notes: tuple[str, ...]
     course: Course | None
-    ladder: Ladder | None
+    long_chains: LongChains | None
 
     @property
     def ok(self) -> bool:
@@ -71,29 +71,29 @@ class Regime:
         numbers: dict[str, Any] = {"regime": self.name}
         if self.course is not None:
             numbers["course"] = asdict(self.course)
-        if self.ladder is not None:
-            numbers["ladder"] = ladder_numbers(self.ladder)
+        if self.long_chains is not None:
+            numbers["ladder"] = long_chain_numbers(self.long_chains)
         return Verdict(self.ok, self.lines, numbers)
 
 
-def regime(course: Course | None, ladder: Ladder | None = None, returns: Sequence[str] = ()) -> Regime:
+def regime(course: Course | None, long: LongChains | None = None, returns: Sequence[str] = ()) -> Regime:
     """Judge a run.
 
     Args:
         course: What its series say; None where they are too short.
-        ladder: Its long chains; None where none were run.
+        long: Its long chains; None where none were run.
         returns: What the divergence guard did on the way, in words.
     """
     if because := running_away(course):
         name, remedies = AWAY, AWAY_REMEDIES
-    elif because := nothing_learned(course, ladder):
+    elif because := nothing_learned(course, long):
         name, remedies = NOTHING, NOTHING_REMEDIES
     else:
-        name, because, remedies = by_chains(ladder) if ladder else without_chains(course)
+        name, because, remedies = by_chains(long) if long else without_chains(course)
         remedies += course_remedies(course) if course else ()
-    notes = (course_notes(course) if course else []) + (ladder_notes(ladder) if ladder else [])
+    notes = (course_notes(course) if course else []) + (long_chain_notes(long) if long else [])
     notes += [f"the divergence guard went back: {words}" for words in returns]
-    return Regime(name, tuple(because), remedies, tuple(notes), course, ladder)
+    return Regime(name, tuple(because), remedies, tuple(notes), course, long)
 
 
 AWAY_REMEDIES = (
@@ -134,7 +134,7 @@ def running_away(c: Course | None) -> list[str]:
     return found
 
 
-def nothing_learned(course: Course | None, ladder: Ladder | None) -> list[str]:
+def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]:
     """Why nothing was learned; nothing if something was."""
     found = []
     if course and "grad_norm" in course.sizes and course.fall("grad_norm") > ORDER:
@@ -142,8 +142,8 @@ def nothing_learned(course: Course | None, ladder: Ladder | None) -> list[str]:
             f"r_t sank from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
             f"{course.fall('grad_norm'):.1f} orders of magnitude: f has become flat"
         )
-    if ladder and strays(ladder.shifts(ladder.short())):
-        told = next(s for s in ladder.shifts(ladder.groups["noise"][0]) if s.look == "f")
+    if long and strays(long.shifts(long.short())):
+        told = next(s for s in long.shifts(long.groups["noise"][0]) if s.look == "f")
         if not told.counts:
             found.append(f"f does not tell data from noise: {told.reference:.3g} on data, {told.value:.3g} on noise")
     return found
@@ -156,46 +156,48 @@ def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ..
     return STEADY, ["nothing runs away; whether f is convergent is found out by long chains: anila diagnose RUN"], ()
 
 
-def by_chains(ladder: Ladder) -> tuple[str, list[str], tuple[str, ...]]:
+def by_chains(long: LongChains) -> tuple[str, list[str], tuple[str, ...]]:
     """Convergent, short-run or undecided."""
-    lost, reasons = losses(ladder), drift_reasons(ladder)
+    lost, reasons = losses(long), drift_reasons(long)
     if lost or reasons:
         return SHORT_RUN, lost + reasons, (*((LOST_REMEDY,) if lost else ()), *SHORT_REMEDIES)
-    moved = {name: rungs[-1].moved for name, rungs in ladder.groups.items()}
-    steps = ladder.groups[ladder.own][-1].steps
-    if max(moved[ladder.own], moved["data"]) < STILL:
+    moved = {name: snapshots[-1].moved for name, snapshots in long.groups.items()}
+    steps = long.groups[long.own][-1].steps
+    if max(moved[long.own], moved["data"]) < STILL:
         because = f"in {steps:,} transitions chains from data moved {moved['data']:.1%} of the distance between data"
         return UNDECIDED, [because], ("run longer (--steps), or raise sampler.step_size or sampler.threshold",)
-    because = f"after {steps:,} transitions chains look as they do after K = {ladder.K}, and those from data like data"
+    because = f"after {steps:,} transitions chains look as they do after K = {long.K}, and those from data like data"
     return CONVERGENT, [because], ()
 
 
-def losses(ladder: Ladder) -> list[str]:
+def losses(long: LongChains) -> list[str]:
     """How many long chains are lost, in words; nothing if none is."""
-    ends = [rungs[-1] for rungs in ladder.groups.values()]
-    lost, chains = sum(rung.lost for rung in ends), sum(len(rung.x) for rung in ends)
+    ends = [snapshots[-1] for snapshots in long.groups.values()]
+    lost, chains = sum(snapshot.lost for snapshot in ends), sum(len(snapshot.x) for snapshot in ends)
     away = f"{LOST:g} times the data's range away, or at infinity"
     return [f"{lost} of {chains} chains are lost in {ends[0].steps:,} transitions: {away}"] if lost else []
 
 
-def drift_reasons(ladder: Ladder) -> list[str]:
+def drift_reasons(long: LongChains) -> list[str]:
     """How long chains differ from what they should have stayed like, the largest change first, each look once."""
     largest: dict[str, tuple[float, str]] = {}
-    for name, rung, looks, diversity in comparisons(ladder):
-        found = {s.look: (abs(s.size), words(s, name, rung.steps)) for s in ladder.shifts(rung, looks) if s.counts}
-        if rung.diversity < HALF * diversity:
-            found["diversity"] = (math.inf, collapse(rung, name, diversity))
+    for name, snapshot, looks, diversity in comparisons(long):
+        found = {
+            s.look: (abs(s.size), words(s, name, snapshot.steps)) for s in long.shifts(snapshot, looks) if s.counts
+        }
+        if snapshot.diversity < HALF * diversity:
+            found["diversity"] = (math.inf, collapse(snapshot, name, diversity))
         for look, (size, text) in found.items():
             largest[look] = max((size, text), largest.get(look, (0.0, "")))
     return [text for _, text in sorted(largest.values(), reverse=True)]
 
 
-def comparisons(ladder: Ladder) -> list[tuple[str, Rung, dict[str, Tensor], float]]:
+def comparisons(long: LongChains) -> list[tuple[str, Snapshot, dict[str, Tensor], float]]:
     """Which long chains should look like what, and be how diverse: those from data as data, own ones as short ones."""
-    short = ladder.short()
+    short = long.short()
     pairs = [
-        ("data", ladder.groups["data"][-1], ladder.data, 1.0),
-        (ladder.own, ladder.groups[ladder.own][-1], short.looks, short.diversity),
+        ("data", long.groups["data"][-1], long.data, 1.0),
+        (long.own, long.groups[long.own][-1], short.looks, short.diversity),
     ]
     return [pair for pair in pairs if len(pair[1].looks["f"])]
 
@@ -222,11 +224,11 @@ def who(group: str) -> str:
     return "kept chains" if group == "kept" else f"chains from {group}"
 
 
-def collapse(rung: Rung, group: str, before: float) -> str:
+def collapse(snapshot: Snapshot, group: str, before: float) -> str:
     """A loss of diversity in words."""
     return (
-        f"{who(group)}, in {rung.steps:,} transitions: they collapse, the distance between them goes from {before:.2f} "
-        f"to {rung.diversity:.2f} of that between data"
+        f"{who(group)}, in {snapshot.steps:,} transitions: they collapse, the distance between them goes from "
+        f"{before:.2f} to {snapshot.diversity:.2f} of that between data"
     )
 
 
@@ -284,20 +286,20 @@ def remembers(c: CourseOfChains) -> bool:
     return abs(c.strongest[1]) > max(WEAK, c.chance)
 
 
-def ladder_notes(ladder: Ladder) -> list[str]:
+def long_chain_notes(long: LongChains) -> list[str]:
     """Whether short chains look like data, and whether those from noise get there."""
     notes = []
-    if missed := strays(ladder.shifts(ladder.short())):
+    if missed := strays(long.shifts(long.short())):
         notes.append(
-            f"samples after K = {ladder.K} transitions do not look like data yet, train on (training.iterations): "
+            f"samples after K = {long.K} transitions do not look like data yet, train on (training.iterations): "
             f"{', '.join(missed)}"
         )
-    rungs = ladder.groups["noise"]
-    arrived = next((rung.steps for rung in rungs[1:] if not strays(ladder.shifts(rung))), None)
+    snapshots = long.groups["noise"]
+    arrived = next((snapshot.steps for snapshot in snapshots[1:] if not strays(long.shifts(snapshot))), None)
     notes.append(
         f"from noise, chains look like data after {arrived:,} transitions"
         if arrived
-        else f"from noise, chains do not look like data after {rungs[-1].steps:,} transitions"
+        else f"from noise, chains do not look like data after {snapshots[-1].steps:,} transitions"
     )
     return notes
 
@@ -307,16 +309,16 @@ def strays(shifts: list[Shift]) -> list[str]:
     return [f"{s.look} {s.value:.3g} (data {s.reference:.3g})" for s in shifts if s.counts]
 
 
-def ladder_numbers(ladder: Ladder) -> dict[str, Any]:
-    """The looks of data and of every rung: medians, and what is said of all chains together."""
+def long_chain_numbers(long: LongChains) -> dict[str, Any]:
+    """The looks of data and of every snapshot: medians, and what is said of all chains together."""
     groups = {
         name: [
-            {look: median(value) for look, value in rung.looks.items()}
-            | {"steps": rung.steps, "chains": len(rung.x), "lost": rung.lost}
-            | {"diversity": rung.diversity, "moved": rung.moved}
-            for rung in rungs
+            {look: median(value) for look, value in snapshot.looks.items()}
+            | {"steps": snapshot.steps, "chains": len(snapshot.x), "lost": snapshot.lost}
+            | {"diversity": snapshot.diversity, "moved": snapshot.moved}
+            for snapshot in snapshots
         ]
-        for name, rungs in ladder.groups.items()
+        for name, snapshots in long.groups.items()
     }
-    data = {look: {"median": median(value), "spread": spread(value)} for look, value in ladder.data.items()}
-    return {"K": ladder.K, "own": ladder.own, "data": data, "groups": groups}
+    data = {look: {"median": median(value), "spread": spread(value)} for look, value in long.data.items()}
+    return {"K": long.K, "own": long.own, "data": data, "groups": groups}
