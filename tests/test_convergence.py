@@ -10,7 +10,16 @@ import torch
 from torch import Tensor
 
 from anila.density.targets import gaussian
-from anila.evaluation.chains import Convergence, convergence, ess, mcse, nested_rhat, rhat, temperature, verdict
+from anila.evaluation.chains import (
+    Convergence,
+    configurational_temperature,
+    convergence,
+    ess,
+    mcse,
+    nested_rhat,
+    rhat,
+    verdict,
+)
 from anila.rng import rng
 from anila.samplers import Sampler, Trace, anisotropic, mala, sample
 
@@ -70,7 +79,7 @@ def test_nested_rhat_allows_short_chains_but_not_separated_groups():
 def test_temperature_is_that_of_the_law(heat: float):
     """Draws of exp(f/T) about a far mean: sees a missing mean, dimension or sign."""
     x = 7 + math.sqrt(heat) * torch.randn(200, 50, 3, generator=rng(0, "draws"), dtype=torch.float64)
-    found, error = temperature(x, -(x - 7))
+    found, error = configurational_temperature(x, -(x - 7))
     assert abs(found - heat) < 4 * error
     assert error < 0.02 * heat
 

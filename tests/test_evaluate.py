@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anila.density.targets import Density, banana, funnel, gaussian, mixture, rings
 from anila.evaluation.likelihood import Grid, density, kl, log_z
-from anila.evaluation.likelihood.grid import values
+from anila.evaluation.likelihood.grid import values_on_grid
 from anila.evaluation.samples import mode_mass, nearest, ring_mass, total_variation_from_equal, wasserstein2
 from anila.rng import rng
 
@@ -44,7 +44,7 @@ class TestGrid:
 
     def test_entry_i_j_is_f_at_x0_i_x1_j(self):
         grid = Grid((0.0, 10.0), (3.0, 13.0), side=3)
-        assert values(lambda x: 100 * x[:, 0] + x[:, 1], grid)[2, 0].item() == pytest.approx(250 + 10.5)
+        assert values_on_grid(lambda x: 100 * x[:, 0] + x[:, 1], grid)[2, 0].item() == pytest.approx(250 + 10.5)
 
     def test_around_holds_the_data_with_its_dtype(self):
         x = torch.tensor([[0.0, -10.0], [1.0, 10.0]], dtype=torch.float64)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from anila.density.log_density import LogDensity
 from anila.density.targets import gaussian
 from anila.evaluation.pictures import long_chain_images, long_chains, training_course
-from anila.evaluation.pictures.regime import shares
+from anila.evaluation.pictures.regime import bin_shares
 from anila.evaluation.pictures.style import MODEL
 from anila.evaluation.training import LongChains, autocorrelation, course, cross_correlation, regime, run_long_chains
 from anila.evaluation.training.curves import LAGS, CourseOfChains, chance, mean_error
@@ -334,7 +334,7 @@ class TestPictures:
 
     def test_shares_add_up_and_outliers_are_kept(self):
         value = np.array([-50.0, 0.2, 0.4, 0.9, 70.0])
-        assert shares(value, np.linspace(0, 1, 3)).tolist() == pytest.approx([0.6, 0.4])
+        assert bin_shares(value, np.linspace(0, 1, 3)).tolist() == pytest.approx([0.6, 0.4])
         long = long_chains_of(mala(TARGET, 0.1))
         figure = long_chains(long)
         assert [ax.get_title(loc="left") for ax in figure.axes[:4]] == [

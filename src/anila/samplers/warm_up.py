@@ -118,7 +118,7 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     settings["step_size"] = first_step(make, settings, x0, target, generator)
     phase, verdict = run(x0, settings), "none: the kernel takes none, or x is one number"
     if several:
-        phase, verdict = choose(make, phase, run)
+        phase, verdict = preconditioned(make, phase, run)
     if long:
         phase = bolder(make, phase, run)
     if searches:
@@ -206,7 +206,7 @@ def after_window(k: int, settings: Settings, excess: float, steep: float) -> Set
     return settings
 
 
-def choose(make: Make, plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]:
+def preconditioned(make: Make, plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]:
     """The plain phase or a preconditioned one, whichever moves the slowest coordinate farther; and why."""
     phase = plain
     for _ in range(2):

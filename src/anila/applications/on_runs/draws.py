@@ -64,11 +64,11 @@ def drawn(
         torch.cat([part.x for part in parts]).cpu(),
         torch.cat([part.energy for part in parts]).cpu(),
         torch.cat([part.path for part in parts], 1).cpu(),
-        joined(parts),
+        joined_trace(parts),
     )
 
 
-def joined(parts: Sequence[Draws]) -> Trace:
+def joined_trace(parts: Sequence[Draws]) -> Trace:
     """One trace of the infos of all chains; positions are in `path`."""
     names = [name for name in parts[0].trace if name != "x"]
     return Trace({name: torch.cat([part.trace[name] for part in parts], 1).cpu() for name in names})

@@ -46,14 +46,14 @@ def starts(model: Model, observed: Observed, count: int, generator: torch.Genera
     """`count` points for each observation, the chains of one beside each other."""
     y, hidden, view, _ = observed
     if hidden is not None:
-        near = nearest(model, lambda x: x[:, ~hidden], y[:, ~hidden], count, generator)
+        near = nearest_starts(model, lambda x: x[:, ~hidden], y[:, ~hidden], count, generator)
         return blended(near, y.repeat_interleave(count, 0), hidden) if y.ndim == 4 else near
     if view is not None:
-        return nearest(model, view, y, count, generator)
+        return nearest_starts(model, view, y, count, generator)
     return y.repeat_interleave(count, 0)
 
 
-def nearest(
+def nearest_starts(
     model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
 ) -> Tensor:
     """For each observation the kept chains whose view is nearest to it.

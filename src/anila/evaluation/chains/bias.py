@@ -44,7 +44,7 @@ class StationarityBias:
 
     def variance(self) -> tuple[float, float]:
         """Variance under the kernel's law, and under exp f, in units of x²."""
-        return spread(self.law, self.x), spread(self.target, self.x)
+        return variance_of(self.law, self.x), variance_of(self.target, self.x)
 
 
 def stationarity_bias(sampler: Sampler, f: LogDensity, low: float, high: float, side: int = 801) -> StationarityBias:
@@ -152,5 +152,5 @@ def cdf_distance(x: Float[Tensor, "n"], y: Float[Tensor, "m"]) -> float:
     return (below_x - below_y).abs().max().item()
 
 
-def spread(law: Tensor, x: Tensor) -> float:
+def variance_of(law: Tensor, x: Tensor) -> float:
     return (law @ (x - law @ x).square()).item()

@@ -46,7 +46,7 @@ def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "cha
     return by_arviz("rhat_nested", x, superchain_ids=groups.numpy(force=True))
 
 
-def temperature(
+def configurational_temperature(
     x: Float[Tensor, "kept chains *event"], grad: Float[Tensor, "kept chains *event"]
 ) -> tuple[float, float]:
     """T = mean of −(x − m) · ∇f / d with m the mean draw, and its standard error over chains.
@@ -111,7 +111,7 @@ def convergence(
     value, grad = at(f, x)
     names, columns = monitored(x, value)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    heat, heat_error = temperature(x, grad)
+    heat, heat_error = configurational_temperature(x, grad)
     slope = grad.abs().flatten().double()
     means = trace.means()
     return Convergence(

@@ -192,7 +192,7 @@ def drift_inequality(
     )
     log_v = torch.stack([value.view(shape) for *_, value in found])
     upper = mean + torch.special.ndtri(torch.tensor(1 - level / tests, dtype=torch.float64)) * error
-    return settled(radii.double().cpu(), mean, upper, log_v, beta, level)
+    return drift_constants(radii.double().cpu(), mean, upper, log_v, beta, level)
 
 
 def ratios(sampler: Sampler, f: LogDensity, z: Tensor, beta: float, draws: int, generator: torch.Generator) -> Any:
@@ -215,7 +215,9 @@ def ratios(sampler: Sampler, f: LogDensity, z: Tensor, beta: float, draws: int, 
     return mean.cpu(), error.cpu(), (beta * (value.max() - value)).cpu()
 
 
-def settled(radii: Tensor, mean: Tensor, upper: Tensor, log_v: Tensor, beta: float, level: float) -> DriftInequality:
+def drift_constants(
+    radii: Tensor, mean: Tensor, upper: Tensor, log_v: Tensor, beta: float, level: float
+) -> DriftInequality:
     """μ, R and δ: beyond R every upper limit is below 1, inside it δ makes up for what is missing."""
     high = upper.amax((0, 2))
     rising = (~(high < 1)).nonzero().flatten()

@@ -43,7 +43,7 @@ LEAST_RUNGS = 10
 ENOUGH = 1.5
 """Times the spread aimed at from which more rungs are tried."""
 
-Make = Callable[..., Sampler]
+MakeAt = Callable[..., Sampler]
 """(f, step_size=, threshold=, preconditioner=) -> kernel, the last two where it takes them, e.g. `mala`."""
 
 
@@ -89,7 +89,7 @@ class AnnealingPath(NamedTuple):
     base: Base
     rungs: list[Rung]
     """From β₀ = 0 to β_K = 1."""
-    make: Make
+    make: MakeAt
     steps: int
     """Transitions at each rung."""
     length: float
@@ -106,7 +106,7 @@ def find_path(
     f: LogDensity,
     base: Base,
     generator: torch.Generator,
-    make: Make = anisotropic_mala,
+    make: MakeAt = anisotropic_mala,
     chains: int = 200,
     steps: int = 2,
     spread: float = 0.5,
@@ -131,7 +131,7 @@ def find_path(
     """
     if chains < 10 or steps < 1 or not spread > 0:
         raise ValueError(f"expected chains >= 10, steps >= 1, spread > 0; got {chains}, {steps}, {spread}")
-    first = Rung(0.0, first_settings(base, make))
+    first = Rung(0.0, base_settings(base, make))
     require_metropolis(kernel_at(f, base, first, make), "annealed importance sampling")
     lengths, found = pilot(f, base, first, generator, make, chains, most_rungs)
 
@@ -200,7 +200,7 @@ def annealed(path: AnnealingPath, x: Tensor, generator: torch.Generator, interva
 
 
 def pilot(
-    f: LogDensity, base: Base, first: Rung, generator: torch.Generator, make: Make, chains: int, most_rungs: int
+    f: LogDensity, base: Base, first: Rung, generator: torch.Generator, make: MakeAt, chains: int, most_rungs: int
 ) -> tuple[list[float], list[Rung]]:
     """The rungs that resampled chains climb, and the length up to each."""
     x, rung = settled(f, base, first, make, base.draw(chains, generator), generator)
@@ -216,20 +216,20 @@ def pilot(
                 "base; bring a base nearer to it, e.g. Base.around(samples), or allow more rungs"
             )
         x = x[resampled((step * u).softmax(0), generator)]
-        rung = shaped(f, base, rung._replace(beta=beta), make, x)
+        rung = reshaped(f, base, rung._replace(beta=beta), make, x)
         x, rung = settled(f, base, rung, make, x, generator)
         lengths.append(lengths[-1] + math.sqrt(max(0.0, -math.log(ess_fraction(step * u)))))
         rungs.append(rung)
     return lengths, rungs
 
 
-def first_settings(base: Base, make: Make) -> Settings:
+def base_settings(base: Base, make: MakeAt) -> Settings:
     """Settings for the base, whose coordinates are independent."""
     found = {"step_size": base.mean.numel() ** (-1 / 3), "threshold": 2.0, "preconditioner": base.scale}
     return {name: found[name] for name in keywords(lambda **settings: make(base.log_prob, **settings))}
 
 
-def shaped(f: LogDensity, base: Base, rung: Rung, make: Make, x: Tensor) -> Rung:
+def reshaped(f: LogDensity, base: Base, rung: Rung, make: MakeAt, x: Tensor) -> Rung:
     """The rung with preconditioner and threshold for where the chains stand, where its kernel takes them."""
 
     def grad(settings: Settings) -> Tensor:
@@ -244,7 +244,7 @@ def shaped(f: LogDensity, base: Base, rung: Rung, make: Make, x: Tensor) -> Rung
 
 
 def settled(
-    f: LogDensity, base: Base, rung: Rung, make: Make, x: Tensor, generator: torch.Generator
+    f: LogDensity, base: Base, rung: Rung, make: MakeAt, x: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Rung]:
     """Chains after the pilot's steps on a rung, and the rung with the step_size that followed their acceptance."""
     for _ in range(PILOT_STEPS):
@@ -256,7 +256,7 @@ def settled(
     return x, rung
 
 
-def kernel_at(f: LogDensity, base: Base, rung: Rung, make: Make) -> Sampler:
+def kernel_at(f: LogDensity, base: Base, rung: Rung, make: MakeAt) -> Sampler:
     """The kernel bound to (1 − β) log q₀ + β f."""
     beta = rung.beta
 

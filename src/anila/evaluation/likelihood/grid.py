@@ -94,7 +94,7 @@ class Grid:
         return torch.cartesian_prod(self.axis(0), self.axis(1)).to(self.device, self.dtype)
 
 
-def values(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
+def values_on_grid(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
     """f at the centres: entry (i, j) is f(x₀ᵢ, x₁ⱼ), float64 on the CPU, without autograd.
 
     Args:
@@ -128,7 +128,7 @@ def log_z(f: LogDensity, grid: Grid) -> float:
     >>> round(log_z(gaussian(dim=2), Grid((-8.0, -8.0), (8.0, 8.0))) - gaussian(dim=2).log_z, 5) + 0.0
     0.0
     """
-    return log_integral(values(f, grid), grid)
+    return log_integral(values_on_grid(f, grid), grid)
 
 
 def kl(f: LogDensity, log_p: LogDensity, grid: Grid) -> float:
@@ -142,7 +142,7 @@ def kl(f: LogDensity, log_p: LogDensity, grid: Grid) -> float:
     Raises:
         ValueError: If exp log_p does not integrate to 1 on the grid within 1%.
     """
-    log_q, log_p_ij = values(f, grid), values(log_p, grid)
+    log_q, log_p_ij = values_on_grid(f, grid), values_on_grid(log_p, grid)
     p = log_p_ij.exp() * grid.cell
     if not abs(float(p.sum()) - 1) < 0.01:
         raise ValueError(
@@ -161,7 +161,7 @@ def density(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
         f: Log-density, (n, 2) -> (n,).
         grid: A box that holds the mass.
     """
-    value = values(f, grid)
+    value = values_on_grid(f, grid)
     return (value - log_integral(value, grid)).exp()
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
-from anila.evaluation.likelihood.grid import Grid, values
+from anila.evaluation.likelihood.grid import Grid, values_on_grid
 from anila.evaluation.pictures.style import DATA, DPI, INK, MODEL, STYLE, WIDTH, caption
 
 PATHS = ("#ffb000", "#ff6a3d", "#f25ca8", "#b48cff")
@@ -48,7 +48,7 @@ def plane_panel(
     figure = Figure(figsize=(WIDTH, 2.95 if title else 2.7), dpi=DPI)
     names = (*(["data"] if x_data is not None else []), "samples", "model density", "model energy")
     axes = figure.subplots(1, len(names), sharex=True, sharey=True)
-    value = values(f, grid)
+    value = values_on_grid(f, grid)
     if x_data is not None:
         scatter(axes[0], x_data, DATA)
     scatter(axes[-3], x_model, MODEL)
@@ -56,7 +56,7 @@ def plane_panel(
     draw_energy(axes[-1], value, grid)
     for ax, name in zip(axes, names, strict=True):
         frame(ax, grid, name)
-    outside = len(x_model) - int(within(x_model, grid).sum())
+    outside = len(x_model) - int(in_frame(x_model, grid).sum())
     lost = f", {outside:,} outside the frame" if outside else ""
     caption(
         figure,
@@ -80,7 +80,7 @@ def trajectories(x_kept: Float[Tensor, "kept chains 2"], f: LogDensity, grid: Gr
     """
     figure = Figure(figsize=(WIDTH / 2, WIDTH / 2 - 0.1), dpi=DPI)
     ax = figure.subplots()
-    draw_energy(ax, values(f, grid), grid)
+    draw_energy(ax, values_on_grid(f, grid), grid)
     scatter(ax, x_kept[-1], "white", size=2.0)
     for path, colour in zip(x_kept.unbind(1), PATHS, strict=False):
         draw_path(ax, path.numpy(force=True), colour)
@@ -137,7 +137,7 @@ def extent(grid: Grid) -> tuple[float, float, float, float]:
     return (grid.low[0], grid.high[0], grid.low[1], grid.high[1])
 
 
-def within(x: Float[Tensor, "n 2"], grid: Grid) -> Bool[Tensor, "n"]:
+def in_frame(x: Float[Tensor, "n 2"], grid: Grid) -> Bool[Tensor, "n"]:
     """Which points lie in the frame."""
     low, high = (torch.tensor(corner).to(x) for corner in (grid.low, grid.high))
     return ((low <= x) & (x <= high)).all(1)

@@ -109,10 +109,10 @@ def draw_densities(ax: Axes, long: LongChains, k: int) -> float:
     data = long.data["f"].numpy()
     chains = {name: snapshots[k].looks["f"].numpy() for name, snapshots in long.groups.items()}
     edges = bins([data, *chains.values()])
-    highest = shares(data, edges)
+    highest = bin_shares(data, edges)
     ax.stairs(highest, edges, color=FAINT, alpha=0.3, fill=True, label="data")
     for name, value in chains.items():
-        share = shares(value, edges)
+        share = bin_shares(value, edges)
         ax.stairs(share, edges, color=GROUPS[name], linewidth=1.4, label=TITLES[name])
         highest = np.maximum(highest, share)
     ax.set_title(snapshot_name(long, k), loc="left", size=8.5)
@@ -131,7 +131,7 @@ def bins(columns: Sequence[np.ndarray]) -> np.ndarray:
     return np.linspace(low - pad, high + pad, BINS + 1)
 
 
-def shares(value: np.ndarray, edges: np.ndarray) -> np.ndarray:
+def bin_shares(value: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Share of the values in each bin, those beyond in the outermost."""
     return np.histogram(np.clip(value, edges[0], edges[-1]), edges)[0] / max(1, len(value))
 

@@ -170,7 +170,7 @@ def snapshot_steps(K: int, steps: int) -> list[int]:
 
 def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
     """Move the chains that are still finite; the others stay lost."""
-    finite = is_finite(x)
+    finite = finite_rows(x)
     if not bool(finite.any()):
         return x
     moved = x.clone()
@@ -201,7 +201,7 @@ class Reference:
 
     def snapshot(self, steps: int, x: Tensor, start: Tensor) -> Snapshot:
         """What chains look like now."""
-        finite = is_finite(x)
+        finite = finite_rows(x)
         here, begun = x[finite], start[finite]
         beyond = LOST * (self.high - self.low)
         near = ((here >= self.low - beyond) & (here <= self.high + beyond)).flatten(1).all(1)
@@ -230,7 +230,7 @@ def apart(x: Float[Tensor, "n *event"]) -> float:
     return median(torch.pdist(x.flatten(1).cpu()))
 
 
-def is_finite(x: Tensor) -> Tensor:
+def finite_rows(x: Tensor) -> Tensor:
     return torch.isfinite(x).flatten(1).all(1)
 
 
