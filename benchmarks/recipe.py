@@ -33,7 +33,7 @@ from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
 from anila.samplers import sample
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 
 SMALL = ["network.width=8", "training.batch=16", "training.precision=bf16", "start.size=500"]
 DRAWS = 1000
@@ -45,7 +45,7 @@ class WithKL(Learner):
     def differentiate(self, contrast: Contrast, totals: Totals) -> dict[str, float]:
         found = super().differentiate(contrast, totals)
         assert self.chains
-        assert isinstance(self.chains.sampler, Steered)
+        assert isinstance(self.chains.sampler, AdaptiveSampler)
         b, step = self.chains.sampler.threshold or math.inf, self.chains.sampler.step_size
         x = contrast.down.clone().requires_grad_(True)
         (grad,) = torch.autograd.grad(self.model(x).sum(), x, create_graph=True)

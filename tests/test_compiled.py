@@ -34,7 +34,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )  # fmt: skip
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.compiled import compiler, graphs, lanes, torch_internals
 from anila.samplers.compiled.graphs import GRAPHS, Graphs
 from anila.samplers.compiled.translation import ARITHMETIC, Unsupported
@@ -469,9 +469,9 @@ def learner(compile: bool) -> Learner:
     def kernel(step_size: float, threshold: float) -> Sampler:
         return anisotropic(f, threshold, step_size, temperature=0.5)
 
-    steered = Steered(kernel, 0.1, None, threshold=0.02, clipped=0.1, rate=1.0)
+    adaptive = AdaptiveSampler(kernel, 0.1, None, threshold=0.02, clipped=0.1, rate=1.0)
     optimizer = torch.optim.Adam(f.parameters(), 0.01)
-    return Learner(f, steered, Persistent(torch.randn(8, 2, generator=rng(0))), optimizer, 2, compile=compile)
+    return Learner(f, adaptive, Persistent(torch.randn(8, 2, generator=rng(0))), optimizer, 2, compile=compile)
 
 
 def test_training_compiles_once_follows_its_settings_and_resumes_bit_for_bit(monkeypatch: pytest.MonkeyPatch):

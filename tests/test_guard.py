@@ -114,8 +114,8 @@ def test_changes_come_in_the_documented_order():
         keys.append(field)
     assert keys == ["learning_rate", "learning_rate", "steps", "step_size", "learning_rate"]
     assert Guard().remedy(Trouble("chains", ""), config).startswith("sampler.step_size=")
-    steered = resolve(config, ["sampler=mala", "sampler.temperature=1", "sampler.accept=0.57"])
-    assert Guard().remedy(Trouble("chains", ""), steered).startswith("optimizer.learning_rate=")
+    adaptive = resolve(config, ["sampler=mala", "sampler.temperature=1", "sampler.accept=0.57"])
+    assert Guard().remedy(Trouble("chains", ""), adaptive).startswith("optimizer.learning_rate=")
 
 
 def test_the_guard_goes_on_from_its_state():

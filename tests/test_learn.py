@@ -13,7 +13,7 @@ from anila.learning.objectives import likelihood
 from anila.learning.starts import FromData, FromNoise, Persistent
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 
 
 class Tilted(nn.Module):
@@ -231,10 +231,10 @@ def test_step_size_follows_acceptance_between_iterations_and_resumes():
     """Sees a step that grows when all is rejected, moves within an iteration, or is lost on resume."""
     model = Tilted()
 
-    def learner(steered: Steered) -> Learner:
-        return Learner(model, steered, Persistent(data(3)), torch.optim.SGD(model.parameters(), 1e-9), steps=2)
+    def learner(adaptive: AdaptiveSampler) -> Learner:
+        return Learner(model, adaptive, Persistent(data(3)), torch.optim.SGD(model.parameters(), 1e-9), steps=2)
 
-    large, small = (Steered(lambda s: mala(model, s), first) for first in (50.0, 1e-4))
+    large, small = (AdaptiveSampler(lambda s: mala(model, s), first) for first in (50.0, 1e-4))
     one, other = learner(large), learner(small)
     first = one.update(data(0))
     assert first["accept_prob"] < 0.2

@@ -66,7 +66,7 @@ CASES = [(name, target) for name in MAKES for target in TARGETS if (name == "mal
 
 @pytest.mark.parametrize(("name", "target"), CASES)
 def test_the_frozen_kernel_accepts_as_aimed(name: str, target: str):
-    """Sees a step_size that is not the last one's mean, steered the wrong way, or by another aim than the kernel's."""
+    """Sees a step_size that is not the last one's mean, adapted the wrong way, or by another aim than the kernel's."""
     tuned = tuned_from(TARGETS[target], name, start(64, TARGETS[target].dim))
     _, trace = sample(tuned.sampler, tuned.x, 45, rng(0, "chains"))
     assert trace.means()["accept_prob"] == pytest.approx(0.7 if name == "hmc" else 0.57, abs=0.08)

@@ -11,7 +11,7 @@ from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
 from anila.learning.starts import Persistent, Start
 from anila.samplers import Sampler, Trace, sample
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.kernel import among
 
 IDLE_ITERATIONS = 20
@@ -33,7 +33,7 @@ class Chains:
     """The chains of a learner: where they start, how they move, and the settings that follow them.
 
     Args:
-        sampler: Kernel bound to the learner's model, or a `Steered` one.
+        sampler: Kernel bound to the learner's model, or an `AdaptiveSampler`.
         start: Where the chains start and are stored.
         steps: Transitions K an iteration.
         count: Number of chains M; None runs as many as data points.
@@ -48,7 +48,7 @@ class Chains:
 
     def __init__(
         self,
-        sampler: Sampler | Steered,
+        sampler: Sampler | AdaptiveSampler,
         start: Start,
         steps: int,
         count: int | None,
@@ -107,15 +107,15 @@ class Chains:
         return found | dict(zip(means, rows[:, 3:].sum(0).tolist(), strict=True))
 
     def follow(self, metrics: Mapping[str, float]) -> None:
-        """What changes with what the chains reported: steered settings, and whether global moves go on."""
+        """What changes with what the chains reported: adapted settings, and whether global moves go on."""
         if "global_accept" in metrics:
             self.global_idle = 0 if metrics["global_accept"] > HOPELESS else self.global_idle + 1
-        if isinstance(self.sampler, Steered):
-            self.sampler.follow(metrics)
+        if isinstance(self.sampler, AdaptiveSampler):
+            self.sampler.adapt(metrics)
 
     def kernel(self, iteration: int, device: torch.device) -> Sampler:
         """The sampler of an iteration."""
-        if not isinstance(self.sampler, Steered):
+        if not isinstance(self.sampler, AdaptiveSampler):
             return self.sampler
         if self.compile:
             return self.sampler.compiled_kernel(iteration, device)
@@ -127,14 +127,14 @@ class Chains:
         return {
             "start": {k: self.ranks.join(x) for k, x in start.items()} if isinstance(self.start, Persistent) else start,
             "global_idle": self.global_idle,
-            "sampler": self.sampler.state_dict() if isinstance(self.sampler, Steered) else {},
+            "sampler": self.sampler.state_dict() if isinstance(self.sampler, AdaptiveSampler) else {},
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on exactly where `state_dict()` was taken."""
         self.start.load_state_dict(state["start"])
         self.global_idle = state["global_idle"]
-        if isinstance(self.sampler, Steered):
+        if isinstance(self.sampler, AdaptiveSampler):
             self.sampler.load_state_dict(state["sampler"])
 
 

@@ -27,7 +27,7 @@ from anila.learning.objectives.base import Moments, Values
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.samplers import Sampler
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.kernel import rows_of
 
 
@@ -43,7 +43,7 @@ class Learner:
 
     Args:
         model: f as a module, (n, *event) -> (n,).
-        sampler: Kernel bound to this model, or a `Steered` one; None for an objective without chains.
+        sampler: Kernel bound to this model, or an `AdaptiveSampler`; None for an objective without chains.
         start: Where the chains start and are stored: `FromNoise`, `FromData`, `Persistent` or `Replay`; None as above.
         optimizer: Any torch optimiser over the model's parameters; it descends minus what the objective ascends.
         steps: Transitions K an iteration.
@@ -81,7 +81,7 @@ class Learner:
     def __init__(
         self,
         model: nn.Module,
-        sampler: Sampler | Steered | None = None,
+        sampler: Sampler | AdaptiveSampler | None = None,
         start: Start | None = None,
         optimizer: torch.optim.Optimizer | None = None,
         steps: int = 0,

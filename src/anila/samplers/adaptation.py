@@ -51,16 +51,16 @@ def averaged(setting: float, rate: float, measured: float) -> float:
     return setting ** (1 - rate) * measured**rate
 
 
-class Steered:
+class AdaptiveSampler:
     """A sampler whose step_size follows acceptance, whose threshold follows the fraction clipped, or both.
 
     Args:
         make: (step_size) -> Sampler; called with threshold=… and temperature=… too where those are given here.
         step_size: The first one.
-        accept: Acceptance that step_size is steered to; 0.57 is the optimum of Langevin proposals (Roberts & Rosenthal
+        accept: Acceptance that step_size is adapted to; 0.57 is the optimum of Langevin proposals (Roberts & Rosenthal
             1998). None keeps step_size.
         threshold: The first b, in units of ∂f.
-        clipped: Fraction of coordinates above b that b is steered to; None keeps b.
+        clipped: Fraction of coordinates above b that b is adapted to; None keeps b.
         temperature: Iteration -> temperature of that iteration, e.g. an annealed one.
         rate: How fast settings follow.
     """
@@ -108,7 +108,7 @@ class Steered:
             self.compiled = self.make(more.pop("step_size"), **more)
         return self.compiled
 
-    def follow(self, means: Mapping[str, float]) -> None:
+    def adapt(self, means: Mapping[str, float]) -> None:
         """Adjust the settings after an iteration with this mean `accept_prob` and `clipped`."""
         if self.accept is not None:
             self.step_size = adapted(self.step_size, self.rate, means["accept_prob"] - self.accept)

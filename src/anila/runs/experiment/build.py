@@ -32,7 +32,7 @@ from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
 from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.global_moves import IDLE_ROUNDS
 
 CENTRES = 200
@@ -246,7 +246,7 @@ def build_learner(
         return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
 
     objective = build_objective(config)
-    chains = (steered(config, kernel), build_start(config, data)) if objective.needs_chains else (None, None)
+    chains = (adaptive(config, kernel), build_start(config, data)) if objective.needs_chains else (None, None)
     return Learner(
         model,
         *chains,
@@ -277,13 +277,13 @@ def build_objective(config: Experiment) -> Objective:
     return likelihood(t.penalty)
 
 
-def steered(config: Experiment, make: Callable[..., Sampler]) -> Sampler | Steered:
-    """The kernel, steered where the settings say that it follows something."""
+def adaptive(config: Experiment, make: Callable[..., Sampler]) -> Sampler | AdaptiveSampler:
+    """The kernel, adapted where the settings say that it follows something."""
     s = config.sampler
     if s.accept is None and s.clipped is None and s.final_temperature is None:
         return make(s.step_size)
     anneals = s.final_temperature is not None
-    return Steered(
+    return AdaptiveSampler(
         make,
         s.step_size,
         s.accept,

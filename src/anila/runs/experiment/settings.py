@@ -102,7 +102,7 @@ class Sampler:
     threshold: Positive | None = None
     """b, in units of ∂f; only the anisotropic samplers have it."""
     clipped: Fraction | None = None
-    """Fraction of coordinates above the threshold that it is steered to between iterations; None keeps it."""
+    """Fraction of coordinates above the threshold that it is adapted to between iterations; None keeps it."""
     temperature: NonNegative = 1.0
     """Variance of the noise relative to γ (the papers' ε²); exact samplers have 1."""
     final_temperature: Positive | None = None
@@ -110,7 +110,7 @@ class Sampler:
     refresh: Literal["step", "iteration"] = "step"
     """When γ is looked up: every transition, or where the chain starts."""
     accept: Fraction | None = None
-    """Metropolis samplers: acceptance that step_size is steered to between iterations; None keeps step_size."""
+    """Metropolis samplers: acceptance that step_size is adapted to between iterations; None keeps step_size."""
     global_every: CountOrZero = 0
     """Transitions between global moves of a Metropolis sampler; 0 for none."""
     global_sd: Positive = 0.3

@@ -21,7 +21,7 @@ from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.model import HeldOut, Model
 from anila.samplers import Proposal
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 
 CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_size", "sampler.steps")
 """Settings that may be others in a checkpoint than in config.json."""
@@ -114,8 +114,8 @@ class Trained(Model):
     @property
     def sampler(self) -> settings.Sampler:
         """The sampler's settings where training left them."""
-        steered = self.learner.chains.sampler if self.learner.chains else None
-        now = steered.settings(self.learner.iteration) if isinstance(steered, Steered) else {}
+        adaptive = self.learner.chains.sampler if self.learner.chains else None
+        now = adaptive.settings(self.learner.iteration) if isinstance(adaptive, AdaptiveSampler) else {}
         return replace(self.config.sampler, **now)
 
     @property

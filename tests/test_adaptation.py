@@ -12,7 +12,7 @@ from anila.rng import rng
 from anila.runs.experiment import PRESETS, SettingsError, build, build_data, build_learner, resolve
 from anila.runs.experiment.settings import Sampler, Training
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
-from anila.samplers.adaptation import Steered
+from anila.samplers.adaptation import AdaptiveSampler
 from test_learn import Tilted
 
 
@@ -24,22 +24,24 @@ def normal(x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("clipped", [0.1, 0.5])
 def test_the_threshold_becomes_the_quantile_of_the_gradient(first: float, clipped: float):
     """For N(0, 1), |∂f| = |x| and P(|x| > b) = clipped: b is known. Sees a wrong sign and a wrong fraction."""
-    steered = Steered(
+    adaptive = AdaptiveSampler(
         lambda s, **kw: anisotropic_mala(normal, step_size=s, **kw), 0.5, None, threshold=first, clipped=clipped
     )
     x, generator = torch.randn(500, 2, generator=rng(0, "x")), rng(0, "chains")
     for i in range(250):
-        x, trace = sample(steered.kernel(i), x, 2, generator)
-        steered.follow(trace.means())
+        x, trace = sample(adaptive.kernel(i), x, 2, generator)
+        adaptive.adapt(trace.means())
     b = torch.distributions.Normal(0, 1).icdf(torch.tensor(1 - clipped / 2)).item()
-    assert steered.threshold == pytest.approx(b, rel=0.05)
+    assert adaptive.threshold == pytest.approx(b, rel=0.05)
 
 
 def test_what_follows_nothing_stays_as_it_was_given():
-    """Sees a changed setting undone by a checkpoint, and a followed one forgotten."""
-    there = Steered(lambda s, **kw: anisotropic(normal, step_size=s, **kw), 0.5, None, threshold=1.0, clipped=0.1)
-    there.follow({"clipped": 0.9})
-    back = Steered(there.make, 0.1, None, threshold=7.0, clipped=0.1)
+    """Sees a changed setting undone by a checkpoint, and an adapted one forgotten."""
+    there = AdaptiveSampler(
+        lambda s, **kw: anisotropic(normal, step_size=s, **kw), 0.5, None, threshold=1.0, clipped=0.1
+    )
+    there.adapt({"clipped": 0.9})
+    back = AdaptiveSampler(there.make, 0.1, None, threshold=7.0, clipped=0.1)
     back.load_state_dict(there.state_dict())
     assert (back.step_size, back.threshold) == (0.1, there.threshold)
 
@@ -57,11 +59,11 @@ def test_the_kernel_of_an_iteration_has_its_temperature():
     )
     chains = build_learner(config, build_data(config.data)).chains
     assert chains
-    steered = chains.sampler
-    assert isinstance(steered, Steered)
-    steered.make = lambda s, **kw: langevin(lambda x: 0 * x.sum(-1), s, **kw)
+    adaptive = chains.sampler
+    assert isinstance(adaptive, AdaptiveSampler)
+    adaptive.make = lambda s, **kw: langevin(lambda x: 0 * x.sum(-1), s, **kw)
     for i, temperature in ((0, 1.0), (10, 0.01)):
-        x, _ = sample(steered.kernel(i), torch.zeros(20_000, 1), 1, rng(0, "chains"))
+        x, _ = sample(adaptive.kernel(i), torch.zeros(20_000, 1), 1, rng(0, "chains"))
         assert x.var().item() == pytest.approx(temperature, rel=0.05)
 
 
@@ -112,7 +114,7 @@ def test_range_and_spread_are_what_they_say():
         (["sampler.clipped=1.5"], "sampler.clipped: "),
     ],
 )
-def test_what_cannot_be_steered_is_refused(overrides: list[str], message: str):
+def test_what_cannot_be_adapted_is_refused(overrides: list[str], message: str):
     with pytest.raises(SettingsError, match=message):
         resolve(PRESETS["flowers"].experiment, overrides)
 
