@@ -24,6 +24,7 @@ from anila.samplers import scales
 from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
+from anila.samplers.scales import Number
 
 
 class BarkerNoise(NamedTuple):
@@ -34,7 +35,7 @@ class BarkerNoise(NamedTuple):
     sign: Float[Tensor, "chains *event"]
 
 
-def barker(f: LogDensity, step_size: float, preconditioner: Tensor | None = None) -> Sampler:
+def barker(f: LogDensity, step_size: Number, preconditioner: Tensor | None = None) -> Sampler:
     """Metropolis-adjusted Barker proposal: y = x ± √γ |ξ|, with P(+) = sigmoid(√γ |ξ| ∂f). One gradient a step.
 
     Args:
@@ -49,7 +50,7 @@ def barker(f: LogDensity, step_size: float, preconditioner: Tensor | None = None
     return preconditioned(f, preconditioner, lambda f: barker_kernel(f, step_size))
 
 
-def barker_kernel(f: LogDensity, step_size: float) -> Sampler:
+def barker_kernel(f: LogDensity, step_size: Number) -> Sampler:
     def init(x: Tensor) -> PointState:
         return PointState(x, *value_and_grad(f, x))
 
@@ -59,9 +60,9 @@ def barker_kernel(f: LogDensity, step_size: float) -> Sampler:
         proposed = init(state.x + move)
         log_ratio = proposed.value - state.value + log_lean(-move, proposed.grad) - log_lean(move, state.grad)
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
-        return new, info(prob, torch.full_like(move, step_size), state.grad)
+        return new, info(prob, torch.ones_like(move) * step_size, state.grad)
 
-    return Sampler(init, step, draw_barker_noise, target_accept=0.57)
+    return Sampler(init, step, draw_barker_noise, target_accept=0.57, ahead=1)
 
 
 def log_lean(move: Tensor, grad: Tensor) -> Tensor:

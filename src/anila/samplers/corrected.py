@@ -26,10 +26,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, differentiate
+from anila.density.ranges import Positive
 from anila.samplers import scales
 from anila.samplers.kernel import Info, Sampler
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
+
+
+GRADIENTS = 3
+"""What a step costs, about, in evaluations of ∇f: that of ∂ᵢγᵢ goes through f three times."""
 
 
 class CorrectedState(NamedTuple):
@@ -46,7 +51,10 @@ class CorrectedNoise(NamedTuple):
 
 
 def anisotropic_corrected(
-    f: LogDensity, threshold: float, step_size: float = 1.0, preconditioner: Tensor | None = None
+    f: LogDensity,
+    threshold: Positive | Tensor,
+    step_size: scales.Number = 1.0,
+    preconditioner: Tensor | None = None,
 ) -> Sampler:
     """z' = z + ½ (γ ∂f + ∂ᵢγᵢ) + √γ ξ, γ = step_size · b / max(b, |∂f|): exp f for small steps only.
 
@@ -63,13 +71,13 @@ def anisotropic_corrected(
     return preconditioned(f, preconditioner, lambda f: corrected_kernel(f, scale, threshold))
 
 
-def corrected_kernel(f: LogDensity, scale: scales.Scale, threshold: float) -> Sampler:
+def corrected_kernel(f: LogDensity, scale: scales.Scale, threshold: scales.Number) -> Sampler:
     def step(state: CorrectedState, noise: CorrectedNoise) -> tuple[CorrectedState, Info]:
         grad, gamma, slope = with_slope(f, scale, state.x, noise.probe)
         x = state.x + (gamma * grad + slope) / 2 + gamma.sqrt() * noise.normal
         return CorrectedState(x), info(x.new_ones(len(x)), gamma, grad, threshold)
 
-    return Sampler(CorrectedState, step, draw_corrected_noise)
+    return Sampler(CorrectedState, step, draw_corrected_noise, threshold=threshold, gradients=GRADIENTS)
 
 
 def with_slope(f: LogDensity, scale: scales.Scale, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -112,7 +112,10 @@ def with_global_moves(
         log_weight_y = proposed.value - proposal.log_prob(noise.candidate)
         return accept(local, proposed, log_weight_y - log_weight_x, noise.uniform)
 
-    return Sampler(init, step, draw_noise, local=kernel, target_accept=kernel.target_accept)
+    return Sampler(
+        init, step, draw_noise, local=kernel, target_accept=kernel.target_accept, threshold=kernel.threshold,
+        gradients=kernel.gradients + kernel.ahead / every, ahead=kernel.ahead,
+    )  # fmt: skip
 
 
 def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float = 0.1) -> Proposal:

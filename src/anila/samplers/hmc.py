@@ -18,10 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
+from anila.density.ranges import Count
 from anila.samplers import scales
 from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
+from anila.samplers.scales import Number
 
 JITTER = 0.2
 """ε varies by this fraction either way."""
@@ -35,7 +37,7 @@ class HmcNoise(NamedTuple):
     jitter: Float[Tensor, "chains"]
 
 
-def hmc(f: LogDensity, step_size: float, leapfrog_steps: int, preconditioner: Tensor | None = None) -> Sampler:
+def hmc(f: LogDensity, step_size: Number, leapfrog_steps: Count = 10, preconditioner: Tensor | None = None) -> Sampler:
     """HMC with ε = √step_size · U(0.8, 1.2): exact for exp f; leapfrog_steps gradients a step.
 
     Args:
@@ -54,7 +56,7 @@ def hmc(f: LogDensity, step_size: float, leapfrog_steps: int, preconditioner: Te
     return preconditioned(f, preconditioner, lambda f: hmc_kernel(f, step_size, leapfrog_steps))
 
 
-def hmc_kernel(f: LogDensity, step_size: float, leapfrog_steps: int) -> Sampler:
+def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int) -> Sampler:
     def init(x: Tensor) -> PointState:
         return PointState(x, *value_and_grad(f, x))
 
@@ -72,7 +74,7 @@ def hmc_kernel(f: LogDensity, step_size: float, leapfrog_steps: int) -> Sampler:
             p = p + eps / 2 * point.grad
         return point, p
 
-    return Sampler(init, step, draw_hmc_noise, target_accept=0.7)
+    return Sampler(init, step, draw_hmc_noise, target_accept=0.7, gradients=leapfrog_steps, ahead=1)
 
 
 def kinetic(p: Tensor) -> Tensor:

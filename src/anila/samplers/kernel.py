@@ -8,6 +8,7 @@ Words: *chains* are the rows of x; *State* is what the next step needs (always w
 diagnostic wants to know about the step just made.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -63,7 +64,7 @@ def draw_noise(x: Tensor, generator: torch.Generator) -> Noise:
 
 
 class Sampler(NamedTuple):
-    """A Markov kernel bound to one f.
+    """A Markov kernel bound to one f, with the facts about it that others go by.
 
     `init` maps positions (chains, *event) to a state, `step` maps (state, noise) to (state, info), and
     `draw_noise` maps (positions, generator) to the noise of one step.
@@ -78,6 +79,19 @@ class Sampler(NamedTuple):
     """Fields of the state that belong to the run and not to the point: a global move keeps them."""
     target_accept: float | None = None
     """The acceptance that `tune` aims at; None for kernels that always move."""
+    temperature: float | Tensor = 1.0
+    """T of the law exp(f / T) that the chains aim at; 0 for a kernel without noise, which has no law."""
+    threshold: float | Tensor = math.inf
+    """b above which a coordinate's slope counts as clipped, in units of ∂f; infinite for kernels that have none."""
+    gradients: float = 1
+    """What a step costs, in evaluations of ∇f."""
+    ahead: int = 0
+    """Evaluations of ∇f that `init` makes."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether it accepts or rejects, and so leaves exp f invariant."""
+        return self.target_accept is not None
 
 
 def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
@@ -100,7 +114,7 @@ def rows_of(noise: Any, rows: slice) -> Any:
 
 def require_metropolis(kernel: Sampler, what: str) -> None:
     """Refuse kernels that do not leave exp f invariant, or whose law depends on where they were started."""
-    if kernel.target_accept is None:
+    if not kernel.exact:
         raise ValueError(
             f"{what} needs Metropolis kernels: an unadjusted one does not leave exp f invariant; use mala, "
             "anisotropic_mala, barker or hmc"

@@ -28,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, gradient, value_and_grad
+from anila.density.ranges import NonNegative, Positive
 from anila.samplers import scales
 from anila.samplers.kernel import Info, Noise, Sampler, accept
 from anila.samplers.precondition import preconditioned
@@ -53,7 +54,10 @@ class StartState(NamedTuple):
 
 
 def langevin(
-    f: LogDensity, step_size: Number, temperature: Number = 1.0, preconditioner: Tensor | None = None
+    f: LogDensity,
+    step_size: Number,
+    temperature: NonNegative | Tensor = 1.0,
+    preconditioner: Tensor | None = None,
 ) -> Sampler:
     """Unadjusted Langevin: z' = z + step_size/2 ∇f(z) + √(temperature · step_size) ξ.
 
@@ -78,9 +82,9 @@ def descent(f: LogDensity, step_size: Number, preconditioner: Tensor | None = No
 
 def anisotropic(
     f: LogDensity,
-    threshold: Number,
+    threshold: Positive | Tensor,
     step_size: Number = 1.0,
-    temperature: Number = 1.0,
+    temperature: NonNegative | Tensor = 1.0,
     refresh: Refresh = "step",
     preconditioner: Tensor | None = None,
 ) -> Sampler:
@@ -120,7 +124,7 @@ def mala(f: LogDensity, step_size: Number, preconditioner: Tensor | None = None)
 
 def anisotropic_mala(
     f: LogDensity,
-    threshold: Number,
+    threshold: Positive | Tensor,
     step_size: Number = 1.0,
     refresh: Refresh = "step",
     preconditioner: Tensor | None = None,
@@ -158,7 +162,7 @@ def unadjusted(
         x = state.x.addcmul(gamma, grad, value=0.5).addcmul_((temperature * gamma).sqrt(), noise.normal)
         return StartState(x, state.gamma), info(torch.ones_like(noise.uniform), gamma, grad, threshold)
 
-    return Sampler(init, step)
+    return Sampler(init, step, temperature=temperature, threshold=threshold, ahead=int(held))
 
 
 def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refresh: Refresh = "step") -> Sampler:
@@ -177,7 +181,7 @@ def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refres
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
         return new, info(prob, state.gamma, state.grad, threshold)
 
-    return Sampler(init, step, held=("gamma",) if held else (), target_accept=0.57)
+    return Sampler(init, step, held=("gamma",) if held else (), target_accept=0.57, threshold=threshold, ahead=1)
 
 
 def log_q(y: Tensor, state: LangevinState) -> Tensor:

@@ -82,4 +82,8 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
         which = torch.full_like(info.accept_prob, noise.choice)
         return MixtureState(local.x, local, noise.choice), MixtureInfo(*info[:4], kernel=which)
 
-    return Sampler(init, step, draw_noise, target_accept=kernels[0].target_accept)
+    shares = [w / sum(weights) for w in weights]
+    gradients = sum(p * (k.gradients + (1 - p) * k.ahead) for p, k in zip(shares, kernels, strict=True))
+    return Sampler(
+        init, step, draw_noise, target_accept=kernels[0].target_accept, gradients=gradients, ahead=kernels[0].ahead
+    )

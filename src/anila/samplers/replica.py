@@ -104,7 +104,8 @@ def replica_exchange(
         x = local.x.gather(1, order.view(*order.shape, *[1] * (local.x.ndim - 2)).expand_as(local.x))
         return fold(kernel.init(x.flatten(0, 1)), rungs), prob.mean(1)
 
-    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept)
+    gradients, ahead = rungs * (kernel.gradients + kernel.ahead / every), rungs * kernel.ahead
+    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept, gradients=gradients, ahead=ahead)
 
 
 def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:

@@ -1,14 +1,30 @@
 """f as a neural net: any module that maps (n, *event) to (n,) will do; these are the ones the presets use."""
 
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
 from anila.density.networks.base_measure import Confined, Tempered
 from anila.density.networks.conditional import Conditional
+from anila.density.networks.fit import fitted, is_for_images
 from anila.density.networks.mlp import mlp
 from anila.density.networks.nijkamp import nonlocal_, toy, vanilla
 from anila.density.networks.resnet import ResNet
 from anila.density.networks.spectral import is_normalised, power_iteration, spectral
 from anila.density.networks.wide_resnet import WideResNet
 
+NETWORKS: dict[str, Callable[..., nn.Module]] = {
+    "mlp": partial(mlp, fourier_scale=0.5),
+    "toy": toy,
+    "vanilla": partial(vanilla, nonlinearity="silu"),
+    "nonlocal": nonlocal_,
+    "resnet": ResNet,
+    "wrn": partial(WideResNet, depth=10, widen=1, nonlinearity="silu", slope=0.05),
+}
+"""Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
+
 __all__ = [
-    "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "is_normalised", "mlp", "nonlocal_",
-    "power_iteration", "spectral", "toy", "vanilla",
+    "NETWORKS", "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "fitted", "is_for_images",
+    "is_normalised", "mlp", "nonlocal_", "power_iteration", "spectral", "toy", "vanilla",
 ]  # fmt: skip

@@ -1,8 +1,10 @@
 """Non-linearities by name. Smooth ones (SiLU, GELU) give f a continuous gradient, which chains follow better."""
 
+from typing import Literal, get_args
+
 from torch import nn
 
-ACTIVATIONS = ("silu", "gelu", "leaky_relu", "relu")
+Nonlinearity = Literal["silu", "gelu", "leaky_relu", "relu"]
 
 
 def activation(name: str, slope: float = 0.05) -> nn.Module:
@@ -20,4 +22,4 @@ def activation(name: str, slope: float = 0.05) -> nn.Module:
             return nn.LeakyReLU(slope)
         case "relu":
             return nn.ReLU()
-    raise ValueError(f"unknown non-linearity {name!r}; known: {', '.join(ACTIVATIONS)}")
+    raise ValueError(f"unknown non-linearity {name!r}; known: {', '.join(get_args(Nonlinearity))}")

@@ -7,13 +7,18 @@ Reference: Tancik et al. 2020, "Fourier features let networks learn high frequen
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anila.density.networks.activations import activation
+from anila.density.networks.activations import Nonlinearity, activation
+from anila.density.ranges import Count, NonNegative, Positive
 from anila.rng import rng
+
+Even = Annotated[int, Ge(0), MultipleOf(2)]
 
 
 class Fourier(nn.Module):
@@ -33,11 +38,11 @@ class Fourier(nn.Module):
 
 def mlp(
     dim: int,
-    hidden: tuple[int, ...] = (128, 128),
-    nonlinearity: str = "silu",
-    slope: float = 0.05,
-    fourier: int = 0,
-    fourier_scale: float = 1.0,
+    hidden: tuple[Count, ...] = (128, 128),
+    nonlinearity: Nonlinearity = "silu",
+    slope: NonNegative = 0.05,
+    fourier: Even = 0,
+    fourier_scale: Positive = 1.0,
     out: int = 1,
 ) -> nn.Sequential:
     """A perceptron from (n, dim) to (n,), or to (n, out) for more than one output.

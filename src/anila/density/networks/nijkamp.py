@@ -9,11 +9,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anila.density.networks.activations import activation
+from anila.density.networks.activations import Nonlinearity, activation
 from anila.density.networks.mlp import mlp, one_number
+from anila.density.ranges import Count, NonNegative
 
 
-def toy(dim: int = 2, slope: float = 0.05, out: int = 1) -> nn.Sequential:
+def toy(dim: int = 2, slope: NonNegative = 0.05, out: int = 1) -> nn.Sequential:
     """dim-32-64-64-64-out with leaky ReLU, (n, dim) -> (n,), or (n, out) for more than one output."""
     return mlp(dim, (32, 64, 64, 64), "leaky_relu", slope, out=out)
 
@@ -21,9 +22,9 @@ def toy(dim: int = 2, slope: float = 0.05, out: int = 1) -> nn.Sequential:
 def vanilla(
     channels: int = 3,
     size: int = 32,
-    width: int = 32,
-    nonlinearity: str = "leaky_relu",
-    slope: float = 0.05,
+    width: Count = 32,
+    nonlinearity: Nonlinearity = "leaky_relu",
+    slope: NonNegative = 0.05,
     out: int = 1,
 ) -> nn.Sequential:
     """conv 3×3 (width), then 4×4 stride 2 with doubled width down to 4 × 4 pixels, then 4×4 valid to one number.
@@ -46,7 +47,7 @@ def vanilla(
     return nn.Sequential(*layers, nn.Conv2d(width << halvings, out, 4), one_number(out))
 
 
-def nonlocal_(channels: int = 3, size: int = 32, slope: float = 0.05, out: int = 1) -> nn.Sequential:
+def nonlocal_(channels: int = 3, size: int = 32, slope: NonNegative = 0.05, out: int = 1) -> nn.Sequential:
     """Three 3×3 convolutions with max pooling, non-local blocks after the first two, and two linear layers.
 
     Args:

@@ -8,18 +8,21 @@
 
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Annotated
 
 import torch.nn.functional as F
+from annotated_types import Ge, Le
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from anila.density.networks.activations import activation
+from anila.density.networks.activations import Nonlinearity, activation
+from anila.density.ranges import Count, NonNegative
 
 
 class Block(nn.Module):
     """h + conv(σ(conv(σ(h)))), halved by average pooling and widened when asked."""
 
-    def __init__(self, width_in: int, width_out: int, nonlinearity: str, down: bool, slope: float = 0.05):
+    def __init__(self, width_in: int, width_out: int, nonlinearity: Nonlinearity, down: bool, slope: float = 0.05):
         super().__init__()
         self.conv1 = nn.Conv2d(width_in, width_out, 3, 1, 1)
         self.conv2 = nn.Conv2d(width_out, width_out, 3, 1, 1)
@@ -45,7 +48,13 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, channels: int, stem: int, blocks: Iterable[tuple[int, bool]], nonlinearity: str, slope: float, out: int
+        self,
+        channels: int,
+        stem: int,
+        blocks: Iterable[tuple[int, bool]],
+        nonlinearity: Nonlinearity,
+        slope: float,
+        out: int,
     ):
         super().__init__()
         plan = [(stem, False), *blocks]
@@ -78,10 +87,10 @@ class ResNet(Residual):
         self,
         channels: int,
         size: int,
-        width: int = 32,
-        stages: int = 3,
-        nonlinearity: str = "silu",
-        slope: float = 0.05,
+        width: Count = 32,
+        stages: Annotated[int, Ge(0), Le(10)] = 3,
+        nonlinearity: Nonlinearity = "silu",
+        slope: NonNegative = 0.05,
         out: int = 1,
     ):
         if size % 2**stages:

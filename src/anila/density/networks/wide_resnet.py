@@ -7,7 +7,13 @@ References: Zagoruyko & Komodakis 2016, "Wide residual networks", table 1; Grath
 secretly an energy based model and you should treat it like one".
 """
 
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from anila.density.networks.activations import Nonlinearity
 from anila.density.networks.resnet import Residual
+from anila.density.ranges import Count, NonNegative
 
 STEM = 16
 """Channels after the first convolution."""
@@ -33,10 +39,10 @@ class WideResNet(Residual):
         self,
         channels: int,
         size: int,
-        depth: int = 28,
-        widen: int = 10,
-        nonlinearity: str = "leaky_relu",
-        slope: float = 0.2,
+        depth: Annotated[int, Ge(10), Le(1000)] = 28,
+        widen: Count = 10,
+        nonlinearity: Nonlinearity = "leaky_relu",
+        slope: NonNegative = 0.2,
         out: int = 1,
     ):
         n, rest = divmod(depth - 4, 6)

@@ -1,0 +1,56 @@
+"""A network for points of a shape: what it takes of that shape stands in its constructor's signature.
+
+dim               the coordinates of a point; points of another shape are flattened
+channels, size    square images
+event_shape       any shape
+out               numbers a row, for as many classes
+"""
+
+import math
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+from torch import nn
+
+SHAPE = ("dim", "channels", "size", "event_shape", "out")
+"""Arguments that the data decide, not the settings."""
+
+
+def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: int = 1, **options: Any) -> nn.Module:
+    """The network for points of this shape, (n, *event) -> (n,), or (n, out) for more than one output.
+
+    Args:
+        make: A constructor, which says by the names of its arguments what it takes; see the module's page.
+        event_shape: Shape of a point.
+        out: Numbers a row.
+        options: The constructor's other arguments.
+
+    Raises:
+        ValueError: If it does not take points of this shape, or gives one number only.
+
+    >>> from anila.density.networks import mlp
+    >>> import torch
+    >>> fitted(mlp, (3, 4, 4), hidden=(8,))(torch.zeros(5, 3, 4, 4)).shape
+    torch.Size([5])
+    """
+    takes = signature(make).parameters
+    if "out" in takes:
+        options["out"] = out
+    elif out > 1:
+        raise ValueError("classes need a network that takes out, the numbers it gives a row; this one does not")
+    if "event_shape" in takes:
+        return make(event_shape=event_shape, **options)
+    if "dim" in takes:
+        net = make(dim=math.prod(event_shape), **options)
+        return net if len(event_shape) == 1 else nn.Sequential(nn.Flatten(), net)
+    if len(event_shape) != 3 or event_shape[1] != event_shape[2]:
+        raise ValueError(
+            f"it takes square images (channels, size, size); the data are {event_shape}; use network=mlp or change data"
+        )
+    return make(channels=event_shape[0], size=event_shape[1], **options)
+
+
+def is_for_images(make: Callable[..., nn.Module]) -> bool:
+    """Whether it takes images only."""
+    return "channels" in signature(make).parameters
