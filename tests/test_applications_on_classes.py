@@ -167,7 +167,7 @@ def test_a_degradation_of_the_users_own(name: str, image_run: Path, tmp_path: Pa
         (["sample", "PETS", "--count", "1", "--class", "dog", "--out", "x.png"], "no class 'dog'; did you mean 'dogs'"),
         (["inpaint", "IMAGES", "--class", "dogs", "--box", "0,0,2,2", "--out", "x.png"], "the run has no classes"),
         (["inpaint", "PETS", "--class", "7", "--box", "0,0,2,2", "--out", "x.png"], "no class '7'"),
-        (["restore", "IMAGES", "--degrade", "own.py", "--out", "x.png"], "expected FILE.py:FUNCTION"),
+        (["restore", "IMAGES", "--degrade", "own.py", "--out", "x.png"], "expected FILE.py:NAME"),
         (["restore", "IMAGES", "--degrade", "none.py:fog", "--out", "x.png"], "no file"),
         (["restore", "IMAGES", "--degrade", "x.csv:fog", "--out", "x.png"], "is no file of Python"),
         (["restore", "IMAGES", "--degrade", "bad.py:fog", "--out", "x.png"], "cannot be run: SyntaxError"),

@@ -23,7 +23,7 @@ from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build import build_sampler
 from anila.runs.model.trained import Trained
-from anila.samplers import sample
+from anila.samplers import SAMPLERS, sample
 from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]
@@ -42,11 +42,13 @@ def scores_of(planned: Plan) -> list[list[float]]:
 
 
 class TestEqualGradients:
-    @pytest.mark.parametrize("name", ["langevin", "anisotropic", "mala", "anisotropic_mala", "hmc", "descent"])
+    @pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "anisotropic_corrected"])
     @pytest.mark.parametrize("refresh", ["step", "iteration"])
     def test_the_price_of_an_iteration_is_what_is_paid(self, name: str, refresh: str):
         """Sees the gradient ahead, or those of a trajectory, not counted."""
-        s = settings.Sampler(name=name, steps=7, threshold=1.0, leapfrog_steps=3, refresh=refresh)  # pyright: ignore
+        some = {"threshold": 1.0, "leapfrog_steps": 3, "refresh": refresh}
+        own = {key: value for key, value in some.items() if key in settings.Sampler.kind(name).own}
+        s = settings.Sampler(name=name, steps=7, **own)
         paid = 0
 
         def f(x: Tensor) -> Tensor:

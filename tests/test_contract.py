@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from anila.density.log_density import gradient
 from anila.rng import rng
 from anila.samplers import (
     SAMPLERS,
@@ -360,6 +361,21 @@ def test_an_impossible_setting_is_refused(name: str, setting: str, value: Any):
     with as_users_run_it(), pytest.raises(expected, match=setting) as refusal:
         make(bowl, **{**SETTINGS[name], setting: value})
     assert not known or repr(value) in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_kernel_says_what_it_is(name: str):
+    """Sees a fact that is not so: on a flat f a step's mean square is γ T; what counts as clipped is above b."""
+    settings = SETTINGS[name] | ({"leapfrog_steps": 1} if name == "hmc" else {})
+    kernel = SAMPLERS[name](lambda x: 0 * x.sum(1), **settings)
+    x = torch.zeros(20_000, 1, dtype=torch.float64)
+    (state, _), *_ = run(kernel, x, noises(kernel, x, 1))
+    assert state.x.square().mean().item() == pytest.approx(settings["step_size"] * kernel.temperature, rel=0.05)
+    assert kernel.exact == (name in METROPOLIS)
+    x = points(500, EVENT)
+    kernel = SAMPLERS[name](bowl, **SETTINGS[name])
+    (_, info), *_ = run(kernel, x, noises(kernel, x, 1))
+    torch.testing.assert_close(info.clipped, (gradient(bowl, x).abs() > kernel.threshold).double().mean(1))
 
 
 @pytest.mark.parametrize("name", METROPOLIS)

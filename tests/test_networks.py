@@ -10,6 +10,7 @@ from torch import nn
 from anila.density.log_density import check_log_density, value_and_grad
 from anila.density.networks import Conditional, Confined, ResNet, Tempered, WideResNet, mlp, nonlocal_, toy, vanilla
 from anila.rng import rng
+from exact import as_users_run_it
 
 IMAGE = (3, 32, 32)
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
@@ -216,12 +217,12 @@ def test_fourier_features_have_unit_second_moment():
         (lambda: WideResNet(3, 32, 12), "got 12"),
         (lambda: WideResNet(3, 32, 4), "got 4"),
         (lambda: WideResNet(3, 18, 10), "18 is not divisible by 4"),
-        (lambda: vanilla(nonlinearity="swish"), "swish"),
+        (lambda: vanilla(nonlinearity="swish"), "swish"),  # pyright: ignore[reportArgumentType]
         (lambda: Confined(toy(), 0.0), "0.0"),
         (lambda: Confined(toy(), -1.0), "-1.0"),
     ],
 )
 def test_impossible_networks_are_refused(make: Callable[[], nn.Module], message: str):
     """Sees an error that comes later and from somewhere else."""
-    with pytest.raises(ValueError, match=message):
+    with as_users_run_it(), pytest.raises(ValueError, match=message):
         make()

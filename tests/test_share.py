@@ -231,7 +231,7 @@ def network(**more: Any) -> Callable[[Path], None]:
         (rewritten(lambda r: r["experiment"]["sampler"].update(name="rm -rf")), "does not describe a model"),
         (network(hidden=[10**9, 10**9]), "the file holds"),
         (network(fourier=10**15), "does not fit"),
-        (network(name="wrn", depth=6 * 10**9 + 4), "does not fit"),
+        (network(name="wrn", depth=6 * 10**9 + 4), "does not describe a model"),
         (network(hidden=[7]), "does not fit"),
         (weights(lambda t: t.popitem()), "the file holds"),
         (weights(lambda t: t.update(more=torch.zeros(1))), "more"),

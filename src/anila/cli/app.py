@@ -210,24 +210,27 @@ def evaluate(
 
 @app.command()
 def diagnose(
-    what: Annotated[str, typer.Argument(metavar="RUN|TARGET", help="A run, or a known density.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|TARGET|FILE.py:NAME", help="A run, a density, or your own.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
-    sampler: Annotated[str | None, typer.Option(help="Sampler; by default the run's, or anisotropic_mala.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="Name or FILE.py:NAME; by default the run's, or anisotropic_mala.")
+    ] = None,
     steps: Annotated[
         int | None, typer.Option(min=200, help="Transitions: 100 K of a run's long chains, 1000 of a density's.")
     ] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Numbers in a point of your own log-density.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
-    from anila.density.targets import DENSITIES
     from anila.messages import warnings_to
+    from anila.reports.diagnosis import RunDiagnosis
     from anila.reports.diagnosis import diagnose as diagnose_chains
 
     with warnings_to(note):
-        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, note)
-        folder = out or (None if what in DENSITIES else Path(what) / "samples")
+        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, dim, note)
+        folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis) else None)
         figures = diagnosis.save(folder) if folder else []
     if as_json:
         print_json(diagnosis.verdict.as_dict())

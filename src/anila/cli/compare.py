@@ -12,7 +12,7 @@ from anila.cli.console import AsJson, note, print_json
 def compare(
     what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of all.")] = None,
-    samplers: Annotated[str, typer.Option(help="Names with commas between.")] = "langevin,anisotropic",
+    samplers: Annotated[str, typer.Option(help="Names or FILE.py:NAME, with commas between.")] = "langevin,anisotropic",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each sampler.")] = 3,
     budget: Annotated[
         int | None, typer.Option(min=1, help="Gradient evaluations a chain and run; those of the preset by default.")

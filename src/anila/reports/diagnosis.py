@@ -6,14 +6,16 @@ asked everything it knows; figures show what it found.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import LogDensity, value_and_grad
+from anila.density.log_density import LogDensity, check_log_density, value_and_grad
 from anila.density.targets import DENSITIES
 from anila.evaluation import chains, pictures
 from anila.evaluation.chains import DriftInequality, Meetings, Verdict
@@ -24,11 +26,11 @@ from anila.reports.long_run import LongRun, long_run
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
 from anila.runs.experiment.build import build_proposal, build_sampler
-from anila.runs.experiment.settings import METROPOLIS, WITH_THRESHOLD
+from anila.runs.experiment.code import is_code, load_code
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.samplers import Proposal, Sampler, Trace, sample
+from anila.samplers import Proposal, Sampler, Trace, anisotropic_mala, sample
 from anila.samplers.warm_up import tune
 
 GROUPS, CHAINS = 8, 32
@@ -43,6 +45,8 @@ STEPS = 1000
 PAIRS, LAG = 500, 100
 WIDER = 2.0
 """Standard deviation of the starts, in those of the target."""
+FOUND = 1000
+"""Chains, and steps after a warm-up of as many, by which a density without draws of its own is found."""
 WARM_UP = 300
 """Steps in which a density's kernel is tuned."""
 SIDES = {1: 600, 2: 48}
@@ -58,6 +62,8 @@ class Subject:
     proposal: Proposal | None
     draws: Tensor
     """(2 × DRAWS, d), of exp f."""
+    exact: bool
+    """Whether the draws are exact; else they are where long chains came to."""
     thetas: list[LogDensity]
 
     def make(self, f: LogDensity) -> Sampler:
@@ -125,17 +131,19 @@ def diagnose(
     overrides: list[str] | None = None,
     steps: int | None = None,
     seed: int = 0,
+    dim: int | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Diagnosis | RunDiagnosis:
     """Judge the chains of a density, or a run.
 
     Args:
-        what: A name in DENSITIES, or a run folder.
+        what: A name in DENSITIES, a run folder, or FILE.py:NAME, a log-density or a distribution of torch.
         sampler: Name of a sampler; a run's own, or anisotropic_mala on a density, by default.
         overrides: key=value settings of it, e.g. ["step_size=0.1"].
         steps: Transitions of a run's long chains, 100 K by default; in the plane also those after a warm-up of as
             many, 1,000 by default.
         seed: Seed of everything drawn here.
+        dim: Numbers in a point of a log-density in a file.
         say: Takes a line about damaged checkpoints, what long chains cost and how far they are.
 
     Raises:
@@ -144,8 +152,11 @@ def diagnose(
     words = [*([f"sampler.name={sampler}"] if sampler else []), *map(full_key, overrides or [])]
     if what in DENSITIES:
         return judge(of_density(what, words, seed), steps or STEPS, seed)
+    if is_code(what):
+        return judge(of_code(what, dim, words, seed), steps or STEPS, seed)
     if not Path(what).exists():
-        raise ValueError(f"no density or run {what!r}{did_you_mean(what, DENSITIES)}; known: {', '.join(DENSITIES)}")
+        known = f"known: {', '.join(DENSITIES)}; your own is FILE.py:NAME"
+        raise ValueError(f"no density or run {what!r}{did_you_mean(what, DENSITIES)}; {known}")
     run = Run.existing(what)
     trained = Trained.load(run)
     for notice in trained.notices:
@@ -164,14 +175,48 @@ def full_key(text: str) -> str:
 def of_density(name: str, overrides: list[str], seed: int) -> Subject:
     """An exact target with a kernel whose threshold and step suit it, where they are not given."""
     f = DENSITIES[name]()
-    draws = f.draw(2 * DRAWS, rng(seed, "draws"), torch.float64)
+    return with_kernel(f, f.draw(2 * DRAWS, rng(seed, "draws"), torch.float64), True, overrides, seed)
+
+
+def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str], seed: int) -> Subject:
+    """A density with a kernel whose threshold and step suit it, where they are not given."""
     slope = value_and_grad(f, draws)[1].abs().flatten()
     base = settings.Sampler(name="anisotropic_mala", threshold=slope.quantile(0.8).item())
     config = resolve(replace(Experiment(), sampler=base), overrides).sampler
-    subject = Subject(f, config, None, draws, [f])
-    if config.name in METROPOLIS and not any(text.startswith("sampler.step_size=") for text in overrides):
+    subject = Subject(f, config, None, draws, exact, [f])
+    if config.kernel.exact and not any(text.startswith("sampler.step_size=") for text in overrides):
         subject = replace(subject, sampler=with_suitable_step(subject, rng(seed, "warm-up")))
     return subject
+
+
+def of_code(word: str, dim: int | None, overrides: list[str], seed: int) -> Subject:
+    """A density that a file defines: its own draws are exact, and so are those from a grid of the plane."""
+    target = load_code(word, "diagnose").thing
+    if hasattr(target, "log_prob"):
+        draws = own_draws(target, word, seed)
+        return with_kernel(lambda x: target.log_prob(x.to(draws)).to(x), draws.double(), True, overrides, seed)
+    target = doubled(target) if isinstance(target, nn.Module) else target
+    if dim is None:
+        raise ValueError(f"diagnose {word}: how many numbers has a point? add --dim, e.g. --dim 2")
+    x = torch.randn(FOUND, dim, generator=rng(seed, "first"), dtype=torch.float64)
+    check_log_density(target, x[:2])
+    tuned = tune(lambda **kw: anisotropic_mala(target, **kw), x, FOUND, rng(seed, "found"))
+    _, trace = sample(tuned.sampler, tuned.x, FOUND, rng(seed, "found chains"), keep_every=5)
+    visited = trace["x"].flatten(0, 1)
+    if dim == 2:
+        return with_kernel(target, grid_draws(target, visited, seed), True, overrides, seed)
+    order = torch.randperm(len(visited), generator=rng(seed, "draws"))[: 2 * DRAWS]
+    return with_kernel(target, visited[order], False, overrides, seed)
+
+
+def own_draws(target: Any, word: str, seed: int) -> Tensor:
+    """2 × DRAWS draws of a distribution of torch, (2 × DRAWS, d)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(rng(seed, "draws").initial_seed())
+        draws = target.sample((2 * DRAWS,))
+    if draws.ndim != 2:
+        raise ValueError(f"diagnose {word}: expected points (d,); its draws have shape {tuple(draws.shape[1:])}")
+    return draws
 
 
 def with_suitable_step(subject: Subject, generator: torch.Generator) -> settings.Sampler:
@@ -188,7 +233,7 @@ def of_run(trained: Trained, run: Run, kernel: settings.Sampler, seed: int) -> S
     """A run in the plane with a kernel; exact draws come from its density on a grid."""
     f, x_data = doubled(trained.f), trained.reference_data(DRAWS)
     proposal = build_proposal(kernel, trained.data, trained.config.training.seed)
-    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), thetas_of(trained, run))
+    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), True, thetas_of(trained, run))
 
 
 def kernel_settings(trained: Trained, overrides: list[str]) -> settings.Sampler:
@@ -232,14 +277,16 @@ def judge(subject: Subject, steps: int, seed: int) -> Diagnosis:
     x0 = subject.starts(GROUPS, rng(seed, "start"))[groups]
     x, _ = sample(kernel, x0, steps, rng(seed, "warm-up chains"))
     _, trace = sample(kernel, x, steps, rng(seed, "chains"), keep_every=every)
-    threshold = subject.sampler.threshold if subject.sampler.name in WITH_THRESHOLD else None
+    threshold = float(kernel.threshold) if kernel.threshold < math.inf else None
     meetings = coupled(subject, kernel, 2 * steps, seed)
     centre, scale = subject.draws.mean(0), subject.draws.std(0).norm().item()
     radii = scale * torch.logspace(-0.6, 2, 20, dtype=torch.float64)
     inequality = chains.drift_inequality(subject.make, subject.thetas, centre, radii, rng(seed, "drift"))
     verdict = chains.verdict(
         chains.convergence(f, trace, groups, threshold),
-        chains.drift(kernel, f, subject.draws[:DRAWS], subject.draws[DRAWS:], DRIFT_STEPS, rng(seed, "moved")),
+        chains.drift(kernel, f, subject.draws[:DRAWS], subject.draws[DRAWS:], DRIFT_STEPS, rng(seed, "moved"))
+        if subject.exact
+        else None,
         meetings,
         chains.rays(f, centre, scale, rng(seed, "rays")),
         inequality,
@@ -249,10 +296,10 @@ def judge(subject: Subject, steps: int, seed: int) -> Diagnosis:
 
 def coupled(subject: Subject, kernel: Sampler, steps: int, seed: int) -> Meetings | None:
     """Meeting times of pairs from the start law; None for kernels that cannot be coupled."""
-    if subject.sampler.name not in ("mala", "anisotropic_mala") or kernel.held:
-        return None
     generator = rng(seed, "pairs")
     x0, y0 = subject.starts(2 * PAIRS, generator).split(PAIRS)
+    if not chains.can_be_coupled(kernel, x0):
+        return None
     return chains.meeting_times(kernel, x0, y0, LAG, max(steps, LAG + 1), generator)
 
 

@@ -176,7 +176,7 @@ def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> 
     Raises:
         ValueError: If the sampler has no noise, hence no law.
     """
-    heat = trained.sampler.temperature if trained.sampler.name != "descent" else 0.0
+    heat = float(trained.sampler.kernel.temperature)
     if heat == 0:
         raise ValueError("a likelihood needs a law, and a sampler without noise has none: expected temperature > 0")
     x_data, x_model = x_data.to(trained.device), x_model.to(trained.device)[:ANNEALED]

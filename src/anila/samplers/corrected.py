@@ -32,7 +32,6 @@ from anila.samplers.kernel import Info, Sampler
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 
-
 GRADIENTS = 3
 """What a step costs, about, in evaluations of ∇f: that of ∂ᵢγᵢ goes through f three times."""
 

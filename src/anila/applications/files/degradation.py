@@ -1,14 +1,12 @@
 """A degradation of the user's own, FILE.py:FUNCTION. Loading it runs that file: it is the user's code, not data."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from anila.messages import did_you_mean
 from anila.rng import rng
+from anila.runs.experiment.code import load_code
 
 
 def degradation(text: str, event_shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
@@ -22,31 +20,9 @@ def degradation(text: str, event_shape: tuple[int, ...]) -> Callable[[Tensor], T
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be run, has no such function, or the function is no such map.
     """
-    where, _, name = text.rpartition(":")
-    if not where or not name.isidentifier():
-        raise ValueError(f"--degrade {text}: expected FILE.py:FUNCTION, e.g. fog.py:degrade")
-    degrade = function_of(Path(where).expanduser().absolute(), name)
+    degrade = load_code(text, "--degrade").thing
     require_degradation(degrade, torch.rand(2, *event_shape, generator=rng(0, "degrade")) * 2 - 1, f"--degrade {text}")
     return degrade
-
-
-def function_of(path: Path, name: str) -> Callable[..., Any]:
-    """Run a file of Python and take a function of it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"--degrade: no file {path}")
-    if path.suffix != ".py":
-        raise ValueError(f"--degrade: {path} is no file of Python; expected FILE.py:FUNCTION")
-    module: dict[str, Any] = {"__name__": path.stem, "__file__": str(path)}
-    try:
-        exec(compile(path.read_bytes(), path, "exec"), module)
-    except Exception as error:
-        raise ValueError(f"--degrade: {path} cannot be run: {type(error).__name__}: {error}") from error
-    functions = {key: value for key, value in module.items() if callable(value) and not key.startswith("_")}
-    if name not in functions:
-        there = ", ".join(functions) or "none"
-        near = did_you_mean(name, functions)
-        raise ValueError(f"--degrade: {path} has no function {name!r}{near}; it has {there}")
-    return functions[name]
 
 
 def require_degradation(degrade: Callable[[Tensor], Tensor], x: Tensor, what: str) -> None:

@@ -15,8 +15,7 @@ from torch import Tensor
 from anila.applications import Posterior
 from anila.density.log_density import LogDensity
 from anila.runs.experiment import settings
-from anila.runs.experiment.build import CENTRES, build_sampler, constructor
-from anila.runs.experiment.settings import METROPOLIS
+from anila.runs.experiment.build import CENTRES, build_sampler
 from anila.runs.model.model import Model
 from anila.samplers import Sampler, kernel_density, with_global_moves
 from anila.samplers.warm_up import tune
@@ -38,7 +37,7 @@ class Bound(NamedTuple):
 def transitions(model: Model) -> int:
     """How many are made where nobody says."""
     s = model.sampler
-    return EXACT_STEPS if s.name in METROPOLIS else ROUNDS * s.steps
+    return EXACT_STEPS if s.kernel.exact else ROUNDS * s.steps
 
 
 def bound(
@@ -54,10 +53,10 @@ def bound(
         global_moves: Whether the posterior's free coordinates of a data point are a sensible candidate.
     """
     s = model.sampler
-    if s.name not in METROPOLIS:
+    if not s.kernel.exact:
         return Bound(lambda g: build_sampler(s, g), x0)
-    make = constructor(s)
-    tuned = tune(lambda **kw: make(posterior, **kw), posterior.inside(x0), WARM_UP, generator)
+    options = {} if s.kernel.held else s.options
+    tuned = tune(lambda **kw: s.make(posterior, **options | kw), posterior.inside(x0), WARM_UP, generator)
     kernel = tuned.sampler
     if global_moves and s.global_every:
         points = posterior.inside(model.reference_data(CENTRES).to(x0))
@@ -71,9 +70,10 @@ def require_stable(sampler: settings.Sampler, sd: float, instead: str) -> None:
     Raises:
         ValueError: With the smallest sd that is none.
     """
-    least = math.sqrt(sampler.step_size * sampler.temperature / 2)
-    if sampler.name not in METROPOLIS and sd < least:
+    T = sampler.target_temperature
+    least = math.sqrt(sampler.step_size * T / 2)
+    if not sampler.kernel.exact and sd < least:
         raise ValueError(
             f"--sd {sd:g} is less than the steps of the run's sampler can follow (step_size {sampler.step_size:g} at "
-            f"temperature {sampler.temperature:g}); give at least {math.ceil(least * 1000) / 1000:g}{instead}"
+            f"temperature {T:g}); give at least {math.ceil(least * 1000) / 1000:g}{instead}"
         )

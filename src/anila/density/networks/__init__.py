@@ -7,7 +7,7 @@ from torch import nn
 
 from anila.density.networks.base_measure import Confined, Tempered
 from anila.density.networks.conditional import Conditional
-from anila.density.networks.fit import fitted, is_for_images
+from anila.density.networks.fit import fitted, is_of_vectors
 from anila.density.networks.mlp import mlp
 from anila.density.networks.nijkamp import nonlocal_, toy, vanilla
 from anila.density.networks.resnet import ResNet
@@ -25,6 +25,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 """Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
 
 __all__ = [
-    "NETWORKS", "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "fitted", "is_for_images",
-    "is_normalised", "mlp", "nonlocal_", "power_iteration", "spectral", "toy", "vanilla",
+    "NETWORKS", "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "fitted", "is_normalised",
+    "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "spectral", "toy", "vanilla",
 ]  # fmt: skip

@@ -51,6 +51,6 @@ def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: in
     return make(channels=event_shape[0], size=event_shape[1], **options)
 
 
-def is_for_images(make: Callable[..., nn.Module]) -> bool:
-    """Whether it takes images only."""
-    return "channels" in signature(make).parameters
+def is_of_vectors(make: Callable[..., nn.Module]) -> bool:
+    """Whether it sees a point as a list of coordinates: then it is small, and quickest on one thread."""
+    return "dim" in signature(make).parameters

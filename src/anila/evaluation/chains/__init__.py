@@ -12,7 +12,7 @@ The theorem is that of Karimi, Xie & Li 2023 (STANLEY), section 4.
 
 from anila.evaluation.chains.bias import Drift, StationarityBias, drift, stationarity_bias
 from anila.evaluation.chains.convergence import Convergence, configurational_temperature, convergence, nested_rhat
-from anila.evaluation.chains.coupling import Meetings, meeting_times
+from anila.evaluation.chains.coupling import Meetings, can_be_coupled, meeting_times
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays, drift_inequality, rays
 from anila.evaluation.chains.exact_grid import decay, lattice, stationary, total_variation, transition
 from anila.evaluation.chains.verdict import Verdict, verdict
@@ -26,6 +26,7 @@ __all__ = [
     "Rays",
     "StationarityBias",
     "Verdict",
+    "can_be_coupled",
     "configurational_temperature",
     "convergence",
     "decay",

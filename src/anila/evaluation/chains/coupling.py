@@ -28,6 +28,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.evaluation.chains.exact_grid import ALWAYS
+from anila.rng import rng
 from anila.samplers import Noise, Sampler
 from anila.samplers.global_moves import GlobalNoise, GlobalState
 from anila.samplers.kernel import where_chain
@@ -121,6 +122,15 @@ def meeting_times(
         if bool(met.all()):
             break
     return Meetings(times.double().cpu(), lag, steps)
+
+
+def can_be_coupled(sampler: Sampler, x0: Float[Tensor, "chains *event"]) -> bool:
+    """Whether pairs of chains of this kernel can be made to meet, and then stay together."""
+    try:
+        require_langevin(sampler, sampler.init(x0), sampler.draw_noise(x0, rng(0, "coupled")))
+    except ValueError:
+        return False
+    return not sampler.held
 
 
 def require_langevin(sampler: Sampler, x: Any, noise: Any) -> None:

@@ -16,7 +16,6 @@ from anila.evaluation.samples import Moments, anila_features, frechet_distance, 
 from anila.reports.scores import W2_ROWS
 from anila.rng import rng
 from anila.runs.experiment import build_data, settings
-from anila.runs.experiment.settings import TEMPERED
 from anila.runs.model.trained import Trained, exact_kl, is_known, test_split
 
 MOST = 10_000
@@ -41,7 +40,10 @@ def measure_of(trained: Trained, samples: int) -> Measure:
     """
     x_data = trained.reference_data(MOST)
     if is_known(trained):
-        return Measure("KL(data ‖ model), nats", lambda t: (lost(exact_kl(t, x_data, heat(t))), t.draw(samples, SEED)))
+        return Measure(
+            "KL(data ‖ model), nats",
+            lambda t: (lost(exact_kl(t, x_data, t.sampler.target_temperature)), t.draw(samples, SEED)),
+        )
     if len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows):
         extractor, moments = anila_features(), data_moments(trained.config.data)
 
@@ -67,12 +69,6 @@ def data_moments(config: settings.Data) -> Moments:
     assert isinstance(rows, Rows)
     order = torch.randperm(len(rows), generator=rng(SEED, "reference"))[:MOST]
     return anila_features().moments(rows.rows(part) for part in order.split(1000))
-
-
-def heat(trained: Trained) -> float:
-    """T of the law exp(f/T) that the run's sampler aims at."""
-    s = trained.sampler
-    return s.temperature if s.name in TEMPERED and s.temperature > 0 else 1.0
 
 
 def lost(score: float | None) -> float:

@@ -14,6 +14,7 @@ Reference: Student 1908.
 import json
 import math
 import platform
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import combinations, pairwise
@@ -204,6 +205,8 @@ def protocol_of(plan: Plan) -> dict[str, Any]:
 def describe(trial: Any) -> dict[str, Any]:
     """A sampler's settings, and how long it trained."""
     s, t = trial.config.sampler, trial.config.training
-    named = ("name", "steps", "step_size", "threshold", "clipped", "temperature", "accept")
-    found = {k: getattr(s, k) for k in named} | ({"leapfrog_steps": s.leapfrog_steps} if s.name == "hmc" else {})
-    return found | {"gradients_an_iteration": s.gradients, "iterations": t.iterations, "chains": t.chains or t.batch}
+    return asdict(s) | {
+        "gradients_an_iteration": s.gradients,
+        "iterations": t.iterations,
+        "chains": t.chains or t.batch,
+    }

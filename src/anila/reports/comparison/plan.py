@@ -4,8 +4,8 @@ A gradient evaluation is one ∇f of all chains. A budget of G buys a sampler
 
     iterations = G / (gradients an iteration),   K for unadjusted kernels, K + 1 for Metropolis kernels, K L + 1 for hmc
 
-and K is divided by L, the leapfrog steps, where the sampler is hmc, so that an iteration costs all samplers the same. A
-trial is looked at in as many points, evenly spaced; every point is a checkpoint. The divergence guard is off, as its
+and K is divided by what a transition costs, L leapfrog steps of hmc, so that an iteration costs all samplers the same.
+A trial is looked at in as many points, evenly spaced; every point is a checkpoint. The divergence guard is off, as its
 remedies would differ from sampler to sampler: training that runs away is seen to.
 """
 
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.choose import choose
-from anila.runs.experiment.overrides import without_foreign
+from anila.runs.experiment.code import is_code
+from anila.runs.experiment.settings import Sampler
 from anila.samplers import SAMPLERS
 
 LOCAL = ["sampler.global_every=0"]
@@ -75,7 +76,7 @@ def plan(
     Args:
         what: Preset, TOML file or data, as for `anila train`.
         overrides: key=value, for every sampler that has this setting.
-        samplers: Names.
+        samplers: Names, or FILE.py:NAME.
         seeds: How many: 0, 1, ….
         budget: Gradient evaluations a trial; by default those of the preset.
         folder: Where the runs go.
@@ -88,10 +89,12 @@ def plan(
     """
     require_samplers(samplers, overrides)
     require_owners(samplers, overrides)
-    name, base = choose(what, [*SETTINGS.get(what, []), *overrides])
+    settings = [*SETTINGS.get(what, []), *overrides]
+    name, base = choose(what, [text for text in settings if not text.startswith("sampler.")])
+    base = choose(what, fitting(settings, base.sampler.name, samplers))[1]
     budget = budget or BUDGETS.get(what, base.training.iterations * base.sampler.gradients)
     settings = [*SETTINGS.get(what, []), *LOCAL, *overrides]
-    configs = {s: affordable(with_sampler(what, settings, s), budget, points) for s in samplers}
+    configs = {label(s): affordable(with_sampler(what, settings, s, samplers), budget, points) for s in samplers}
     return plan_of(name, configs, seeds, folder, points, samples)
 
 
@@ -122,7 +125,8 @@ def plan_of(
 
 def require_samplers(samplers: list[str], overrides: list[str]) -> None:
     """Refuse what is no sampler, or one twice."""
-    if twice := sorted({s for s in samplers if samplers.count(s) > 1}):
+    labels = [label(s) for s in samplers]
+    if twice := sorted({s for s in labels if labels.count(s) > 1}):
         raise ValueError(f"--samplers names {twice[0]} twice; each is compared once")
     if any(text.partition("=")[0].strip() in ("sampler", "sampler.name", "training.seed") for text in overrides):
         raise ValueError("samplers and seeds are compared: give them by --samplers and --seeds, not as a setting")
@@ -130,22 +134,32 @@ def require_samplers(samplers: list[str], overrides: list[str]) -> None:
         raise ValueError(f"--samplers names none; known: {', '.join(SAMPLERS)}")
 
 
+def label(sampler: str) -> str:
+    """What a sampler is called: the NAME of FILE.py:NAME."""
+    return sampler.rpartition(":")[2] if is_code(sampler) else sampler
+
+
 def require_owners(samplers: list[str], overrides: list[str]) -> None:
     """Refuse a setting that none of the samplers has."""
-    for key in (text.partition("=")[0].strip() for text in overrides):
-        if all(key.removeprefix("sampler.") in without_foreign(s) and key.startswith("sampler.") for s in samplers):
-            raise ValueError(f"{key} is a setting of none of {', '.join(samplers)}")
+    for text in overrides:
+        if not any(fitting([text], s, samplers) for s in samplers):
+            raise ValueError(f"{text.partition('=')[0].strip()} is a setting of none of {', '.join(samplers)}")
 
 
-def with_sampler(what: str, settings: list[str], sampler: str) -> Experiment:
-    """The settings that this sampler has, with it; hmc makes as many gradients of fewer transitions."""
-    foreign = {f"sampler.{key}" for key in without_foreign(sampler)}
-    own = [text for text in settings if text.partition("=")[0].strip() not in foreign]
-    config = choose(what, [*own, f"sampler={sampler}"])[1]
-    if sampler == "hmc":
-        s = config.sampler
-        config = replace(config, sampler=replace(s, steps=max(1, round(s.steps / s.leapfrog_steps))))
-    return config
+def fitting(settings: list[str], sampler: str, compared: list[str]) -> list[str]:
+    """Those of the settings that are not of other samplers; an exact one is told its temperature, as it may refuse."""
+    options = {option for s in (*SAMPLERS, *compared) for option in Sampler.kind(s).own}
+    has = {*Sampler.kind(sampler).own} | ({"temperature"} if Sampler.typical(sampler).exact else set())
+    foreign = (options | {*Sampler.switched_off(sampler)}) - has
+    keys = {f"sampler.{option}" for option in foreign}
+    return [text for text in settings if text.partition("=")[0].strip() not in keys]
+
+
+def with_sampler(what: str, settings: list[str], sampler: str, compared: list[str] | None = None) -> Experiment:
+    """The settings that this sampler has, with it; costly transitions are fewer, for as many gradients."""
+    config = choose(what, [*fitting(settings, sampler, compared or []), f"sampler={sampler}"])[1]
+    s = config.sampler
+    return replace(config, sampler=replace(s, steps=max(1, round(s.steps / s.kernel.gradients))))
 
 
 def affordable(config: Experiment, budget: int, points: int) -> Experiment:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +11,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Labelled, Rows, load
 from anila.density.log_density import LogDensity
-from anila.density.networks import (
-    Conditional,
-    Confined,
-    ResNet,
-    Tempered,
-    WideResNet,
-    mlp,
-    nonlocal_,
-    spectral,
-    toy,
-    vanilla,
-)
+from anila.density.networks import Conditional, Confined, Tempered, fitted, spectral
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, classes, denoising, likelihood
 from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
-from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
-from anila.samplers import SAMPLERS, Proposal, Sampler, kernel_density, with_global_moves
+from anila.runs.experiment.settings import Experiment
+from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.global_moves import IDLE_ROUNDS
 
@@ -94,25 +82,18 @@ def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
 
 
 def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: int) -> nn.Module:
-    match config.name, event_shape:
-        case "mlp", _:
-            perceptron = mlp(
-                math.prod(event_shape), config.hidden, config.nonlinearity, config.slope, config.fourier,
-                config.fourier_scale, out,
-            )  # fmt: skip
-            return perceptron if len(event_shape) == 1 else nn.Sequential(nn.Flatten(), perceptron)
-        case "toy", (dim,):
-            return toy(dim, config.slope, out)
-        case "vanilla", (channels, height, width) if height == width:
-            return vanilla(channels, height, config.width, config.nonlinearity, config.slope, out)
-        case "nonlocal", (channels, height, width) if height == width:
-            return nonlocal_(channels, height, config.slope, out)
-        case "resnet", (channels, height, width) if height == width:
-            return ResNet(channels, height, config.width, 3, config.nonlinearity, config.slope, out)
-        case "wrn", (channels, height, width) if height == width:
-            return WideResNet(channels, height, config.depth, config.widen, config.nonlinearity, config.slope, out)
-    takes = "points (d,)" if config.name == "toy" else "square images (channels, size, size)"
-    raise ValueError(f"network {config.name} takes {takes}; the data are {event_shape}; use network=mlp or change data")
+    """What the constructor makes.
+
+    Raises:
+        ValueError: If it does not take points of this shape, or what it makes is no module.
+    """
+    try:
+        net = fitted(config.make, event_shape, out, **config.options)
+    except ValueError as error:
+        raise ValueError(f"network {config.name}: {error}") from None
+    if not isinstance(net, nn.Module):
+        raise ValueError(f"network {config.name}: expected a torch.nn.Module, got a {type(net).__name__}")
+    return net
 
 
 def build_sampler(
@@ -131,21 +112,10 @@ def build_sampler(
         patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
         changed: What the kernel has in place of the settings, e.g. `step_size`.
     """
-    options: dict[str, Any] = {"step_size": config.step_size}
-    if config.name in WITH_THRESHOLD:
-        options |= {"threshold": config.threshold, "refresh": config.refresh}
-    if config.name in TEMPERED:
-        options["temperature"] = config.temperature
-    kernel = constructor(config)(f, **options | changed)
+    kernel = config.make(f, **{"step_size": config.step_size} | config.options | changed)
     if proposal is None or not config.global_every:
         return kernel
     return with_global_moves(kernel, proposal, config.global_every, patience)
-
-
-def constructor(config: settings.Sampler) -> Callable[..., Sampler]:
-    """What makes the kernel from f, step_size and, where it has them, threshold, temperature and preconditioner."""
-    make = SAMPLERS[config.name]
-    return partial(make, leapfrog_steps=config.leapfrog_steps) if config.name == "hmc" else make
 
 
 def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
@@ -154,7 +124,7 @@ def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Propos
     Raises:
         ValueError: If the data are images, where no global move is ever accepted.
     """
-    if not (config.global_every and config.name in METROPOLIS):
+    if not config.global_every:
         return None
     if len(data.event_shape) > 1:
         raise ValueError("global moves are for points in few dimensions; for images set sampler.global_every=0")

@@ -7,6 +7,7 @@ are written `[128, 128]`, nothing is written `none`.
 import difflib
 import json
 import tomllib
+from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from anila.messages import did_you_mean
-from anila.runs.experiment.settings import METROPOLIS, TEMPERED, WITH_THRESHOLD, Experiment
+from anila.runs.experiment.choice import Choice
+from anila.runs.experiment.settings import Experiment, Network, Sampler
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
+CHOICES: dict[str, type[Choice]] = {"network": Network, "sampler": Sampler}
+"""Groups whose fields depend on what is named."""
 SCHEMA = TypeAdapter(Experiment)
 WHERE = "command line"
 Changes = dict[str, dict[str, Any]]
@@ -84,20 +88,43 @@ def parse(value: str) -> Any:
 
 
 def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[str, Any]:
-    """Settings with the changes laid over them, unknown keys and all; a change of sampler brings what goes with it."""
-    name, was = changes.get("sampler", {}).get("name"), settings["sampler"]["name"]
-    if name in METROPOLIS and was not in METROPOLIS:
-        settings = lay_over(settings, exact)
-    if name is not None:
-        settings = lay_over(settings, {"sampler": without_foreign(str(name))})
-    return lay_over(settings, changes)
+    """Settings with the changes laid over them, unknown keys and all; another choice brings what goes with it."""
+    for group, choice in CHOICES.items():
+        name = changes.get(group, {}).get("name")
+        if name is not None and is_known(choice, str(name)):
+            settings = switched(settings, choice, str(name), exact)
+    return without_truism(lay_over(settings, changes))
 
 
-def without_foreign(name: str) -> dict[str, Any]:
-    """The settings switched off that a sampler of this name does not have."""
-    off: dict[str, Any] = {} if name in METROPOLIS else {"global_every": 0, "accept": None}
-    off |= {} if name in WITH_THRESHOLD else {"clipped": None}
-    return off | ({} if name in TEMPERED else {"final_temperature": None})
+def is_known(choice: type[Choice], name: str) -> bool:
+    """Whether there is something of this name; if not, that is said when the settings are checked."""
+    with suppress(ValueError):
+        return bool(choice.kind(name))
+    return False
+
+
+def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: Changes) -> dict[str, Any]:
+    """Settings for what is named now: those that it has too stay, the others go, and a sampler that becomes exact
+    brings what goes with it. A temperature stays until it is refused: it would be another law.
+    """
+    has = {f.name for f in fields(choice.kind(name))} - {"name", "code"}  # pyright: ignore[reportArgumentType]
+    if choice is Sampler:
+        becomes_exact = Sampler.typical(name).exact and not Sampler.typical(settings["sampler"]["name"]).exact
+        settings = lay_over(settings, exact if becomes_exact else {})
+        settings = lay_over(settings, {"sampler": Sampler.switched_off(name)})
+        has |= {"temperature"} if Sampler.typical(name).exact else set()
+    return settings | {choice.GROUP: {key: value for key, value in settings[choice.GROUP].items() if key in has}}
+
+
+def without_truism(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings without the temperature of an exact sampler where it is 1: it has no other."""
+    sampler = settings.get("sampler", {})
+    name = str(sampler.get("name"))
+    if str(sampler.get("temperature")) not in ("1", "1.0") or not is_known(Sampler, name):
+        return settings
+    if "temperature" in Sampler.kind(name).own or not Sampler.typical(name).exact:
+        return settings
+    return settings | {"sampler": {key: value for key, value in sampler.items() if key != "temperature"}}
 
 
 def lay_over(settings: dict[str, Any], changes: Changes) -> dict[str, Any]:
@@ -109,32 +136,45 @@ def validate(settings: dict[str, Any], problems: list[str], lines: dict[str, int
     try:
         experiment = SCHEMA.validate_python(settings)
     except ValidationError as error:
-        problems += [problem(e, lines, where) for e in error.errors()]
+        problems += [problem(e, settings, lines, where) for e in error.errors()]
     else:
         if not problems:
             return experiment
     raise SettingsError("\n".join(problems))
 
 
-def problem(error: Any, lines: dict[str, int], where: str) -> str:
+def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: str) -> str:
     """One line for one mistake: where, which key, what was expected and what was got."""
     location = [str(part) for part in error["loc"]]
     key = ".".join(location)
     at = f"{where}:{lines[key]}" if key in lines else where
+    name = str(settings.get(location[0], {}).get("name")) if location and location[0] in CHOICES else ""
     if error["type"] == "unexpected_keyword_argument":
-        return f"{at}: unknown setting {key!r}{nearest_setting(location)}"
+        if name and (refusal := CHOICES[location[0]].refusal(name, location[1], error["input"])):
+            return f"{at}: {refusal}"
+        return f"{at}: unknown setting {key!r}{nearest_setting(location, name)}"
+    if error["type"] == "missing":
+        return f"{at}: {name} needs a {location[-1]}: give {key}=…"
     if error["type"] == "value_error":
         return f"{at}: {error['ctx']['error']}"
     return f"{at}: {key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
 
 
-def nearest_setting(location: list[str]) -> str:
-    """The hint for an unknown group, or an unknown field of a group."""
+def nearest_setting(location: list[str], name: str) -> str:
+    """The hint for an unknown group, or an unknown field of a group, in which something of this name is chosen."""
     if len(location) == 2:
-        return nearest(".".join(location), [f"{location[0]}.{f.name}" for f in fields(GROUPS[location[0]])])
-    full = {f.name: f"{group}.{f.name}" for group, kind in GROUPS.items() for f in fields(kind) if f.name != "name"}
+        return nearest(".".join(location), [f"{location[0]}.{field}" for field in fields_of(location[0], [name])])
+    names = {group: list(choice.TABLE) for group, choice in CHOICES.items()}
+    known = {group: fields_of(group, names.get(group, [])) for group in GROUPS}
+    full = {field: f"{group}.{field}" for group, found in known.items() for field in found if field != "name"}
     close = difflib.get_close_matches(location[0], [*GROUPS, *full], n=2)
     return nearest(location[0], list(GROUPS)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])
+
+
+def fields_of(group: str, names: list[str]) -> list[str]:
+    """The settings of a group, where something of these names is chosen."""
+    kinds = [CHOICES[group].kind(name) for name in names] if group in CHOICES else [GROUPS[group]]
+    return list(dict.fromkeys(f.name for kind in kinds for f in fields(kind)))
 
 
 def nearest(name: str, known: list[str]) -> str:

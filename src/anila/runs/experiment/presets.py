@@ -125,7 +125,7 @@ FLOWERS_STANLEY = Experiment(
 )
 FLOWERS_ANATOMY = Experiment(
     data=Data(name="flowers102", size=32),
-    network=Network(name="nonlocal", slope=0.05, nonlinearity="leaky_relu", temperature=0.0075**2 / 2),
+    network=Network(name="nonlocal", slope=0.05, temperature=0.0075**2 / 2),
     sampler=Sampler(name="langevin", steps=500, step_size=0.0075**2),
     start=Start(name="persistent", kind="uniform", scale=1.0, size=8189),
     optimizer=Optimizer(

@@ -4,28 +4,24 @@ An `Experiment` is seven groups of settings. What a field means, its unit and it
 --dry-run` prints the resolved values.
 """
 
-from typing import Annotated, Literal
+from functools import cache, partial
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+import torch
+from pydantic import BeforeValidator, Field, PlainValidator, model_validator
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-METROPOLIS = ("mala", "anisotropic_mala", "hmc")
-"""The samplers that accept or reject, hence are exact at temperature 1."""
-WITH_THRESHOLD = ("anisotropic", "anisotropic_mala")
-"""The samplers that have a threshold."""
-TEMPERED = ("langevin", "anisotropic")
-"""The samplers that have a temperature."""
+from anila.density.networks import NETWORKS, is_of_vectors
+from anila.density.networks.fit import SHAPE
+from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
+from anila.runs.experiment.choice import STRICT, Choice, chosen, listed
+from anila.samplers import SAMPLERS
+from anila.samplers import Sampler as Kernel
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Count = Annotated[int, Field(ge=1)]
-CountOrZero = Annotated[int, Field(ge=0)]
 Classes = Annotated[int, Field(ge=2)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else () if value is None else value)
 """One name is a list of one, none an empty one."""
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -50,65 +46,52 @@ class Data:
     """Column of a table, or array of an .npz, that holds the classes."""
 
 
-@dataclass(frozen=True, config=STRICT)
-class Network:
-    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them."""
+@dataclass(frozen=True, config=STRICT, init=False)
+class Network(Choice):
+    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them.
 
-    name: Literal["mlp", "toy", "vanilla", "nonlocal", "resnet", "wrn"] = "mlp"
-    hidden: tuple[Count, ...] = (128, 128)
-    """mlp: width of each hidden layer."""
-    fourier: CountOrZero = 0
-    """mlp: number of random Fourier features (even), 0 for none."""
-    fourier_scale: Positive = 0.5
-    """mlp: sd of their frequencies, in periods per unit of x."""
-    width: Count = 32
-    """vanilla, resnet: channels of the first layer."""
-    depth: Count = 10
-    """wrn: convolutions along the longest way, 6 n + 4; JEM has 28."""
-    widen: Count = 1
-    """wrn: k, times the widths 16, 32, 64; JEM has 10."""
+    The options of the net are the arguments of its constructor in `NETWORKS`, or in FILE.py:NAME.
+    """
+
+    GROUP, TABLE, GIVEN = "network", NETWORKS, SHAPE
+    FORMER = ("hidden", "fourier", "fourier_scale", "width", "depth", "widen", "nonlinearity", "slope")
+
+    name: str = "mlp"
     spectral: bool = False
     """Divide every weight by its largest singular value, so that no layer stretches a distance."""
     classes: Literal["auto"] | Classes | None = None
     """Outputs, one a class of the data: auto for as many as they have, or their number; None for no classes."""
-    nonlinearity: Literal["silu", "gelu", "leaky_relu", "relu"] = "silu"
-    slope: NonNegative = 0.05
-    """Negative slope of leaky ReLU."""
     confine: Positive | None = None
     """Scale of the Gaussian base measure that makes Z finite, in units of x; None for none."""
     temperature: Positive = 1.0
     """Divides the net's output. ε²/2 writes down the anatomy study's f = −2F/ε²."""
 
-    @model_validator(mode="after")
-    def check(self) -> "Network":
-        if self.fourier % 2:
-            raise ValueError(f"fourier must be even (sines and cosines come in pairs); got {self.fourier}")
-        if self.name == "wrn" and (self.depth < 10 or (self.depth - 4) % 6):
-            raise ValueError(f"wrn has depth 6 n + 4 (10, 16, 22, 28, …); got {self.depth}")
-        return self
+    @property
+    def is_of_vectors(self) -> bool:
+        """Whether it sees a point as a list of coordinates."""
+        return is_of_vectors(self.make)
 
 
-@dataclass(frozen=True, config=STRICT)
-class Sampler:
-    """How chains move along f."""
+@dataclass(frozen=True, config=STRICT, init=False)
+class Sampler(Choice):
+    """How chains move along f.
 
-    name: Literal["langevin", "anisotropic", "mala", "anisotropic_mala", "hmc", "descent"] = "anisotropic_mala"
+    The options of the kernel are the arguments of its constructor in `SAMPLERS`, or in FILE.py:NAME, besides f and
+    step_size.
+    """
+
+    GROUP, TABLE, GIVEN = "sampler", SAMPLERS, ("f", "step_size")
+    FORMER = ("leapfrog_steps", "threshold", "temperature", "refresh")
+
+    name: str = "anisotropic_mala"
     steps: Count = 40
     """K, transitions an iteration."""
     step_size: Positive = 1.0
     """γ where the landscape is flat, in squared units of x."""
-    leapfrog_steps: Count = 10
-    """hmc: gradients a transition."""
-    threshold: Positive | None = None
-    """b, in units of ∂f; only the anisotropic samplers have it."""
     clipped: Fraction | None = None
     """Fraction of coordinates above the threshold that it is adapted to between iterations; None keeps it."""
-    temperature: NonNegative = 1.0
-    """Variance of the noise relative to γ (the papers' ε²); exact samplers have 1."""
     final_temperature: Positive | None = None
     """Temperature at the end of training, reached along a geometric course; None keeps it."""
-    refresh: Literal["step", "iteration"] = "step"
-    """When γ is looked up: every transition, or where the chain starts."""
     accept: Fraction | None = None
     """Metropolis samplers: acceptance that step_size is adapted to between iterations; None keeps step_size."""
     global_every: CountOrZero = 0
@@ -119,42 +102,71 @@ class Sampler:
     """Transitions from the stored chains when samples are drawn; None for `steps`."""
 
     @property
+    def kernel(self) -> Kernel:
+        """The kernel bound to no f in particular: it says the facts that follow from these settings."""
+        return self.make(nowhere, step_size=self.step_size, **self.options)
+
+    @property
     def target_temperature(self) -> float:
-        """T of the law exp(f / T) that chains aim at."""
-        return self.temperature if self.name in TEMPERED and self.temperature > 0 else 1.0
+        """T of the law exp(f / T) that chains aim at; that of exp f for chains without noise, which have no law."""
+        return float(self.kernel.temperature) or 1.0
 
     @property
     def gradients(self) -> int:
-        """Evaluations of ∇f a chain in an iteration: one a transition, `leapfrog_steps` of hmc; one ahead where the
-        kernel keeps it; one for every round of global moves.
-        """
-        ahead = self.name in METROPOLIS or (self.name == "anisotropic" and self.refresh == "iteration")
-        rounds = self.steps // self.global_every if self.global_every else 0
-        return self.steps * (self.leapfrog_steps if self.name == "hmc" else 1) + ahead + rounds
+        """Evaluations of ∇f a chain in an iteration: those of its steps, and one for every round of global moves."""
+        kernel, rounds = self.kernel, self.steps // self.global_every if self.global_every else 0
+        return round(self.steps * kernel.gradients) + kernel.ahead + rounds
+
+    @classmethod
+    def typical(cls, name: str) -> Kernel:
+        """The kernel of this name at its defaults, for the facts that do not depend on settings."""
+        return typical(cls.kind(name))
+
+    @classmethod
+    def switched_off(cls, name: str) -> dict[str, Any]:
+        """The settings switched off that a sampler of this name does not have."""
+        own = cls.kind(name).own
+        off: dict[str, Any] = {} if cls.typical(name).exact else {"global_every": 0, "accept": None}
+        off |= {} if "threshold" in own else {"clipped": None}
+        return off | ({} if "temperature" in own else {"final_temperature": None})
+
+    @classmethod
+    def refusal(cls, name: str, option: str, value: Any) -> str:
+        """Why a setting is refused that something of this name does not have; empty where nothing has it."""
+        if option == "temperature" and cls.typical(name).exact:
+            return (
+                f"{name} is exact at temperature 1 only, and got temperature {value}: its accept step would sample "
+                f"another law than its proposal aims at; temper f instead with network.temperature={value}, or use "
+                + listed(cls.owners("temperature"), "or")
+            )
+        return super().refusal(name, option, value)
 
     @model_validator(mode="after")
     def check(self) -> "Sampler":
-        if self.name in WITH_THRESHOLD and self.threshold is None:
-            raise ValueError(f"{self.name} needs a threshold: give sampler.threshold=…")
-        if self.name in METROPOLIS and self.temperature != 1:
+        if self.clipped is not None and "threshold" not in self.own:
             raise ValueError(
-                f"{self.name} is exact at temperature 1 only, and got temperature {self.temperature:g}: its accept "
-                f"step would sample another law than its proposal aims at; temper f instead with "
-                f"network.temperature={self.temperature:g}, or use langevin or anisotropic"
+                f"{self.name} has no threshold to steer: sampler.clipped needs {listed(self.owners('threshold'), 'or')}"
             )
-        if self.clipped is not None and self.name not in WITH_THRESHOLD:
+        if self.final_temperature is not None and ("temperature" not in self.own or self.temperature == 0):
             raise ValueError(
-                f"{self.name} has no threshold to steer: sampler.clipped needs {' or '.join(WITH_THRESHOLD)}"
+                f"sampler.final_temperature needs {listed(self.owners('temperature'), 'or')} with a temperature above "
+                f"0; got {self.name}" + (f" with {self.temperature:g}" if "temperature" in self.own else "")
             )
-        if self.final_temperature is not None and (self.name not in TEMPERED or self.temperature == 0):
-            raise ValueError(
-                f"sampler.final_temperature needs {' or '.join(TEMPERED)} with a temperature above 0; got {self.name} "
-                f"with {self.temperature:g}"
-            )
-        if self.name not in METROPOLIS and (self.global_every or self.accept is not None):
+        if not self.kernel.exact and (self.global_every or self.accept is not None):
             wants = "sampler.global_every and sampler.accept need a Metropolis sampler"
             raise ValueError(f"{self.name} never rejects: {wants}")
         return self
+
+
+def nowhere(x: Tensor) -> Tensor:
+    """The f of a kernel that is only asked for its facts."""
+    return torch.zeros(len(x))
+
+
+@cache
+def typical(kind: type[Sampler]) -> Kernel:
+    """The kernel at its defaults; 1 stands for a number that has none."""
+    return kind(**dict.fromkeys(kind.needed, 1)).kernel
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -260,9 +272,9 @@ class Experiment:
     """All that a run is a function of."""
 
     data: Data = Data()
-    network: Network = Network()
+    network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
     objective: Objective = Objective()
-    sampler: Sampler = Sampler(threshold=1.0)
+    sampler: Annotated[Sampler, PlainValidator(partial(chosen, Sampler))] = Sampler(threshold=1.0)
     start: Start = Start()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
@@ -279,7 +291,7 @@ class Experiment:
             )
         if self.training.compile and self.training.shard:
             raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
-        if self.start.storage != "float32" and self.sampler.name in METROPOLIS:
+        if self.start.storage != "float32" and self.sampler.kernel.exact:
             raise ValueError(
                 f"{self.sampler.name} is exact, and chains rounded to {self.start.storage} between iterations are not: "
                 "use start.storage=float32, or langevin or anisotropic"

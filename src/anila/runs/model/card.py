@@ -6,7 +6,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from anila.runs.experiment import PRESETS, Experiment
-from anila.runs.experiment.settings import METROPOLIS, STRICT, Count, CountOrZero, Positive
+from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -106,13 +106,13 @@ def training(record: Record) -> str:
 def sampler(record: Record) -> str:
     """The recipe that the chains of training followed, and samples do."""
     s = record.experiment.sampler
-    threshold = f", threshold {s.threshold:g} ({s.refresh})" if s.threshold is not None else ""
+    options = "".join(f", {name} {shown(value)}" for name, value in s.options.items() if name != "temperature")
     moves = f", a global move every {s.global_every}" if s.global_every else ""
     start = record.experiment.start.name
     kept = "noise" if start == "noise" else "the kept chains"
     return (
-        f"`{s.name}`, {s.draw_steps or s.steps} transitions from {kept}, step_size {s.step_size:g}{threshold}, "
-        f"temperature T = {s.temperature:g}{moves}."
+        f"`{s.name}`, {s.draw_steps or s.steps} transitions from {kept}, step_size {s.step_size:g}{options}, "
+        f"temperature T = {s.kernel.temperature:g}{moves}."
     )
 
 
@@ -140,8 +140,8 @@ def limits(record: Record) -> list[str]:
     """What must be known before it is relied on."""
     e, found = record.experiment, []
     s, planned = e.sampler, e.training.iterations
-    if s.name not in METROPOLIS:
-        law = "no law" if s.temperature == 0 or s.name == "descent" else f"not exactly exp(f / {s.temperature:g})"
+    if not s.kernel.exact:
+        law = f"not exactly exp(f / {s.kernel.temperature:g})" if s.kernel.temperature else "no law"
         found.append(f"Biased sampler: `{s.name}` never rejects, so its samples follow {law}; f was learned with them.")
     preset = PRESETS[record.preset].experiment.training.iterations if record.preset else planned
     short = f" of {max(planned, preset):,}" if record.iteration < max(planned, preset) else ""

@@ -21,20 +21,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
+from anila.density.networks import NETWORKS
 from anila.learning.starts import FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import CENTRES, build_proposal, with_classes
+from anila.runs.experiment.code import is_code
+from anila.runs.experiment.saved import current
 from anila.runs.folder.checkpoint import digest, flush, write_tensors
 from anila.runs.folder.run import Run
 from anila.runs.model import hub
 from anila.runs.model.card import Record, card
 from anila.runs.model.model import Calibration, HeldOut, Model
+from anila.runs.model.stand_in import portable, ported
 from anila.runs.model.trained import Trained
 from anila.samplers import Proposal, kernel_density
 
@@ -81,7 +85,8 @@ def export(run: Run, path: Path | str) -> "Shared":
         What `load` gives of it.
 
     Raises:
-        ShareError: If something is there already, or the folder around it is not.
+        ShareError: If something is there already, the folder around it is not, or the network is code of the user's
+            own, which no export carries.
         RunError: If the run has no sound checkpoint.
         OSError: As the file system has it; then nothing is left behind.
     """
@@ -91,6 +96,11 @@ def export(run: Run, path: Path | str) -> "Shared":
     if not path.absolute().parent.is_dir():
         raise ShareError(f"there is no folder {path.absolute().parent}")
     trained = Trained.load(run)
+    if is_code(trained.config.network.name):
+        raise ShareError(
+            f"the network is {trained.config.network.name}, and an export carries no code: pass on that file with the "
+            "run's folder, or train one of " + ", ".join(NETWORKS)
+        )
     chains, calibration = kept_chains(trained), trained.calibration(CALIBRATED)
     record = record_of(run, trained, calibration)
     aside = path.absolute().with_name(f".{path.name}.writing")
@@ -124,7 +134,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         config,
         data=replace(config.data, name=Path(config.data.name).name),
         network=with_classes(config.network, data),
-        sampler=trained.sampler,
+        sampler=portable(trained.sampler),
         start=config.start if isinstance(trained.start, Persistent | FromNoise) else settings.Start(),
         training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
     )
@@ -270,9 +280,24 @@ def read_record(path: Path) -> Record:
     if isinstance(found, dict) and found.get("format") != 1:
         raise ShareError(f"{path} has format {found.get('format')!r}; this version of anila reads format 1: update it")
     try:
-        return TypeAdapter(Record).validate_python(found)
-    except ValidationError as error:
+        return TypeAdapter(Record).validate_python(without_code(found))
+    except ValueError as error:
         raise ShareError(f"{path} does not describe a model: {error}") from None
+
+
+def without_code(found: Any) -> Any:
+    """What anila.json says, in this version's words, and such that no file named there is run.
+
+    Raises:
+        ValueError: If its network is one.
+    """
+    experiment = current(found.get("experiment")) if isinstance(found, dict) else None
+    if not isinstance(experiment, dict):
+        return found
+    network, sampler = experiment.get("network"), experiment.get("sampler")
+    if isinstance(network, dict) and is_code(str(network.get("name"))):
+        raise ValueError(f"network.name={network['name']}: an export carries no code")
+    return found | {"experiment": experiment | ({"sampler": ported(sampler)} if isinstance(sampler, dict) else {})}
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -291,8 +316,6 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
     """f with these parameters; first without memory, to see that the settings ask for no more than the file holds."""
     network, seed, there = record.experiment.network, record.experiment.training.seed, numbers(weights)
     try:
-        if network.name == "wrn" and network.depth > len(weights):
-            raise ValueError(f"network.depth={network.depth} for {len(weights)} tensors")
         with torch.device("meta"):
             bare = build_network(replace(network, spectral=False), record.event_shape, seed)
         if (wanted := numbers(bare.state_dict())) > there:

@@ -17,6 +17,7 @@ from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.runs.experiment.build import build_fresh, build_proposal, set_learning_rate
+from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.model import HeldOut, Model
@@ -67,7 +68,9 @@ class Trained(Model):
         device = ranks.device(choose_device(config.training.device))
         with ranks.machine_first():
             data = build_data(config.data)
-        return cls(config, data, build_learner(config, data, device, ranks), [])
+        own = [group.name for group in (config.network, config.sampler) if group.has_changed]
+        notices = [f"{name} is another file than the one that the run began with" for name in own]
+        return cls(config, data, build_learner(config, data, device, ranks), notices)
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Be where a checkpoint was written, with the settings that the guard had changed until then.
@@ -202,7 +205,7 @@ def config_of(run: Run) -> Experiment:
     """
     saved: dict[str, Any] = run.config() or {}
     try:
-        return TypeAdapter(Experiment).validate_python(saved.get("experiment"))
+        return TypeAdapter(Experiment).validate_python(current(saved.get("experiment")))
     except ValidationError as error:
         raise RunError(f"{Path(run.path / 'config.json').absolute()} does not hold settings: {error}") from None
 

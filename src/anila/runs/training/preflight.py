@@ -21,7 +21,6 @@ from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment
-from anila.runs.experiment.settings import METROPOLIS, WITH_THRESHOLD
 from anila.runs.model.trained import Trained
 from anila.samplers import sample
 from anila.samplers.warm_up import quantile
@@ -83,8 +82,8 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     """How far chains reach and how steep f is where they start; and a warning where they do not reach the data."""
     config = trained.config
     s, chains = config.sampler, config.training.chains or config.training.batch
-    threshold = s.threshold if s.name in WITH_THRESHOLD and s.threshold else math.inf
-    temperature = 0.0 if s.name == "descent" else s.temperature
+    kernel = s.kernel
+    threshold, temperature = float(kernel.threshold), float(kernel.temperature)
     n = min(len(x0), len(x_data))
     gap = 0.0 if config.start.kind == "data" else training.distance(x0[:n], x_data[:n])
     keeps = config.start.name in ("persistent", "replay")
@@ -94,7 +93,7 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     reach = training.reach(s.steps, s.step_size, threshold)
     lines = [
         f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
-        + ("; exact (Metropolis)" if s.name in METROPOLIS else "; unadjusted: biased"),
+        + ("; exact (Metropolis)" if kernel.exact else "; unadjusted: biased"),
         f"reach     drift {reach:.3g}, noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
         f"coordinate an iteration; starts and data {gap:.3g} apart",
         f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
@@ -217,5 +216,5 @@ def duration(seconds: float) -> str:
 def set_threads(config: Experiment, processes: int = 1) -> None:
     """Small networks run fastest on one thread, convolutions on all cores, shared by the processes of a machine."""
     keep_freed_memory()
-    small = config.network.name in ("mlp", "toy")
+    small = config.network.is_of_vectors
     torch.set_num_threads(config.training.threads or (1 if small else max(1, (os.cpu_count() or 1) // processes)))

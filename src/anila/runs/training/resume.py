@@ -62,6 +62,7 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     if saved is not None:
         refuse_other_settings(run, trained.config, record, saved)
         changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
+        changed += trained.notices
         path, notices = checkpoint.newest(run.checkpoints, lambda path: restored(trained, path))
         for notice in notices:
             say(notice + (f"; going back to {path.name}" if path else ""))
@@ -107,7 +108,15 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
         raise RunError(
             f"{run.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
             + "\nrepeat its settings to resume it, choose another --run, or replace it with --overwrite"
+            + "".join(f"\n{line}" for line in accepting_code(old, new))
         )  # fmt: skip
+
+
+def accepting_code(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """How to go on though a file of the user's own has changed."""
+    changed = [key for key in ("network.code", "sampler.code") if key in old and key in new and old[key] != new[key]]
+    names = {key: new[key.replace("code", "name")] for key in changed}
+    return [f"to go on with {name} as it is now, add {key}={old[key]}" for key, name in names.items()]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -1,0 +1,65 @@
+"""What stands in an export for a sampler that is code of the user's own: its facts, and how to call it.
+
+An export carries no code. Its f can be used with any sampler; to draw as the run did, its user takes that file:
+
+    anila.sample(kick(model, step_size=0.02, strength=0.3), x0, 100, generator)
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from anila.density.log_density import LogDensity
+from anila.density.ranges import NonNegative
+from anila.runs.experiment.choice import with_options
+from anila.runs.experiment.code import is_code
+from anila.runs.experiment.settings import Sampler
+from anila.samplers import Sampler as Kernel
+
+
+def stand_in(f: LogDensity, step_size: float, call: str, exact: bool, law: NonNegative) -> Kernel:  # noqa: ARG001
+    """A kernel that says what it stands for, and does not move.
+
+    Args:
+        f: Log-density.
+        step_size: γ.
+        call: How the sampler is called.
+        exact: Whether it accepts or rejects.
+        law: Its temperature.
+    """
+
+    def init(_: Tensor) -> Any:
+        raise ValueError(
+            f"the sampler of this model is not in its folder, as it is code of somebody's own: load that file and call "
+            f"anila.sample({call}, x0, steps, generator)"
+        )
+
+    return Kernel(init, lambda state, _: state, target_accept=0.57 if exact else None, temperature=law)
+
+
+def portable(sampler: Sampler) -> Sampler:
+    """The settings as an export holds them."""
+    if not is_code(sampler.name):
+        return sampler
+    path, _, name = sampler.name.rpartition(":")
+    told = "".join(f", {key}={value!r}" for key, value in sampler.options.items())
+    return with_options(Sampler, f"{Path(path).name}:{name}", stand_in, sampler.code)(
+        steps=sampler.steps,
+        step_size=sampler.step_size,
+        draw_steps=sampler.draw_steps,
+        call=f"{name}(model, step_size={sampler.step_size!r}{told})",
+        exact=sampler.kernel.exact,
+        law=float(sampler.kernel.temperature),
+    )
+
+
+def ported(settings: dict[str, Any]) -> Any:
+    """What an export holds of a sampler, without a look at any file of its name.
+
+    Raises:
+        ValidationError: If it is no stand-in.
+    """
+    if not is_code(str(settings.get("name"))):
+        return settings
+    return with_options(Sampler, settings["name"], stand_in, str(settings.get("code")))(**settings)
