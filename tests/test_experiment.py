@@ -19,6 +19,7 @@ from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
 from anila.runs.experiment.build import build_learner, course
 from anila.runs.experiment.choose import choose
+from anila.runs.experiment.saved import current
 from anila.runs.experiment.settings import Network, Optimizer, Sampler
 from anila.samplers import SAMPLERS
 from anila.samplers.kernel import draw_noise
@@ -178,6 +179,21 @@ def test_the_options_of_a_choice_are_those_of_its_constructor():
     assert Network(name="wrn").options == {"depth": 10, "widen": 1, "nonlinearity": "silu", "slope": 0.05}
     with pytest.raises(ValidationError, match="leapfrog_steps"):
         Sampler(name="mala", leapfrog_steps=3)
+
+
+def test_settings_of_version_0_1_0_are_read():
+    """Sees a run refused for options of other samplers and networks, which it wrote down too; or a wrong one."""
+    every = {"leapfrog_steps": 10, "threshold": 10.0, "temperature": 1.0, "refresh": "step"}
+    nets = {"hidden": [8], "fourier": 0, "fourier_scale": 0.5, "width": 32, "depth": 10, "widen": 1, "slope": 0.05}
+    saved = {"sampler": {"name": "mala", "steps": 3, **every}, "network": {"name": "mlp", **nets}}
+    found = TypeAdapter(Experiment).validate_python(current(saved))
+    assert found.sampler == Sampler(name="mala", steps=3)
+    assert found.network == Network(name="mlp", hidden=(8,))
+    saved["sampler"] |= {"name": "anisotropic", "temperature": 0.5}
+    assert TypeAdapter(Experiment).validate_python(current(saved)).sampler.temperature == 0.5
+    saved["sampler"]["temprature"] = 1.0
+    with pytest.raises(ValidationError, match="temprature"):
+        TypeAdapter(Experiment).validate_python(current(saved))
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])

@@ -134,7 +134,7 @@ def with_options(group: type[Choice], name: str, make: Callable[..., Any], diges
         ValueError: As `options`, or if an option is called as a setting that all of the group have.
     """
     own = options(make, group.GIVEN, f"{group.GROUP} {name}")
-    if both := [p.name for p in own if p.name in group.__annotations__]:
+    if both := [p.name for p in own if p.name in (*group.__annotations__, "code")]:
         raise ValueError(f"{group.GROUP} {name}: {both[0]} is a setting of every {group.GROUP}; rename its argument")
     types = {"name": str, **{p.name: p.annotation for p in own}} | ({} if digest is None else {"code": str})
     defaults = {p.name: p.default for p in own if p.default is not Parameter.empty}
@@ -170,8 +170,8 @@ def written(kind: Any) -> Any:
     """What of a type can be written down; None where that is nothing.
 
     >>> from torch import Tensor
-    >>> written(float | Tensor), written(int | None), written(Tensor | None)
-    (<class 'float'>, int | None, None)
+    >>> written(float | Tensor), written(Tensor | None)
+    (<class 'float'>, None)
     """
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
     kept = [part for part in parts if is_written(part)]
