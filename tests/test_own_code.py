@@ -13,11 +13,14 @@ import torch
 
 import anila as package
 from anila.density.networks import NETWORKS
+from anila.learning.objectives import OBJECTIVES
 from anila.reports import diagnosis
 from anila.runs.experiment import PRESETS, SettingsError, resolve
 from anila.runs.experiment.code import load_code
 from anila.runs.folder.checkpoint import digest
+from anila.runs.folder.run import Run
 from anila.runs.model.export import CHAINS, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
+from anila.runs.model.trained import Trained
 from anila.samplers import SAMPLERS, sample
 from tiny import anila
 
@@ -28,6 +31,8 @@ import torch
 from torch import Tensor
 
 from anila import Info, Noise, Sampler, gradient
+from anila.evaluation.training.metric import Metric
+from anila.learning.objectives import Contrast, Objective
 
 
 class State(NamedTuple):
@@ -55,12 +60,26 @@ class Bump(torch.nn.Module):
         return self.outer(torch.tanh(self.inner(x))).squeeze(1)
 
 
+def beside(gap: float = 0.5):
+    """Up on data, down on noisy copies of them."""
+    near = Metric(name="distance", words="the distance", title="how far", short="far", may_grow=False, in_series=True)
+
+    def contrast(f, x_data, x_model, noise):
+        return Contrast(x_data, x_data + gap * noise, metrics={"distance": gap * noise.norm(dim=1)})
+
+    def draw_noise(x, generator):
+        return torch.randn(x.shape, generator=generator)
+
+    return Objective(contrast, (near,), draw_noise=draw_noise)
+
+
 def well(x):
     return -x.square().sum(1) / 2
 
 
 normal = torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3))
 '''
+NAMES = {"sampler": "kick", "network": "Bump", "objective": "beside"}
 TINY = ["training.batch=20", "training.chains=10", "training.iterations=4", "training.checkpoint_every=2",
         "training.log_every=1", "network.confine=2"]  # fmt: skip
 COMPARED = ["--seeds", "1", "--budget", "80", "--points", "1", "--samples", "20"]
@@ -132,6 +151,32 @@ def test_a_sampler_and_a_network_are_one_file(
     assert "sampler.strength" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("by_row", [True, False])
+def test_an_objective_is_one_file(
+    by_row: bool, mine: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Sees fixed names of metrics: it trains, is guarded, resumes, draws and plots, with the metrics that it lists."""
+    beside = f"{mine}:beside"
+    if by_row:
+        monkeypatch.setitem(OBJECTIVES, "beside", load_code(beside, "test").thing)
+        beside = "beside"
+    words = ["rings", *TINY, "network.hidden=[4]", f"objective={beside}", "objective.gap=0.25"]
+    assert anila("train", *words, "--run", "run") == 0
+    assert anila("train", *words, "--run", "run") == 0
+    assert "resumed at iteration 4" in capsys.readouterr().err
+    assert saved("run")["objective"]["gap"] == 0.25
+    assert list(Run("run").series()) == ["iteration", "distance"]
+    assert Run("run").stats()[-1]["distance"] == pytest.approx(0.25 * 1.25, rel=0.5)
+    guard = Trained.load(Run("run")).restore(Path("run/checkpoints/000000004"))
+    assert [list(row) for row in guard["rows"]] == 4 * [["distance"]]
+    assert Path("run/samples/curves.png").is_file()
+    assert anila("sample", "run", "--count", "5", "--out", "x.csv") == 0
+    assert anila("train", *words, "objective.gapp=1", "--run", "other") == 2
+    assert "did you mean 'objective.gap'" in capsys.readouterr().err
+    assert anila("train", *words, "training.penalty=1", "--run", "other") == 2
+    assert "has no penalty" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -186,14 +231,14 @@ def test_an_export_carries_f_and_says_which_sampler_to_take(mine: str, capsys: p
     assert "an export carries no code" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("group", ["sampler", "network"])
+@pytest.mark.parametrize("group", ["sampler", "network", "objective"])
 def test_an_export_runs_no_file_that_it_names(group: str, mine: str):
     """Sees code run that somebody put beside weights, checksums and all."""
     assert anila("train", "rings", *TINY, "network.hidden=[4]", "--run", "run") == 0
     assert anila("export", "run", "--out", "shared") == 0
     Path(mine).write_text(f"from pathlib import Path\nPath('ran').touch()\n{MINE}")
     record = json.loads(Path("shared", RECORD).read_text())
-    record["experiment"][group] = {"name": f"{Path(mine).absolute()}:{'kick' if group == 'sampler' else 'Bump'}"}
+    record["experiment"][group] = {"name": f"{Path(mine).absolute()}:{NAMES[group]}"}
     Path("shared", RECORD).write_text(json.dumps(record))
     sums = {name: digest(Path("shared", name)) for name in (RECORD, WEIGHTS, CHAINS)}
     Path("shared", MANIFEST).write_text(json.dumps({"sha256": sums}))

@@ -14,7 +14,7 @@ from anila.density.log_density import LogDensity
 from anila.density.networks import Conditional, Confined, Tempered, fitted, spectral
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
-from anila.learning.objectives import Objective, classes, denoising, likelihood
+from anila.learning.objectives import Objective, classes
 from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -238,13 +238,18 @@ def build_learner(
 
 
 def build_objective(config: Experiment) -> Objective:
-    """What θ ascends; of an f with classes the likelihood of these too."""
-    t = config.training
-    if config.objective.name == "denoising":
-        return denoising(config.objective.sd)
+    """What θ ascends; of an f with classes the likelihood of these too.
+
+    Raises:
+        ValueError: If what the constructor makes is no objective.
+    """
+    chosen, t = config.objective, config.training
     if config.network.classes and t.classify:
         return classes(t.classify, config.sampler.target_temperature, t.penalty)
-    return likelihood(t.penalty)
+    objective = chosen.make(**chosen.options, **({"penalty": t.penalty} if chosen.takes_penalty else {}))
+    if not isinstance(objective, Objective):
+        raise ValueError(f"objective {chosen.name}: expected an Objective, got a {type(objective).__name__}")
+    return objective
 
 
 def adaptive(config: Experiment, make: Callable[..., Sampler]) -> Sampler | AdaptiveSampler:

@@ -16,10 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from anila.messages import did_you_mean
 from anila.runs.experiment.choice import Choice
-from anila.runs.experiment.settings import Experiment, Network, Sampler
+from anila.runs.experiment.settings import Experiment, Network, Objective, Sampler
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
-CHOICES: dict[str, type[Choice]] = {"network": Network, "sampler": Sampler}
+CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network, Objective, Sampler)}
 """Groups whose fields depend on what is named."""
 SCHEMA = TypeAdapter(Experiment)
 WHERE = "command line"

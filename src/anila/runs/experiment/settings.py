@@ -5,6 +5,7 @@ An `Experiment` is seven groups of settings. What a field means, its unit and it
 """
 
 from functools import cache, partial
+from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
 from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
+from anila.learning.objectives import OBJECTIVES
 from anila.runs.experiment.choice import STRICT, Choice, chosen, listed
 from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
@@ -169,14 +171,23 @@ def typical(kind: type[Sampler]) -> Kernel:
     return kind(**dict.fromkeys(kind.needed, 1)).kernel
 
 
-@dataclass(frozen=True, config=STRICT)
-class Objective:
-    """What θ ascends."""
+@dataclass(frozen=True, config=STRICT, init=False)
+class Objective(Choice):
+    """What θ ascends.
 
-    name: Literal["likelihood", "denoising"] = "likelihood"
-    """Algorithm 1, with chains; or score matching, without."""
-    sd: Positive = 0.3
-    """denoising: standard deviation of the noise, in units of x."""
+    The options of the objective are the arguments of its constructor in `OBJECTIVES`, or in FILE.py:NAME; its penalty
+    is `training.penalty`.
+    """
+
+    GROUP, TABLE, GIVEN = "objective", OBJECTIVES, ("penalty",)
+    FORMER = ()
+
+    name: str = "likelihood"
+
+    @property
+    def takes_penalty(self) -> bool:
+        """Whether it has a penalty."""
+        return "penalty" in signature(self.make).parameters
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -273,7 +284,7 @@ class Experiment:
 
     data: Data = Data()
     network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
-    objective: Objective = Objective()
+    objective: Annotated[Objective, PlainValidator(partial(chosen, Objective))] = Objective()
     sampler: Annotated[Sampler, PlainValidator(partial(chosen, Sampler))] = Sampler(threshold=1.0)
     start: Start = Start()
     optimizer: Optimizer = Optimizer()
@@ -284,10 +295,12 @@ class Experiment:
         chains, bank = self.training.chains or self.training.batch, self.start.size
         if bank is not None and bank < chains:
             raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
-        if self.objective.name != "likelihood" and (self.network.classes or self.training.penalty):
+        if self.training.penalty and not self.objective.takes_penalty:
+            raise ValueError(f"objective={self.objective.name} has no penalty: leave out training.penalty")
+        if self.network.classes and self.objective.name != "likelihood":
             raise ValueError(
-                f"objective={self.objective.name} learns no classes and has no penalty: leave out network.classes and "
-                "training.penalty, or use objective=likelihood"
+                f"objective={self.objective.name} learns no classes: leave out network.classes, or use "
+                "objective=likelihood"
             )
         if self.training.compile and self.training.shard:
             raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")

@@ -134,6 +134,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         config,
         data=replace(config.data, name=Path(config.data.name).name),
         network=with_classes(config.network, data),
+        objective=settings.Objective() if is_code(config.objective.name) else config.objective,
         sampler=portable(trained.sampler),
         start=config.start if isinstance(trained.start, Persistent | FromNoise) else settings.Start(),
         training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
@@ -289,14 +290,15 @@ def without_code(found: Any) -> Any:
     """What anila.json says, in this version's words, and such that no file named there is run.
 
     Raises:
-        ValueError: If its network is one.
+        ValueError: If its network or objective is one.
     """
     experiment = current(found.get("experiment")) if isinstance(found, dict) else None
     if not isinstance(experiment, dict):
         return found
-    network, sampler = experiment.get("network"), experiment.get("sampler")
-    if isinstance(network, dict) and is_code(str(network.get("name"))):
-        raise ValueError(f"network.name={network['name']}: an export carries no code")
+    for group in ("network", "objective"):
+        if isinstance(chosen := experiment.get(group), dict) and is_code(str(chosen.get("name"))):
+            raise ValueError(f"{group}.name={chosen['name']}: an export carries no code")
+    sampler = experiment.get("sampler")
     return found | {"experiment": experiment | ({"sampler": ported(sampler)} if isinstance(sampler, dict) else {})}
 
 

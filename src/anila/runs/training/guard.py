@@ -94,7 +94,7 @@ class Guard:
             The symptom seen, None if training is in order.
         """
         if not self.rows:
-            self.flat = metrics["grad_norm"]
+            self.flat = metrics.get("grad_norm", 0.0)
         seen = {m.name: metrics[m.name] for m in self.watched if m.name in metrics}
         self.rows = [*self.rows[1 - MEMORY - WINDOW :], seen]
         if len(self.rows) < WINDOW:
@@ -113,12 +113,16 @@ class Guard:
 
     def learning(self) -> Trouble | None:
         """A symptom of θ outrunning the chains."""
-        self.learned += bool(self.learned) or self.mean("grad_norm") > LEARNED * self.flat
+        self.learned += bool(self.learned) or self.has_learned()
         if not self.learned:
             return None
         if "energy_gap" in self.rows[-1] and (trouble := self.outrun()):
             return trouble
         return None if self.settling else self.growth()
+
+    def has_learned(self) -> bool:
+        """Whether f is no longer flat, as far as the objective says how steep it is."""
+        return "grad_norm" not in self.rows[-1] or self.mean("grad_norm") > LEARNED * self.flat
 
     def outrun(self) -> Trouble | None:
         """The chains are where f does not want them, or where it left them behind."""

@@ -114,7 +114,7 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
 
 def accepting_code(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """How to go on though a file of the user's own has changed."""
-    changed = [key for key in ("network.code", "sampler.code") if key in old and key in new and old[key] != new[key]]
+    changed = [key for key in old if key.endswith(".code") and key in new and old[key] != new[key]]
     names = {key: new[key.replace("code", "name")] for key in changed}
     return [f"to go on with {name} as it is now, add {key}={old[key]}" for key, name in names.items()]
 
