@@ -1,17 +1,43 @@
 """Shapes are checked while tests run: every jaxtyping annotation of anila is enforced by beartype."""
 
+import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial, wraps
 from pathlib import Path
+from typing import Any
 
+import jaxtyping
 import pytest
+from beartype import BeartypeConf, beartype
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-from jaxtyping import install_import_hook
+jaxtyped = jaxtyping.jaxtyped
+typed = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
 
-hook = install_import_hook("anila", "beartype.beartype")
+
+def checked(fn: Any = None, **how: Any) -> Any:
+    """`jaxtyped` without the second look at the arguments that words its messages, which costs more than most tests."""
+    if fn is None:
+        return partial(checked, **how)
+    if not inspect.isfunction(fn) or any(isinstance(hint, str) for hint in fn.__annotations__.values()):
+        return jaxtyped(fn, **how)
+    once = typed(fn)
+
+    @wraps(fn)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if jaxtyping.config.jaxtyping_disable:
+            return fn(*args, **kwargs)
+        with jaxtyped("context"):
+            return once(*args, **kwargs)
+
+    return call if fn.__annotations__ else fn
+
+
+jaxtyping.jaxtyped = checked  # what the hook decorates with
+hook = jaxtyping.install_import_hook("anila", "beartype.beartype")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from beartype import beartype
+from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor, nn
 
 from anila.density.log_density import check_log_density, from_energy, from_numpy, value_and_grad
+from anila.evaluation.chains import total_variation
 from anila.rng import rng
+from exact import as_users_run_it
 
 
 def banana(x: Tensor) -> Tensor:
@@ -161,3 +165,30 @@ def test_numpy_code_of_another_shape_is_refused(value_rows: bool):
         ValueError, match=r"from_numpy: expected a value of shape \(7,\) and a gradient of shape \(7, 2\)"
     ):
         value_and_grad(from_numpy(wrong), torch.zeros(7, 2))
+
+
+@jaxtyped(typechecker=beartype)
+def column(x: Float[Tensor, "n d"], d: int = 0) -> Float[Tensor, "n"]:
+    """A column, or with d = −1 the first row."""
+    return x[:, d] if d >= 0 else x[0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: column(torch.zeros(2)),
+        lambda: column(torch.zeros(2, 3, dtype=torch.int64)),
+        lambda: column(torch.zeros(2, 3), "0"),  # pyright: ignore[reportArgumentType]
+        lambda: column(torch.zeros(2, 3), d=-1),
+        lambda: total_variation(torch.zeros(1), torch.zeros(3)),
+    ],
+    ids=["rank", "dtype", "type", "what is returned", "one name for two sizes"],
+)
+def test_shapes_are_checked_while_tests_run(call):
+    """Sees every other test blind to shapes; with the checks off the same calls are made."""
+    with pytest.raises(TypeCheckError):
+        call()
+    assert column(torch.zeros(2, 3), 1).shape == (2,)
+    with as_users_run_it():
+        assert column(torch.zeros(2, 3), d=-1).shape == (3,)
+        total_variation(torch.zeros(1), torch.zeros(3))
