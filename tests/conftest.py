@@ -58,6 +58,31 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def unrendered() -> Iterator[Callable[..., None]]:
+    """Figures are made but written as one pixel: to render them takes most of the time of a short run."""
+    from PIL import Image
+
+    from anila.evaluation import pictures
+
+    save = pictures.save
+
+    def save_pixel(picture: Any, path: Path) -> None:
+        save(picture if isinstance(picture, Image.Image) else Image.new("L", (1, 1)), path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save", save_pixel)
+        yield save
+
+
+@pytest.fixture
+def rendered(unrendered: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where figures are looked at, they are rendered."""
+    from anila.evaluation import pictures
+
+    monkeypatch.setattr(pictures, "save", unrendered)
+
+
 @pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a table of three related columns, people.csv beside it."""

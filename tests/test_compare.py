@@ -26,6 +26,8 @@ from anila.runs.model.trained import Trained
 from anila.samplers import SAMPLERS, sample
 from tiny import anila
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]
 
 
@@ -208,6 +210,7 @@ class TestRace:
             assert killed["samplers"][name]["mean"] == whole["samplers"][name]["mean"]
 
 
+@pytest.mark.usefixtures("rendered")
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     words = ["compare", "rings", *TINY, "--samplers", "langevin,descent", "--seeds", "1", "--budget", "60"]
     words += ["--points", "3", "--samples", "20", "--out", tmp_path / "out"]

@@ -22,6 +22,8 @@ from anila.runs.model import trained
 from anila.runs.model.trained import Trained
 from test_cli import TINY, anila
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +32,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, name, value)
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_double_well_is_judged_good(tmp_path: Path):
     """The default kernel on a density: mixed, with figures of everything, the exact decay below the bound."""
     found = diagnose("double-well", steps=400)
@@ -104,8 +107,10 @@ def test_a_run_is_taken_with_its_own_kernel_and_checkpoints(run: Path):
 
 
 @pytest.mark.parametrize("start", ["replay", "noise", "data"])
-def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, start: str):
+def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys, start: str, request):
     """Chains start where the run's do; the picture shows each of them, and the numbers are those of the words."""
+    if start == "replay":
+        request.getfixturevalue("rendered")
     pixels = Rows(torch.rand(60, 1, 16, 16, generator=rng(0, "pixels")) * 2 - 1, "pixels")
     monkeypatch.setattr(trained, "build_data", lambda _: pixels)
     size = [] if start == "replay" else ["start.size=null"]
