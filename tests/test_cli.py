@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from PIL import Image
 from anila.runs.folder.contents import foreign
 from anila.runs.training.stop import Stop
 from tiny import anila
+
+pytestmark = pytest.mark.usefixtures("unrendered")
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
         "training.iterations=6", "training.checkpoint_every=3"]  # fmt: skip
@@ -27,6 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.usefixtures("rendered")
 def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for suffix in ("npz", "npy", "csv", "parquet", "png"):
         assert anila("sample", run, "--count", "30", "--out", tmp_path / f"x.{suffix}") == 0
@@ -200,7 +204,7 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
     )  # fmt: skip
     stats = tmp_path / "run/stats.jsonl"
     while not (stats.exists() and stats.read_text()) and process.poll() is None:
-        pass
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err

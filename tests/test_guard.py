@@ -21,6 +21,8 @@ from anila.runs.training import train as training
 from anila.runs.training.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble
 from anila.runs.training.train import train
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 HEALTHY = {
     "energy_gap": 0.05, "energy_sd": 0.2, "grad_norm": 0.08, "theta_grad_norm": 1.0, "chain_range": 3.0,
     "clipped": 0.05, "accept_prob": 1.0,
@@ -33,13 +35,14 @@ def quiet(_: str) -> None: ...
 def small(*overrides: str) -> Experiment:
     quick = [
         "training.iterations=60",
-        "training.batch=50",
-        "training.chains=50",
+        "training.batch=20",
+        "training.chains=20",
         "training.log_every=1",
         "training.checkpoint_every=15",
         "training.picture_every=99",
         "network.hidden=[8]",
         "network.fourier=0",
+        "sampler.global_every=0",
     ]
     return resolve(PRESETS["rings"].experiment, [*quick, *overrides])
 

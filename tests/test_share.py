@@ -22,6 +22,8 @@ from anila.runs.model.export import CHAINS, MANIFEST, RECORD, WEIGHTS, Shared, S
 from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila
 
+pytestmark = pytest.mark.usefixtures("unrendered")
+
 
 @pytest.fixture(scope="module")
 def table(table_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,7 +89,7 @@ def test_runs_without_kept_chains_are_passed_on(start: str, table_run: Path, tmp
     people = table_run.parent / "people.csv"
     assert anila("train", people, *TABLE, f"start={start}", "--run", tmp_path / "run") == 0
     shared = export.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
-    x = shared.draw(30)
+    x = shared.draw(30, steps=5)
     assert x.shape == (30, 3)
     assert bool(torch.isfinite(x).all())
 
