@@ -20,7 +20,7 @@ def normal(x: torch.Tensor) -> torch.Tensor:
     return -x.square().sum(-1) / 2
 
 
-@pytest.mark.parametrize("first", [0.01, 20.0])
+@pytest.mark.parametrize("first", [0.1, 4.0])
 @pytest.mark.parametrize("clipped", [0.1, 0.5])
 def test_the_threshold_becomes_the_quantile_of_the_gradient(first: float, clipped: float):
     """For N(0, 1), |∂f| = |x| and P(|x| > b) = clipped: b is known. Sees a wrong sign and a wrong fraction."""
@@ -28,7 +28,7 @@ def test_the_threshold_becomes_the_quantile_of_the_gradient(first: float, clippe
         lambda s, **kw: anisotropic_mala(normal, step_size=s, **kw), 0.5, None, threshold=first, clipped=clipped
     )
     x, generator = torch.randn(500, 2, generator=rng(0, "x")), rng(0, "chains")
-    for i in range(250):
+    for i in range(130):
         x, trace = sample(adaptive.kernel(i), x, 2, generator)
         adaptive.adapt(trace.means())
     b = torch.distributions.Normal(0, 1).icdf(torch.tensor(1 - clipped / 2)).item()
