@@ -1,7 +1,7 @@
 """The Metropolis kernels leave exp f invariant, and a kernel with a fault does not.
 
 Exact draws take 20 and 21 steps in float64 and are compared with exact CDFs at the limit for 1e-6 of Dvoretzky,
-Kiefer and Wolfowitz. A distance is given in units of that limit: correct kernels stay below 0.55 (one in forty exact
+Kiefer and Wolfowitz. A distance is given in units of that limit: correct kernels stay below 0.7 (one in 600 exact
 samples does not, so the seed is fixed), every planted fault exceeds 1. The smallest fault of a global move takes
 100,000 draws to do so, those of the local kernels 40,000. Skewed: log-gammas, which see signs and scales. Curved: a
 banana, which sees stale gradients.
@@ -26,6 +26,7 @@ from exact import distance, distance_at, mutant
 
 LANGEVIN, GLOBAL_MOVES = "anila.samplers.langevin", "anila.samplers.global_moves"
 DRAWS, MORE = 40_000, 100_000
+CORRECT = 0.7
 
 
 class Target(NamedTuple):
@@ -121,7 +122,7 @@ def farthest(
 def test_exact_draws_are_exact(target: str):
     """Sees a wrong CDF in this file: without it the laws below would measure the wrong thing."""
     law = TARGETS[target]
-    assert all(distance(u) < 0.55 for u in law.cdfs(law.draw(DRAWS, rng(0, "draws"))).values())
+    assert all(distance(u) < CORRECT for u in law.cdfs(law.draw(DRAWS, rng(0, "draws"))).values())
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -130,7 +131,7 @@ def test_metropolis_leaves_exp_f_invariant(name: str, target: str):
     """Sees every fault of `FAULTS`, at moderate acceptance and with a good share of coordinates clipped."""
     seed, n = (1, MORE) if "global" in name else (3, DRAWS)
     worst, means = farthest(KERNELS[name], TARGETS[target], seed, n)
-    assert worst < 0.55
+    assert worst < CORRECT
     assert 0.4 < means["accept_prob"] < 0.8
     assert ("anisotropic" in name) == (means["clipped"] > 0.15)
 
@@ -156,7 +157,7 @@ def test_held_gamma_is_exact_when_it_does_not_know_the_draw():
     generator = rng(0, "noise")
     for _ in range(20):
         state, _ = sampler.step(state, sampler.draw_noise(state.x, generator))
-    assert max(distance(u) for u in law.cdfs(state.x).values()) < 0.55
+    assert max(distance(u) for u in law.cdfs(state.x).values()) < CORRECT
     assert torch.equal(state.gamma, foreign)
 
 
@@ -258,7 +259,7 @@ def distance_from_q(module: Any, at: float) -> float:
 @pytest.mark.parametrize("place", HERE)
 def test_log_q_is_the_law_of_the_proposals(place: str):
     """Sees a q that is not what is drawn, or not normalised, where γ is step_size and where it is clipped."""
-    assert distance_from_q(sys.modules[LANGEVIN], HERE[place]) < 0.55
+    assert distance_from_q(sys.modules[LANGEVIN], HERE[place]) < CORRECT
 
 
 @pytest.mark.parametrize(
