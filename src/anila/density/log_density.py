@@ -8,7 +8,7 @@ through a generator made by `rng`, so a result is a function of (f, start, seed)
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -20,6 +20,19 @@ from anila.density import precision
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
+
+
+@runtime_checkable
+class HasLevels(Protocol):
+    """f(x, s): a log-density for each level s of noise in the data."""
+
+    def __call__(self, x: Tensor, s: Tensor, /) -> Tensor:
+        """f of points (n, *event) at levels (n,), (n,)."""
+        ...
+
+    def at(self, s: float | Tensor, /) -> LogDensity:
+        """The log-density of a level, or of one for every row."""
+        ...
 
 
 def from_energy(energy: LogDensity) -> LogDensity:

@@ -6,12 +6,15 @@ from functools import partial
 from torch import nn
 
 from anila.density.networks.base_measure import Confined, Tempered
+from anila.density.networks.blurred_gaussian import BlurredGaussian
 from anila.density.networks.conditional import Conditional
 from anila.density.networks.fit import fitted, is_of_vectors
 from anila.density.networks.mlp import mlp
 from anila.density.networks.nijkamp import nonlocal_, toy, vanilla
+from anila.density.networks.noise_conditional import NoiseConditional
 from anila.density.networks.resnet import ResNet
 from anila.density.networks.spectral import is_normalised, power_iteration, spectral
+from anila.density.networks.unet import UNet
 from anila.density.networks.wide_resnet import WideResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -25,6 +28,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 """Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
 
 __all__ = [
-    "NETWORKS", "Conditional", "Confined", "ResNet", "Tempered", "WideResNet", "fitted", "is_normalised",
-    "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "spectral", "toy", "vanilla",
+    "NETWORKS", "BlurredGaussian", "Conditional", "Confined", "NoiseConditional", "ResNet", "Tempered", "UNet",
+    "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "spectral", "toy",
+    "vanilla",
 ]  # fmt: skip

@@ -1,0 +1,83 @@
+"""The Gaussian with the moments of data, blurred: what is known of noisy data before anything is learned.
+
+    N(m, C + s² I),   C = V diag(λ) Vᵀ + ρ (I − V Vᵀ)
+
+V holds the directions of largest variance; in all others the variance is its mean ρ. Of a point x seen as x_s = x + s ξ
+this Gaussian knows all but a part of variance s² λ / (s² + λ) in each direction.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+RANK = 256
+"""Directions kept of data with more coordinates."""
+
+
+class BlurredGaussian(nn.Module):
+    """log N(x; m, C + s² I), with its exact draws.
+
+    Args:
+        event: Shape of one point. A new one is N(0, I): `of` takes the moments of data, `load_state_dict` stored ones.
+        rank: Directions that have a variance of their own, at most as many as coordinates.
+    """
+
+    mean: Tensor
+    directions: Tensor
+    variances: Tensor
+    rest: Tensor
+
+    def __init__(self, event: tuple[int, ...], rank: int = RANK):
+        super().__init__()
+        self.dim = math.prod(event)
+        rank = min(rank, self.dim)
+        self.register_buffer("mean", torch.zeros(event))
+        self.register_buffer("directions", torch.eye(self.dim, rank))
+        self.register_buffer("variances", torch.ones(rank))
+        self.register_buffer("rest", torch.ones(()))
+
+    @classmethod
+    def of(cls, x: Float[Tensor, "n *event"], rank: int = RANK) -> "BlurredGaussian":
+        """The Gaussian with the mean and covariance of these points."""
+        found = cls(tuple(x.shape[1:]), rank).to(x)
+        found.mean = x.mean(0)
+        z = (x - found.mean).flatten(1)
+        variances, directions = torch.linalg.eigh(z.T @ z / len(x))
+        few, kept = variances.clamp(min=0).split([found.dim - len(found.variances), len(found.variances)])
+        found.variances, found.directions = kept, directions[:, len(few) :].contiguous()
+        found.rest = few.mean() if len(few) else kept.new_zeros(())
+        return found
+
+    def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        z = (x - self.mean).flatten(1)
+        p = z @ self.directions
+        variances, rest = self.blurred(s)
+        others = z.shape[1] - p.shape[1]
+        squares = (p.square() / variances).sum(1) + (z - p @ self.directions.T).square().sum(1) / rest
+        return -(squares + variances.log().sum(1) + others * rest.log() + self.dim * math.log(2 * math.pi)) / 2
+
+    def draw(self, n: int, s: float, generator: torch.Generator) -> Float[Tensor, "n *event"]:
+        """n draws of N(m, C + s² I)."""
+        xi = torch.randn(n, self.dim, generator=generator, dtype=self.mean.dtype, device=generator.device)
+        xi = xi.to(self.mean.device)
+        variances, rest = self.blurred(self.mean.new_full((1,), s))
+        along = (xi @ self.directions) * (variances.sqrt() - rest.sqrt())
+        return self.mean + (xi * rest.sqrt() + along @ self.directions.T).view(n, *self.mean.shape)
+
+    def blurred(self, s: Float[Tensor, "n"]) -> tuple[Float[Tensor, "n rank"], Float[Tensor, "n"]]:
+        """λ + s² and ρ + s²."""
+        return self.variances + s.square()[:, None], self.rest + s.square()
+
+    def variance(self) -> Float[Tensor, ""]:
+        """σ², the variance of a coordinate, averaged over coordinates."""
+        return self.mean_over_directions(self.variances[None], self.rest[None])[0]
+
+    def unknown(self, s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """c(s)², the mean of s² λ / (s² + λ): the variance of a coordinate of x when x + s ξ is seen."""
+        variances, rest = self.blurred(s)
+        return s.square() * self.mean_over_directions(self.variances / variances, self.rest / rest)
+
+    def mean_over_directions(self, along: Float[Tensor, "n rank"], rest: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        return (along.sum(1) + (self.dim - along.shape[1]) * rest) / self.dim

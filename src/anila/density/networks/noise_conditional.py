@@ -1,0 +1,93 @@
+"""Log-densities of noisy data: one f(x, s) for every level s of the noise.
+
+    f(x, s) = log N(x; m, C + s² I) + a(s) H((φ(x) − m) / √(σ² + s²), s) − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
+    H(u, s) = ⟨u, U(u, s)⟩
+
+exp f(·, s) is the law of x + s ξ, with x from the data and ξ ~ N(0, I). The Gaussian with the moments of the data knows
+its share; U, any network from points to points, learns the rest. a(s) = c(s) √(σ² + s²) / s² makes the gradient of H of
+order 1 at every level: s² a(s) ∇H moves a point by c(s), which is what the Gaussian leaves open.
+
+Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond
+1 + 4 s. There H sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops at r = 1.15 + 4 s: H is bounded, Z is finite and the
+gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). A product ⟨x, U(x)⟩ alone can outgrow every
+Gaussian. The last term, the box, is the tail of uniform data with noise.
+
+References: Song & Ermon 2019 (one network for all levels); Karras et al. 2022, section 5 (scaling by level).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from anila.density.log_density import LogDensity
+from anila.density.networks.blurred_gaussian import BlurredGaussian
+
+NOISE = 4.0
+"""Noise beyond so many s is not met."""
+FAR = 100.0
+"""From x = 100 r on, φ(x) is r to the last bit of a float64."""
+
+
+class NoiseConditional(nn.Module):
+    """f(x, s) of noisy data in [-1, 1]; f(x) is that of the lowest level.
+
+    Args:
+        net: U, a module (n, *event), (n,) -> (n, *event) of points and their levels, e.g. `UNet`.
+        base: The Gaussian with the moments of the data.
+        lowest: s of f(x), in units of x.
+
+    Raises:
+        ValueError: If lowest is not positive.
+
+    >>> class Still(nn.Module):
+    ...     def forward(self, u, s):
+    ...         return 0 * u
+    >>> f = NoiseConditional(Still(), BlurredGaussian.of(torch.tensor([[-1.0], [1.0]])), lowest=0.1)
+    >>> x = torch.ones(3, 1)
+    >>> bool((f(x) == f.at(0.1)(x)).all()), bool((f(x) == f.at(0.5)(x)).any())
+    (True, False)
+    """
+
+    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float):
+        if not lowest > 0:
+            raise ValueError(f"lowest must be positive: the noise level of f(x), in units of x; got {lowest!r}")
+        super().__init__()
+        self.net, self.base, self.lowest = net, base, lowest
+
+    def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
+        if s is None:
+            s = x.new_full((len(x),), self.lowest)
+        return self.base(x, s) + self.learned(x, s) - box(x, s)
+
+    def at(self, s: float | Float[Tensor, "n"]) -> LogDensity:
+        """The log-density x -> f(x, s); any sampler takes it.
+
+        Args:
+            s: A level, or one for every row.
+        """
+        return lambda x: self(x, torch.as_tensor(s, dtype=x.dtype, device=x.device).expand(len(x)))
+
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """a(s) H, bounded in x."""
+        spread = (self.base.variance() + s.square()).sqrt()
+        u = (saturated(x, s) - self.base.mean) / beside(spread, x)
+        scale = self.base.unknown(s).sqrt() * spread / s.square()
+        return scale * (u * self.net(u, s)).flatten(1).sum(1)
+
+
+def saturated(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
+    """φ(x) = x (1 + (x / r)⁸)^(−1/8), r = 1.15 + 4 s: x inside, ± r outside."""
+    r = beside(1.15 + NOISE * s, x)
+    v = (x / r).clamp(-FAR, FAR)
+    return r * v * (1 + v**8) ** (-1 / 8)
+
+
+def box(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    """½ Σ (max(0, |x| − 1 − 4 s) / s)²."""
+    s = beside(s, x)
+    return ((x.abs() - 1 - NOISE * s).relu() / s).square().flatten(1).sum(1) / 2
+
+
+def beside(s: Float[Tensor, "n"], x: Float[Tensor, "n *event"]) -> Tensor:
+    """A number for each row, shaped to meet x."""
+    return s.view(-1, *[1] * (x.ndim - 1))

@@ -1,0 +1,97 @@
+"""A small U-Net from images to images at a level of noise, without normalisation.
+
+    e = MLP([sin(k ln s), cos(k ln s)])                    16 frequencies k from ½ to 8
+    h ← skip(h) + conv(σ((1 + scale(e)) conv(σ(h)) + shift(e)))          residual block, modulated by the level
+
+The image is unshuffled to half its size and four times the channels. One block a size goes down, each size halving the
+image, and one a size comes up again, to which the way down is added (Ronneberger et al. 2015; Perez et al. 2018, FiLM).
+"""
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FEATURES = 64
+"""Numbers that say the level of noise to every block."""
+
+
+class UNet(nn.Module):
+    """U(u, s): (n, channels, size, size), (n,) -> (n, channels, size, size).
+
+    Args:
+        channels: Channels of the images.
+        size: Height and width, divisible by 2^(number of widths).
+        widths: Channels at half the size, a quarter, and so on.
+
+    Raises:
+        ValueError: If size is not divisible by 2^(number of widths).
+    """
+
+    def __init__(self, channels: int, size: int, widths: tuple[int, ...] = (16, 32, 64)):
+        if size % 2 ** len(widths):
+            raise ValueError(
+                f"{len(widths)} widths halve the image {len(widths)} times; {size} is not divisible by "
+                f"{2 ** len(widths)}"
+            )
+        super().__init__()
+        self.level = Level()
+        self.stem = nn.Conv2d(4 * channels, widths[0], 3, 1, 1)
+        self.down = nn.ModuleList(Block(width) for width in widths)
+        self.halve = nn.ModuleList(nn.Conv2d(a, b, 2, 2) for a, b in pairwise(widths))
+        self.enlarge = nn.ModuleList(nn.ConvTranspose2d(a, b, 2, 2) for a, b in pairwise(widths[::-1]))
+        self.up = nn.ModuleList(Block(width) for width in widths[-2::-1])
+        self.head = nn.Conv2d(widths[0], 4 * channels, 3, 1, 1)
+        shrink(self.head, 0.1)
+
+    def forward(self, u: Float[Tensor, "n c h w"], s: Float[Tensor, "n"]) -> Float[Tensor, "n c h w"]:
+        e = self.level(s)
+        h = self.down[0](self.stem(F.pixel_unshuffle(u, 2)), e)
+        way = []
+        for halve, block in zip(self.halve, self.down[1:], strict=True):
+            way.append(h)
+            h = block(halve(h), e)
+        for enlarge, block in zip(self.enlarge, self.up, strict=True):
+            h = block(enlarge(h) + way.pop(), e)
+        return F.pixel_shuffle(self.head(F.silu(h)), 2)
+
+
+class Level(nn.Module):
+    """Features of a level of noise: a perceptron of sines and cosines of ln s."""
+
+    frequencies: Tensor
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("frequencies", torch.linspace(math.log(0.5), math.log(8), 16).exp())
+        self.net = nn.Sequential(nn.Linear(32, FEATURES), nn.SiLU(), nn.Linear(FEATURES, FEATURES), nn.SiLU())
+
+    def forward(self, s: Float[Tensor, "n"]) -> Float[Tensor, "n features"]:
+        phase = s.log()[:, None] * self.frequencies
+        return self.net(torch.cat([phase.sin(), phase.cos()], 1))
+
+
+class Block(nn.Module):
+    """h + conv(σ((1 + scale) conv(σ(h)) + shift)), unmodulated and nearly the identity at first."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.conv1, self.conv2 = (nn.Conv2d(width, width, 3, 1, 1) for _ in range(2))
+        self.modulate = nn.Linear(FEATURES, 2 * width)
+        shrink(self.modulate, 0.0)
+        shrink(self.conv2, 0.3)
+
+    def forward(self, h: Float[Tensor, "n c h w"], e: Float[Tensor, "n features"]) -> Float[Tensor, "n c h w"]:
+        scale, shift = self.modulate(e)[:, :, None, None].chunk(2, 1)
+        return h + self.conv2(F.silu((1 + scale) * self.conv1(F.silu(h)) + shift))
+
+
+def shrink(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
+    """Start the layer small, without a bias."""
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        layer.weight.mul_(factor)
