@@ -1,6 +1,7 @@
 """Objectives: where f goes up and where down, with the gradients of closed forms."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,16 +10,26 @@ from torch import Tensor, nn
 
 from anila.density.networks import mlp
 from anila.learning.learner import Learner
-from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood
+from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, transport
+from anila.learning.objectives.transport import CHUNK, paired
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.training.guard import Guard
 from anila.samplers import langevin
+from exact import distance, dkw_limit
+from levels import BlurredMixture, BlurredNormal, Perceptron
+
+CASES: dict[str, Callable[[], Objective]] = {**OBJECTIVES, "denoising, a range": lambda: denoising(sd=(0.05, 2.0))}
 
 
-def net(seed: int = 0) -> nn.Module:
+def net(seed: int = 0, objective: Objective | None = None) -> nn.Module:
+    """An f of four coordinates that fits the objective."""
     torch.manual_seed(seed)
-    return mlp(4, hidden=(32, 32))
+    return Perceptron(4) if objective and objective.needs_levels else mlp(4, hidden=(32, 32))
+
+
+def at_levels() -> nn.Module:
+    return net(objective=denoising(sd=(0.05, 2.0)))
 
 
 def points(n: int = 64, dim: int = 4, seed: int = 0) -> Tensor:
@@ -39,12 +50,12 @@ def slope_of(learner: Learner, x: Tensor) -> Tensor:
     return torch.cat([-p.grad.flatten() for p in learner.model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", CASES)
 class TestEveryObjective:
     def test_it_reports_what_it_lists(self, name: str):
         """Sees a metric that the guard or a plot would look for in vain."""
-        objective = OBJECTIVES[name]()
-        found = learner_of(net(), objective).update(points())
+        objective = CASES[name]()
+        found = learner_of(net(objective=objective), objective).update(points())
         assert {*objective.series} <= found.keys()
         assert {metric.name for metric in objective.watched} - {"global_accept"} <= found.keys()
         guard = Guard(objective.watched)
@@ -53,8 +64,9 @@ class TestEveryObjective:
     @pytest.mark.parametrize("micro_batch", [3, 50])
     def test_micro_batches_change_nothing(self, name: str, micro_batch: int):
         """Sees a mean of means, or noise that depends on who is evaluated together."""
-        whole = learner_of(net(), OBJECTIVES[name]())
-        parts = learner_of(net(), OBJECTIVES[name](), micro_batch=micro_batch)
+        objective = CASES[name]()
+        whole = learner_of(net(objective=objective), objective)
+        parts = learner_of(net(objective=objective), objective, micro_batch=micro_batch)
         for t in range(2):
             x = points(45, seed=t)
             assert parts.update(x) == pytest.approx(whole.update(x), rel=1e-4, abs=1e-6)
@@ -63,7 +75,8 @@ class TestEveryObjective:
 
     def test_it_goes_on_bit_for_bit(self, name: str):
         """Sees noise that is not a function of seed and iteration."""
-        there, back = learner_of(net(), OBJECTIVES[name]()), learner_of(net(1), OBJECTIVES[name]())
+        objective = CASES[name]()
+        there, back = (learner_of(net(seed, objective), objective) for seed in (0, 1))
         there.update(points())
         back.load_state_dict(there.state_dict())
         assert there.update(points(seed=2)) == back.update(points(seed=2))
@@ -72,30 +85,84 @@ class TestEveryObjective:
 
     def test_no_gradient_reaches_theta_but_through_the_contrast(self, name: str):
         """Sees points up or down that still hang on θ."""
-        model, objective = net(), OBJECTIVES[name]()
-        x = points()
+        objective, x = CASES[name](), points()
+        model = net(objective=objective)
         contrast = objective.contrast(model, x, points(seed=1), objective.draw_noise(x, rng(0)))
         assert not any(side.requires_grad for side in contrast[:2])
+
+
+def slope_of_matching(model: nn.Module, x_t: Tensor, target: Tensor, weight: Tensor | float, *s: Tensor):
+    """Mean ½ w |∇f(x_t) − u|², and minus its gradient in θ by double backward, flat."""
+    x_t = x_t.requires_grad_(True)
+    (grad,) = torch.autograd.grad(model(x_t, *s).sum(), x_t, create_graph=True)
+    loss = (weight * (grad - target).square().sum(1) / 2).mean()
+    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    rows = zip(model.parameters(), found, strict=True)
+    return loss.item(), torch.cat([(torch.zeros_like(p) if g is None else -g).flatten() for p, g in rows])
+
+
+def assert_same_slope(found: Tensor, exact: Tensor) -> None:
+    assert torch.cosine_similarity(found, exact, dim=0) > 0.9999
+    assert (found.norm() / exact.norm()).item() == pytest.approx(1, abs=1e-2)
 
 
 @pytest.mark.parametrize("sd", [0.05, 0.3, 2.0])
 def test_the_contrast_has_the_gradient_of_score_matching(sd: float):
     """Sees a wrong sign, weight or side: ∇θ ½ s² mean |∇f(x_t) + ξ/s|² by double backward, in float32."""
-    model, x = net(), points()
-    slope = slope_of(learner_of(model, denoising(sd)), x)
-    model = net()
-    noise = torch.randn(x.shape, generator=rng(0, "chains", 0))
-    x_t = (x + sd * noise).requires_grad_(True)
-    (grad,) = torch.autograd.grad(model(x_t).sum(), x_t, create_graph=True)
-    loss = sd**2 / 2 * (grad + noise / sd).square().sum(1).mean()
-    found = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
-    exact = torch.cat(
-        [(torch.zeros_like(p) if g is None else -g).flatten() for p, g in zip(model.parameters(), found, strict=True)]
-    )
-    assert torch.cosine_similarity(slope, exact, dim=0) > 0.9999
-    assert (slope.norm() / exact.norm()).item() == pytest.approx(1, abs=1e-2)
+    learner, x = learner_of(net(), denoising(sd)), points()
+    xi = torch.randn(x.shape, generator=rng(0, "chains", 0))
+    loss, exact = slope_of_matching(net(), x + sd * xi, -xi / sd, sd**2)
+    assert_same_slope(slope_of(learner, x), exact)
     metrics = learner_of(net(), denoising(sd)).update(x)
-    assert metrics["matching_loss"] == pytest.approx(loss.item() / 4, rel=1e-4)
+    assert metrics["matching_loss"] == pytest.approx(loss / 4, rel=1e-4)
+
+
+def test_at_every_level_the_contrast_has_the_gradient_of_score_matching():
+    """Sees levels that reach the wrong rows of f, and a weight that is not s² + s⁴ / σ²."""
+    objective, x = denoising(sd=(0.05, 2.0), data_sd=0.8), points()
+    xi, s = objective.draw_noise(x, rng(0, "chains", 0))
+    weight = s**2 * (1 + s**2 / 0.8**2)
+    loss, exact = slope_of_matching(at_levels(), x + s[:, None] * xi, -xi / s[:, None], weight, s)
+    learner = learner_of(at_levels(), objective)
+    assert_same_slope(slope_of(learner, x), exact)
+    metrics = learner_of(at_levels(), objective).update(x)
+    assert metrics["matching_loss"] == pytest.approx(loss / 4, rel=1e-4)
+
+
+def test_the_contrast_has_the_gradient_of_flow_matching():
+    """Sees a wrong target or point on the way: u = (x₁ − x₀) min(1, (1 − t) / 0.2) at (1 − t) x₀ + t x₁."""
+    learner, x = learner_of(net(), transport()), points()
+    x0, t = transport().draw_noise(x, rng(0, "chains", 0))
+    t = t[:, None]
+    target = (x - x0) * ((1 - t) / 0.2).clamp(max=1)
+    loss, exact = slope_of_matching(net(), (1 - t) * x0 + t * x, target, 1.0)
+    assert_same_slope(slope_of(learner, x), exact)
+    assert learner_of(net(), transport()).update(x)["matching_loss"] == pytest.approx(loss / 4, rel=1e-4)
+
+
+def test_noise_is_paired_with_data_by_optimal_transport():
+    """Sees the pairing of a row with another's partner: on a line the best pairing sorts both, chunk by chunk."""
+    x = points(CHUNK + 40, 1)
+    x0, t = transport().draw_noise(x, rng(3))
+    plain = torch.randn(x.shape, generator=rng(3))
+    for rows in (slice(0, CHUNK), slice(CHUNK, None)):
+        assert torch.equal(x0[rows][x[rows, 0].argsort()], plain[rows].sort(0).values)
+    assert bool(((t >= 0) & (t <= 1)).all())
+    images = points(20, 12).view(20, 3, 2, 2)
+    noise = points(20, 12, seed=1).view(20, 3, 2, 2)
+    cost = [(images - pairing).square().sum() for pairing in (paired(noise, images), noise)]
+    assert cost[0] < 0.9 * cost[1]
+
+
+def test_levels_are_spread_over_their_law():
+    """Sees levels in the order of the rows, outside of the range, or not log-normal: sd of ln s is a quarter of it."""
+    x = points(4000)
+    s = denoising(sd=(0.04, 2.4)).draw_noise(x, rng(0)).s
+    assert bool(((s > 0.04) & (s < 2.4)).all())
+    z = (s.log() - math.log(0.04 * 2.4) / 2) / (math.log(2.4 / 0.04) / 4)
+    exact = (torch.special.ndtr(z) - torch.special.ndtr(torch.tensor(-2.0))) / math.erf(math.sqrt(2))
+    assert distance(exact) * dkw_limit(4000) < 2 / 4000
+    assert abs(torch.corrcoef(torch.stack([s.log(), torch.arange(4000.0)]))[0, 1]) < 0.1
 
 
 class Quadratic(nn.Module):
@@ -123,6 +190,33 @@ def test_on_gaussian_data_it_learns_the_blurred_gaussian():
     A = torch.linalg.inv(root @ root.T + sd**2 * torch.eye(2))
     torch.testing.assert_close((best.A + best.A.T).detach() / 2, A, rtol=0.03, atol=0.01)
     torch.testing.assert_close(best.b.detach(), A @ m, rtol=0.03, atol=0.01)
+
+
+def test_at_every_level_it_learns_the_gaussian_of_the_data():
+    """One Gaussian explains all levels: m and Σ are those of the data, without noise. Sees a level counted twice."""
+    m, root = torch.tensor([1.0, -0.5]).double(), torch.tensor([[1.0, 0.0], [0.6, 0.5]]).double()
+    f = BlurredNormal(2)
+    optimizer = torch.optim.Adam(f.parameters(), 0.1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5 * (1 + math.cos(math.pi * t / 200)))
+    learner = Learner(f, optimizer=optimizer, objective=denoising((0.1, 2.0)), schedule=schedule, ema=0.95)
+    for t in range(200):
+        learner.update(m + torch.randn(1000, 2, generator=rng(t, "data")).double() @ root.T)
+    best: Any = learner.best_model
+    torch.testing.assert_close(best.m.detach(), m, rtol=0.03, atol=0.02)
+    torch.testing.assert_close((best.L @ best.L.T).detach(), root @ root.T, rtol=0.05, atol=0.02)
+
+
+def test_at_the_score_of_a_mixture_the_contrast_pulls_nowhere():
+    """At the optimum mean w (x − y) φ(x_t, s) is 0 for any φ. Sees the s, score or weight of another row."""
+    f, objective = BlurredMixture(), denoising((0.05, 2.0))
+    x = f.draw(100_000, rng(0, "data"))
+    noise = objective.draw_noise(x, rng(1))
+    up, down, weight, _, _, _, s = objective.contrast(f, x, None, noise)
+    assert s is not None
+    pull, x_t = (weight * (up - down)[:, 0] / 2).double(), ((up + down) / 2)[:, 0].double()
+    for phi in (torch.ones_like(x_t), x_t, (3 * x_t).cos(), (x_t > 0) * s, (s < 0.3) * x_t**2, (s < 0.1) * x_t):
+        z = pull * phi
+        assert abs(z.mean() / z.std() * math.sqrt(len(z))) < 5
 
 
 def test_for_a_quadratic_f_the_contrast_is_exact():
@@ -163,6 +257,12 @@ def test_what_would_run_and_be_wrong_is_refused():
         Learner(f, optimizer=optimizer, objective=likelihood())
     with pytest.raises(ValueError, match="sd must be positive"):
         denoising(0.0)
+    with pytest.raises(ValueError, match=r"range of positive levels, the lowest first; got \(2.0, 0.1\)"):
+        denoising((2.0, 0.1))
+    with pytest.raises(ValueError, match="data_sd must be positive"):
+        denoising((0.1, 2.0), data_sd=0.0)
+    with pytest.raises(ValueError, match="expected a NoiseConditional model .* got a Sequential"):
+        Learner(f, optimizer=optimizer, objective=denoising((0.1, 2.0)))
     with pytest.raises(ValueError, match="penalty must be at least 0"):
         likelihood(-1.0)
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from anila.density.log_density import exact_value, require_one_number_a_row
+from anila.density.log_density import HasLevels, exact_value, require_one_number_a_row
 from anila.density.networks import Conditional, is_normalised, power_iteration
 from anila.density.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.learning.chains import Chains, NotFinite, frozen
@@ -62,8 +62,9 @@ class Learner:
 
     Raises:
         ValueError: If the objective needs chains and there is no sampler, start or number of steps, or the other way
-            round; if it cannot take rounding, or asks for classes of a model that has none; if several ranks are to
-            share a number of chains that is not given, or gradients in fp16, which each would scale by another number.
+            round; if it cannot take rounding, or asks for classes or levels of a model that has none; if several ranks
+            are to share a number of chains that is not given, or gradients in fp16, which each would scale by another
+            number.
 
     >>> from anila.density.networks import mlp
     >>> from anila.learning.objectives import denoising
@@ -205,10 +206,10 @@ class Learner:
     def differentiate(self, contrast: Contrast, totals: Totals) -> dict[str, float]:
         """Add to θ's .grad what these points contribute; their part of all means, f of it never rounded."""
         both = torch.cat([contrast.up, contrast.down])
-        ups = len(contrast.up)
+        ups, levels = len(contrast.up), () if contrast.levels is None else (contrast.levels.repeat(2),)
         with forward(both.device):
             if contrast.classes is None:
-                f, logits = self.replica(both), None
+                f, logits = self.replica(both, *levels), None
                 require_one_number_a_row(f, both)
             else:
                 logits = self.replica(both, by_class=True).to(both)
@@ -223,7 +224,7 @@ class Learner:
             loss = loss + term
         backward(self.ranks.size * loss, self.model.parameters())  # what is averaged over ranks is a sum
         if is_rounded():
-            f = torch.cat([exact_value(self.model, side) for side in contrast[:2]])
+            f = torch.cat([exact_value(contrast.density(self.model), side) for side in contrast[:2]])
         up, down = moments(f[:ups], totals.ups), moments(f[ups:], totals.downs)
         found = dict(zip(Moments._fields, [*up.tolist(), *down.tolist()], strict=True))
         found |= {name: (rows.detach().double().sum() / totals.ups).item() for name, rows in contrast.metrics.items()}
@@ -296,6 +297,11 @@ def require_fit(objective: Objective, model: nn.Module, precision: Precision | N
     """
     if objective.needs_classes and not isinstance(model, Conditional):
         raise ValueError(f"this objective learns classes: expected a Conditional model, got a {type(model).__name__}")
+    if objective.needs_levels and not isinstance(model, HasLevels):
+        raise ValueError(
+            "this objective learns levels of noise: expected a NoiseConditional model or an f(x, s) with at(s), got a "
+            f"{type(model).__name__}"
+        )
     if precision and not objective.may_round:
         raise ValueError(
             f"precision={precision!r} rounds away the small differences of f that this objective learns from: leave "

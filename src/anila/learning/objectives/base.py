@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anila.density.log_density import LogDensity
 from anila.evaluation.training.metric import Metric
 
 
@@ -29,6 +30,12 @@ class Contrast(NamedTuple):
     """Name -> a number for each of these rows, of which the learner reports the mean over all rows."""
     classes: Int[Tensor, "ups"] | None = None
     """The class of each point up, where f is of classes."""
+    levels: Float[Tensor, "ups"] | None = None
+    """The level of noise of each point up, and of the point down in its row, where f is of levels."""
+
+    def density(self, f: Any) -> LogDensity:
+        """f of the rows of either side."""
+        return f if self.levels is None else f.at(self.levels)
 
 
 class Values(NamedTuple):
@@ -76,6 +83,8 @@ class Objective(NamedTuple):
     """What θ descends besides: a number of (values), with more metrics, each a sum over rows divided by all rows."""
     needs_classes: bool = False
     """Whether f is a `Conditional`, and data come with classes: `contrast` takes them as `classes=`."""
+    needs_levels: bool = False
+    """Whether f is an f(x, s), and the contrast says at which levels."""
     may_round: bool = True
     """Whether f may be rounded where θ is differentiated."""
     sides: tuple[str, str] = ("data", "chains")

@@ -1,51 +1,57 @@
-"""Denoising score matching as a contrast: no chains, no double backward.
+"""Denoising score matching: the slope of f is that of the data blurred with noise.
 
     x_t = x + s ξ,   ξ ~ N(0, I)                        noisy data
     y = x_t + s² ∇f(x_t)                                what f takes x to be (Tweedie's formula)
-    ½ s² E |∇f(x_t) + ξ/s|² = E |x − y|² / (2 s²)       what θ descends (Vincent 2011, eq. 8, weighted by s²)
+    ½ w s² E |∇f(x_t) + ξ/s|² = w E |x − y|² / (2 s²)   what θ descends (Vincent 2011, eq. 8, weighted by w s²)
 
-With r = −ξ/s − ∇f(x_t), the slope that f lacks at x_t, minus the θ-gradient of ½ |∇f + ξ/s|² is that of r · ∇f(x_t),
-r held fixed: the slope of f along r. Up to O(η²) it is the difference of f between x_t + η s² r and x_t − η s² r. As
-s² r = x − y, that is
+As s² (−ξ/s − ∇f(x_t)) = x − y, f goes up from x_t towards the truth and down towards what it believed
+(`anila.learning.objectives.matching`). At the optimum ∇f is the score of the data blurred with noise of sd s.
 
-    up = x_t + η (x − y)      down = x_t − η (x − y)      weights 1 / (2η)
+Of one level s, w = 1 and f is any f(x). Of a range of levels f is an f(x, s) that learns all of them: each point has a
+level of its own, ln s normal around the middle of the range, which ends two standard deviations away. The levels of one
+iteration are spread evenly over that law. Then
 
-so f goes up towards the truth and down towards what it believed. For a quadratic f it is exact. At the optimum ∇f is
-the score of the data blurred with noise of sd s.
+    w = 1 + s² / σ²
+
+with σ the sd of the data, so that the loss of an f that knows σ but no more is the same at every level (Karras et al.
+2022, section 5).
 """
 
 import math
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, gradient
-from anila.evaluation.training.metric import GRAD_NORM, THETA_GRAD_NORM, Metric
+from anila.density.log_density import HasLevels, LogDensity, gradient
 from anila.learning.objectives.base import Contrast, Objective
+from anila.learning.objectives.matching import MATCHING, along, normal_noise
 
-ETA = 0.03
-"""η: half the distance between up and down, relative to x − y."""
-LOSS = Metric(
-    name="matching_loss",
-    words="the matching loss",
-    title="matching loss  |x − y|² / (2 d s²)",
-    short="loss",
-    may_grow=False,
-    in_series=True,
-)
+ENDS = 2.0
+"""Where a range of levels ends, in standard deviations of ln s."""
 
 
-def denoising(sd: float = 0.3) -> Objective:
-    """θ descends E |x − y|² / (2 s²), y = x_t + s² ∇f(x_t).
+class LevelNoise(NamedTuple):
+    """ξ and s of each point."""
+
+    xi: Float[Tensor, "n *event"]
+    s: Float[Tensor, "n"]
+
+
+def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float = 0.5) -> Objective:
+    """θ descends w E |x − y|² / (2 s²), y = x_t + s² ∇f(x_t).
 
     Args:
-        sd: s, standard deviation of the noise, in units of x.
+        sd: s, standard deviation of the noise, in units of x; or the lowest and the highest for an f(x, s).
+        data_sd: σ, standard deviation of a coordinate of the data, for the weights of a range.
 
     Returns:
-        The objective; of its metrics `matching_loss` is the loss a coordinate: ½ for an f that knows nothing.
+        The objective; of its metrics `matching_loss` is the loss a coordinate: ½ for an f that knows nothing, or, of a
+        range, nothing but σ.
 
     Raises:
-        ValueError: If sd is not positive.
+        ValueError: If sd or data_sd is not positive, or the range is empty.
 
     >>> f = lambda x: -x.square().sum(1) / 2
     >>> noise = torch.full((1, 1), 2.0)
@@ -53,6 +59,13 @@ def denoising(sd: float = 0.3) -> Objective:
     >>> up.item() < down.item()
     True
     """
+    if not data_sd > 0:
+        raise ValueError(f"data_sd must be positive: the sd of a coordinate of the data; got {data_sd!r}")
+    return at_levels(*sd, data_sd) if isinstance(sd, tuple) else at_one_level(sd)
+
+
+def at_one_level(sd: float) -> Objective:
+    """Of an f(x)."""
     if not 0 < sd < math.inf:
         raise ValueError(f"sd must be positive: the noise in units of x; got {sd!r}")
 
@@ -60,22 +73,38 @@ def denoising(sd: float = 0.3) -> Objective:
         x_t = x_data + sd * noise
         grad = gradient(f, x_t)
         lack = x_data - (x_t + sd**2 * grad)
-        weight = 1 / (2 * ETA)
-        metrics = {
-            "matching_loss": lack.flatten(1).square().mean(1) / (2 * sd**2),
-            "grad_norm": grad.flatten(1).norm(dim=1),
-        }
-        return Contrast(x_t + ETA * lack, x_t - ETA * lack, weight, weight, metrics)
+        return along(lack, x_t, grad, loss=lack.flatten(1).square().mean(1) / (2 * sd**2))
 
-    return Objective(
-        contrast,
-        (LOSS, GRAD_NORM, THETA_GRAD_NORM),
-        draw_noise=normal_noise,
-        may_round=False,
-        sides=("towards data", "away"),
-    )
+    return Objective(contrast, draw_noise=normal_noise, **MATCHING)
 
 
-def normal_noise(x_data: Tensor, generator: torch.Generator) -> Tensor:
-    """ξ ~ N(0, I), a row for each of the data."""
-    return torch.randn(x_data.shape, generator=generator, device=generator.device, dtype=x_data.dtype).to(x_data.device)
+def at_levels(lowest: float, highest: float, data_sd: float) -> Objective:
+    """Of an f(x, s)."""
+    if not 0 < lowest < highest < math.inf:
+        raise ValueError(f"sd must be a range of positive levels, the lowest first; got {(lowest, highest)!r}")
+
+    def draw_noise(x_data: Tensor, generator: torch.Generator) -> LevelNoise:
+        s = spread_levels(len(x_data), lowest, highest, generator)
+        return LevelNoise(normal_noise(x_data, generator), s.to(x_data))
+
+    def contrast(f: HasLevels, x_data: Tensor, x_model: Tensor | None, noise: LevelNoise) -> Contrast:  # noqa: ARG001
+        s = noise.s.view(-1, *[1] * (x_data.ndim - 1))
+        x_t = x_data + s * noise.xi
+        grad = gradient(f.at(noise.s), x_t)
+        lack = x_data - (x_t + s**2 * grad)
+        weight = 1 + (noise.s / data_sd) ** 2
+        loss = weight * lack.flatten(1).square().mean(1) / (2 * noise.s**2)
+        return along(lack, x_t, grad, loss, weight, noise.s)
+
+    return Objective(contrast, draw_noise=draw_noise, needs_levels=True, **MATCHING)
+
+
+def spread_levels(n: int, lowest: float, highest: float, generator: torch.Generator) -> Float[Tensor, "n"]:
+    """One level in each n-th part of their law, in any order."""
+    device = generator.device
+    part = torch.randperm(n, generator=generator, device=device)
+    u = (part + torch.rand(n, generator=generator, device=device, dtype=torch.float64)) / n
+    tail = torch.special.ndtr(torch.tensor(-ENDS, dtype=torch.float64, device=device))
+    z = torch.special.ndtri(tail + (1 - 2 * tail) * u) / ENDS
+    middle, half = (math.log(highest) + math.log(lowest)) / 2, (math.log(highest) - math.log(lowest)) / 2
+    return (middle + half * z).exp()

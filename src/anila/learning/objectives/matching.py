@@ -1,0 +1,60 @@
+"""Gradient matching as a contrast: no chains, no double backward.
+
+    ½ w E |u − ∇f(x_t)|²         what θ descends, u the slope that f should have at a noisy point x_t
+
+With r = u − ∇f(x_t), the slope that f lacks, minus the θ-gradient of ½ |u − ∇f|² is that of r · ∇f(x_t), r held fixed:
+the slope of f along r. Up to O(η²) it is the difference of f between two points on either side of x_t,
+
+    up = x_t + η r      down = x_t − η r      weights w / (2η)
+
+so f goes up where it should and down where it does. For a quadratic f it is exact. The differences are small against f:
+rounding loses them.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.evaluation.training.metric import GRAD_NORM, THETA_GRAD_NORM, Metric
+from anila.learning.objectives.base import Contrast
+
+ETA = 0.03
+"""η: half the distance between up and down, relative to r."""
+LOSS = Metric(
+    name="matching_loss",
+    words="the matching loss",
+    title="matching loss, a coordinate",
+    short="loss",
+    may_grow=False,
+    in_series=True,
+)
+MATCHING = {"watched": (LOSS, GRAD_NORM, THETA_GRAD_NORM), "may_round": False, "sides": ("towards data", "away")}
+"""The facts of every objective that matches gradients."""
+
+
+def along(
+    lack: Float[Tensor, "n *event"],
+    x_t: Float[Tensor, "n *event"],
+    grad: Float[Tensor, "n *event"],
+    loss: Float[Tensor, "n"],
+    weight: Float[Tensor, "n"] | float = 1.0,
+    levels: Float[Tensor, "n"] | None = None,
+) -> Contrast:
+    """The contrast of slopes that f lacks.
+
+    Args:
+        lack: r, or any multiple of it.
+        x_t: Where.
+        grad: ∇f(x_t).
+        loss: What to report of each row as `matching_loss`.
+        weight: w, divided by the square of that multiple.
+        levels: Those of x_t, where f has some.
+    """
+    weight = weight / (2 * ETA)
+    metrics = {"matching_loss": loss, "grad_norm": grad.flatten(1).norm(dim=1)}
+    return Contrast(x_t + ETA * lack, x_t - ETA * lack, weight, weight, metrics, levels=levels)
+
+
+def normal_noise(x_data: Tensor, generator: torch.Generator) -> Tensor:
+    """ξ ~ N(0, I), a row for each of the data."""
+    return torch.randn(x_data.shape, generator=generator, device=generator.device, dtype=x_data.dtype).to(x_data.device)
