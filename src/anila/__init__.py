@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         mixture,
         replica_exchange,
         sample,
+        sample_annealed,
         with_global_moves,
     )
     from anila.samplers.warm_up import Tuned, tune
@@ -50,7 +51,7 @@ WHERE = {
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
         "descent", "hmc", "kernel_density", "langevin", "load", "mala", "mixture", "replica_exchange", "sample",
-        "with_global_moves",
+        "sample_annealed", "with_global_moves",
     ),
     "anila.samplers.warm_up": ("Tuned", "tune"),
     "anila.learning.starts": ("FromData", "FromNoise", "Persistent", "Replay"),
@@ -64,7 +65,7 @@ __all__ = [
     "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise", "Persistent", "Replay",
     "Sampler", "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density",
     "descent", "from_energy", "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "load", "mala", "mixture",
-    "replica_exchange", "rng", "sample", "tune", "value_and_grad", "with_global_moves",
+    "replica_exchange", "rng", "sample", "sample_annealed", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from anila.samplers.annealed import sample_annealed
 from anila.samplers.barker import barker
 from anila.samplers.corrected import anisotropic_corrected
 from anila.samplers.global_moves import Proposal, kernel_density, with_global_moves
@@ -28,5 +29,5 @@ SAMPLERS: dict[str, Callable[..., Sampler]] = {
 __all__ = [
     "SAMPLERS", "Info", "Noise", "Proposal", "Sampler", "Trace", "anisotropic", "anisotropic_corrected",
     "anisotropic_mala", "barker", "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange",
-    "sample", "with_global_moves",
+    "sample", "sample_annealed", "with_global_moves",
 ]  # fmt: skip

@@ -1,0 +1,82 @@
+"""Annealed sampling: down the levels of noise of an f(x, s), from where all is noise to where all is data.
+
+    x ← K transitions of a kernel on f(·, s)                                at each level s
+    x ← x + (s² − s'²) ∇f(x, s) + √((s² − s'²) s'² / s²) ξ                  to the next level s' < s
+    x ← x + s² ∇f(x, s)                                                     at last, to the mean of the data given x
+
+The second line is the ancestral step of a diffusion model (Ho et al. 2020; Song et al. 2021): the law of x of level s'
+given that of level s, where the data given x are near their mean x + s² ∇f. It is a step of `langevin` at step_size
+2 (s² − s'²) and temperature s'² / (2 s²), and the last line a step of `descent` at 2 s². The kernel of the first line
+mends what these steps leave (Song & Ermon 2019).
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.log_density import HasLevels, LogDensity
+from anila.samplers.kernel import Sampler
+from anila.samplers.langevin import descent, langevin
+from anila.samplers.sample import sample
+from anila.samplers.trace import Trace
+
+
+def sample_annealed(
+    f: HasLevels,
+    x0: Float[Tensor, "chains *event"],
+    levels: Sequence[float],
+    generator: torch.Generator,
+    kernel: Callable[[LogDensity, float], Sampler] | None = None,
+    steps: int = 0,
+    denoise: bool = True,
+) -> tuple[Float[Tensor, "chains *event"], list[Trace]]:
+    """Draws of f(·, s) at the lowest level, denoised.
+
+    Args:
+        f: f(x, s), of which `f.at(s)` is the log-density of a level.
+        x0: Draws of the first level, e.g. `f.base.draw(n, levels[0], generator)`.
+        levels: Descending levels s, in units of x.
+        generator: Source of all the noise.
+        kernel: (f.at(s), s) -> the kernel of a level, e.g. `lambda f, s: langevin(f, step_size=0.3 * s**2)`.
+        steps: Its transitions K at each level.
+        denoise: Whether the last step takes away the noise of the lowest level.
+
+    Returns:
+        The points, and the trace of the kernel at each level.
+
+    Raises:
+        ValueError: If levels do not descend or are not positive, steps has no kernel or a kernel no steps; as `sample`.
+
+    >>> from anila import rng
+    >>> class Normal:  # data at 0
+    ...     def at(self, s):
+    ...         return lambda x: -x.square().sum(1) / (2 * s**2)
+    ...     def __call__(self, x, s):
+    ...         return self.at(s)(x)
+    >>> x, _ = sample_annealed(Normal(), torch.randn(5, 2), [1.0, 0.3], rng(0, "draw"))
+    >>> bool((x.abs() < 1e-6).all())
+    True
+    """
+    if not levels or min(levels) <= 0 or any(a <= b for a, b in pairwise(levels)):
+        raise ValueError(f"levels must be positive and descend, the noisiest first; got {list(levels)}")
+    if (kernel is None) == (steps > 0):
+        raise ValueError(
+            f"kernel and steps belong together; got {steps} steps {'with' if kernel else 'without'} a kernel"
+        )
+    x, traces = x0, []
+    for s, lower in pairwise([*levels, 0.0]):
+        if kernel:
+            x, trace = sample(kernel(f.at(s), s), x, steps, generator)
+            traces.append(trace)
+        if lower or denoise:
+            x, _ = sample(towards(f.at(s), s, lower), x, 1, generator)
+    return x, traces
+
+
+def towards(f: LogDensity, s: float, lower: float) -> Sampler:
+    """The step from level s to a lower one, or to no noise at all."""
+    step_size = 2 * (s**2 - lower**2)
+    return langevin(f, step_size, temperature=lower**2 / (2 * s**2)) if lower else descent(f, step_size)
