@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from anila.density.networks import mlp
 from anila.learning.learner import Learner
-from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, transport
+from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, recovery, transport
 from anila.learning.objectives.transport import CHUNK, paired
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.training.guard import Guard
-from anila.samplers import langevin
+from anila.samplers import langevin, mala
 from exact import distance, dkw_limit
-from levels import BlurredMixture, BlurredNormal, Perceptron
+from levels import BlurredMixture, BlurredNormal, Levelled, Perceptron
 
 CASES: dict[str, Callable[[], Objective]] = {**OBJECTIVES, "denoising, a range": lambda: denoising(sd=(0.05, 2.0))}
 
@@ -219,6 +219,19 @@ def test_at_the_score_of_a_mixture_the_contrast_pulls_nowhere():
         assert abs(z.mean() / z.std() * math.sqrt(len(z))) < 5
 
 
+def test_transport_learns_the_slope_that_carries_noise_to_data():
+    """Of data N(0, σ²) on a line x₁ = σ x₀, and u regressed on x_t is −k x_t. Sees other pairs, another t or target."""
+    sd, t = 0.3, torch.linspace(0, 1, 10_001).double()
+    spread = 1 - t + t * sd
+    k = (1 - sd) * (((1 - t) / 0.2).clamp(max=1) * spread).mean() / spread.square().mean()
+    f = Quadratic(1)
+    learner = learner_of(f, transport(), rate=0.5, ema=0.9)
+    for t in range(40):
+        learner.update(sd * torch.randn(1000, 1, generator=rng(t, "data")).double())
+    best: Any = learner.best_model
+    assert best.A.item() == pytest.approx(k.item(), rel=0.05)
+
+
 def test_for_a_quadratic_f_the_contrast_is_exact():
     """∇θ of Σ w f(up) − Σ w f(down) is −∇θ of the loss to rounding, whatever η."""
     f, sd, x = Quadratic(2), 0.7, points(50, 2).double()
@@ -229,6 +242,41 @@ def test_for_a_quadratic_f_the_contrast_is_exact():
     loss = sd**2 / 2 * (f.b - x_t @ f.A.T / 2 - x_t @ f.A / 2 + noise / sd).square().sum(1).mean()
     for a, b in zip(torch.autograd.grad(value, [f.A, f.b]), torch.autograd.grad(loss, [f.A, f.b]), strict=True):
         torch.testing.assert_close(a if a.ndim == 1 else a + a.T, -b if b.ndim == 1 else -b - b.T)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_at_the_law_of_the_data_recovery_pulls_nowhere(seed: int):
+    """Exact chains given y have the law of x given y. Sees another level in f, or a Δ² that is not the noise of y."""
+    f, objective = BlurredMixture(), recovery((0.2, 0.25, 0.3), lambda f: mala(f, 2.0), steps=25)
+    x = f.draw(20_000, rng(seed, "data"))
+    up, down, t, _, metrics, _, s = objective.contrast(f, x, None, objective.draw_noise(x, rng(seed)))
+    assert s is not None
+    torch.testing.assert_close(s.unique(), torch.tensor([0.2, 0.25]).double())
+    assert 0.7 < metrics["accept_prob"].mean() < 0.95
+    for phi in (lambda x: x, lambda x: x**2, lambda x: (5 * x).cos(), lambda x: x.abs()):
+        z = t * (phi(up) - phi(down))[:, 0]
+        assert abs(z.mean() / z.std() * math.sqrt(len(z))) < 5
+
+
+class Shifted(Levelled):
+    """f(x, s) = −(x − m)² / (2 (0.3² + s²)), with m to be learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.m = nn.Parameter(torch.zeros(()).double())
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        return -(x[:, 0] - self.m).square() / (2 * (0.09 + s.square()))
+
+
+def test_the_slope_of_recovery_is_that_of_the_conditional_likelihood():
+    """In closed form, of data of mean 1. Sees a wrong sign, weight or Δ²."""
+    levels = torch.tensor([0.1, 0.3, 1.0]).double()
+    t, T = levels[:-1], levels[1:]
+    exact = (t * (T**2 - t**2) / ((0.09 + T**2) * (0.09 + t**2))).mean().item()
+    x = 1 + 0.3 * points(20_000, 1).double()
+    learner = learner_of(Shifted(), recovery(levels.tolist(), lambda f: mala(f, 0.7), steps=30))
+    assert slope_of(learner, x).item() == pytest.approx(exact, rel=0.03)
 
 
 def test_weights_count():
@@ -263,6 +311,10 @@ def test_what_would_run_and_be_wrong_is_refused():
         denoising((0.1, 2.0), data_sd=0.0)
     with pytest.raises(ValueError, match="expected a NoiseConditional model .* got a Sequential"):
         Learner(f, optimizer=optimizer, objective=denoising((0.1, 2.0)))
+    with pytest.raises(ValueError, match="levels must be positive and ascend"):
+        recovery((1.0, 0.5))
+    with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
+        recovery(steps=0)
     with pytest.raises(ValueError, match="penalty must be at least 0"):
         likelihood(-1.0)
 

@@ -6,14 +6,16 @@ from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.classes import classes
 from anila.learning.objectives.denoising import denoising
 from anila.learning.objectives.likelihood import likelihood
+from anila.learning.objectives.recovery import recovery
 from anila.learning.objectives.transport import transport
 
 OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "likelihood": likelihood,
     "denoising": denoising,
     "transport": transport,
+    "recovery": recovery,
 }
 """Name -> constructor. The contract tests and the command line run over this table; of an f with classes `likelihood`
 becomes `classes`."""
 
-__all__ = ["OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "transport"]
+__all__ = ["OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "recovery", "transport"]
