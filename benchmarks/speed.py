@@ -16,7 +16,7 @@ Rows:
     TorchEBM, ebmkit     their Langevin samplers, as their documentation calls them
     JAX scan             the anisotropic update, jitted scan with its own random numbers (toy net)
     BlackJAX             its unadjusted Langevin (sgld kernel), jitted scan (toy net)
-    Anila                `sample`, steps one by one; and compiled, of which for noise and in C++ (toy net, anisotropic)
+    Anila                `sample`, steps one by one; and compiled, with the two parts of that (toy net, anisotropic)
 
 `rings` is a training iteration with the settings of the preset `rings-stanley` (100 chains of K = 100 steps, toy net),
 `cifar10` one with those of `cifar10` at width 8 and 16 chains on noise of that shape; for TorchEBM with its persistent
@@ -163,7 +163,7 @@ def inside(kernel: Any, x: Tensor, steps: int) -> dict[str, Action]:
     graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(x, rng(0)))
     assert graphs
     noise = draw(steps)
-    return {"of which noise": lambda: draw(steps), "of which C++": lambda: graphs(state, noise)}
+    return {"compiled: drawing noise": lambda: draw(steps), "compiled: the C++ function": lambda: graphs(state, noise)}
 
 
 def images(make: Callable[[], nn.Module], chains: int, steps: int) -> dict[str, Action]:
