@@ -1,4 +1,4 @@
-"""The command line, a file a command; `app` wires them, `console` is what they share."""
+"""The command line: one file a command; `app` wires them, `console` is what they share."""
 
 
 def main() -> None:

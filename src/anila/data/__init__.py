@@ -1,4 +1,4 @@
-"""Data: toys drawn afresh, images, tables, arrays and streams, all giving the rows of iteration t.
+"""Data: toys, images, tables, arrays and streams. Each gives the rows of iteration t.
 
 `load` takes the name of a toy or of a known image set, or a path, and finds out which of these it is.
 """

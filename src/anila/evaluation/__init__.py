@@ -1,1 +1,1 @@
-"""How good samples, chains, training and likelihoods are; and pictures of it."""
+"""How good samples, chains, training and likelihoods are, and pictures of them."""

@@ -1,1 +1,1 @@
-"""What a person reads: scores, diagnoses, long runs, comparisons, the papers' experiments."""
+"""What a person reads: scores, diagnoses, comparisons, and the papers' experiments."""

@@ -1,1 +1,1 @@
-"""Applications on people's files: what comes in, what goes out."""
+"""People's files: images, tables and degradations read; pictures, arrays and tables written."""

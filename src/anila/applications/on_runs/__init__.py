@@ -1,1 +1,1 @@
-"""What a run's model is used for: `anila.applications` on a trained f, its sampler, and the files people have."""
+"""Applications with a run's f and its sampler: filled-in images and tables, outliers, classes."""

@@ -1,4 +1,4 @@
-"""f as a neural net: any module that maps (n, *event) to (n,) will do; these are the ones the presets use."""
+"""Networks: modules that map (n, *event) to (n,). The presets use these; any other will do."""
 
 from collections.abc import Callable
 from functools import partial

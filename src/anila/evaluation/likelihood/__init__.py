@@ -1,4 +1,4 @@
-"""Likelihood: log Z on a grid of the plane, and by an annealing path everywhere else."""
+"""Likelihood: log Z on a grid of the plane, and along an annealing path everywhere else."""
 
 from anila.evaluation.likelihood.annealing import AnnealingPath, Base, find_path
 from anila.evaluation.likelihood.estimate import (

@@ -1,4 +1,4 @@
-"""Arrays drawn: what people see of a run. Every function returns a picture, `save` writes it.
+"""What people see of a run: every function draws arrays and returns a picture, `save` writes it.
 
 A picture is a function of its arguments: equal arguments give equal bytes, whatever matplotlib is set to.
 Figures are 1,800 dots wide and lettered to be read at half that; images are drawn pixel for pixel.

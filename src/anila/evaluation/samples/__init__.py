@@ -1,4 +1,4 @@
-"""How good samples are: pure functions of arrays."""
+"""How good samples are: distances, coverage and mode masses, as pure functions of arrays."""
 
 from anila.evaluation.samples.coverage import Support, support
 from anila.evaluation.samples.features import Extractor, anila_features

@@ -1,4 +1,4 @@
-"""What training did: how far chains can reach, the curves of d_t and r_t, long chains, the regime.
+"""What training did: reach, the course of its metrics, long chains, and what regime a run is in.
 
 reach            how far drift can carry a chain before anything runs
 curves           d_t and r_t of a training run: centred, correlated, of one order or not

@@ -1,4 +1,4 @@
-"""The experiments and figures of the papers, at their scale and at one that two cores can bear."""
+"""The papers' experiments and figures, at their scale and at one that two cores can bear."""
 
 from anila.reports.reproduction.experiments import EXPERIMENTS, Part, plan_part
 from anila.reports.reproduction.figures import draw, inpainting_figure

@@ -1,4 +1,4 @@
-"""An experiment: what a run is a function of, as checked settings, and how the settings become things."""
+"""All that a run is a function of: checked settings, presets, and how settings become things."""
 
 from anila.runs.experiment.build import build_data, build_learner, build_network, build_sampler, choose_device
 from anila.runs.experiment.overrides import SettingsError, from_toml, resolve

@@ -1,1 +1,1 @@
-"""The folder of a run: what it holds, checkpoints, logs and the lock."""
+"""The folder of a run: what it holds, its checkpoints, logs and lock."""

@@ -1,1 +1,1 @@
-"""Training an experiment: the loop, and what watches over it."""
+"""Training an experiment: the loop, the checks before it, and the guard that watches it."""

@@ -1,4 +1,4 @@
-"""Steps compiled: traced once (`graphs`), then C++ for small nets on a CPU (`lanes`) or TorchInductor's graphs.
+"""Compiled steps: C++ for small nets on a CPU (`lanes`), TorchInductor's graphs for the rest (`graphs`).
 
 All of it is imported when first asked for: it stands on parts of torch that may change (`torch_internals`).
 """
