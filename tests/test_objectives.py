@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.networks import mlp
+from anila.evaluation.training.metric import THETA_GRAD_NORM
 from anila.learning.learner import Learner
 from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, recovery, transport
 from anila.learning.objectives.transport import CHUNK, paired
@@ -331,3 +332,11 @@ def test_the_guard_watches_what_the_objective_reports():
     troubles = [trouble for trouble in seen if trouble]
     assert troubles
     assert "the matching loss grew" in troubles[0].what
+
+
+def test_the_guard_needs_no_metric_but_those_reported():
+    """Sees a name that the guard asks every objective for."""
+    guard = Guard((THETA_GRAD_NORM,))
+    assert all(guard.look({"theta_grad_norm": 1.0}) is None for _ in range(130))
+    seen = [guard.look({"theta_grad_norm": 50.0}) for _ in range(10)]
+    assert any(trouble and "the gradient in θ grew" in trouble.what for trouble in seen)
