@@ -277,7 +277,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "IMAGES", "no.png", "--box", "0,0,2,2", "--out", "x.png"], "no file or folder"),
         (["inpaint", "IMAGES", "broken.png", "--box", "0,0,2,2", "--out", "x.png"], "cannot be decoded: broken.png"),
         (["inpaint", "IMAGES", "wide.npy", "--box", "0,0,2,2", "--out", "x.png"], "expected images of shape (3, 8, 8)"),
-        (["inpaint", "IMAGES", "--given", "a=1", "--out", "x.png"], "--given is for tables"),
+        (["inpaint", "IMAGES", "--given", "a=1", "--out", "x.png"], "--given is for tables, and this run is on images"),
         (["denoise", "IMAGES", "--out", "x.png"], "held-out images have no noise"),
         (["restore", "IMAGES", "--out", "x.png"], "give one of --blur or --downsample"),
         (["restore", "IMAGES", "--downsample", "3", "--out", "x.png"], "must divide both sides"),

@@ -218,7 +218,7 @@ def diagnose(
     steps: Annotated[
         int | None, typer.Option(min=200, help="Transitions: 100 K of a run's long chains, 1000 of a density's.")
     ] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Numbers in a point of your own log-density.")] = None,
+    dim: Annotated[int | None, typer.Option(min=1, help="Coordinates of a point, for your own log-density.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,

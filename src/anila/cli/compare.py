@@ -11,14 +11,16 @@ from anila.cli.console import AsJson, note, print_json
 
 def compare(
     what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings of all.")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings for all samplers.")
+    ] = None,
     samplers: Annotated[str, typer.Option(help="Names or FILE.py:NAME, with commas between.")] = "langevin,anisotropic",
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each sampler.")] = 3,
     budget: Annotated[
         int | None, typer.Option(min=1, help="Gradient evaluations a chain and run; those of the preset by default.")
     ] = None,
     points: Annotated[int, typer.Option(min=1, help="How often each run is scored.")] = 10,
-    samples: Annotated[int, typer.Option(min=10, help="Samples of a score.")] = 1000,
+    samples: Annotated[int, typer.Option(min=10, help="Samples that a score is made from.")] = 1000,
     jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/compare-PRESET by default.")] = None,
     as_json: AsJson = False,

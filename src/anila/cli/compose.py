@@ -10,10 +10,10 @@ from anila.cli.console import Seed, load, note
 
 
 def compose(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders on the same points.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.")],
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a grid of images.")],
-    weights: Annotated[str | None, typer.Option(help="One a run, 1,-0.5; below 0 is a negation.")] = None,
+    weights: Annotated[str | None, typer.Option(help="A number for each run, e.g. 1,-0.5; below 0 negates.")] = None,
     rule: Annotated[Literal["product", "mixture"], typer.Option(help="Likely under all, or under some.")] = "product",
     steps: Annotated[
         int | None, typer.Option(min=1, help="Transitions; by default by the first run's sampler.")

@@ -63,7 +63,9 @@ def rows_in(model: "Model", inputs: list[str] | None, sd: float | None, add: flo
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import TABLES, require_out
 
-    require(sd is not None, "a table does not tell its noise: give --sd, in standard deviations of each column")
+    require(
+        sd is not None, "the noise of a table cannot be estimated: give --sd, in standard deviations of each column"
+    )
     require(not add, "--add is for images")
     require_out(out, TABLES)
     require(len(inputs or []) == 1, "give one table to clean")

@@ -49,7 +49,9 @@ def inpaint(
     model = load(run, label)
     if is_table(model):
         options = {"--mask": mask, "--box": box, "--random": random, "--sd": sd}
-        refuse(options, "is for images; this run is on rows: leave out or empty the cells to draw")
+        refuse(
+            options, "is for images, and this run is on rows: leave the cells to draw empty, or leave out their columns"
+        )
         fill(model, inputs, given, out, count, steps, seed)
         return
     from anila.applications.files.beside import BesideImages
@@ -57,7 +59,7 @@ def inpaint(
     from anila.applications.on_runs.kernel import require_stable
     from anila.applications.on_runs.observed import Observed
 
-    refuse({"--given": given}, "is for tables; this run is on images")
+    refuse({"--given": given}, "is for tables, and this run is on images")
     ways = [way for way in (mask, box, random) if way is not None]
     require(len(ways) == 1, "give one of --mask, --box or --random: what is hidden")
     seen = images_in(model, inputs, images, out)

@@ -12,9 +12,11 @@ from anila.cli.console import AsJson, RunFolder, load, note, print_json
 def outliers(
     run: RunFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to judge.")],
-    rate: Annotated[float, typer.Option(help="Share of false alarms among rows that are none.")] = 0.01,
+    rate: Annotated[float, typer.Option(help="Most false alarms, as a share of normal rows.")] = 0.01,
     held_out: Annotated[str | None, typer.Option(help="Rows kept out of training; found by default.")] = None,
-    typical: Annotated[bool, typer.Option("--typical", help="Far from the typical f on either side is odd.")] = False,
+    typical: Annotated[
+        bool, typer.Option("--typical", help="Score the distance from the typical f, on either side.")
+    ] = False,
     top: Annotated[int, typer.Option(min=0, help="How many of the oddest are listed.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="Images: FILE.png with the oddest.")] = None,
@@ -53,8 +55,8 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
         return
     typer.echo(
         f"{summary['outliers']} of {summary['rows']} are outliers: {summary['score']} above "
-        f"{summary['threshold']:.5g}, which a share of {summary['rate']:g} of rows like the "
-        f"{summary['held_out_rows']} held out ({summary['held_out']}) exceeds at most"
+        f"{summary['threshold']:.5g}. At most {100 * summary['rate']:g}% of rows like the "
+        f"{summary['held_out_rows']} held out ({summary['held_out']}) lie above it"
     )
     for row in oddest:
         mark = "outlier" if row["outlier"] else ""

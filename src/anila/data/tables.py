@@ -12,6 +12,8 @@ One column, or one array of an .npz, can be named as the label: text, whole numb
 of the rows then; its different values, sorted, are the classes.
 """
 
+import json
+import shlex
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -183,9 +185,11 @@ def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> 
     if label is not None:
         raise ValueError(f"{path.name}: no label {label!r} beside its one array {only.shape}; save both in one .npz")
     got = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+    usable = [name for name, array in arrays.items() if array.ndim in (2, 4)]
+    one = f", or take {chosen_by(usable[:1])}" if len(arrays) > 1 and usable else ""
     raise ValueError(
         f"{path.name}: expected one array (rows, columns) or (n, channels, height, width), or columns of one "
-        f"length, got {got}; reshape and save again, or choose with columns="
+        f"length, got {got}; reshape and save again{one}"
     )
 
 
@@ -219,10 +223,23 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
             near = did_you_mean(column, there)
             raise ValueError(f"{name}: no column {column!r}{near}; it has {', '.join(there)}")
     if columns and label in columns:
+        rest = [column for column in columns if column != label]
         raise ValueError(
-            f"{name}: {label!r} is the label and cannot be one of the columns too; leave it out of columns="
+            f"{name}: {label!r} is the label and cannot be one of the columns too; "
+            + (f"take {chosen_by(rest)}" if rest else "leave out data.columns")
         )
     return list(columns or (column for column in there if column != label))
+
+
+def chosen_by(columns: Sequence[str]) -> str:
+    """The setting that takes these columns, as it is typed into a shell.
+
+    >>> print(chosen_by(["a", "b c"]), chosen_by(["0", "x,y"]))
+    'data.columns=[a,b c]' 'data.columns=["0", "x,y"]'
+    """
+    are_words = all(name.replace(" ", "_").isidentifier() and name == name.strip() for name in columns)
+    listed = f"[{','.join(columns)}]" if are_words else json.dumps(columns, ensure_ascii=False)
+    return shlex.quote(f"data.columns={listed}")
 
 
 def stacked(columns: Columns, name: str) -> np.ndarray:
@@ -230,7 +247,7 @@ def stacked(columns: Columns, name: str) -> np.ndarray:
     wrong = [f"{key} ({values.dtype})" for key, values in columns.items() if values.dtype.kind not in "iuf"]
     if wrong:
         numeric = [key for key, values in columns.items() if values.dtype.kind in "iuf"]
-        hint = f"choose with columns={numeric}" if numeric else "expected integers or floating-point numbers"
+        hint = f"take {chosen_by(numeric)}" if numeric else "expected integers or floating-point numbers"
         raise ValueError(f"{name}: columns that are not numbers: {', '.join(wrong)}; {hint}")
     return np.stack([values.astype(np.float64) for values in columns.values()], 1)
 
@@ -240,9 +257,10 @@ def require_columns_finite(values: np.ndarray, columns: Sequence[str], name: str
     bad = ~np.isfinite(values)
     if bad.any():
         counts = ", ".join(f"{columns[i]} ({count})" for i, count in enumerate(bad.sum(0)) if count)
+        whole = [columns[i] for i in np.flatnonzero(~bad.any(0)).tolist()]
         raise ValueError(
             f"{name}: {bad.sum()} missing, NaN or infinite values in {counts}, the first in row "
-            f"{int(bad.any(1).argmax())}; remove these rows or choose other columns with columns="
+            f"{int(bad.any(1).argmax())}; remove these rows" + (f" or take {chosen_by(whole)}" if whole else "")
         )
 
 
@@ -254,7 +272,8 @@ def require_varied(values: np.ndarray, columns: Sequence[str], name: str) -> Non
     if constant:
         varied = [column for column in columns if column not in constant]
         raise ValueError(
-            f"{name}: constant columns have no density: {', '.join(constant)}; take others, columns={varied}"
+            f"{name}: constant columns have no density: {', '.join(constant)}; "
+            + (f"take {chosen_by(varied)}" if varied else "no other column is left to learn")
         )
 
 

@@ -69,7 +69,7 @@ class Rays:
         elif bool((self.growth <= GROWING).any()):
             what = f"the radial derivative of f stays bounded, as in a piecewise-linear network. {CONFINE}"
         else:
-            what = "∇f comes to be at right angles to the ray"
+            what = "∇f turns to right angles with the ray"
         return f"H1 fails at |z| = {farthest:.3g}, so the ergodicity theorem does not apply: {what}"
 
 

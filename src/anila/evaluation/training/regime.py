@@ -153,7 +153,7 @@ def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ..
     """What the series alone allow to say."""
     if course is None:
         return UNKNOWN, [f"the course of training is judged from {FEWEST} iterations on"], ()
-    return STEADY, ["nothing runs away; whether f is convergent is found out by long chains: anila diagnose RUN"], ()
+    return STEADY, ["nothing runs away; long chains tell whether f is convergent: anila diagnose RUN"], ()
 
 
 def by_chains(long: LongChains) -> tuple[str, list[str], tuple[str, ...]]:
@@ -270,8 +270,8 @@ def course_remedies(c: Course) -> tuple[str, ...]:
         found.append("chains stand where f is higher than on data, d_t stays below 0: lower optimizer.learning_rate")
     if remembers(c):
         found.append(
-            "d_t remembers, as f and chains chase each other: lower optimizer.learning_rate or optimizer.momentum, or "
-            "raise sampler.steps"
+            "d_t is correlated in time, because f and chains chase each other: lower optimizer.learning_rate or "
+            "optimizer.momentum, or raise sampler.steps"
         )
     return tuple(found)
 
