@@ -1,0 +1,302 @@
+"""The kernel energy: one Gaussian bump on each row that was seen. Everything about it has a closed form.
+
+    f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))          Σ_i w_i = 1, log Z = d log h + d/2 log 2π
+    D(x) = Σ_i p_i(x) x_i                              p(x) = softmax_i(log w_i − |x − x_i|²/(2h²))
+    ∇f(x) = (D(x) − x)/h²                              |x − D(x)| is the denoising error
+
+D(x) is the mean of the clean row given a row x with noise of deviation h (Tweedie). The error says how far one step of
+denoising moves a row. It sees the rows that lie in a valley between crowds, where f is not yet low.
+
+Missing cells are NaN. A missing cell of x is left out: f is then the marginal over the cells that are there. A missing
+cell of a centre is anywhere in its standardised column: the bump there has mean 0 and variance 1 + h², and a height
+lower by √r, r = h²/(1 + h²), so that log Z is the same.
+
+References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 1976 (leave-one-out likelihood).
+"""
+
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+PAIRS = 2**19
+"""Pairs of a row and a centre whose bump is computed at once: 4 MiB in float64."""
+
+NEGLIGIBLE = -60.0
+"""A bump below exp(−60) of the highest counts as 0: a little lower it would be denormal in float32, and slow."""
+
+BANDWIDTHS = tuple(10 ** (-1.3 + 1.5 * k / 11) for k in range(12))
+"""The h to choose from, in standard deviations of a column: 0.05 to 1.58."""
+
+JUDGES = 400
+"""Rows whose leave-one-out likelihood chooses h."""
+
+
+class Own(NamedTuple):
+    """The centre that is the row itself, and how many copies of it do not count for this row."""
+
+    centre: Int[Tensor, "rows"]
+    copies: Float[Tensor, "rows"]
+
+    def of(self, rows: slice) -> "Own":
+        return Own(self.centre[rows], self.copies[rows])
+
+
+class Bumps(NamedTuple):
+    """What f needs of the centres; r is 1 where a cell is there."""
+
+    towards: Float[Tensor, "n d"]
+    """r x_i."""
+    stay: Float[Tensor, "n d"] | None
+    """1 − r; None where it is 0 throughout."""
+    lift: Float[Tensor, "n d"]
+    """r x_i²/(2h²) − ½ log r."""
+    shares: Float[Tensor, "n"]
+    """log w_i."""
+
+
+class KernelEnergy(nn.Module):
+    """f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²)), a log-density over rows.
+
+    Cells beyond √(largest number)/10⁴ of the precision count as that large, so no row gives NaN. Memory is bounded:
+    rows are taken a few at a time, also where f is differentiated.
+
+    Args:
+        centres: The rows x_i, (n, d), columns of mean 0 and variance 1, or near; NaN where a cell is missing.
+        bandwidth: h, in the unit of the columns.
+        counts: How often each centre counts, (n,): w_i is its share. Once each by default.
+
+    Raises:
+        ValueError: If there is no centre or no column, h is not positive, or a count is negative.
+
+    >>> f = KernelEnergy(torch.tensor([[0.0], [4.0]]), bandwidth=2.0)
+    >>> f.denoised(torch.tensor([[2.0], [100.0]])).squeeze(1).tolist()
+    [2.0, 4.0]
+    """
+
+    centres: Tensor
+    counts: Tensor
+
+    def __init__(self, centres: Float[Tensor, "n d"], bandwidth: float, counts: Float[Tensor, "n"] | None = None):
+        super().__init__()
+        counts = torch.ones(len(centres)) if counts is None else counts
+        refuse_unusable(centres, bandwidth, counts)
+        self.bandwidth = float(bandwidth)
+        self.register_buffer("centres", within_range(centres))
+        self.register_buffer("counts", counts.to(centres))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell of a centre is missing."""
+        return not bool(self.centres.isnan().any())
+
+    @property
+    def log_z(self) -> float:
+        """log ∫ exp f(x) dx = d (log h + ½ log 2π)."""
+        return self.centres.shape[1] * self.log_z_of_a_cell
+
+    @property
+    def log_z_of_a_cell(self) -> float:
+        return math.log(self.bandwidth) + math.log(2 * math.pi) / 2
+
+    def forward(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
+        """f(x), the marginal over the cells that are not NaN.
+
+        Args:
+            x: Rows, (rows, d).
+            own: Copies of the row itself that are left out; none by default.
+        """
+        value = self.value
+        if x.requires_grad and torch.is_grad_enabled() and len(x) > self.rows_at_once:
+            value = partial(checkpoint, value, use_reentrant=False, preserve_rng_state=False)
+        return torch.cat([value(*part) for part in self.parts(x, own)])
+
+    def log_prob(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
+        """The normalised log-density of the cells that are not NaN: f(x) − log Z."""
+        return self(x, own) - self.log_z_of_a_cell * (~x.isnan()).sum(1)
+
+    def denoised(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows d"]:
+        """D(x) = x + h²∇f(x) = Σ p_i x_i: the mean of the clean row; NaN where x is.
+
+        Args:
+            x: Rows, (rows, d).
+            own: As of f.
+        """
+        return torch.cat([self.mean(*part) for part in self.parts(x, own)])
+
+    def error(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
+        """The denoising error |x − D(x)|, the root of d times the mean square over the cells that are not NaN."""
+        moved = within_range(x) - self.denoised(x, own)
+        return x.shape[1] ** 0.5 * moved.square().nanmean(1).nan_to_num(0.0).sqrt()
+
+    def gradient(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
+        """∇f(x) = (D(x) − x)/h²; 0 where x is NaN."""
+        return ((self.denoised(x) - within_range(x)) / self.bandwidth**2).nan_to_num(0.0)
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """n exact draws: a centre by its weight, and a draw of its bump.
+
+        Args:
+            n: Draws.
+            generator: Source of the randomness, on the CPU.
+        """
+        u = torch.rand(n, generator=generator, dtype=torch.float64).to(self.counts.device)
+        return self.scattered(place(self.counts / self.counts.sum(), u), generator)
+
+    def completed(
+        self, x: Float[Tensor, "rows d"], generator: torch.Generator, own: Own | None = None
+    ) -> Float[Tensor, "rows d"]:
+        """x with every NaN replaced: the missing cells of a row are an exact draw given its other cells.
+
+        Args:
+            x: Rows, (rows, d).
+            generator: Source of the randomness, on the CPU.
+            own: As of f.
+        """
+        u = torch.rand(len(x), 1, generator=generator, dtype=torch.float64).to(x.device)
+        weights = (softmax(self.log_weights(*part)) for part in self.parts(x, own))
+        chosen = torch.cat([place(p, at) for p, at in zip(weights, u.split(self.rows_at_once), strict=True)])
+        return torch.where(x.isnan(), self.scattered(chosen[:, 0], generator), x)
+
+    def scattered(self, chosen: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
+        """A draw of the bump on each chosen centre."""
+        x = self.centres[chosen]
+        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        return x.nan_to_num(0.0) + (self.bandwidth**2 + x.isnan().to(x)).sqrt() * noise
+
+    def marginal(self, columns: list[int]) -> "KernelEnergy":
+        """The density of some columns, in this order, whatever the others are."""
+        return KernelEnergy(self.centres[:, columns], self.bandwidth, self.counts)
+
+    def conditional(self, x: Float[Tensor, "d"]) -> "KernelEnergy":
+        """The density of the columns where x is NaN, given its other cells: the same bumps, weighted by p(x).
+
+        Raises:
+            ValueError: If no cell of x is NaN.
+        """
+        hidden = x.isnan()
+        if not bool(hidden.any()):
+            raise ValueError("expected NaN in the columns whose conditional density is wanted; got none")
+        weights = softmax(self.log_weights(x[None], None, self.bumps()))[0]
+        return KernelEnergy(self.centres[:, hidden], self.bandwidth, weights)
+
+    def left_out(self, rows: Int[Tensor, "rows"]) -> Float[Tensor, "rows"]:
+        """Leave-one-out: log p of these centres under all others, one copy of each left out."""
+        return self.log_prob(self.centres[rows], Own(rows, torch.ones(len(rows)).to(self.counts)))
+
+    @property
+    def rows_at_once(self) -> int:
+        return max(1, PAIRS // len(self.centres))
+
+    def parts(self, x: Tensor, own: Own | None) -> Iterator[tuple[Tensor, Own | None, Bumps]]:
+        """x, and own with it, a few rows at a time; and the bumps."""
+        bumps = self.bumps()
+        for at in range(0, max(1, len(x)), self.rows_at_once):
+            rows = slice(at, at + self.rows_at_once)
+            yield x[rows], own and own.of(rows), bumps
+
+    def bumps(self) -> Bumps:
+        x, variance = self.centres.nan_to_num(0.0), self.bandwidth**2
+        r = variance / (variance + self.centres.isnan().to(x))
+        return Bumps(
+            towards=r * x,
+            stay=None if self.complete else 1 - r,
+            lift=r * x.square() / (2 * variance) - r.log() / 2,
+            shares=(self.counts / self.counts.sum()).log(),
+        )
+
+    def log_weights(self, x: Tensor, own: Own | None, bumps: Bumps) -> Float[Tensor, "rows n"]:
+        """log w_i − |x − x_i|²/(2h²), up to what all centres share: |x|²/(2h²), and the share that `own` leaves."""
+        seen, x = ~x.isnan(), within_range(x).nan_to_num(0.0)
+        power = torch.addmm(bumps.shares - summed(bumps.lift, seen), x / self.bandwidth**2, bumps.towards.T)
+        if bumps.stay is not None:
+            power = power + x.square() / (2 * self.bandwidth**2) @ bumps.stay.T
+        if own is not None:
+            less = (-own.copies / self.counts[own.centre]).log1p()
+            power.scatter_add_(1, own.centre[:, None], less[:, None])
+        return power
+
+    def value(self, x: Tensor, own: Own | None, bumps: Bumps) -> Float[Tensor, "rows"]:
+        """f of a few rows. It is at most 0: what rounding adds to that for cells near the end of the range is cut."""
+        half = within_range(x).nan_to_num(0.0).square().sum(1) / 2
+        found = log_sum_exp(self.log_weights(x, own, bumps)) - half / self.bandwidth**2
+        if own is not None:
+            found = found - (-own.copies / self.counts.sum()).log1p()
+        return found.clamp(max=0.0)
+
+    def mean(self, x: Tensor, own: Own | None, bumps: Bumps) -> Float[Tensor, "rows d"]:
+        """D of a few rows."""
+        _, p = relative(self.log_weights(x, own, bumps))
+        stay = 0.0 if bumps.stay is None else within_range(x) * (p @ bumps.stay)
+        return ((p @ bumps.towards + stay) / p.sum(1, keepdim=True)).masked_fill(x.isnan(), torch.nan)
+
+
+def refuse_unusable(centres: Tensor, bandwidth: float, counts: Tensor) -> None:
+    if centres.ndim != 2 or not centres.numel():
+        raise ValueError(f"expected centres of shape (n, d), at least one row and column; got {tuple(centres.shape)}")
+    if not bandwidth > 0:
+        raise ValueError(f"bandwidth must be positive; got {bandwidth!r}")
+    if counts.shape != centres.shape[:1] or not bool((counts >= 0).all() and counts.sum() > 0):
+        raise ValueError(f"expected counts of shape ({len(centres)},), none negative and not all 0")
+
+
+def within_range(x: Tensor) -> Tensor:
+    """x with every cell so near 0 that its square, and sums of them, are finite; NaN stays."""
+    largest = torch.finfo(x.dtype).max ** 0.5 * 1e-4
+    return x.clamp(-largest, largest)
+
+
+def summed(cells: Float[Tensor, "n d"], seen: Bool[Tensor, "rows d"]) -> Float[Tensor, "some n"]:
+    """Σ_j of the cells of each centre over the columns seen in each row, (rows, n); (1, n) where all are."""
+    return cells.sum(1)[None] if bool(seen.all()) else seen.to(cells) @ cells.T
+
+
+def relative(power: Tensor) -> tuple[Tensor, Tensor]:
+    """The highest of each row, and exp of the others relative to it; what is negligible is 0."""
+    top = power.detach().amax(1, keepdim=True)
+    return top[:, 0], F.threshold(power - top, NEGLIGIBLE, -torch.inf).exp_()
+
+
+def log_sum_exp(power: Float[Tensor, "rows n"]) -> Float[Tensor, "rows"]:
+    top, bumps = relative(power)
+    return top + bumps.sum(1).log()
+
+
+def softmax(power: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
+    _, bumps = relative(power)
+    return bumps / bumps.sum(1, keepdim=True)
+
+
+def place(p: Float[Tensor, "*rows n"], u: Float[Tensor, "*some"]) -> Int[Tensor, "*some"]:
+    """The index that each u in [0, 1) falls on when [0, 1] is divided by p."""
+    return torch.searchsorted(p.double().cumsum(-1), u, right=True).clamp(max=p.shape[-1] - 1)
+
+
+def leave_one_out_bandwidth(
+    centres: Float[Tensor, "n d"], generator: torch.Generator, counts: Float[Tensor, "n"] | None = None
+) -> float:
+    """The h of `BANDWIDTHS` under which rows are likeliest by all the others (Duin 1976).
+
+    h = argmax Σ_i log Σ_{k ≠ i} w_k exp(−|x_i − x_k|²/(2h²)) − log Z, over at most `JUDGES` of the centres, less the
+    20th of them that is least likely: one far row would ask for an h that suits no other.
+
+    Args:
+        centres: Rows, (n, d), standardised; NaN where a cell is missing.
+        generator: Chooses the rows that judge, on the CPU.
+        counts: As of `KernelEnergy`.
+    """
+    judges = torch.randperm(len(centres), generator=generator)[:JUDGES].to(centres.device)
+    weights = torch.ones(len(judges)) if counts is None else counts[judges]
+
+    def likelihood(h: float) -> float:
+        found, order = KernelEnergy(centres, h, counts).left_out(judges).sort()
+        voting = order[len(order) // 20 :]
+        return float(found[len(order) // 20 :] @ weights.to(centres)[voting])
+
+    return max(BANDWIDTHS, key=likelihood)
