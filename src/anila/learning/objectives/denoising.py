@@ -61,7 +61,7 @@ def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float = 0.5) -> Ob
     """
     if not data_sd > 0:
         raise ValueError(f"data_sd must be positive: the sd of a coordinate of the data; got {data_sd!r}")
-    return at_levels(*sd, data_sd) if isinstance(sd, tuple) else at_one_level(sd)
+    return at_one_level(sd) if isinstance(sd, float | int) else at_levels(*sd, data_sd)
 
 
 def at_one_level(sd: float) -> Objective:
