@@ -280,6 +280,14 @@ def test_the_slope_of_recovery_is_that_of_the_conditional_likelihood():
     assert slope_of(learner, x).item() == pytest.approx(exact, rel=0.03)
 
 
+def test_rounding_does_not_touch_the_f_that_is_reported():
+    """Sees f of the lowest level, or a rounded one, where f of each point's own level is meant."""
+    x, objective = points(), recovery(steps=2)
+    exact, rounded = (learner_of(at_levels(), objective, precision=p).update(x) for p in (None, "bf16"))
+    assert rounded["energy_gap"] == pytest.approx(exact["energy_gap"], rel=1e-5)
+    assert rounded["theta_grad_norm"] != exact["theta_grad_norm"]
+
+
 def test_weights_count():
     """Sees the weights of points left out: f = θ · x moves by mean w x(up) − mean w x(down)."""
     up, down = torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0], [7.0], [0.0]])

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from anila.cli import app
 from anila.data import Rows
+from anila.density.networks import mlp
 from anila.learning.distributed import RankLost, Ranks, joined
 from anila.learning.learner import Learner, NotFinite
+from anila.learning.objectives import denoising, recovery, transport
 from anila.learning.starts import FromNoise
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
@@ -32,6 +34,7 @@ from anila.runs.model import trained as models
 from anila.runs.training import train as training
 from anila.runs.training.guard import Guard, Trouble
 from anila.samplers import langevin
+from levels import Perceptron
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["anila.runs.training.train", "anila.cli.app"])
@@ -274,6 +277,35 @@ def test_sigterm_saves_and_exits_143(tmp_path: Path, size: int):
     assert ended(processes) == [143] * size
     last = Run(tmp_path / "run").stats()[-1]["iteration"]
     assert int(checkpoint.listed(tmp_path / "run/checkpoints")[-1].name) == last
+
+
+WITHOUT_CHAINS = {"denoising": denoising((0.05, 2.0)), "transport": transport(), "recovery": recovery(steps=3)}
+
+
+def learn_without_chains(path: Path) -> None:
+    """Three iterations of every objective that takes no chains of the learner's."""
+    found: dict[str, dict[str, float]] = {}
+    with joined(60) as ranks:
+        for name, objective in WITHOUT_CHAINS.items():
+            torch.manual_seed(0)
+            model = Perceptron(4) if objective.needs_levels else mlp(4, hidden=(16,))
+            learner = Learner(
+                model, optimizer=torch.optim.SGD(model.parameters(), 0.1), objective=objective, ranks=ranks
+            )
+            for t in range(3):
+                found[name] = learner.update(torch.randn(21, 4, generator=rng(0, "data", t)))
+            found[name] |= {f"theta {k}": p.norm().item() for k, p in enumerate(model.parameters())}
+    (path / f"{ranks.rank} of {ranks.size}.json").write_text(json.dumps(found))
+
+
+def test_what_needs_no_chains_is_learned_together(tmp_path: Path):
+    """Sees noise, pairs or levels that depend on who holds the rows, and levels that the replica of f does not get."""
+    for size in (1, 2):
+        assert ended(start(learn_without_chains, size, tmp_path)) == [0] * size
+    one, *two = (json.loads((tmp_path / f"{who}.json").read_text()) for who in ("0 of 1", "0 of 2", "1 of 2"))
+    assert two[0] == two[1]
+    for name in WITHOUT_CHAINS:
+        assert two[0][name] == pytest.approx(one[name], rel=1e-3, abs=1e-5)
 
 
 class Faulty(nn.Module):
