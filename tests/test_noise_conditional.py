@@ -1,6 +1,7 @@
 """Laws of f(x, s): the Gaussian it stands on, the scale of what is learned, and what it is far out."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -201,7 +202,7 @@ class TestUNet:
 
     def test_the_way_up_sees_the_way_down(self):
         """Sees fine detail that must pass through the smallest size: nothing passes there, and yet all pixels count."""
-        net = energy().net
+        net: Any = energy().net
         with torch.no_grad():
             for halve in net.halve:
                 halve.weight.zero_()

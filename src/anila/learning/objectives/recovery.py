@@ -61,9 +61,10 @@ def recovery(
 
     def draw_noise(x_data: Tensor, generator: torch.Generator) -> RecoveryNoise:
         pair = torch.randperm(len(x_data), generator=generator, device=generator.device) % (len(levels) - 1)
-        noise = [normal_noise(x_data, generator) for _ in range(2)]
+        xi, more = (normal_noise(x_data, generator) for _ in range(2))
         block = draw_block(kernel(lambda x: x.flatten(1).sum(1)), x_data, steps, generator)
-        return RecoveryNoise(*noise, pair.to(x_data.device), type(block)(*(field.transpose(0, 1) for field in block)))
+        chains = type(block)(*(field.transpose(0, 1) for field in block))
+        return RecoveryNoise(xi, more, pair.to(x_data.device), chains)
 
     def contrast(f: HasLevels, x_data: Tensor, x_model: Tensor | None, noise: RecoveryNoise) -> Contrast:  # noqa: ARG001
         lower, upper = (x_data.new_tensor(levels)[noise.pair + k] for k in range(2))
