@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import lzma
 import struct
 import tarfile
 import threading
@@ -10,6 +11,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from anila.data import Images, archives, images, load
 from anila.data import cache as packing
@@ -215,7 +217,7 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
 
 
 def test_a_postscript_file_with_the_suffix_of_an_image_is_not_run() -> None:
-    with pytest.raises(OSError, match="cannot identify"):
+    with pytest.raises(ValueError, match="cannot identify the kind of image"):
         open_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
 
 
@@ -238,7 +240,7 @@ def test_greyscale_stays_one_channel_unless_asked(tmp_path: Path) -> None:
 
 def test_sizes_that_differ_ask_for_a_size(tmp_path: Path) -> None:
     source = zipped(tmp_path / "a.zip", {"a.png": PNG, "b.png": encoded(Image.new("RGB", (5, 5)), "PNG")})
-    with pytest.raises(ValueError, match=r"a.png is 6 × 8, b.png is 5 × 5 .*give size="):
+    with pytest.raises(ValueError, match=r"a.png is 6 × 8, b.png is 5 × 5 .*data.size=32"):
         images(source)
     assert images(source, size=4).event_shape == (3, 4, 4)
 
@@ -464,7 +466,7 @@ def test_an_image_that_cannot_be_decoded_is_refused_or_skipped(
 ) -> None:
     (photos / "cat" / "03.png").write_bytes(BAD[fault]())
     message = r"1 of 12 images cannot be decoded: cat/03.png \("
-    with pytest.raises(ValueError, match=rf"{message}.*on_error=skip"):
+    with pytest.raises(ValueError, match=rf"{message}.*data.on_error=skip"):
         images(photos)
     with pytest.warns(UserWarning, match=rf"{message}.*left out"):
         data = images(photos, on_error="skip")
@@ -494,6 +496,131 @@ def test_more_than_a_tenth_of_bad_images_stops(photos: Path, on_error: Literal["
 def test_a_set_of_nothing_but_bad_images_is_not_skipped(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"cannot be decoded: a\.png"):
         images(zipped(tmp_path / "a.zip", {"a.png": b"x"}), on_error="skip")
+
+
+def photo(*tags: tuple[int, int, int, bytes]) -> bytes:
+    """A whole JPEG with these EXIF tags: number, type, count and value."""
+    body = b"".join(struct.pack("<HHI", tag, kind, count) + value for tag, kind, count, value in tags)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + body + bytes(36)
+    raw = encoded(Image.fromarray(noise(1)[0]), "JPEG")
+    return raw[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + raw[2:]
+
+
+TURNED = (0x112, 3, 1, struct.pack("<HH", 6, 0))
+BROKEN = {
+    "artist as a rational": (0x13B, 5, 1, struct.pack("<I", 38)),
+    "compression as text": (0x103, 2, 4, b"abc\0"),
+    "an unknown type": (0x132, 99, 7, b"\xff" * 4),
+}
+
+
+@pytest.mark.parametrize("tag", BROKEN)
+def test_a_photo_is_not_lost_to_a_tag_that_nobody_needs(tag: str) -> None:
+    assert open_image(photo(TURNED, BROKEN[tag])).size == (6, 8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_that_of_pillow(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    raw = encoded(Image.fromarray(noise(1)[0]), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(raw)))
+    np.testing.assert_array_equal(decoded(raw), np.asarray(expected).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("value", [1, 2, 7, 255])
+def test_whatever_byte_is_broken_there_is_an_image_or_a_refusal(value: int) -> None:
+    """Sees an error of Pillow that is not turned into a refusal; TIFF's tags bring most kinds."""
+    raw = encoded(Image.fromarray(noise(1, (2, 2, 3))[0]), "TIFF")
+    for i in range(len(raw)):
+        with warnings.catch_warnings(), suppress(ValueError):
+            warnings.simplefilter("ignore")
+            open_image(raw[:i] + bytes([value]) + raw[i + 1 :])
+
+
+@pytest.mark.parametrize(
+    "error", [TypeError("x"), AttributeError("x"), lzma.LZMAError("x"), struct.error("x"), MemoryError()]
+)
+@pytest.mark.parametrize("where", ["read", "open"])
+def test_whatever_a_library_raises_on_one_image_it_is_skipped(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+) -> None:
+    def fail(*_: object, **__: object) -> bytes:
+        raise error
+
+    if where == "open":
+        (photos / "cat" / "03.png").write_bytes(b"odd")
+        real = Image.open
+        monkeypatch.setattr(Image, "open", lambda f, **k: fail() if f.getvalue() == b"odd" else real(f, **k))
+    else:
+        real_read = Path.read_bytes
+        monkeypatch.setattr(Path, "read_bytes", lambda p: fail() if p.name == "03.png" else real_read(p))
+    with pytest.warns(UserWarning, match=r"1 of 12 images cannot be decoded: cat/03.png"):
+        assert len(images(photos, on_error="skip")) == 11
+
+
+def test_a_zip_of_an_unknown_method_names_the_member(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "a.zip", {"a.png": PNG, "b.png": PNG})
+    raw = bytearray(path.read_bytes())
+    raw[8] = raw[raw.index(b"PK\x01\x02") + 10] = 99
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"1 of 2 images cannot be decoded: a\.png \(That compression method"):
+        images(path)
+
+
+@pytest.mark.parametrize("offset", [10, 14])
+def test_a_damaged_gzip_is_refused_by_name(tmp_path: Path, offset: int) -> None:
+    path = idx(tmp_path / "train-images-idx3-ubyte.gz", noise(5, (28, 28)))
+    raw = bytearray(path.read_bytes())
+    raw[offset] ^= 0xFF
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"train-images-idx3-ubyte.gz|images cannot be decoded: 000000"):
+        images(path)
+
+
+def test_an_idx_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(bytes((0, 0, 8, 3)) + struct.pack(">3I", 4_000_000_000, 28, 28) + bytes(100))
+    with pytest.raises(ValueError, match=r"idx3-ubyte: its header promises 4000000000 images of 28 × 28"):
+        images(path)
+
+
+def test_a_cifar_label_out_of_range_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as archive:
+        member = tarfile.TarInfo("data_batch_1.bin")
+        member.size = 3073
+        archive.addfile(member, io.BytesIO(b"\xff" + bytes(3072)))
+    with pytest.raises(ValueError, match=r"cifar-10-binary\.tar\.gz"):
+        images(path)
+
+
+def test_hostile_names_are_escaped_in_every_message(tmp_path: Path) -> None:
+    """Sees a file or member name that moves the cursor or ends the line."""
+    name = "\x1b[2Ja\nb"
+    path = zipped(tmp_path / f"{name}.zip", {f"{name}/c.png": b"", "d/e.png": PNG, f"{name}/f.png": PNG})
+    with pytest.warns(UserWarning, match=r"\\x1b\[2Ja\\nb/c\.png") as said:
+        data = images(path, on_error="skip")
+    with pytest.raises(ValueError) as refused:
+        images(path)
+    with pytest.raises(FileNotFoundError) as missing:
+        load(f"./{name}")
+    texts = [str(said[0].message), str(refused.value), str(missing.value), data.name, *data.classes]
+    assert all(map(str.isprintable, texts))
+
+
+def test_no_home_asks_for_a_cache_and_takes_a_tilde_as_a_name(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(path: str) -> str:
+        return path
+
+    monkeypatch.setattr("os.path.expanduser", homeless)
+    monkeypatch.delenv("ANILA_CACHE")
+    with pytest.raises(ValueError, match="this user has no home; set ANILA_CACHE"):
+        images(photos)
+    (tmp_path / "~$people.csv").write_text("a,b\n1.5,2\n3,5\n4,4\n")
+    assert load("~$people.csv").event_shape == (2,)
 
 
 def huge_png(side: int) -> bytes:

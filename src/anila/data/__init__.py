@@ -11,6 +11,7 @@ from typing import Any
 from anila.data import archives, idx, tables
 from anila.data.dataset import DataSet, Labelled, Rows, Stream
 from anila.data.elsewhere import Elsewhere
+from anila.data.foreign import local, printable_refusals
 from anila.data.images import Images, images
 from anila.data.known import KNOWN
 from anila.data.sources import ACCEPTED
@@ -25,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@printable_refusals()
 def load(source: str | Path, **settings: Any) -> DataSet:
     """The data set of a name or a path.
 
@@ -53,7 +55,7 @@ def kind_of(source: str | Path) -> Callable[..., DataSet]:
     """What reads this source: `Toy`, `images` or `table`."""
     if source in TOYS:
         return Toy
-    path = Path(source).expanduser()
+    path = local(source)
     if source in KNOWN or path.is_dir():
         return images
     if path.suffix.lower() in tables.SUFFIXES:
@@ -62,8 +64,8 @@ def kind_of(source: str | Path) -> Callable[..., DataSet]:
         return images
     files = f"files accepted: {', '.join(tables.SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
     if path.exists():
-        raise ValueError(f"{path.absolute()} is of no known kind; {files}")
+        raise ValueError(f"{path} is of no known kind; {files}")
     if isinstance(source, Path) or path.suffix or path.name != source:
-        raise FileNotFoundError(f"no file or folder {path.absolute()}")
+        raise FileNotFoundError(f"no file or folder {path}")
     names = (*TOYS, *KNOWN)
     raise ValueError(f"no data called {source!r}{did_you_mean(str(source), names)}; names: {', '.join(names)}; {files}")

@@ -9,7 +9,6 @@ import re
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from PIL import Image
 
 from anila.data.decode import SUFFIXES as IMAGE_SUFFIXES
 from anila.data.decode import open_image
+from anila.data.foreign import COPY_AGAIN, Refused, printable, reading
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 
@@ -36,7 +36,7 @@ class Entry:
     """One image of a source.
 
     Attributes:
-        name: Its path inside the source, with "/".
+        name: Its path inside the source, as `member_name` writes it.
         read: Gives its bytes; entries are read in order, as going back in a compressed tar is slow.
         open: Makes an image in mode L or RGB of them.
         background: Level to pad with where `decode.fit` pads; None where it does not.
@@ -46,6 +46,15 @@ class Entry:
     read: Callable[[], bytes]
     open: Callable[[bytes], Image.Image] = open_image
     background: int | None = None
+
+
+def member_name(raw: str) -> str:
+    r"""With "/" between folders, whatever system wrote it, and printable.
+
+    >>> member_name("train\\cats\\1.png"), member_name("a/\x1b.png")
+    ('train/cats/1.png', 'a/\\x1b.png')
+    """
+    return printable(raw.replace("\\", "/"))
 
 
 def is_image(name: str) -> bool:
@@ -78,17 +87,15 @@ def open_archive(path: Path) -> Iterator[list[Entry]]:
 
 
 def zip_entries(path: Path, stack: ExitStack) -> list[Entry]:
-    try:
+    with reading(f"{path} is not a whole zip file: ", COPY_AGAIN):
         archive = stack.enter_context(zipfile.ZipFile(path))
-    except (zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(f"{path} is not a whole zip file ({error}); copy or download it again") from error
     members = archive.infolist()
     limits = Limits(path)
     for member in members:
         require_safe(path, member.filename, zip_fault(member))
         limits.add(member.filename, member.file_size, member.compress_size)
-    members.sort(key=lambda member: member.filename)
-    return [Entry(m.filename, partial(archive.read, m)) for m in members if is_image(m.filename)]
+    named = sorted((member_name(member.filename), i) for i, member in enumerate(members))
+    return [Entry(name, partial(archive.read, members[i])) for name, i in named if is_image(name)]
 
 
 def zip_fault(member: zipfile.ZipInfo) -> str | None:
@@ -101,16 +108,15 @@ def zip_fault(member: zipfile.ZipInfo) -> str | None:
 
 def tar_entries(path: Path, stack: ExitStack) -> list[Entry]:
     limits, entries = Limits(path), []
-    try:
+    with reading(f"{path} is not a whole tar file: ", COPY_AGAIN):
         archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
         for member in archive:
             plain = member.isreg() or member.isdir()
             require_safe(path, member.name, None if plain else "is a link or a device")
             limits.add(member.name, member.size, None)
-            if member.isreg() and is_image(member.name):
-                entries.append(Entry(member.name, partial(read_member, archive, member)))
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole tar file ({error}); copy or download it again") from error
+            name = member_name(member.name)
+            if member.isreg() and is_image(name):
+                entries.append(Entry(name, partial(read_member, archive, member)))
     return entries
 
 
@@ -127,7 +133,7 @@ def require_safe(path: Path, name: str, fault: str | None) -> None:
     elif ".." in parts:
         fault = "climbs out of the archive"
     if fault:
-        raise ValueError(f"{path} is refused: its member {name!r} {fault}; expected plain files in folders")
+        raise Refused(f"{path} is refused: its member {name!r} {fault}; expected plain files in folders")
 
 
 class Limits:
@@ -156,4 +162,4 @@ class Limits:
 
     def refuse(self, broken: bool, name: str, why: str) -> None:
         if broken:
-            raise ValueError(f"{self.path} is refused as a zip bomb: its member {name!r} {why}")
+            raise Refused(f"{self.path} is refused as a zip bomb: its member {name!r} {why}")

@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from anila.data.archives import Entry
-from anila.data.decode import BAD_IMAGE, fit, pixels
+from anila.data.decode import fit, pixels
+from anila.data.foreign import Refused, local, printable, reading
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
@@ -55,7 +56,7 @@ def cache_folder(folder: str | Path | None) -> Path:
     Raises:
         ValueError: If it cannot be written to.
     """
-    path = Path(folder or os.environ.get("ANILA_CACHE") or Path("~", ".cache", "anila")).expanduser().absolute()
+    path = local(folder or os.environ.get("ANILA_CACHE") or home_cache())
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -63,6 +64,13 @@ def cache_folder(folder: str | Path | None) -> Path:
     if not os.access(path, os.W_OK):
         raise ValueError(f"cannot write to the cache folder {path}; set ANILA_CACHE to one that can be written")
     return path
+
+
+def home_cache() -> Path:
+    try:
+        return Path.home() / ".cache" / "anila"
+    except RuntimeError as error:
+        raise ValueError("no cache folder, as this user has no home; set ANILA_CACHE to a folder") from error
 
 
 def read_packed(path: Path) -> tuple[UInt8[np.ndarray, "rows channels height width"], About] | None:
@@ -102,7 +110,7 @@ def pack(
     with RowFile(path) as rows:
         for i, result in enumerate(decoded(entries, size, channels)):
             if isinstance(result, Exception):
-                skipped.append(f"{entries[i].name} ({result or type(result).__name__})")
+                skipped.append(f"{entries[i].name} ({result})")
                 require_few(skipped, len(entries))
             else:
                 rows.append(result, entries[i].name)
@@ -121,14 +129,17 @@ def decoded(
     """The pixels of each image, or why there are none; a few are decoded ahead, so memory stays small."""
 
     def decode(entry: Entry, raw: bytes) -> np.ndarray:
-        return pixels(fit(entry.open(raw), size, entry.background), channels)
+        with reading():
+            return pixels(fit(entry.open(raw), size, entry.background), channels)
 
     with ThreadPoolExecutor(WORKERS, "decode") as pool:
         ahead: deque[Future[np.ndarray] | Exception] = deque()
         for entry in entries:
             try:
-                ahead.append(pool.submit(decode, entry, entry.read()))
-            except BAD_IMAGE as error:
+                with reading():
+                    raw = entry.read()
+                ahead.append(pool.submit(decode, entry, raw))
+            except Refused as error:
                 ahead.append(error)
             if len(ahead) == AHEAD:
                 yield outcome(ahead.popleft())
@@ -140,7 +151,7 @@ def outcome(job: "Future[np.ndarray] | Exception") -> np.ndarray | Exception:
         return job
     try:
         return job.result()
-    except BAD_IMAGE as error:
+    except Refused as error:
         return error
 
 
@@ -165,8 +176,8 @@ def judge(skipped: list[str], total: int, on_error: OnError) -> None:
         return
     what = f"{len(skipped)} of {total} images cannot be decoded: {some(skipped)}"
     if on_error == "error":
-        raise ValueError(f"{what}; repair or remove them, or leave them out with on_error=skip")
-    warnings.warn(f"{what}; left out", stacklevel=3)
+        raise ValueError(f"{what}; repair or remove them, or leave them out with data.on_error=skip")
+    warnings.warn(printable(f"{what}; left out"), stacklevel=3)
 
 
 def some(names: list[str]) -> str:
@@ -228,7 +239,7 @@ class RowFile:
         if image.shape[1:] != self.shape[1:]:
             raise ValueError(
                 f"images differ in size: {self.first} is {sides(self.shape)}, {name} is {sides(image.shape)} "
-                "(height × width); give size=, e.g. size=32"
+                "(height × width); bring them to one, e.g. data.size=32"
             )
         if len(image) > self.shape[0]:
             self.colour()

@@ -1,6 +1,7 @@
 """From the bytes of an image file to uint8 pixels (channels, height, width). One rule each:
 
-* Orientation: the EXIF tag is applied, so pixels are as a viewer shows them.
+* Orientation: the EXIF tag is applied, so pixels are as a viewer shows them; no other tag is looked at, and tags
+  that cannot be read leave the image as it lies.
 * Grey or colour: modes 1, L, LA and 16-bit grey are greyscale; palette, RGB(A), CMYK and the rest are colour.
 * Transparency is composited on mid-grey (128), the centre of the data range: a black drawing and a white one
   both stay visible, as they would not on white or on black.
@@ -15,14 +16,13 @@
 """
 
 import io
-import struct
-import zipfile
-import zlib
 from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
+
+from anila.data.foreign import reading
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 """What Pillow may open: names lie, and some of its other formats run external programs."""
@@ -33,20 +33,19 @@ GREY_MODES = ("1", "L", "LA", "La")
 MATTE = 128
 PADDED_UP_TO = 36
 
-BAD_IMAGE = (
-    OSError,
-    ValueError,
-    EOFError,
-    SyntaxError,
-    NotImplementedError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
-"""What Pillow, zipfile and tarfile raise on bytes that are no image."""
+BAD_IMAGE = ValueError
+"""What `open_image` raises on bytes that are no image."""
+
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image of each EXIF orientation upright."""
 
 
 def open_image(raw: bytes) -> Image.Image:
@@ -56,16 +55,23 @@ def open_image(raw: bytes) -> Image.Image:
         raw: The bytes of an image file.
 
     Raises:
-        ValueError: If the image is too large or has no known range.
-        BAD_IMAGE: Whatever else Pillow finds wrong with it.
+        ValueError: If it cannot be decoded, is too large or has no known range.
     """
     if not raw:
         raise ValueError("zero bytes")
-    with Image.open(io.BytesIO(raw), formats=FORMATS) as image:
+    with reading(), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
         require_reasonable(image)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return eight_bits(image)
+        return eight_bits(upright(image))
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF orientation says."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # whatever Pillow makes of broken tags, the pixels are whole
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def require_reasonable(image: Image.Image) -> None:

@@ -9,7 +9,6 @@ import gzip
 import re
 import struct
 import tarfile
-import zlib
 from contextlib import ExitStack
 from functools import partial
 from io import BufferedIOBase
@@ -20,12 +19,15 @@ import numpy as np
 from PIL import Image
 
 from anila.data.archives import Entry
+from anila.data.foreign import COPY_AGAIN, Refused, reading
 
 IMAGES = re.compile(r"(?P<split>[\w-]*?)-?images[.-]idx3-ubyte(\.gz)?")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 CIFAR_BATCH = re.compile(r"(?P<split>data|test)_batch(_\d)?\.bin")
 CIFAR_BYTES = 3 * 32 * 32
 CIFAR_BATCH_BYTES = 10_000 * (CIFAR_BYTES + 1)
+DEFLATE = 1032
+"""Times that gzip can pack at most."""
 
 
 def is_idx(name: str) -> bool:
@@ -57,6 +59,8 @@ def idx_entries(path: Path, stack: ExitStack, with_split: bool) -> list[Entry]:
     """
     file = stack.enter_context(open_plain(path))
     n, height, width = header(path, file, 3)
+    if n * height * width > DEFLATE * path.stat().st_size:
+        raise Refused(f"{path}: its header promises {n} images of {height} × {width}, more than the file can hold")
     labels = read_labels(path, n)
     split = f"{split_of(path.name)}/" if with_split else ""
     size, opened = height * width, partial(Image.frombytes, "L", (width, height))
@@ -72,7 +76,8 @@ def read_labels(images: Path, n: int) -> list[str]:
         return [""] * n
     with open_plain(path) as file:
         (count,) = header(path, file, 1)
-        labels = file.read(count)
+        with reading(f"{path} cannot be read: ", COPY_AGAIN):
+            labels = file.read(min(count, n + 1))
     if len(labels) != n:
         raise ValueError(f"{path}: expected {n} labels as {images.name} has images, got {len(labels)}")
     return [f"{label}/" for label in labels]
@@ -95,10 +100,8 @@ def open_plain(path: Path) -> BufferedIOBase:
 
 def header(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
     """The sides of an idx array of uint8."""
-    try:
+    with reading(f"{path} cannot be read: ", COPY_AGAIN):
         start = file.read(4 + 4 * ndim)
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read ({error}); copy or download it again") from error
     if len(start) != 4 + 4 * ndim or start[:4] != bytes((0, 0, 8, ndim)):
         raise ValueError(f"{path}: expected an idx file of uint8 with {ndim} sides, got a header {start[:4]!r}")
     return struct.unpack(f">{ndim}I", start[4:])
@@ -122,12 +125,10 @@ def cifar_entries(path: Path, stack: ExitStack) -> list[Entry]:
     Raises:
         ValueError: If it is damaged or holds something else.
     """
-    try:
+    with reading(f"{path} is not a whole tar file: ", COPY_AGAIN):
         archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
         batches = [(m, match) for m in archive if (match := CIFAR_BATCH.fullmatch(Path(m.name).name))]
         entries = [entry for member, match in batches for entry in batch_entries(archive, member, match["split"])]
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path} is not a whole tar file ({error}); copy or download it again") from error
     if not entries:
         raise ValueError(f"{path}: expected data_batch_1.bin ... test_batch.bin inside, found none")
     return entries

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed
 from anila.data.dataset import Rows
+from anila.data.foreign import printable, printable_refusals
 from anila.data.known import KNOWN, locate
 from anila.data.sources import Files, open_entries, select, survey
 from anila.rng import rng
@@ -60,6 +61,7 @@ class Images(Rows):
         return torch.where(coin[:, None, None, None], x.flip(-1), x)
 
 
+@printable_refusals()
 def images(
     source: str | Path,
     size: int | None = None,
@@ -96,7 +98,7 @@ def images(
     packed = cache_folder(cache) / f"{key}.npy"
     values, about = read_packed(packed) or decode_once(packed, files, size, channels, split, progress)
     judge(about.skipped, about.total, on_error)
-    return Images(values, about, files.root.name, key, flip)
+    return Images(values, about, printable(files.root.name), key, flip)
 
 
 def decode_once(

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anila.data import archives, decode, idx
-from anila.data.archives import Entry, is_archive, is_image, open_archive
+from anila.data.archives import Entry, is_archive, is_image, member_name, open_archive
+from anila.data.foreign import local, printable_refusals
 
 SPLITS = ("train", "test", "val", "valid", "validation")
 ACCEPTED = ", ".join((*decode.SUFFIXES, *archives.SUFFIXES, "*-images-idx3-ubyte(.gz)"))
@@ -55,6 +56,7 @@ def sha256_of_file(path: Path) -> str:
         raise ValueError(f"cannot read {path}: {error.strerror}; repair or remove it") from error
 
 
+@printable_refusals()
 def survey(path: Path) -> Files:
     """Find the files of a path.
 
@@ -65,7 +67,7 @@ def survey(path: Path) -> Files:
         FileNotFoundError: If there is nothing at the path.
         ValueError: If nothing there is an image.
     """
-    path = path.expanduser().absolute()
+    path = local(path)
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {path}")
     if path.is_dir():
@@ -123,7 +125,7 @@ def entries_of(path: Path, files: Files, stack: ExitStack) -> list[Entry]:
         return stack.enter_context(open_archive(path))
     if idx.is_idx(path.name):
         return idx.idx_entries(path, stack, with_split=path != files.root)
-    return [Entry(files.name(path), path.read_bytes)] if is_image(path.name) else []
+    return [Entry(member_name(files.name(path)), path.read_bytes)] if is_image(path.name) else []
 
 
 def select(entries: list[Entry], split: str, source: Path) -> tuple[list[Entry], list[str]]:
@@ -146,7 +148,7 @@ def select(entries: list[Entry], split: str, source: Path) -> tuple[list[Entry],
         kept, splits = list(range(len(entries))) if split in ("train", "all") else [], Counter()
     if not kept:
         there = ", ".join(f"{name!r} ({count} images)" for name, count in splits.items()) or "no split folders"
-        raise ValueError(f"{source} has no split {split!r}: it has {there}; choose one of these or split='all'")
+        raise ValueError(f"{source} has no split {split!r}: it has {there}; choose one of these or data.split=all")
     return [entries[i] for i in kept], [folders[i][-1] if folders[i] else "" for i in kept]
 
 

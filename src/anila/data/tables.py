@@ -29,6 +29,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
+from anila.data.foreign import local
 from anila.data.units import Units
 from anila.messages import did_you_mean
 
@@ -105,7 +106,7 @@ def table(path: str | Path, columns: Sequence[str] | None = None, label: str | N
         FileNotFoundError: If there is no such file.
         ValueError: If the file cannot be read, is pickled, or holds what is not finite, varied numbers.
     """
-    path = Path(path).expanduser().absolute()
+    path = local(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     suffix = path.suffix.lower()

@@ -1,0 +1,78 @@
+"""The boundary: foreign bytes become a value, or a refusal that names the file and can be printed.
+
+Libraries raise what they like on damaged bytes (Pillow alone a dozen kinds), so nothing is listed here: inside
+`reading` every error is a refusal. What a file, a member or a column is called is foreign too, and is escaped.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import UnidentifiedImageError
+
+COPY_AGAIN = "; copy or download it again"
+
+
+class Refused(ValueError):
+    """A refusal that already says what and why."""
+
+
+@contextmanager
+def reading(what: str = "", then: str = "") -> Iterator[None]:
+    """Any error inside becomes a refusal.
+
+    Args:
+        what: The beginning of the message, e.g. "a.zip is not a whole zip file: "; the library's reason follows.
+        then: Its end, e.g. "; download it again".
+
+    Raises:
+        Refused: Beginning with `what`, and as it was if it is one already.
+    """
+    try:
+        yield
+    except Refused:
+        raise
+    except Exception as error:
+        raise Refused(f"{what}{reason(error)}{then}") from error
+
+
+def reason(error: Exception) -> str:
+    """The first line of what a library says, without the addresses of its objects.
+
+    >>> reason(ValueError("bad header\\nread the manual")), reason(EOFError())
+    ('bad header', 'EOFError')
+    """
+    if isinstance(error, UnidentifiedImageError):
+        return "cannot identify the kind of image"
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__
+
+
+@contextmanager
+def printable_refusals() -> Iterator[None]:
+    """Escape whatever an error message holds that would not be printed as it is; as a decorator too."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if str(error).isprintable():
+            raise
+        kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+        raise kind(printable(str(error))) from None
+
+
+def printable(text: str) -> str:
+    r"""With escapes for control characters, line ends and bytes that are no text.
+
+    >>> printable("größe\x1b[31m\n")
+    'größe\\x1b[31m\\n'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def local(path: str | Path) -> Path:
+    """Absolute, with ~ expanded where it means somebody's home: `~$people.csv` is a file."""
+    path = Path(path)
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        return path.absolute()
