@@ -4,6 +4,8 @@ import gzip
 import io
 import json
 import lzma
+import os
+import re
 import struct
 import tarfile
 import threading
@@ -154,6 +156,121 @@ def test_a_set_of_training_images_has_no_test_images(tmp_path: Path) -> None:
 def test_a_set_without_splits_has_no_test_images(photos: Path) -> None:
     with pytest.raises(ValueError, match="no split 'test': it has no split folders"):
         images(photos, split="test")
+
+
+def tree(root: Path, names: list[str], kind: str) -> Path:
+    """The same image under these names, in a folder, a zip or a tar."""
+    if kind == "folder":
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(PNG)
+        return root
+    path = root.with_suffix(f".{kind}")
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                info = zipfile.ZipInfo("x")
+                info.filename = name
+                archive.writestr(info, PNG)
+        return path
+    with tarfile.open(path, "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = len(PNG)
+            archive.addfile(info, io.BytesIO(PNG))
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is a folder")
+@pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
+def test_a_backslash_between_folders_is_a_slash(tmp_path: Path, kind: str) -> None:
+    """Sees test images that join training, classes that are lost, and hidden files that are not hidden."""
+    names = [f"{split}\\{label}\\{i}.png" for split in ("train", "test") for label in "ab" for i in range(3)]
+    source = tree(tmp_path / "w", [*names, "__MACOSX\\._a.png"], kind)
+    data = images(source)
+    assert len(data) == 6
+    assert data.classes == ("a", "b")
+    assert len(images(source, split="test")) == 6
+
+
+LAYOUTS = {
+    "a stray image": ["train/a/1", "train/b/2", "test/a/3", "cover"],
+    "a stray image above all": ["x/train/a/1", "x/train/b/2", "x/test/a/3", "cover"],
+    "other words": ["training_set/a/1", "training_set/b/2", "test_set/a/3"],
+    "years": ["train2017/a/1", "train2017/b/2", "val2017/a/3"],
+    "capitals": ["Train/a/1", "Train/b/2", "TEST/a/3"],
+    "splits in classes": ["a/train/1", "b/train/2", "a/test/3"],
+    "another folder": ["train/a/1", "train/b/2", "valid/a/3", "extra/c/4"],
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_held_out_images_do_not_join_training(tmp_path: Path, layout: str) -> None:
+    source = tree(tmp_path / "w", [f"{name}.png" for name in LAYOUTS[layout]], "zip")
+    stray = sum("cover" in name or "extra" in name for name in LAYOUTS[layout])
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        data = images(source)
+    assert len(data) == 2
+    assert data.classes == ("a", "b")
+    assert [f"left out {stray} images in no split" in str(w.message) for w in said] == [True] * stray
+
+
+def test_archives_called_like_splits_are_splits(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    for split in ("train", "test"):
+        tree(tmp_path / "w" / split, ["a/1.png", "b/2.png"], "zip")
+    data = images(tmp_path / "w")
+    assert len(data) == 2
+    assert data.classes == ("a", "b")
+    assert len(images(tmp_path / "w", split="all")) == 4
+
+
+def test_what_is_taken_of_which_split_is_said_in_one_line(tmp_path: Path, photos: Path) -> None:
+    source = tree(tmp_path / "w", ["train/a/1.png", "train/b/2.png", "test/a/3.png"], "zip")
+    for _ in range(2):  # from the cache too
+        assert images(source).description == f"2 images from {source}, split 'train' of 'test' (1), 'train' (2)"
+    assert images(photos).description == f"12 images from {photos} (no split folders)"
+    (photos / "cat" / "03.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out"):
+        data = images(photos, on_error="skip")
+    assert "11 images" in data.description
+    assert data.description.endswith("left out 1 that cannot be decoded (cat/03.png (zero bytes))")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("train.zip", r"left out 1 × archive \(train\.zip\)"),
+        ("cat/a.HEIC", r"left out 1 × image of a kind not read here \(cat/a\.HEIC\)"),
+        ("images.rar", r"left out 1 × archive"),
+    ],
+)
+def test_what_lies_beside_and_looks_like_images_is_said(photos: Path, name: str, message: str) -> None:
+    (photos / name).write_bytes(PNG)
+    with pytest.warns(UserWarning, match=message):
+        assert re.search(message, images(photos).description)
+
+
+def test_a_linked_folder_is_said(photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (photos / "bird").symlink_to(tmp_path / "more")
+    with pytest.warns(UserWarning, match="left out linked folder .*bird"):
+        images(photos)
+
+
+def test_test_images_that_join_others_are_said(photos: Path) -> None:
+    tree(photos, ["test/1.png"], "folder")
+    with pytest.warns(UserWarning, match="took 1 images in a folder 'test' with the others"):
+        images(photos)
+
+
+@pytest.mark.parametrize("suffix", ["jfif", "jpe", "JPG", "avif"])
+def test_other_suffixes_of_the_same_kinds_are_read(tmp_path: Path, suffix: str) -> None:
+    kind = "AVIF" if suffix == "avif" else "JPEG"
+    source = zipped(tmp_path / "a.zip", {f"a.{suffix}": encoded(Image.fromarray(noise(1)[0]), kind)})
+    assert len(images(source)) == 1
 
 
 def test_orientation_is_applied() -> None:
@@ -379,7 +496,7 @@ def test_an_interrupted_decode_leaves_nothing(photos: Path, cache: Path, stop: B
     assert len(images(photos)) == 12
 
 
-@pytest.mark.parametrize("fault", ["truncated", "empty", "other", "no labels"])
+@pytest.mark.parametrize("fault", ["truncated", "empty", "other", "no labels", "zeroed"])
 def test_a_damaged_cache_is_made_again(photos: Path, cache: Path, fault: str) -> None:
     images(photos)
     (path,) = cache.glob("*.npy")
@@ -387,6 +504,8 @@ def test_a_damaged_cache_is_made_again(photos: Path, cache: Path, fault: str) ->
         path.with_suffix(".json").unlink()
     elif fault == "other":
         np.save(path, np.zeros((3, 3, 6, 8), np.uint8))
+    elif fault == "zeroed":
+        np.load(path, mmap_mode="r+")[5] = 0
     else:
         path.write_bytes(path.read_bytes()[: 0 if fault == "empty" else 500])
     np.testing.assert_array_equal(levels(images(photos)), noise(12))

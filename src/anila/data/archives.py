@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -46,6 +47,22 @@ class Entry:
     read: Callable[[], bytes]
     open: Callable[[bytes], Image.Image] = open_image
     background: int | None = None
+
+
+class Selection(NamedTuple):
+    """The images of a split.
+
+    Attributes:
+        entries: The images.
+        labels: Their labels, "" where a folder name gives none.
+        splits: Images in each split there is; none where there are no splits.
+        remarks: What is odd about the folders, in words.
+    """
+
+    entries: list[Entry]
+    labels: list[str]
+    splits: dict[str, int]
+    remarks: list[str]
 
 
 def member_name(raw: str) -> str:

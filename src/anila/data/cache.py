@@ -1,7 +1,8 @@
 """Decoded images as one memory-mapped uint8 .npy, (rows, channels, height, width), named by what made it.
 
-`<key>.npy` holds the pixels and `<key>.json` the labels, the classes and what was skipped. Both are written
-under a temporary name and renamed, the .npy last: it is there whole or not at all, however decoding ended.
+`<key>.npy` holds the pixels and `<key>.json` the labels, the classes, what was skipped and the sha256 of the
+pixels, which is compared at every load. Both are written under a temporary name and renamed, the .npy last: it is
+there whole or not at all, however decoding ended.
 """
 
 import json
@@ -10,7 +11,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -19,9 +20,9 @@ from uuid import uuid4
 import numpy as np
 from jaxtyping import UInt8
 
-from anila.data.archives import Entry
+from anila.data.archives import Entry, Selection
 from anila.data.decode import fit, pixels
-from anila.data.foreign import Refused, local, printable, reading
+from anila.data.foreign import Refused, local, printable, reading, sha256_of_file
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
@@ -40,14 +41,20 @@ class About:
     Attributes:
         labels: Index into classes, one a row; -1 where unknown.
         classes: Names of the classes, sorted.
-        total: Images found, decodable or not.
+        total: Images chosen, decodable or not.
         skipped: Those that could not be decoded, "name (reason)".
+        splits: Images in each split there is; none where there are no splits.
+        remarks: What is odd about the folders inside, in words.
+        sha256: Of the file of pixels.
     """
 
     labels: list[int]
     classes: list[str]
     total: int
-    skipped: list[str] = field(default_factory=list)
+    skipped: list[str]
+    splits: dict[str, int]
+    remarks: list[str]
+    sha256: str
 
 
 def cache_folder(folder: str | Path | None) -> Path:
@@ -78,17 +85,15 @@ def read_packed(path: Path) -> tuple[UInt8[np.ndarray, "rows channels height wid
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         about = About(**json.loads(path.with_suffix(".json").read_text("utf-8")))
-        labelled = len(values) == len(about.labels) and set(about.labels) <= {-1, *range(len(about.classes))}
+        unchanged = about.sha256 == sha256_of_file(path)
     except (OSError, ValueError, TypeError, EOFError):
         return None
-    whole = values.ndim == 4 and values.dtype == np.uint8 and labelled
-    return (values, about) if whole else None
+    return (values, about) if unchanged else None
 
 
 def pack(
     path: Path,
-    entries: list[Entry],
-    labels: list[str],
+    chosen: Selection,
     size: int | None,
     channels: Literal[1, 3] | None,
     progress: Progress | None,
@@ -97,8 +102,7 @@ def pack(
 
     Args:
         path: The .npy to write.
-        entries: The images, in order.
-        labels: Their label names; "" for none.
+        chosen: The images, in order.
         size: Side of the square; None demands that all have the same size.
         channels: 1, 3, or None for 1 if every image is greyscale and 3 otherwise.
         progress: Called after every image.
@@ -106,7 +110,7 @@ def pack(
     Raises:
         ValueError: If more than one and more than 10% of them cannot be decoded, or if they differ in size.
     """
-    kept, skipped = [], []
+    entries, kept, skipped = chosen.entries, [], []
     with RowFile(path) as rows:
         for i, result in enumerate(decoded(entries, size, channels)):
             if isinstance(result, Exception):
@@ -114,12 +118,13 @@ def pack(
                 require_few(skipped, len(entries))
             else:
                 rows.append(result, entries[i].name)
-                kept.append(labels[i])
+                kept.append(chosen.labels[i])
             if progress:
                 progress(i + 1, len(entries))
         classes = sorted(set(kept) - {""})
         index = {name: i for i, name in enumerate(classes)}
-        about = About([index.get(name, -1) for name in kept], classes, len(entries), skipped)
+        labels = [index.get(name, -1) for name in kept]
+        about = About(labels, classes, len(entries), skipped, chosen.splits, chosen.remarks, rows.sha256())
         write_text(path.with_suffix(".json"), json.dumps(asdict(about)))
 
 
@@ -219,6 +224,12 @@ class RowFile:
         finally:
             self.file.close()
             self.temporary.unlink(missing_ok=True)
+
+    def sha256(self) -> str:
+        """Of the file as it will be."""
+        self.write_header()
+        self.file.flush()
+        return sha256_of_file(self.temporary)
 
     def finish(self) -> None:
         self.write_header()

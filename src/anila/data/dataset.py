@@ -71,6 +71,9 @@ class Rows:
         labels: Index into classes of every row, (rows,); -1 where unknown, None where rows have none.
         classes: Names of the classes; by default the numbers up to the highest label.
 
+    Attributes:
+        description: What was taken, from where, and what was left out and why, in one line.
+
     Raises:
         ValueError: If there is no row, a row has no shape, a value is NaN or infinite, or labels do not fit.
 
@@ -96,6 +99,7 @@ class Rows:
             raise ValueError(f"{name}: expected rows of shape (n, *event) with n >= 1, got {self.values.shape}")
         require_finite(self.values, name)
         self.name = name
+        self.description = f"{len(self.values):,} rows from {name}"
         self.half_range = half_range
         self.event_shape = tuple(int(side) for side in self.values.shape[1:])
         self.labels = np.full(len(self.values), -1) if labels is None else np.asarray(labels, dtype=np.int64)

@@ -4,6 +4,7 @@ Libraries raise what they like on damaged bytes (Pillow alone a dozen kinds), so
 `reading` every error is a refusal. What a file, a member or a column is called is foreign too, and is escaped.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,3 +77,11 @@ def local(path: str | Path) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:
         return path.absolute()
+
+
+def sha256_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}; repair or remove it") from error

@@ -6,6 +6,7 @@ and archives those of `anila.data.sources` and `anila.data.archives`.
 """
 
 import hashlib
+import warnings
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed
+from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed, some
 from anila.data.dataset import Rows
 from anila.data.foreign import printable, printable_refusals
 from anila.data.known import KNOWN, locate
@@ -32,6 +33,7 @@ class Images(Rows):
         labels: Index into `classes` of every row; -1 where unknown.
         classes: Names of the classes, sorted.
         flip: Whether `batch` flips images left to right, each by a fair coin of (seed, iteration).
+        description: What was taken, of which split, and what was left out and why, in one line.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ def images(
         source: cifar10, flowers102, mnist, fashion-mnist, or a path.
         size: Side of the square images; None keeps the size they have, which must then be the same for all.
         channels: 1 for greyscale, 3 for colour; None takes 1 if every image is greyscale, else 3.
-        split: Which of `train/`, `test/`, `val/` ... to take where all images lie under such folders; "all"
+        split: Which of `train/`, `test/`, `val/` ... to take where images lie under such folders; "all"
             takes all of them. Without such folders "train" and "all" both mean everything.
         flip: Flip images left to right by a fair coin, in `batch` only.
         cache: Cache folder; by default $ANILA_CACHE, else ~/.cache/anila.
@@ -89,6 +91,9 @@ def images(
     Raises:
         FileNotFoundError: If there is nothing at the path, or a known set cannot be had.
         ValueError: If a setting, an image or an archive is refused.
+
+    Warns:
+        UserWarning: Of what looks like images and is left out.
     """
     require_settings(size, channels, on_error)
     if isinstance(source, str) and source in KNOWN:
@@ -98,7 +103,20 @@ def images(
     packed = cache_folder(cache) / f"{key}.npy"
     values, about = read_packed(packed) or decode_once(packed, files, size, channels, split, progress)
     judge(about.skipped, about.total, on_error)
-    return Images(values, about, printable(files.root.name), key, flip)
+    remarks = [*files.remarks, *about.remarks]
+    if remarks:
+        warnings.warn(printable(f"{files.root}: {'; '.join(remarks)}"), stacklevel=3)
+    data = Images(values, about, printable(files.root.name), key, flip)
+    data.description = printable(described(data, files.root, split, about, remarks))
+    return data
+
+
+def described(data: Images, root: Path, split: str, about: About, remarks: list[str]) -> str:
+    """What was taken, from which split, and what was left out, in one line."""
+    others = [f"{name!r} ({n:,})" for name, n in about.splits.items()]
+    of_split = f", split {split!r} of {', '.join(others)}" if others else " (no split folders)"
+    skipped = [f"left out {len(about.skipped)} that cannot be decoded ({some(about.skipped)})"] if about.skipped else []
+    return "; ".join([f"{len(data):,} images from {root}{of_split}", *skipped, *remarks])
 
 
 def decode_once(
@@ -110,8 +128,7 @@ def decode_once(
     progress: Progress | None,
 ) -> tuple[UInt8[np.ndarray, "rows channels height width"], About]:
     with open_entries(files) as entries:
-        chosen, labels = select(entries, split, files.root)
-        pack(packed, chosen, labels, size, channels, progress)
+        pack(packed, select(entries, split, files.root), size, channels, progress)
     found = read_packed(packed)
     if found is None:
         raise OSError(f"{packed} cannot be read back after decoding; is something else writing to the cache?")

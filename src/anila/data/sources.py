@@ -1,25 +1,33 @@
 """Which files a path stands for, and which images are in them.
 
 A path is a folder of images (any nesting, in name order; linked folders are not entered), a zip or tar, a
-folder of archives (one after the other in name order), or MNIST's idx files. Hidden files are passed over.
+folder of archives (one after the other in name order), or MNIST's idx files. Hidden files are passed over; what
+else looks like images and is not taken is kept in words, to be said.
 
 Folder names carry meaning. A folder that holds everything is dropped. If all images then lie under `train/`,
-`test/`, `val/`, `valid/` or `validation/`, that folder is the split. The last folder left is the label.
+`test/`, `val/` or another name of a split, or some under `train/` and some under a split held out, that folder is the
+split, and images outside are left out. The last folder below the split, else above it, is the label. An archive
+called `train.zip` is a folder `train/`.
 """
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 
 from anila.data import archives, decode, idx
-from anila.data.archives import Entry, is_archive, is_image, member_name, open_archive
-from anila.data.foreign import local, printable_refusals
+from anila.data.archives import Entry, Selection, is_archive, is_image, member_name, open_archive
+from anila.data.cache import some
+from anila.data.foreign import local, printable_refusals, sha256_of_file
 
-SPLITS = ("train", "test", "val", "valid", "validation")
+SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?([-_ ]?(set|images|data))?\d*")
+"""Names of splits: train, training_set, train2017, test, valid, validation, ..."""
+UNREAD = (".heic", ".heif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".dng", ".cr2", ".nef", ".tga", ".ico", ".eps")
+UNPACKED_ELSEWHERE = (*archives.SUFFIXES, ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".rar", ".7z")
 ACCEPTED = ", ".join((*decode.SUFFIXES, *archives.SUFFIXES, "*-images-idx3-ubyte(.gz)"))
 CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 
@@ -31,10 +39,12 @@ class Files:
     Attributes:
         root: The path itself, absolute.
         paths: What is read, in order.
+        remarks: What lies there, looks like images and is not read, in words.
     """
 
     root: Path
     paths: list[Path]
+    remarks: list[str] = field(default_factory=list)
 
     def digest(self) -> str:
         """sha256 over names and bytes, streamed."""
@@ -46,14 +56,6 @@ class Files:
     def name(self, path: Path) -> str:
         """A file's path inside the root."""
         return path.relative_to(self.root if self.root.is_dir() else self.root.parent).as_posix()
-
-
-def sha256_of_file(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}; repair or remove it") from error
 
 
 @printable_refusals()
@@ -71,27 +73,47 @@ def survey(path: Path) -> Files:
     if not path.exists():
         raise FileNotFoundError(f"no file or folder {path}")
     if path.is_dir():
-        return Files(path, survey_folder(path))
+        return survey_folder(path)
     if not (is_archive(path.name) or idx.is_idx(path.name)):
         raise ValueError(f"{path}: expected a folder of images or one of {archives.SUFFIXES}, got a {path.suffix} file")
     return Files(path, with_labels([path]))
 
 
-def survey_folder(folder: Path) -> list[Path]:
+def survey_folder(folder: Path) -> Files:
     """idx files if there are any, else images, else archives."""
-    files = list(visible_files(folder))
+    closed: list[str] = []
+    files = {path: member_name(path.relative_to(folder).as_posix()) for path in visible_files(folder, closed)}
     for wanted in (idx.is_idx, is_image, is_archive):
-        found = [path for path in files if wanted(path.relative_to(folder).as_posix())]
+        found = [path for path, name in files.items() if wanted(name)]
         if found:
-            return with_labels(found)
+            rest = [name for name in files.values() if not wanted(name)]
+            return Files(folder, with_labels(found), closed + passed_over(rest))
     suffixes = Counter(path.suffix or "no suffix" for path in files)
     seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "none"
     raise ValueError(f"no images in {folder}: {len(files)} files seen ({seen}); accepted are {ACCEPTED}")
 
 
-def visible_files(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def passed_over(names: Sequence[str]) -> list[str]:
+    """Which of the files not read look like images, a line each kind."""
+    kinds = {
+        "archive": [name for name in names if name.lower().endswith(UNPACKED_ELSEWHERE)],
+        "image": [name for name in names if is_image(name)],
+        "image of a kind not read here": [n for n in names if PurePosixPath(n).suffix.lower() in UNREAD],
+    }
+    return [f"left out {len(found)} × {kind} ({some(found)})" for kind, found in kinds.items() if found]
+
+
+def visible_files(folder: Path, closed: list[str]) -> Iterator[Path]:
+    """All files but hidden ones; folders that are not entered are added to `closed`."""
+
+    def unreadable(error: OSError) -> None:
+        closed.append(f"left out folder {error.filename} ({error.strerror})")
+
+    for parent, folders, names in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        closed += [
+            f"left out linked folder {Path(parent, name)}" for name in folders if Path(parent, name).is_symlink()
+        ]
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 
@@ -122,41 +144,84 @@ def entries_of(path: Path, files: Files, stack: ExitStack) -> list[Entry]:
     if path.name == CIFAR_ARCHIVE:
         return idx.cifar_entries(path, stack)
     if is_archive(path.name):
-        return stack.enter_context(open_archive(path))
+        entries = stack.enter_context(open_archive(path))
+        return entries if path == files.root else below_split(path.name.split(".")[0], entries)
     if idx.is_idx(path.name):
         return idx.idx_entries(path, stack, with_split=path != files.root)
     return [Entry(member_name(files.name(path)), path.read_bytes)] if is_image(path.name) else []
 
 
-def select(entries: list[Entry], split: str, source: Path) -> tuple[list[Entry], list[str]]:
-    """The images of a split, and their labels ("" where a folder name gives none).
+def below_split(archive: str, entries: list[Entry]) -> list[Entry]:
+    """The images of one of several archives; its name is their split where it is that of one and they have none."""
+    if split_of(archive) is None or any(split_at(entry.name.split("/")[:-1]) is not None for entry in entries):
+        return entries
+    return [replace(entry, name=f"{archive}/{entry.name}") for entry in entries]
+
+
+def select(entries: list[Entry], split: str, source: Path) -> Selection:
+    """The images of a split.
 
     Args:
         entries: All images.
-        split: One of `SPLITS` that is there, or "all"; "train" is also all where there are no splits.
+        split: A split that is there, or "all"; "train" is also all where there are no splits.
         source: For messages.
 
     Raises:
         ValueError: If the split is not there.
     """
     folders = without_common([entry.name.split("/")[:-1] for entry in entries])
-    splits = Counter(parts[0].lower() for parts in folders if parts)
-    if set(splits) <= set(SPLITS) and splits.total() == len(entries):
-        kept = [i for i, parts in enumerate(folders) if split in (parts[0].lower(), "all")]
-        folders = [parts[1:] for parts in folders]
+    names = [parts[at].lower() if (at := split_at(parts)) is not None else "" for parts in folders]
+    splits = Counter(filter(None, names))
+    if not separated(folders, splits):
+        kept = list(range(len(entries))) if split in ("train", "all") else []
+        held_out = {name: n for name, n in splits.items() if kept and split_of(name) != "train"}
+        remarks = [f"took {n} images in a folder {name!r} with the others" for name, n in held_out.items()]
+        labels, splits = [parts[-1] if parts else "" for parts in folders], Counter()
     else:
-        kept, splits = list(range(len(entries))) if split in ("train", "all") else [], Counter()
+        kept = [i for i, name in enumerate(names) if split == "all" or split in (name, split_of(name))]
+        outside = [entry.name for entry, name in zip(entries, names, strict=True) if not name and split != "all"]
+        remarks = [f"left out {len(outside)} images in no split ({some(outside)})"] if outside else []
+        labels = labels_by_split(folders)
     if not kept:
         there = ", ".join(f"{name!r} ({count} images)" for name, count in splits.items()) or "no split folders"
         raise ValueError(f"{source} has no split {split!r}: it has {there}; choose one of these or data.split=all")
-    return [entries[i] for i in kept], [folders[i][-1] if folders[i] else "" for i in kept]
+    return Selection([entries[i] for i in kept], [labels[i] for i in kept], dict(splits), remarks)
+
+
+def separated(folders: list[list[str]], splits: Counter[str]) -> bool:
+    """Whether names of splits mean splits: all images have one, or some are for training and some held out."""
+    kinds = set(map(split_of, splits))
+    return splits.total() == len(folders) or ("train" in kinds and len(kinds) > 1)
+
+
+def split_of(folder: str) -> str | None:
+    """train, test or val, if a folder is called like one.
+
+    >>> split_of("training_set"), split_of("val2017"), split_of("trains")
+    ('train', 'val', None)
+    """
+    match = SPLIT.fullmatch(folder.lower())
+    return match[1] if match else None
+
+
+def split_at(folders: list[str]) -> int | None:
+    """Which of the folders is the split."""
+    return next((i for i, name in enumerate(folders) if split_of(name)), None)
+
+
+def labels_by_split(folders: list[list[str]]) -> list[str]:
+    """The last folder below the split, else the last above it that does not hold everything."""
+    at = [split_at(parts) for parts in folders]
+    above = without_common([parts[:i] for parts, i in zip(folders, at, strict=True)])
+    below = [[] if i is None else parts[i + 1 :] for parts, i in zip(folders, at, strict=True)]
+    return [(low or high or [""])[-1] for low, high in zip(below, above, strict=True)]
 
 
 def without_common(folders: list[list[str]]) -> list[list[str]]:
     """Drop the leading folders that hold everything, up to the first that names a split."""
     depth = 0
     for level in zip(*folders, strict=False):
-        if len(set(level)) > 1 or level[0].lower() in SPLITS:
+        if len(set(level)) > 1 or split_of(level[0]):
             break
         depth += 1
     return [parts[depth:] for parts in folders]
