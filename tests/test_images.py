@@ -7,6 +7,8 @@ import lzma
 import os
 import re
 import struct
+import subprocess
+import sys
 import tarfile
 import threading
 import warnings
@@ -509,6 +511,24 @@ def test_a_damaged_cache_is_made_again(photos: Path, cache: Path, fault: str) ->
     else:
         path.write_bytes(path.read_bytes()[: 0 if fault == "empty" else 500])
     np.testing.assert_array_equal(levels(images(photos)), noise(12))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere nobody can tell a dead process")
+def test_temporary_files_of_dead_processes_are_removed(
+    photos: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sees one of a dead process that stays, and one of a living process that does not."""
+    cache.mkdir()
+    alive = packing.temporary_name(cache / "a.npy")
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    monkeypatch.setattr(os, "getpid", lambda: dead.pid)
+    left, old = packing.temporary_name(cache / "b.npy"), cache / ".c.npy.12345678.tmp"
+    for path in (alive, left, old):
+        path.touch()
+    os.utime(old, (0, 0))
+    images(photos)
+    assert [path.exists() for path in (alive, left, old)] == [True, False, False]
 
 
 def test_progress_counts_every_image_once(photos: Path) -> None:

@@ -2,15 +2,19 @@
 
 `<key>.npy` holds the pixels and `<key>.json` the labels, the classes, what was skipped and the sha256 of the
 pixels, which is compared at every load. Both are written under a temporary name and renamed, the .npy last: it is
-there whole or not at all, however decoding ended.
+there whole or not at all, however decoding ended. Temporary files of dead processes are removed.
 """
 
 import json
 import os
+import platform
+import re
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -32,6 +36,7 @@ WORKERS = 2
 AHEAD = 64
 TOO_MANY_BAD = 0.10
 NAMED = 5
+A_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def pack(
     Raises:
         ValueError: If more than one and more than 10% of them cannot be decoded, or if they differ in size.
     """
+    remove_orphans(path.parent)
     entries, kept, skipped = chosen.entries, [], []
     with RowFile(path) as rows:
         for i, result in enumerate(decoded(entries, size, channels)):
@@ -199,7 +205,28 @@ def write_text(path: Path, text: str) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}.{os.getpid()}@{platform.node()}.tmp")
+
+
+def remove_orphans(folder: Path) -> None:
+    """Delete temporary files of dead processes of this machine, and those that nobody wrote to for a day."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if orphaned(path.name) or time.time() - path.stat().st_mtime > A_DAY:
+                path.unlink()
+
+
+def orphaned(name: str) -> bool:
+    writer = re.search(r"\.(\d+)@(.*)\.tmp$", name)
+    if writer is None or writer[2] != platform.node() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(writer[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False
 
 
 class RowFile:
