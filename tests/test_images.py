@@ -323,10 +323,32 @@ def test_sixteen_bits_are_scaled_and_not_clipped() -> None:
     assert decoded(encoded(Image.fromarray(deep), "PNG"))[0, 0].tolist() == [0, 1, 128, 255]
 
 
-@pytest.mark.parametrize("values", [np.full((2, 2), 1e6, np.int32), np.ones((2, 2), np.float32)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.full((2, 2), 1e6, np.int32),
+        np.full((2, 2), 200, np.int32),
+        np.ones((2, 2), np.float32),
+        np.array([[0, 4095]], np.uint16),
+    ],
+)
 def test_numbers_of_no_known_range_are_refused(values: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"range|not 16-bit"):
+    """Sees 32-bit levels taken for 16-bit ones, and 12-bit levels in 16 bits, which would be nearly black."""
+    with pytest.raises(ValueError, match=r"no known range|are they 12-bit"):
         decoded(encoded(Image.fromarray(values), "TIFF"))
+
+
+@pytest.mark.parametrize("kind", ["tiff", "pgm"])
+def test_twelve_bits_that_say_so_are_scaled_by_their_own_white(kind: str) -> None:
+    levels = [0, 2048, 4095, 257]
+    if kind == "pgm":
+        raw = b"P5 4 1 4095\n" + struct.pack(">4H", *levels)
+    else:
+        packed = b"".join(bytes((a >> 4, (a & 15) << 4 | b >> 8, b & 255)) for a, b in (levels[:2], levels[2:]))
+        tags = ((256, 4), (257, 1), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 1), (279, 6))
+        entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        raw = b"II*\0" + struct.pack("<I", 14) + packed + struct.pack("<H", len(tags)) + entries + bytes(4)
+    assert decoded(raw)[0, 0].tolist() == [0, 128, 255, 16]
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:

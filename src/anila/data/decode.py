@@ -6,7 +6,8 @@
 * Transparency is composited on mid-grey (128), the centre of the data range: a black drawing and a white one
   both stay visible, as they would not on white or on black.
 * 16-bit greyscale is scaled, u = round(v / 257), not clipped. (16-bit colour: Pillow keeps the high byte.)
-  32-bit and floating-point images have no known range and are refused.
+  12 bits, in a TIFF or PGM that says so, are scaled by their own white; levels that fill no more than 12 of 16 bits
+  and do not say so are refused, as are 32-bit and floating-point images: their range is not known.
 * Animations and several pages: the first frame.
 * Size: a centre crop to a square, then LANCZOS with antialiasing to size × size.
 * idx images (MNIST and its kin) are surrounded by their background instead while size <= 36: 28 → 32 adds 2
@@ -20,7 +21,7 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from anila.data.foreign import reading
 
@@ -35,6 +36,7 @@ SUFFIXES = (
 GREY_MODES = ("1", "L", "LA", "La")
 MATTE = 128
 PADDED_UP_TO = 36
+TWELVE_BITS = 4095
 
 BAD_IMAGE = ValueError
 """What `open_image` raises on bytes that are no image."""
@@ -65,7 +67,7 @@ def open_image(raw: bytes) -> Image.Image:
     with reading(), Image.open(io.BytesIO(raw), formats=FORMATS) as image:
         require_reasonable(image)
         image.load()
-        return eight_bits(upright(image))
+        return eight_bits(upright(image), white_of(image))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -84,12 +86,19 @@ def require_reasonable(image: Image.Image) -> None:
         raise ValueError(f"{image.width} × {image.height} pixels, more than {limit / 1e6:.0f} million")
 
 
-def eight_bits(image: Image.Image) -> Image.Image:
+def white_of(image: Image.Image) -> int | None:
+    """The level of white where a 16-bit file says it; Pillow scales PGM to 65535."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return TWELVE_BITS if image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else None
+    return 65535 if image.format == "PPM" else None
+
+
+def eight_bits(image: Image.Image, white: int | None) -> Image.Image:
     """Mode L or RGB, with the rules of the module for depth and transparency."""
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range")
+    if image.mode == "F" or (image.mode == "I" and white is None):
+        raise ValueError("floating-point and 32-bit pixels have no known range; save them with 8 or 16 bits")
     if image.mode.startswith("I"):
-        return Image.fromarray(scaled(np.asarray(image)))
+        return Image.fromarray(scaled(np.asarray(image), white))
     mode = "L" if image.mode in GREY_MODES else "RGB"
     if not image.has_transparency_data:
         return image.copy() if image.mode == mode else image.convert(mode)
@@ -99,11 +108,14 @@ def eight_bits(image: Image.Image) -> Image.Image:
     return matte
 
 
-def scaled(values: np.ndarray) -> UInt8[np.ndarray, "height width"]:
-    """round(v / 257): 0..65535 to 0..255."""
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"integers {values.min()}..{values.max()} are not 16-bit grey levels")
-    return ((values.astype(np.int32) + 128) // 257).astype(np.uint8)
+def scaled(values: np.ndarray, white: int | None) -> UInt8[np.ndarray, "height width"]:
+    """round(255 v / white), so 0..white to 0..255; white is 65535 where the file does not say another."""
+    highest = int(values.max())
+    if white is None and 0 < highest <= TWELVE_BITS:
+        raise ValueError(f"16-bit levels up to {highest} of 65535 only: are they 12-bit? scale them to 0..65535")
+    if values.min() < 0 or highest > (white or 65535):
+        raise ValueError(f"integers {values.min()}..{highest} are not grey levels of 0..{white or 65535}")
+    return ((255 * values.astype(np.int64) + (white or 65535) // 2) // (white or 65535)).astype(np.uint8)
 
 
 def fit(image: Image.Image, size: int | None, background: int | None) -> Image.Image:
