@@ -133,6 +133,17 @@ def test_rows_refuse_nan_with_count_and_first_index() -> None:
         Rows(values)
 
 
+def test_values_are_checked_in_the_precision_they_are_used_in() -> None:
+    with pytest.raises(ValueError, match=r"1 of 4 values are NaN or infinite in float32, the first at \(0, 0\)"):
+        Rows(np.array([[1e39, 2.0], [3.0, 4.0]]))
+    with pytest.raises(ValueError, match="item 1 holds NaN or infinity in float32"):
+        Stream([torch.zeros(2, 3), torch.full((2, 3), 1e39, dtype=torch.float64)]).batch(2, 0, 1)
+
+
+def test_rows_say_what_they_are() -> None:
+    assert repr(tall()) == "<Rows: 7 rows from tall>"
+
+
 @pytest.mark.parametrize("shape", [(0, 2), (5,)])
 def test_rows_refuse_what_has_no_row_or_no_event(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected rows of shape \(n, \*event\)"):
@@ -277,6 +288,12 @@ def test_a_file_of_unknown_kind_lists_the_accepted(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_text("hello")
     with pytest.raises(ValueError, match=r"of no known kind; files accepted: .npy.*\.webp"):
         load(tmp_path / "a.docx")
+
+
+def test_a_packed_table_says_how_to_unpack_it(tmp_path: Path) -> None:
+    (tmp_path / "a b.csv.gz").touch()
+    with pytest.raises(ValueError, match=r"of no known kind; .*unpack it first: gunzip '.*a b\.csv\.gz'"):
+        load(tmp_path / "a b.csv.gz")
 
 
 def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:

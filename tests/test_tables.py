@@ -1,6 +1,8 @@
 """Laws of tables (standardise and back is the identity) and the faults of the files they are read from."""
 
+import json
 import pickle
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from anila.data import Rows, Table, table
+from anila.data import Rows, Table, Units, table
+from anila.data.tables import chosen_by
+from anila.runs.experiment.overrides import resolve
+from anila.runs.experiment.settings import Experiment
 
 VALUES = np.random.default_rng(0).normal(size=(50, 3)) * [1e-3, 1.0, 1e5] + [0.0, 7.0, 1e9]
 NAMES = ["a", "b", "c"]
@@ -274,3 +279,211 @@ def test_a_missing_table_is_named_in_full(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=str(tmp_path / "none.csv")):
         table("none.csv")
+
+
+# Files as other programs write them
+
+
+def text(path: Path, content: str, encoding: str = "utf-8") -> Path:
+    path.write_bytes(content.encode(encoding))
+    return path
+
+
+NUMBERS = "1.5,20.25\n-3.5,5\n0.5,-6\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("2019,2020", ("2019", "2020")),
+        ("0,1", ("0", "1")),
+        ("id,2020", ("id", "2020")),
+        ("a,b", ("a", "b")),
+    ],
+)
+def test_names_that_look_like_numbers_are_names(tmp_path: Path, header: str, columns: tuple[str, ...]) -> None:
+    """Sees a line of years, or of pandas' 0, 1, ..., that becomes a row."""
+    data = read(text(tmp_path / "t.csv", f"{header}\n{NUMBERS.replace('5,-', '5,0.').replace(',5', ',5.5')}"))
+    assert (len(data), data.columns) == (3, columns)
+
+
+def test_wavelengths_are_names(tmp_path: Path) -> None:
+    data = read(text(tmp_path / "t.csv", "400.5,401,401.5,402\n0.1,0.4,0.2,0.9\n0.3,0.1,0.8,0.2\n"))
+    assert (len(data), data.columns[0]) == (2, "400.5")
+
+
+@pytest.mark.parametrize(
+    "rows", ["1,2\n3,5\n4,6\n", "5.1,3.5\n4.9,3.0\n", "0,1,2\n3,4,5\n6,7,9\n", "1990,2001\n1980,2000\n"]
+)
+def test_a_row_that_could_be_names_stays_a_row(tmp_path: Path, rows: str) -> None:
+    assert len(read(text(tmp_path / "t.csv", rows))) == rows.count("\n")
+
+
+def test_a_first_line_that_may_be_either_is_said(tmp_path: Path) -> None:
+    with pytest.warns(
+        UserWarning, match=r"t.csv: the first line \(7, 3\) is taken as a row of numbers; if it holds names"
+    ):
+        assert len(read(text(tmp_path / "t.csv", "7,3\n0.5,0.25\n1.5,-2.5\n"))) == 3
+
+
+def test_a_text_label_without_names_keeps_its_rows(tmp_path: Path) -> None:
+    data = table(text(tmp_path / "t.csv", "5.1,3.5,setosa\n4.9,3.0,virginica\n"), label="2")
+    assert (len(data), data.classes) == (2, ("setosa", "virginica"))
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize("decimal", [".", ","])
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_other_separators_and_decimals_give_the_same_rows(
+    tmp_path: Path, separator: str, decimal: str, start: str
+) -> None:
+    expected = read(text(tmp_path / "a.csv", f"a,b\n{NUMBERS}"))
+    lines = f"a,b\n{NUMBERS}".replace(",", separator).replace(".", decimal)
+    for name in ("b.csv", "b.tsv"):
+        data = read(text(tmp_path / name, start + lines))
+        assert torch.equal(data.rows(range(3)), expected.rows(range(3)))
+        assert data.columns == ("a", "b")
+        assert f"separator {separator!r}" in data.description
+
+
+def test_a_semicolon_inside_a_comma_separated_file_stays(tmp_path: Path) -> None:
+    data = read(text(tmp_path / "t.csv", "height; cm,b\n1,2\n3,5\n"))
+    assert data.columns == ("height; cm", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding", "message"),
+    [
+        ("größe,b\n1,2\n3,5\n", "latin-1", r"t\.csv is not UTF-8 text \(byte 0xf6 in line 1\).*iconv -f WINDOWS-1252"),
+        ("a,b\n" + "1,2\n3,5\n" * 99 + "é,5\n", "latin-1", r"t\.csv is not UTF-8 text \(column 'a'\)"),
+        ("a,b\n1,2\n3,5\n", "utf-16", r"t\.csv is UTF-16 text; convert it: iconv"),
+        ("a,b\n", "utf-8", "expected at least 2 rows, got none below the names a, b"),
+        ("a;b\n1,5;2\n3;5.5\n", "utf-8", "columns that are not numbers: a"),
+    ],
+)
+def test_text_that_cannot_be_read_rightly_says_why(tmp_path: Path, content: str, encoding: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        table(text(tmp_path / "t.csv", content, encoding))
+
+
+@pytest.mark.parametrize("kind", ["to_csv", "saved twice", "filtered", "named", "to_parquet"])
+def test_the_index_of_pandas_is_no_coordinate(tmp_path: Path, kind: str) -> None:
+    rows = [[i * (2 if kind == "filtered" else 1), a, b] for i, (a, b) in enumerate(VALUES[:, :2])]
+    if kind in ("named", "to_parquet"):
+        name = "day" if kind == "named" else "__index_level_0__"
+        pandas = json.dumps({"index_columns": [name]}).encode()
+        found = pa.table({"a": VALUES[:, 0], "b": VALUES[:, 1], name: np.arange(50)})
+        path = tmp_path / "t.parquet"
+        pyarrow.parquet.write_table(found.replace_schema_metadata({b"pandas": pandas}), path)
+    else:
+        name = "Unnamed: 0" if kind == "saved twice" else ""
+        path = text(tmp_path / "t.csv", "\n".join([f"{name},a,b", *(",".join(map(str, row)) for row in rows)]))
+    with pytest.warns(UserWarning, match="left out .*, the index of pandas; .*data.columns=.* takes it"):
+        data = read(path)
+    assert data.columns == ("a", "b")
+    assert "the index of pandas" in data.description
+    assert read(path, columns=[name, "a"]).columns == (name, "a")
+
+
+@pytest.mark.parametrize(
+    "columns", [["a", "b"], ["0", "2"], ["x y", "größe"], ["it's", 'a"b', "c,d"], ["true"], ["", "a"]]
+)
+def test_columns_as_printed_work_as_typed(columns: list[str]) -> None:
+    assert resolve(Experiment(), shlex.split(chosen_by(columns))).data.columns == tuple(columns)
+
+
+# One precision
+
+
+@pytest.mark.parametrize("mark", [-1.7976931348623157e308, 1e200, -3.4028235e38])
+def test_a_mark_of_missing_values_does_not_hide_the_column(tmp_path: Path, mark: float) -> None:
+    """Sees a scale of infinity, and rows that float32 cannot tell apart any more."""
+    values = VALUES[:, :2].copy()
+    values[7, 0] = mark
+    np.save(tmp_path / "t.npy", values)
+    with pytest.raises(ValueError, match=r"columns .*: 0 \(.*mark missing values.*data.columns=\[\"1\"\]"):
+        table(tmp_path / "t.npy")
+
+
+def test_a_column_whose_squares_vanish_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="columns whose squares float64 cannot hold: a"):
+        Table(VALUES[:, :2] * [1e-200, 1], ["a", "b"])
+
+
+def test_rare_values_are_no_marks() -> None:
+    values = np.zeros((100, 1))
+    values[3] = 1e30
+    assert torch.isfinite(Table(values, ["a"]).rows(range(100))).all()
+
+
+def test_whole_numbers_beyond_float64_are_not_called_constant(tmp_path: Path) -> None:
+    rows = "".join(f"{123456789012345678901234567890 + i},{i * i}\n" for i in range(9))
+    with pytest.raises(ValueError, match=r"whole numbers beyond 2\*\*53 .*: a; take 'data.columns=\[b\]'"):
+        table(text(tmp_path / "t.csv", f"a,b\n{rows}"))
+
+
+def test_rows_too_far_out_are_refused_by_name() -> None:
+    units = Units(("height",), (170.0,), (10.0,))
+    with pytest.raises(ValueError, match="the first in row 1: height = 1e\\+300; correct or remove"):
+        units.inward(np.array([[170.0], [1e300]]))
+    assert units.inward(np.array([[400.0], [np.nan]]))[0].tolist() == [23.0]
+
+
+# Arrays
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<html>404</html>", r"t\.npy is not a whole .npy file: it begins with b'<html>40'"),
+        (b"PK\x03\x04" + bytes(40), r"t\.npy is not a whole .npy file: it begins with b'PK"),
+        (b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 118, r"t\.npy is not a whole .npy file: "),
+        (
+            b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': 3, 'fortran_order': 1, 'shape': -1}".ljust(118),
+            r"t\.npy is not a whole",
+        ),
+    ],
+)
+def test_a_broken_npy_is_refused_for_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "t.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        table(tmp_path / "t.npy")
+
+
+def test_an_array_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "t.npz", good=np.arange(4.0), bad=np.arange(4.0))
+    raw = bytearray((tmp_path / "t.npz").read_bytes())
+    last = raw.rindex(b"PK\x01\x02")
+    raw[last + 10] = 99
+    (tmp_path / "t.npz").write_bytes(raw)
+    with pytest.raises(ValueError, match=r"t\.npz is not a whole .npz file: its array 'bad' cannot be read"):
+        table(tmp_path / "t.npz")
+
+
+def test_a_structured_array_says_how_to_save_it(tmp_path: Path) -> None:
+    x = np.array([(1, 2), (3, 5)], dtype=[("a", "f4"), ("b", "f4")])
+    np.save(tmp_path / "t.npy", x)
+    with pytest.raises(ValueError, match=r"holds a structured array of fields a, b"):
+        table(tmp_path / "t.npy")
+    np.save(tmp_path / "t.npy", np.stack([x[name] for name in ("a", "b")], 1))
+    assert len(table(tmp_path / "t.npy")) == 2
+
+
+@pytest.mark.parametrize("keep", [9, 200, 500])
+def test_a_cut_or_changed_parquet_is_refused_by_name(tmp_path: Path, keep: int) -> None:
+    path = write(tmp_path / "t.parquet")
+    raw = bytearray(path.read_bytes())
+    raw[keep : keep + 40] = b"\xff" * 40
+    path.write_bytes(raw)
+    with pytest.raises(ValueError, match=r"t\.parquet"):
+        table(path)
+
+
+def test_hostile_names_of_columns_are_escaped(tmp_path: Path) -> None:
+    name = "\x1b[2J"
+    path = text(tmp_path / f"{name}.csv", f"{name},b\n1,1\n1,2\n")
+    with pytest.raises(ValueError) as refused:
+        table(path)
+    assert str(refused.value).isprintable()
+    assert read(path, columns=["b"]).description.isprintable()
+    assert read(path, columns=["b"]).name.isprintable()

@@ -4,6 +4,7 @@
 """
 
 import inspect
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def load(source: str | Path, **settings: Any) -> DataSet:
     """The data set of a name or a path.
 
     Args:
-        source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.npy, .npz, .csv, .parquet), or a
+        source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.npy, .npz, .csv, .tsv, .parquet), or a
             folder, archive or idx file of images. Names come first: `./moons` is the path.
         settings: Arguments of `images` or `table`, whichever the source is for; a toy has none.
 
@@ -64,7 +65,8 @@ def kind_of(source: str | Path) -> Callable[..., DataSet]:
         return images
     files = f"files accepted: {', '.join(tables.SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
     if path.exists():
-        raise ValueError(f"{path} is of no known kind; {files}")
+        unpack = f"; unpack it first: gunzip {shlex.quote(str(path))}" if path.suffix == ".gz" else ""
+        raise ValueError(f"{path} is of no known kind; {files}{unpack}")
     if isinstance(source, Path) or path.suffix or path.name != source:
         raise FileNotFoundError(f"no file or folder {path}")
     names = (*TOYS, *KNOWN)

@@ -111,6 +111,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.description}>"
+
     def rows(self, indices: Int[Tensor, "n"] | Int[np.ndarray, "n"] | Sequence[int]) -> Float[Tensor, "n *event"]:
         """The rows at these indices, in this order.
 
@@ -206,9 +209,10 @@ class Stream:
                 f"{self.name}: expected item {iteration} of shape {(n, *self.event_shape)}, "
                 f"got {tuple(item.shape)}; {hint}"
             )
+        item = item.detach().to("cpu", torch.float32)
         if not bool(torch.isfinite(item).all()):
-            raise ValueError(f"{self.name}: item {iteration} holds NaN or infinity")
-        return item.detach().to("cpu", torch.float32)
+            raise ValueError(f"{self.name}: item {iteration} holds NaN or infinity in float32")
+        return item
 
     def item(self, iteration: int) -> Any:
         if iteration < self.position:
@@ -260,19 +264,20 @@ def require_labels_fit(labels: np.ndarray, classes: tuple[str, ...], rows: int, 
 
 
 def require_finite(values: np.ndarray, name: str) -> None:
-    """Count NaN and infinity block by block and refuse them with the first index."""
+    """Count what is NaN or infinite in float32, block by block, and refuse it with the first index."""
     if not np.issubdtype(values.dtype, np.floating):
         return
     count, first = 0, None
     for start in range(0, len(values), BLOCK):
-        bad = np.argwhere(~np.isfinite(values[start : start + BLOCK]))
+        with np.errstate(over="ignore"):
+            bad = np.argwhere(~np.isfinite(values[start : start + BLOCK].astype(np.float32, copy=False)))
         count += len(bad)
         if first is None and len(bad):
             first = (start + int(bad[0][0]), *map(int, bad[0][1:]))
     if first is not None:
         raise ValueError(
-            f"{name}: {count} of {values.size} values are NaN or infinite, the first at {first}; "
-            "remove or replace these rows"
+            f"{name}: {count} of {values.size} values are NaN or infinite{' in float32' * (values.itemsize > 4)}, the "
+            f"first at {first}; remove or replace these rows"
         )
 
 

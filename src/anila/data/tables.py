@@ -1,4 +1,4 @@
-"""Numbers from .npy, .npz, .csv and .parquet files.
+"""Numbers from .npy, .npz, .csv, .tsv and .parquet files.
 
 A table has one row an observation and numeric columns. It is standardised, x = (v - mean) / scale with the
 mean and standard deviation of each column, so that one step size suits all; `inverse` goes back to the file's
@@ -8,32 +8,42 @@ A four-dimensional .npy or .npz array (n, channels, height, width) is a set of i
 uint8 is mapped to [-1, 1] by x = u / 127.5 - 1; other numbers within [-1, 1] stay as they are; those within
 [0, 1] or [0, 255] are mapped to [-1, 1] too, with a warning that says so; others stay, with a warning.
 
+pandas' index, as `to_csv` and `to_parquet` write it, is no column unless it is asked for.
+
 One column, or one array of an .npz, can be named as the label: text, whole numbers or true/false. It is not a column
 of the rows then; its different values, sorted, are the classes.
 """
 
 import json
+import re
 import shlex
 import warnings
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
-from anila.data.foreign import local
+from anila.data.delimited import layout_of, read_csv
+from anila.data.foreign import Refused, local, printable, printable_refusals, reading
 from anila.data.units import Units
 from anila.messages import did_you_mean
 
-SUFFIXES = (".npy", ".npz", ".csv", ".parquet")
+SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet")
+
+BEGINS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
+JSON_WORDS = {"true", "false", "null", "NaN", "Infinity"}
+SMALLEST = 1e-150
+"""Spread below which squares vanish in float64, and beyond whose inverse they overflow."""
+HIDDEN = 1e-7
+"""Resolution of float32."""
 
 Columns = dict[str, np.ndarray]
 Values = list[Any] | None
@@ -75,6 +85,7 @@ class Table(Rows):
         values = values.astype(np.float64)
         require_columns_finite(values, columns, name)
         require_varied(values, columns, name)
+        require_squares(values, columns, name)
         mean, scale = values.mean(0), values.std(0)
         settings = () if labels is None else (list(labels), list(classes))
         standardised, fingerprint = (values - mean) / scale, sha256_of(values, *columns, *settings)
@@ -92,11 +103,12 @@ class Table(Rows):
         return self.mean.to(x.device) + self.scale.to(x.device) * x
 
 
+@printable_refusals()
 def table(path: str | Path, columns: Sequence[str] | None = None, label: str | None = None) -> Rows:
     """Read a table, or an array of images.
 
     Args:
-        path: .npy, .npz, .csv (a first row of names is optional) or .parquet.
+        path: .npy, .npz, .csv or .tsv (a first row of names is optional) or .parquet.
         columns: Which columns, in this order; None takes all. The columns of an array are named
             "0", "1", ...; those of an .npz are its one-dimensional arrays, or those of the one array that it
             holds or `columns` names.
@@ -112,12 +124,17 @@ def table(path: str | Path, columns: Sequence[str] | None = None, label: str | N
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {suffix or 'no suffix'}")
-    read = read_array if suffix in (".npy", ".npz") else read_arrow
-    found, values = read(path, columns, label)
-    labels, classes = (None, []) if values is None else encoded(values, f"{path.name}: label {label!r}")
+    if suffix in (".npy", ".npz"):
+        (found, values), how = read_array(path, columns, label), ""
+    else:
+        found, values, how = read_arrow(path, columns, label)
+    name = printable(path.name)
+    labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
     if isinstance(found, np.ndarray):
-        return image_array(found, path.name, labels, classes)
-    return Table(stacked(found, path.name), list(found), path.name, labels, classes)
+        return image_array(found, name, labels, classes)
+    data = Table(stacked(found, name), list(found), name, labels, classes)
+    data.description = printable(f"{len(data):,} rows of {', '.join(found)} from {path}{how}")
+    return data
 
 
 def encoded(values: list[Any], what: str) -> tuple[list[int], list[str]]:
@@ -134,34 +151,44 @@ def encoded(values: list[Any], what: str) -> tuple[list[int], list[str]]:
     return [index[value] for value in whole], list(map(str, index))
 
 
-def read_arrow(path: Path, columns: Sequence[str] | None, label: str | None) -> tuple[Columns, Values]:
-    """The columns of a .csv or .parquet; missing values become NaN."""
-    suffix = path.suffix.lower()
-    try:
-        found = read_csv(path) if suffix == ".csv" else pyarrow.parquet.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
-    chosen = chosen_columns(found.column_names, columns, path.name, label)
+def read_arrow(path: Path, columns: Sequence[str] | None, label: str | None) -> tuple[Columns, Values, str]:
+    """The columns of a .csv, .tsv or .parquet, missing values as NaN; the label; and how it was read, for people."""
+    layout = None if path.suffix.lower() == ".parquet" else layout_of(path)
+    with reading(f"{path} cannot be read as {path.suffix.lower()}: "):
+        found = pyarrow.parquet.read_table(path) if layout is None else read_csv(path, layout)
+    if not len(found):
+        raise ValueError(
+            f"{path.name}: expected at least 2 rows, got none below the names {', '.join(found.column_names)}"
+        )
+    index = [] if columns else index_of(found)
+    chosen = [c for c in chosen_columns(found.column_names, columns, path.name, label) if c not in index]
+    if not chosen:
+        raise ValueError(
+            f"{path.name}: no column is left beside the label and pandas' index; it has {', '.join(found.column_names)}"
+        )
     values = None if label is None else found.column(label).to_pylist()
-    return {name: found.column(name).to_numpy() for name in chosen}, values
+    with reading(f"{path} cannot be read: "):
+        numbers = {name: found.column(name).to_numpy() for name in chosen}
+    return numbers, values, str(layout or "") + without_index([c for c in index if c != label], chosen, path.name)
 
 
-def read_csv(path: Path) -> pa.Table:
-    """With the first row as names, unless it holds a number."""
-    found = pyarrow.csv.read_csv(path)
-    if not any(map(is_number, found.column_names)):
-        return found
-    options = pyarrow.csv.ReadOptions(autogenerate_column_names=True)
-    found = pyarrow.csv.read_csv(path, read_options=options)
-    return found.rename_columns([str(i) for i in range(found.num_columns)])
+def without_index(index: list[str], chosen: list[str], name: str) -> str:
+    """Says, and warns, that the index of pandas is left out."""
+    if not index:
+        return ""
+    left_out = f"left out {', '.join(index).strip() or 'the first column, which has no name'}, the index of pandas"
+    warnings.warn(printable(f"{name}: {left_out}; {chosen_by([*index, *chosen])} takes it"), stacklevel=4)
+    return f"; {left_out}"
 
 
-def is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def index_of(found: pa.Table) -> list[str]:
+    """The columns in which pandas stores the index, by its metadata or by name."""
+    names = found.column_names
+    with reading("the metadata of pandas cannot be read: "):
+        stored = json.loads((found.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    unnamed = [name for name in names[:1] if name.strip() in ("", "Unnamed: 0") and len(names) > 1]
+    levels = [name for name in names if re.fullmatch(r"__index_level_\d+__", name)]
+    return list(dict.fromkeys([*unnamed, *levels, *(name for name in stored if name in names)]))
 
 
 def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> tuple[Columns | np.ndarray, Values]:
@@ -185,6 +212,11 @@ def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> 
         return arrays, values
     if label is not None:
         raise ValueError(f"{path.name}: no label {label!r} beside its one array {only.shape}; save both in one .npz")
+    if only.dtype.names:
+        raise ValueError(
+            f"{path.name} holds a structured array of fields {', '.join(only.dtype.names)}; save them side by side: "
+            "np.save(path, np.stack([x[name] for name in x.dtype.names], 1))"
+        )
     got = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     usable = [name for name, array in arrays.items() if array.ndim in (2, 4)]
     one = f", or take {chosen_by(usable[:1])}" if len(arrays) > 1 and usable else ""
@@ -196,18 +228,46 @@ def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> 
 
 def load_arrays(path: Path) -> Columns:
     """Memory-mapped .npy, or the arrays of an .npz; nothing that is pickled."""
-    try:
-        if path.suffix.lower() == ".npy":
+    suffix = path.suffix.lower()
+    require_kind(path, suffix)
+    if suffix == ".npy":
+        with unpickled(path, f"is not a whole {suffix} file"):
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return dict(archive)
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, TypeError, AttributeError) as error:
-        if any(word in str(error).lower() for word in ("pickle", "object")):
-            raise ValueError(
-                f"{path} holds pickled Python objects, which could run code when read, so it is refused; "
-                "save plain numbers: np.save(path, np.asarray(rows, dtype=np.float32))"
-            ) from error
-        raise ValueError(f"{path} is not a whole {path.suffix} file: {error}; save or copy it again") from error
+    with unpickled(path, f"is not a whole {suffix} file"), path.open("rb") as file:
+        archive, arrays = np.load(file, allow_pickle=False), {}
+        for name in archive.files:
+            with unpickled(path, f"is not a whole {suffix} file: its array {name!r} cannot be read"):
+                arrays[name] = archive[name]
+        return arrays
+
+
+def require_kind(path: Path, suffix: str) -> None:
+    """Refuse a file that does not begin as its suffix promises."""
+    with reading(f"{path} cannot be read: "), path.open("rb") as file:
+        start = file.read(8)
+    if start.startswith(b"\x80"):
+        raise pickled(path)
+    if start and not start.startswith(BEGINS[suffix]):
+        raise Refused(f"{path} is not a whole {suffix} file: it begins with {start!r}; save or copy it again")
+
+
+@contextmanager
+def unpickled(path: Path, fault: str) -> Iterator[None]:
+    """Any error inside becomes a refusal of the path, for its pickles where these are why."""
+    try:
+        with reading(f"{path} {fault}: ", "; save or copy it again"):
+            yield
+    except Refused as error:
+        if any(words in str(error.__cause__) for words in ("allow_pickle", "Python objects")):
+            raise pickled(path) from error
+        raise
+
+
+def pickled(path: Path) -> Refused:
+    return Refused(
+        f"{path} holds pickled Python objects, which could run code when read, so it is refused; "
+        "save plain numbers: np.save(path, np.asarray(rows, dtype=np.float32))"
+    )
 
 
 def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: str, label: str | None) -> list[str]:
@@ -239,8 +299,9 @@ def chosen_by(columns: Sequence[str]) -> str:
     'data.columns=[a,b c]' 'data.columns=["0", "x,y"]'
     """
     are_words = all(name.replace(" ", "_").isidentifier() and name == name.strip() for name in columns)
-    listed = f"[{','.join(columns)}]" if are_words else json.dumps(columns, ensure_ascii=False)
-    return shlex.quote(f"data.columns={listed}")
+    plain = are_words and not JSON_WORDS & set(columns)
+    written = f"[{','.join(columns)}]" if plain else json.dumps(list(columns), ensure_ascii=False)
+    return shlex.quote(f"data.columns={written}")
 
 
 def stacked(columns: Columns, name: str) -> np.ndarray:
@@ -258,10 +319,9 @@ def require_columns_finite(values: np.ndarray, columns: Sequence[str], name: str
     bad = ~np.isfinite(values)
     if bad.any():
         counts = ", ".join(f"{columns[i]} ({count})" for i, count in enumerate(bad.sum(0)) if count)
-        whole = [columns[i] for i in np.flatnonzero(~bad.any(0)).tolist()]
         raise ValueError(
             f"{name}: {bad.sum()} missing, NaN or infinite values in {counts}, the first in row "
-            f"{int(bad.any(1).argmax())}; remove these rows" + (f" or take {chosen_by(whole)}" if whole else "")
+            f"{int(bad.any(1).argmax())}; remove these rows, or {others(columns, np.asarray(bad.any(0)))}"
         )
 
 
@@ -269,13 +329,48 @@ def require_varied(values: np.ndarray, columns: Sequence[str], name: str) -> Non
     """Refuse constant columns: no density exists on them, and no scale."""
     if len(values) < 2:
         raise ValueError(f"{name}: expected at least 2 rows, got {len(values)}")
-    constant = [columns[i] for i in np.flatnonzero(values.min(0) == values.max(0)).tolist()]
-    if constant:
-        varied = [column for column in columns if column not in constant]
+    low, high = values.min(0), values.max(0)
+    constant = low == high
+    vast = constant & (np.abs(high) >= 2**53)
+    for bad, what in (
+        (vast, "columns whose whole numbers beyond 2**53 cannot be told apart in float64, subtract an offset"),
+        (constant, "constant columns have no density"),
+    ):
+        if bad.any():
+            raise ValueError(f"{name}: {what}: {listed(columns, bad)}; {others(columns, bad)}")
+
+
+def require_squares(values: np.ndarray, columns: Sequence[str], name: str) -> None:
+    """Refuse columns whose squares overflow or vanish, and those in which one value hides all others in float32."""
+    low, high = values.min(0), values.max(0)
+    spread = high / 2 - low / 2
+
+    def ranges(chosen: np.ndarray) -> str:
+        return ", ".join(f"{columns[i]} ({low[i]:.3g} to {high[i]:.3g})" for i in np.flatnonzero(chosen).tolist())
+
+    bad = ~((spread > SMALLEST) & (spread < 1 / SMALLEST))
+    if bad.any():
         raise ValueError(
-            f"{name}: constant columns have no density: {', '.join(constant)}; "
-            + (f"take {chosen_by(varied)}" if varied else "no other column is left to learn")
+            f"{name}: columns whose squares float64 cannot hold: {ranges(bad)}; remove rows that mark missing values, "
+            f"give the columns other units, or {others(columns, bad)}"
         )
+    inner = np.diff(np.quantile(values, (0.1, 0.9), axis=0), axis=0)[0]
+    hidden = (inner > 0) & (inner < HIDDEN * spread)
+    if hidden.any():
+        raise ValueError(
+            f"{name}: columns in which one value is so far out that float32 cannot tell the others apart: "
+            f"{ranges(hidden)}; remove rows that mark missing values, or {others(columns, hidden)}"
+        )
+
+
+def listed(columns: Sequence[str], chosen: np.ndarray) -> str:
+    return ", ".join(columns[i] for i in np.flatnonzero(chosen).tolist())
+
+
+def others(columns: Sequence[str], bad: np.ndarray) -> str:
+    """The end of a message: which columns are in order, as it is typed."""
+    good = [column for column, wrong in zip(columns, bad, strict=True) if not wrong]
+    return f"take {chosen_by(good)}" if good else "take other data"
 
 
 def image_array(values: np.ndarray, name: str, labels: list[int] | None, classes: list[str]) -> Rows:

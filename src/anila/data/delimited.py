@@ -1,0 +1,185 @@
+"""Tables as text: .csv and .tsv in UTF-8, with or without a line of names.
+
+What separates cells (comma, semicolon, tab or bar), whether decimals have a comma, and whether the first line holds
+names is read off the first lines. A first line with text in it where numbers follow holds names; one of numbers only
+is a row, unless it counts (0, 1, 2 or years) and no line below does.
+"""
+
+import csv
+import io
+import re
+import shlex
+import warnings
+from collections.abc import Sequence
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from anila.data.foreign import Refused, printable, reading
+
+SEPARATORS = (",", ";", "\t", "|")
+LINES = 50
+DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+YEARS = range(1900, 2101)
+
+Cells = list[list[str]]
+"""Cells of the first lines, all lines of one length."""
+
+
+class Layout(NamedTuple):
+    """How a file writes its table."""
+
+    separator: str
+    decimal: str
+    named: bool
+    """Whether the first line holds names."""
+
+    def __str__(self) -> str:
+        """What is not as usual, for people."""
+        separator = f" (separator {self.separator!r}{', decimal comma' * (self.decimal == ',')})"
+        return separator * (self.separator != ",") + " (no names in the first line)" * (not self.named)
+
+
+def read_csv(path: Path, layout: Layout | None = None) -> pa.Table:
+    """All columns; without names they are called 0, 1, ...
+
+    Args:
+        path: The file.
+        layout: By default as `layout_of` reads it off.
+
+    Raises:
+        ValueError: If it is not UTF-8, or no table.
+    """
+    layout = layout or layout_of(path)
+    with reading(f"{path} cannot be read as {path.suffix.lower()}: "):
+        found = pyarrow.csv.read_csv(
+            path,
+            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not layout.named),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
+            convert_options=pyarrow.csv.ConvertOptions(decimal_point=layout.decimal),
+        )
+    for column in found.schema:
+        if pa.types.is_binary(column.type):
+            raise not_utf8(path, f"column {column.name!r}")
+    return found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
+
+
+def not_utf8(path: Path, where: str) -> Refused:
+    return Refused(
+        f"{path} is not UTF-8 text ({where}): its encoding is another, perhaps that of Windows; convert it: "
+        f"iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
+    )
+
+
+def layout_of(path: Path) -> Layout:
+    """Read off the first lines."""
+    text = first_lines(path)
+    tables = {separator: cells for separator in SEPARATORS if (cells := cells_of(text, separator))}
+    if not tables:  # one column, or ragged lines, which the reader refuses
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        return Layout(separator, ".", first_of(path, [[line] for line in text.splitlines() if line], "."))
+    separator = max(tables, key=lambda s: share_of_numbers(tables[s], decimal_of(tables[s], s)))
+    decimal = decimal_of(tables[separator], separator)
+    return Layout(separator, decimal, first_of(path, tables[separator], decimal))
+
+
+def first_lines(path: Path) -> str:
+    with reading(f"{path} cannot be read: "), path.open("rb") as file:
+        raw = b"".join(islice(file, LINES))
+    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise Refused(
+            f"{path} is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
+        )
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise not_utf8(path, f"byte {raw[error.start]:#x} in line {line}") from error
+
+
+def cells_of(text: str, separator: str) -> Cells:
+    """The cells if all lines have the same number, and more than one."""
+    with reading():
+        lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if line]
+    return lines if len({len(line) for line in lines}) == 1 and len(lines[0]) > 1 else []
+
+
+def decimal_of(cells: Cells, separator: str) -> str:
+    """A comma if no cell has a point, some have a comma and it does not separate."""
+    below = [cell.strip() for line in cells[1:] or cells for cell in line]
+    comma = separator != "," and any(map(DECIMAL_COMMA.fullmatch, below))
+    return "," if comma and not any(map(DECIMAL_POINT.fullmatch, below)) else "."
+
+
+def share_of_numbers(cells: Cells, decimal: str) -> float:
+    below = [cell for line in cells[1:] or cells for cell in line]
+    return sum(number(cell, decimal) is not None for cell in below) / len(below)
+
+
+def number(cell: str, decimal: str = ".") -> float | None:
+    try:
+        return float(cell.replace(decimal, "."))
+    except ValueError:
+        return None
+
+
+def first_of(path: Path, cells: Cells, decimal: str) -> bool:
+    """Whether the first line holds names; a line of numbers that may hold some is warned of."""
+    if not cells:
+        return True
+    first = [number(cell, decimal) for cell in cells[0]]
+    below = [[number(cell, decimal) for cell in column if cell.strip()] for column in zip(*cells[1:], strict=False)]
+    text_over_numbers = [
+        value is None and bool(cell.strip()) and bool(column) and None not in column
+        for value, cell, column in zip(first, cells[0], below, strict=False)
+    ]
+    if all(value is None for value in first) or any(text_over_numbers) or counts_rows(cells[0][0], below):
+        return True
+    if None in first:
+        return False
+    return names_like_numbers(path, cells, decimal)
+
+
+def counts_rows(name: str, below: Sequence[Sequence[float | None]]) -> bool:
+    """Whether the first column is pandas' index: no name over whole numbers that rise."""
+    values = [value for value in below[0] if value is not None] if below else []
+    whole = len(values) == len(below[0]) > 1 if below else False
+    return not name.strip() and whole and all(b > a and b % 1 == 0 for a, b in pairwise(values))
+
+
+def names_like_numbers(path: Path, cells: Cells, decimal: str) -> bool:
+    """Whether a first line of numbers holds names after all."""
+    lines = [[number(cell, decimal) for cell in line] for line in cells]
+    whole = [np.array(line, dtype=float) for line in lines if None not in line]
+    first, below = whole[0], whole[1:]
+    integers = all(cell.strip().isdigit() for cell in cells[0]) and len(set(first)) == len(first)
+    if not below or not (integers or len(first) > 3) or any(map(counts, below)):
+        return False
+    with np.errstate(invalid="ignore"):  # infinity has no fraction
+        fractions = bool((np.stack(below) % 1 != 0).any(0).all())
+    if counts(first) and (fractions or is_years(first)):
+        return True
+    if integers and (fractions or first.tolist() == list(range(len(first)))):
+        line = printable(", ".join(cells[0][:5]))
+        warnings.warn(
+            f"{printable(path.name)}: the first line ({line}) is taken as a row of numbers; if it holds names, "
+            "put a letter before each",
+            stacklevel=2,
+        )
+    return False
+
+
+def counts(line: np.ndarray) -> bool:
+    """Whether numbers are evenly spaced and at least three, years that rise, or 0, 1 or 1, 2."""
+    steps = np.diff(line)
+    even = len(steps) > 1 and steps[0] != 0 and bool(np.allclose(steps, steps[0], rtol=1e-9, atol=0))
+    return even or is_years(line) or line.tolist() in ([0, 1], [1, 2])
+
+
+def is_years(line: np.ndarray) -> bool:
+    return all(value in YEARS for value in line.tolist()) and bool((np.diff(line) > 0).all())
