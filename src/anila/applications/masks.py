@@ -8,6 +8,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from anila.data.decode import BAD_IMAGE, open_image
+from anila.data.foreign import local
 
 DARK, LIGHT = 64, 191
 """Levels up to the first are black, from the second white; between them an image is no mask."""
@@ -66,7 +67,7 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> Bool[Tensor, "1 h w"]
         FileNotFoundError: If there is no such file.
         ValueError: If it is no image, has another size, or is not black and white.
     """
-    path = Path(path).expanduser().absolute()
+    path = local(path)
     if not path.is_file():
         raise FileNotFoundError(f"no mask {path}")
     try:

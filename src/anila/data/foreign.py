@@ -70,13 +70,18 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def local(path: str | Path) -> Path:
-    """Absolute, with ~ expanded where it means somebody's home: `~$people.csv` is a file."""
+def expanded(path: str | Path) -> Path:
+    """With ~ expanded where it means somebody's home: `~$people.csv` is a file."""
     path = Path(path)
     try:
-        return path.expanduser().absolute()
+        return path.expanduser()
     except RuntimeError:
-        return path.absolute()
+        return path
+
+
+def local(path: str | Path) -> Path:
+    """Absolute, with ~ expanded."""
+    return expanded(path).absolute()
 
 
 def sha256_of_file(path: Path) -> str:

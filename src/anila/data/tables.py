@@ -18,8 +18,7 @@ import json
 import re
 import shlex
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,16 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from anila.data.arrays import load_arrays
 from anila.data.dataset import BLOCK, Rows, require_finite, sha256_of
 from anila.data.delimited import layout_of, read_csv
-from anila.data.foreign import Refused, local, printable, printable_refusals, reading
+from anila.data.foreign import local, printable, printable_refusals, reading
 from anila.data.units import Units
 from anila.messages import did_you_mean
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet")
 
-BEGINS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
+
 JSON_WORDS = {"true", "false", "null", "NaN", "Infinity"}
 SMALLEST = 1e-150
 """Spread below which squares vanish in float64, and beyond whose inverse they overflow."""
@@ -223,50 +223,6 @@ def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> 
     raise ValueError(
         f"{path.name}: expected one array (rows, columns) or (n, channels, height, width), or columns of one "
         f"length, got {got}; reshape and save again{one}"
-    )
-
-
-def load_arrays(path: Path) -> Columns:
-    """Memory-mapped .npy, or the arrays of an .npz; nothing that is pickled."""
-    suffix = path.suffix.lower()
-    require_kind(path, suffix)
-    if suffix == ".npy":
-        with unpickled(path, f"is not a whole {suffix} file"):
-            return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-    with unpickled(path, f"is not a whole {suffix} file"), path.open("rb") as file:
-        archive, arrays = np.load(file, allow_pickle=False), {}
-        for name in archive.files:
-            with unpickled(path, f"is not a whole {suffix} file: its array {name!r} cannot be read"):
-                arrays[name] = archive[name]
-        return arrays
-
-
-def require_kind(path: Path, suffix: str) -> None:
-    """Refuse a file that does not begin as its suffix promises."""
-    with reading(f"{path} cannot be read: "), path.open("rb") as file:
-        start = file.read(8)
-    if start.startswith(b"\x80"):
-        raise pickled(path)
-    if start and not start.startswith(BEGINS[suffix]):
-        raise Refused(f"{path} is not a whole {suffix} file: it begins with {start!r}; save or copy it again")
-
-
-@contextmanager
-def unpickled(path: Path, fault: str) -> Iterator[None]:
-    """Any error inside becomes a refusal of the path, for its pickles where these are why."""
-    try:
-        with reading(f"{path} {fault}: ", "; save or copy it again"):
-            yield
-    except Refused as error:
-        if any(words in str(error.__cause__) for words in ("allow_pickle", "Python objects")):
-            raise pickled(path) from error
-        raise
-
-
-def pickled(path: Path) -> Refused:
-    return Refused(
-        f"{path} holds pickled Python objects, which could run code when read, so it is refused; "
-        "save plain numbers: np.save(path, np.asarray(rows, dtype=np.float32))"
     )
 
 

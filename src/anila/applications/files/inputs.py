@@ -1,7 +1,6 @@
 """Rows that people bring to a run, in the model's own coordinates, each with a name."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from anila.applications.files.tables import numbers, only, require_free, with_co
 from anila.data import KNOWN, Images, Rows, load, tables
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
+from anila.data.foreign import expanded
 from anila.data.sources import open_entries, survey
 from anila.density.log_density import values
 from anila.rng import rng
@@ -59,7 +59,7 @@ def images_of(source: str, model: Model) -> Named:
     """The images of one source."""
     channels, height, width = model.data.event_shape
     size = height if height == width else None
-    path = Path(source).expanduser()
+    path = expanded(source)
     if source in KNOWN or path.suffix.lower() in tables.SUFFIXES:
         data = known_images(source, size, channels) if source in KNOWN else load(source)
         require_shape(source, data.event_shape, model)

@@ -9,6 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet
 from jaxtyping import Bool, Float
 
+from anila.data.foreign import local
 from anila.data.tables import SUFFIXES, read_array, read_csv
 from anila.messages import did_you_mean
 
@@ -20,7 +21,7 @@ def read_table(path: str | Path) -> pa.Table:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read as a table.
     """
-    path = Path(path).expanduser().absolute()
+    path = local(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     suffix = path.suffix.lower()
@@ -32,7 +33,7 @@ def read_table(path: str | Path) -> pa.Table:
             raise ValueError(f"{path.name}: expected rows of numbers (rows, columns), got images {found.shape}")
         return pa.table(found)
     try:
-        return read_csv(path) if suffix == ".csv" else pyarrow.parquet.read_table(path)
+        return pyarrow.parquet.read_table(path) if suffix == ".parquet" else read_csv(path)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
 

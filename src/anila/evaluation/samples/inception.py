@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from anila.data.foreign import expanded
 from anila.evaluation.samples.features import Extractor
 
 FEATURES = 2048
@@ -35,7 +36,7 @@ def inception(weights: Path | str) -> Extractor:
         ImportError: If the extra is not installed.
         ValueError: If the file does not hold these weights.
     """
-    path = Path(weights).expanduser()
+    path = expanded(weights)
     if not path.is_file():
         raise FileNotFoundError(
             f"no file {path.absolute()}; FID needs the weights of Inception, which are not part of this package: "

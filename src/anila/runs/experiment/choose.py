@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+from anila.data.foreign import expanded
 from anila.data.tables import SUFFIXES as TABLES
 from anila.data.toys import TOYS
 from anila.runs.experiment.build import build_data
@@ -22,7 +23,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         SettingsError: If nothing is known by that name, or a setting is refused.
         FileNotFoundError: If it looks like a path and there is nothing.
     """
-    path = Path(what).expanduser()
+    path = expanded(what)
     if what in PRESETS:
         return what, resolve(PRESETS[what].experiment, overrides, PRESETS[what].exact)
     if path.suffix == ".toml":

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from anila.data.foreign import local
 from anila.messages import did_you_mean
 
 
@@ -47,7 +48,7 @@ def load_code(word: str, what: str) -> Code:
     where, _, name = word.rpartition(":")
     if not where or not name.isidentifier():
         raise ValueError(f"{what} {word}: expected FILE.py:NAME, e.g. mine.py:{name if name.isidentifier() else 'f'}")
-    path = Path(where).expanduser().absolute()
+    path = local(where)
     if not path.is_file():
         raise FileNotFoundError(f"{what}: no file {path}")
     if path.suffix != ".py":

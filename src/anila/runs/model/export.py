@@ -27,6 +27,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
+from anila.data.foreign import expanded
 from anila.density.networks import NETWORKS
 from anila.learning.starts import FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
@@ -68,7 +69,7 @@ def load(source: str | Path) -> Model:
     """
     if str(source).startswith(hub.PREFIX):
         return read(hub.pull(str(source)))
-    path = Path(source).expanduser()
+    path = expanded(source)
     if any((path / name).exists() for name in (RECORD, MANIFEST)):
         return read(path)
     return Trained.load(Run.existing(path))

@@ -54,6 +54,7 @@ def preflight(trained: Trained) -> Preflight:
     head = [
         f"data      {data.name}: points of shape {data.event_shape}"
         + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
+        *([f"taken     {data.description}"] if isinstance(data, Rows) else []),
         f"network   {config.network.name}, {parameters:,} parameters, on {device}"
         + (f", {ranks.size} processes" if ranks.size > 1 else ""),
     ]
