@@ -19,6 +19,16 @@ if TYPE_CHECKING:
         value_and_grad,
     )
     from anila.learning.learner import Learner
+    from anila.learning.objectives import (
+        OBJECTIVES,
+        Contrast,
+        Objective,
+        classes,
+        denoising,
+        likelihood,
+        recovery,
+        transport,
+    )
     from anila.learning.starts import FromData, FromNoise, Persistent, Replay
     from anila.runs.model.export import load
     from anila.runs.model.model import Model
@@ -50,22 +60,26 @@ WHERE = {
     ),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
-        "descent", "hmc", "kernel_density", "langevin", "load", "mala", "mixture", "replica_exchange", "sample",
+        "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
         "sample_annealed", "with_global_moves",
     ),
     "anila.samplers.warm_up": ("Tuned", "tune"),
     "anila.learning.starts": ("FromData", "FromNoise", "Persistent", "Replay"),
     "anila.learning.learner": ("Learner",),
+    "anila.learning.objectives": (
+        "OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "recovery", "transport",
+    ),
     "anila.runs.model.model": ("Model",),
     "anila.runs.model.export": ("load",),
 }  # fmt: skip
 MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 
 __all__ = [
-    "SAMPLERS", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise", "Persistent", "Replay",
-    "Sampler", "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker", "check_log_density",
-    "descent", "from_energy", "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "load", "mala", "mixture",
-    "replica_exchange", "rng", "sample", "sample_annealed", "tune", "value_and_grad", "with_global_moves",
+    "OBJECTIVES", "SAMPLERS", "Contrast", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise",
+    "Objective", "Persistent", "Replay", "Sampler", "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala",
+    "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_numpy", "gradient", "hmc",
+    "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery", "replica_exchange", "rng",
+    "sample", "sample_annealed", "transport", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 
