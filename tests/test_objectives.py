@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from anila.density.networks import mlp
 from anila.evaluation.training.metric import THETA_GRAD_NORM
-from anila.learning.learner import Learner
+from anila.learning.learner import Learner, require_kinds
 from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, recovery, transport
 from anila.learning.objectives.transport import CHUNK, paired
 from anila.learning.starts import Persistent
@@ -312,6 +312,16 @@ def test_what_would_run_and_be_wrong_is_refused():
         Learner(f, langevin(f, 0.1), Persistent(points()), optimizer, 2, objective=denoising())
     with pytest.raises(ValueError, match="needs chains"):
         Learner(f, optimizer=optimizer, objective=likelihood())
+    with pytest.raises(ValueError, match="runs no chains"):
+        Learner(f, optimizer=optimizer, objective=denoising(), chains=5)
+    with pytest.raises(TypeError, match="expected an Objective"):
+        require_kinds(denoising, None, None, None)
+    with pytest.raises(TypeError, match="expected a kernel bound to the model"):
+        require_kinds(denoising(), langevin, None, None)
+    with pytest.raises(TypeError, match="expected where chains start"):
+        require_kinds(likelihood(), langevin(f, 0.1), points(), None)
+    with pytest.raises(ValueError, match="micro_batch must be at least 1"):
+        Learner(f, optimizer=optimizer, objective=denoising(), micro_batch=0)
     with pytest.raises(ValueError, match="sd must be positive"):
         denoising(0.0)
     with pytest.raises(ValueError, match=r"range of positive levels, the lowest first; got \(2.0, 0.1\)"):

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,12 +190,21 @@ def test_an_objective_is_one_file(
         (["sampler=untyped.py:kick"], "its argument strength needs a type"),
         (["sampler=taken.py:kick"], "steps is a setting of every sampler; rename its argument"),
         (["sampler=broken.py:kick"], "cannot be run: ZeroDivisionError"),
+        (
+            ["sampler=wrong.py:nothing"],
+            "that returns an anila.Sampler; calling it said",
+        ),
+        (
+            ["sampler=wrong.py:none"],
+            "that returns an anila.Sampler; got a NoneType",
+        ),
     ],
 )
 def test_mistakes_are_named(mine: str, words: list[str], message: str):  # noqa: ARG001
     Path("untyped.py").write_text("def kick(f, step_size, strength): ...")
     Path("taken.py").write_text("def kick(f, step_size, steps: int = 3): ...")
     Path("broken.py").write_text("1 / 0")
+    Path("wrong.py").write_text("def nothing(): ...\ndef none(f, step_size): ...")
     with pytest.raises(SettingsError, match=message):
         resolve(PRESETS["rings"].experiment, words)
 
@@ -256,6 +266,40 @@ def test_a_density_of_ones_own_is_diagnosed(words: list[str], drift: bool, mine:
     found = json.loads(capsys.readouterr().out)
     assert found["convergence"]["temperature"] == pytest.approx(1, abs=0.1)
     assert ("drift" in found) == drift
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["diagnose", "wrong.py:Net", "--dim", "2"], "it is a class; name an instance of it"),
+        (["diagnose", "wrong.py:nothing", "--dim", "2"], "f does not take x of"),
+        (["diagnose", "mine.py:normal", "--dim", "2"], "its points have 3 numbers, not 2"),
+        (["diagnose", "gaussian", "--dim", "2"], "--dim is for a log-density in FILE.py:NAME"),
+        (["train", "rings", "objective=wrong.py:two", "--run", "run"], "expected contrast.f, x_data, x_model, noise."),
+        (["train", "rings", "objective=wrong.py:number", "--run", "run"], "to return a Contrast; got a int"),
+    ],
+)
+def test_code_that_does_not_fit_is_one_message(words: list[str], message: str, mine: str, capsys: Any):  # noqa: ARG001
+    """Sees a traceback, or a run folder begun for an objective that cannot be asked."""
+    Path("wrong.py").write_text(
+        "from torch import nn\nfrom anila import Objective\ndef nothing(): ...\nclass Net(nn.Module): ...\n"
+        "def two(): return Objective(lambda f, x: f, ())\ndef number(): return Objective(lambda *_: 1, ())\n"
+    )
+    assert anila(*words) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not Path("run").exists()
+
+
+def test_a_run_without_its_file_says_so(mine: str, capsys: pytest.CaptureFixture[str]):
+    """Sees a library's own words about a file that was moved."""
+    assert anila("train", "rings", *TINY, "network.hidden=[4]", f"sampler={mine}:kick", "--run", "run") == 0
+    Path(mine).rename("gone.py")
+    capsys.readouterr()
+    assert anila("sample", "run", "--count", "3", "--out", "x.csv") == 2
+    said = capsys.readouterr().err
+    assert "no file" in said
+    assert "put back what is not there" in said
+    assert "pydantic" not in said
 
 
 def test_a_density_without_its_dimension_is_refused(mine: str, capsys: pytest.CaptureFixture[str]):

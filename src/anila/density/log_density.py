@@ -176,7 +176,7 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
     two = x[:2]
     try:
         both, grad = value_and_grad(f, two)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error

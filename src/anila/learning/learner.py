@@ -61,6 +61,7 @@ class Learner:
         sharded: Whether θ and all that belongs to it are in pieces over the ranks.
 
     Raises:
+        TypeError: If objective, sampler or start is something else.
         ValueError: If the objective needs chains and there is no sampler, start or number of steps, or the other way
             round; if it cannot take rounding, or asks for classes or levels of a model that has none; if several ranks
             are to share a number of chains that is not given, or gradients in fp16, which each would scale by another
@@ -110,12 +111,13 @@ class Learner:
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
         self.iteration = 0
         self.chains = None
+        require_kinds(self.objective, sampler, start, micro_batch)
         if self.objective.needs_chains:
             if sampler is None or start is None:
                 raise ValueError("this objective needs chains: give a sampler and a start, and steps for K")
             self.chains = Chains(sampler, start, steps, chains, precision, compile, micro_batch, ranks)
-        elif sampler is not None or start is not None:
-            raise ValueError("this objective runs no chains: leave out sampler and start")
+        elif sampler is not None or start is not None or steps or chains or compile:
+            raise ValueError("this objective runs no chains: leave out sampler, start, steps, chains and compile")
         require_fit(self.objective, model, precision, ranks)
         if ranks.size > 1 and sharded:
             shard(model, ranks, optimizer)
@@ -287,6 +289,23 @@ class Learner:
         if self.chains:
             self.chains.load_state_dict(state)
         self.iteration = state["iteration"]
+
+
+def require_kinds(objective: object, sampler: object, start: object, micro_batch: int | None) -> None:
+    """Refuse what is passed in the place of another thing.
+
+    Raises:
+        TypeError: Saying what was expected.
+        ValueError: If a micro-batch would be empty.
+    """
+    if not isinstance(objective, Objective):
+        raise TypeError(f"objective: expected an Objective, e.g. denoising(sd=0.3); got {objective!r}")
+    if not isinstance(sampler, Sampler | AdaptiveSampler | None):
+        raise TypeError(f"sampler: expected a kernel bound to the model, e.g. mala(model, 0.1); got {sampler!r}")
+    if not isinstance(start, Start | None):
+        raise TypeError(f"start: expected where chains start, e.g. Persistent(x0); got a {type(start).__name__}")
+    if micro_batch is not None and micro_batch < 1:
+        raise ValueError(f"micro_batch must be at least 1; got {micro_batch}")
 
 
 def require_fit(objective: Objective, model: nn.Module, precision: Precision | None, ranks: Ranks) -> None:

@@ -150,6 +150,8 @@ def diagnose(
         ValueError: If nothing is known by that name, the run has no sound checkpoint, or a setting is refused.
     """
     words = [*([f"sampler.name={sampler}"] if sampler else []), *map(full_key, overrides or [])]
+    if dim is not None and not is_code(what):
+        raise ValueError(f"--dim is for a log-density in FILE.py:NAME; {what} has its own")
     if what in DENSITIES:
         return judge(of_density(what, words, seed), steps or STEPS, seed)
     if is_code(what):
@@ -192,8 +194,12 @@ def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str],
 def of_code(word: str, dim: int | None, overrides: list[str], seed: int) -> Subject:
     """A density that a file defines: its own draws are exact, and so are those from a grid of the plane."""
     target = load_code(word, "diagnose").thing
+    if isinstance(target, type):
+        raise ValueError(f"diagnose {word}: it is a class; name an instance of it, or a function of points (n, d)")
     if hasattr(target, "log_prob"):
         draws = own_draws(target, word, seed)
+        if dim not in (None, draws.shape[1]):
+            raise ValueError(f"diagnose {word}: its points have {draws.shape[1]} numbers, not {dim}: leave out --dim")
         return with_kernel(lambda x: target.log_prob(x.to(draws)).to(x), draws.double(), True, overrides, seed)
     target = doubled(target) if isinstance(target, nn.Module) else target
     if dim is None:

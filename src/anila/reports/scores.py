@@ -243,6 +243,7 @@ def evaluate_run(
         ValueError: If features are asked for of what is no image.
     """
     run, protocol = Run(path), {}
+    run.samples.mkdir(exist_ok=True)
     of_images = len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows)
     if extractor and not of_images:
         raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")

@@ -30,7 +30,7 @@ from anila.runs.folder.run import Run, RunError, append_line
 from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Diverged
 from anila.runs.training.preflight import set_threads
-from anila.runs.training.resume import CHANGEABLE, differences, flat
+from anila.runs.training.resume import CHANGEABLE, accepting_code, differences, flat
 from anila.runs.training.train import train
 
 SHOWN = 1000
@@ -110,13 +110,15 @@ def require_same(trial: Trial) -> None:
     if run.config() is None:
         return
     now = {name: value for name, value in flat(trial.config).items() if name not in CHANGEABLE}
-    differing = differences(flat(config_of(run)), now)
+    before = flat(config_of(run))
+    differing = differences(before, now)
     counts = {line["samples"] for line in Curve(trial).lines() if "samples" in line} - {trial.samples}
     differing += [f"samples a score: {count} -> {trial.samples}" for count in counts]
     if differing:
         raise RunError(
             f"{trial.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
             + "\nrepeat its settings to go on, or choose another folder"
+            + "".join(f"\n{line}" for line in accepting_code(before, now))
         )  # fmt: skip
 
 

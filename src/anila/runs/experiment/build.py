@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -216,24 +217,24 @@ def build_learner(
         return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
 
     objective = build_objective(config)
-    chains = (adaptive(config, kernel), build_start(config, data)) if objective.needs_chains else (None, None)
+    of_chains: dict[str, Any] = {}
+    if objective.needs_chains:
+        of_chains = {"sampler": adaptive(config, kernel), "start": build_start(config, data), "steps": s.steps}
+        of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
     return Learner(
         model,
-        *chains,
-        optimizer,
-        config.sampler.steps,
-        t.seed,
+        optimizer=optimizer,
+        seed=t.seed,
         objective=objective,
-        chains=t.chains or t.batch,
         schedule=schedule,
         ema=t.ema,
         data_noise=partial(data_noise, t),
         max_grad_norm=t.max_grad_norm or math.inf,
         precision=t.precision,
-        compile=t.compile,
         micro_batch=t.micro_batch,
         ranks=ranks,
         sharded=t.shard,
+        **of_chains,
     )
 
 

@@ -14,7 +14,7 @@ from inspect import Parameter, signature
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter
+from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anila.messages import did_you_mean
@@ -124,6 +124,11 @@ def chosen(group: type[Choice], settings: Any) -> Any:
     kind = group.kind(str(found.get("name", group.name)))
     given = {name: value for name, value in found.items() if not (value is None and name in kind.needed)}
     return TypeAdapter(kind).validate_python(given | {"name": kind.name})
+
+
+def reasons(error: ValidationError) -> str:
+    """What is wrong with settings, without a library's words around it."""
+    return "; ".join(str(e.get("ctx", {}).get("error") or e["msg"]) for e in error.errors())
 
 
 @cache

@@ -106,13 +106,20 @@ def is_known(choice: type[Choice], name: str) -> bool:
 def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: Changes) -> dict[str, Any]:
     """Settings for what is named now: those that it has too stay, the others go, and a sampler that becomes exact
     brings what goes with it. A temperature stays until it is refused: it would be another law.
+
+    Raises:
+        SettingsError: If the name stands for something that is no sampler.
     """
     has = {f.name for f in fields(choice.kind(name))} - {"name", "code"}  # pyright: ignore[reportArgumentType]
     if choice is Sampler:
-        becomes_exact = Sampler.typical(name).exact and not Sampler.typical(settings["sampler"]["name"]).exact
+        try:
+            exact_now = Sampler.typical(name).exact
+        except ValueError as error:
+            raise SettingsError(str(error)) from None
+        becomes_exact = exact_now and not Sampler.typical(settings["sampler"]["name"]).exact
         settings = lay_over(settings, exact if becomes_exact else {})
         settings = lay_over(settings, {"sampler": Sampler.switched_off(name)})
-        has |= {"temperature"} if Sampler.typical(name).exact else set()
+        has |= {"temperature"} if exact_now else set()
     return settings | {choice.GROUP: {key: value for key, value in settings[choice.GROUP].items() if key in has}}
 
 

@@ -9,7 +9,7 @@ from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, PlainValidator, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
 from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
 from anila.learning.objectives import OBJECTIVES
-from anila.runs.experiment.choice import STRICT, Choice, chosen, listed
+from anila.runs.experiment.choice import STRICT, Choice, chosen, listed, reasons
 from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
 
@@ -74,6 +74,9 @@ class Network(Choice):
         return is_of_vectors(self.make)
 
 
+MAKES_A_KERNEL = "expected a function of (f, step_size, …) that returns an anila.Sampler"
+
+
 @dataclass(frozen=True, config=STRICT, init=False)
 class Sampler(Choice):
     """How chains move along f.
@@ -105,8 +108,18 @@ class Sampler(Choice):
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel bound to no f in particular: it says the facts that follow from these settings."""
-        return self.make(nowhere, step_size=self.step_size, **self.options)
+        """The kernel bound to no f in particular: it says the facts that follow from these settings.
+
+        Raises:
+            ValueError: If what the name stands for makes no kernel.
+        """
+        try:
+            kernel = self.make(nowhere, step_size=self.step_size, **self.options)
+        except TypeError as error:
+            raise ValueError(f"sampler {self.name}: {MAKES_A_KERNEL}; calling it said: {error}") from error
+        if not isinstance(kernel, Kernel):
+            raise ValueError(f"sampler {self.name}: {MAKES_A_KERNEL}; got a {type(kernel).__name__}")
+        return kernel
 
     @property
     def target_temperature(self) -> float:
@@ -167,8 +180,15 @@ def nowhere(x: Tensor) -> Tensor:
 
 @cache
 def typical(kind: type[Sampler]) -> Kernel:
-    """The kernel at its defaults; 1 stands for a number that has none."""
-    return kind(**dict.fromkeys(kind.needed, 1)).kernel
+    """The kernel at its defaults; 1 stands for a number that has none.
+
+    Raises:
+        ValueError: As `Sampler.kernel`.
+    """
+    try:
+        return kind(**dict.fromkeys(kind.needed, 1)).kernel
+    except ValidationError as error:
+        raise ValueError(reasons(error)) from None
 
 
 @dataclass(frozen=True, config=STRICT, init=False)

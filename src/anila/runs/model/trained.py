@@ -17,6 +17,7 @@ from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.runs.experiment.build import build_fresh, build_proposal, set_learning_rate
+from anila.runs.experiment.choice import reasons
 from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
@@ -207,7 +208,10 @@ def config_of(run: Run) -> Experiment:
     try:
         return TypeAdapter(Experiment).validate_python(current(saved.get("experiment")))
     except ValidationError as error:
-        raise RunError(f"{Path(run.path / 'config.json').absolute()} does not hold settings: {error}") from None
+        where = (run.path / "config.json").absolute()
+        raise RunError(
+            f"the settings in {where} cannot be used: {reasons(error)}; put back what is not there"
+        ) from None
 
 
 def is_known(trained: Trained) -> bool:

@@ -17,7 +17,9 @@ from anila.data import Rows
 from anila.density.log_density import value_and_grad
 from anila.evaluation import training
 from anila.learning.chains import Chains
+from anila.learning.distributed import whole
 from anila.learning.learner import Learner
+from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment
@@ -70,6 +72,30 @@ def preflight(trained: Trained) -> Preflight:
         lines, both = [f"objective {config.objective.name}, without chains"], torch.cat([x, x])
     time = f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
     return Preflight(parameters, warned, seconds, [*head, *lines, memory(learner, both), time])
+
+
+def try_objective(trained: Trained) -> None:
+    """Ask the objective once where f goes up and where down; what f itself does wrong its own check says.
+
+    Raises:
+        ValueError: If it cannot be asked, or answers something else.
+    """
+    learner, name = trained.learner, trained.config.objective.name
+    x = trained.batch()[0][:2]
+    more = {"classes": torch.zeros(len(x), dtype=torch.int64)} if learner.objective.needs_classes else {}
+    expected = f"objective {name}: expected contrast(f, x_data, x_model, noise) to return a Contrast"
+    try:
+        noise = learner.objective.draw_noise(x, rng(0, "try", device=x.device))
+        with whole(learner.model):
+            found = learner.objective.contrast(
+                learner.model, x, x if learner.objective.needs_chains else None, noise, **more
+            )
+    except TypeError as error:
+        raise ValueError(f"{expected}; calling it said: {error}") from error
+    except (RuntimeError, ValueError):
+        return
+    if not isinstance(found, Contrast):
+        raise ValueError(f"{expected}; got a {type(found).__name__}")
 
 
 def start_of_chains(trained: Trained) -> Tensor:

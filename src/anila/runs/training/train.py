@@ -34,7 +34,7 @@ from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
-from anila.runs.training.preflight import memory_explained, preflight, set_threads
+from anila.runs.training.preflight import memory_explained, preflight, set_threads, try_objective
 from anila.runs.training.resume import refuse_other_folders, restored, resume
 from anila.runs.training.stop import Stop, stop_signals
 
@@ -110,6 +110,7 @@ def train_among(
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
     with warnings_to(say):
         trained = Trained.untrained(config, ranks)
+    try_objective(trained)
     record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
     speak = said_and_logged(run, say) if ranks.first else unsaid
     with warnings_to(speak), run.claim() if ranks.first else nullcontext(), memory_explained(trained):
