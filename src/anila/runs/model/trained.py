@@ -210,7 +210,7 @@ def config_of(run: Run) -> Experiment:
     except ValidationError as error:
         where = (run.path / "config.json").absolute()
         raise RunError(
-            f"the settings in {where} cannot be used: {reasons(error)}; put back what is not there"
+            f"{where} does not hold settings that can be used: {reasons(error)}; put back what is not there"
         ) from None
 
 
