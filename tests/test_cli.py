@@ -120,6 +120,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "rings", "sampler=mala", "sampler.temperature=0.5"], "mala is exact at temperature 1 only"),
         (["train", "rings", "training.device=cuda:7"], "training.device=cuda:7 cannot be used"),
         (["train", "no/such/folder"], "no file or folder"),
+        (["train", "nowhere/"], "no file or folder"),
         (["train", "rings", "data=no-such-data"], "no data called 'no-such-data'"),
         (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; a run is made by"),
         (["evaluate", "no-run"], "is not a folder"),

@@ -30,7 +30,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         return path.stem, resolve(from_toml(path, {k: p.experiment for k, p in PRESETS.items()}), overrides)
     if what in TOYS:
         return what, resolve(replace(PRESETS["rings"].experiment, data=Data(name=what)), overrides)
-    if path.exists() or path.suffix or len(path.parts) > 1:
+    if path.exists() or path.suffix or len(path.parts) > 1 or what.endswith("/"):
         if not path.exists():
             raise FileNotFoundError(f"no file or folder {path.absolute()}")
         preset = for_path(path, overrides)
