@@ -176,16 +176,17 @@ def test_a_chain_that_runs_away_is_loud():
         learner.update(data(0))
 
 
-def test_average_follows_its_formula():
-    """Sees a decay applied the wrong way round: θ̄ ← decay θ̄ + (1 − decay) θ."""
+@pytest.mark.parametrize(("ema", "decay"), [(0.1, 0.1), (0.75, 2 / 11)])
+def test_average_follows_its_formula(ema: float, decay: float):
+    """Sees a decay applied the wrong way round, θ̄ ← decay θ̄ + (1 − decay) θ, or one that keeps the first θ for long."""
     model = Tilted()
     sampler = descent(model, 1e-12)
-    learner = Learner(model, sampler, FromData(data(5)), torch.optim.SGD(model.parameters(), 1.0), steps=1, ema=0.75)
+    learner = Learner(model, sampler, FromData(data(5)), torch.optim.SGD(model.parameters(), 1.0), steps=1, ema=ema)
     learner.update(data(0))
     first = model.theta.data.clone()
     learner.update(data(1))
     averaged = dict(learner.best_model.named_parameters())["theta"]
-    torch.testing.assert_close(averaged.data, 0.75 * first + 0.25 * model.theta.data)
+    torch.testing.assert_close(averaged.data, decay * first + (1 - decay) * model.theta.data)
 
 
 def test_gradient_norm_is_limited():

@@ -51,7 +51,7 @@ class Learner:
         objective: Where f goes up and where down; `likelihood()`, which is Algorithm 1, by default.
         chains: Number of chains M; as many as data points by default.
         schedule: A torch learning-rate schedule, stepped once an iteration.
-        ema: Decay of the exponential moving average of θ; 0 keeps none.
+        ema: Decay of the exponential moving average of θ, smaller at first; 0 keeps none.
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
         max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
@@ -344,10 +344,14 @@ def moments(f: Tensor, n: int) -> Tensor:
 
 
 def averaging(decay: float) -> Callable[..., None]:
-    """θ̄ ← decay θ̄ + (1 − decay) θ on what this process holds of every tensor."""
-    average = get_ema_multi_avg_fn(decay)
+    """θ̄ ← d θ̄ + (1 − d) θ on what this process holds of every tensor.
+
+    d = min(decay, (1 + n) / (10 + n)) after n averages: the first θ, which know nothing, are soon forgotten.
+    """
 
     def update(mean: list[Tensor], theta: list[Tensor], count: Tensor | int) -> None:
+        n = int(count)
+        average = get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))
         average([piece(m) for m in mean], [piece(p) for p in theta], count)
 
     return update

@@ -279,7 +279,7 @@ class Training:
     """How often training that runs away goes back to a good checkpoint and changes one setting before it gives up;
     None: only what is not finite stops it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of the average of θ that is sampled and evaluated; 0 for none."""
+    """Decay of the average of θ that is sampled and evaluated, smaller at first; 0 for none."""
     log_every: Count = 10
     """Iterations between lines of stats.jsonl."""
     log_to: Annotated[tuple[Literal["tensorboard", "wandb"], ...], Names] = ()
