@@ -62,6 +62,17 @@ class TestBlurredGaussian:
         torch.testing.assert_close(few.variance(), exact.trace() / 64)
         torch.testing.assert_close(5 * few.variances.mean() + 59 * few.rest, exact.trace())
 
+    @pytest.mark.parametrize(("n", "rank"), [(30, 20), (30, 40), (30, 64)])
+    def test_fewer_points_than_coordinates_have_the_same_moments(self, n: int, rank: int):
+        """Sees directions that are not orthogonal, or points that span fewer than are kept."""
+        x = images(n).double().flatten(1)
+        found, exact = BlurredGaussian.of(x, rank), x.T.cov(correction=0)
+        V = found.directions
+        torch.testing.assert_close(V.T @ V, torch.eye(rank, dtype=V.dtype))
+        torch.testing.assert_close(found.variances, torch.linalg.eigvalsh(exact)[-rank:], rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close((V * found.variances * (exact @ V)).sum(), found.variances.square().sum())
+        torch.testing.assert_close(found.variances.sum() + (64 - rank) * found.rest, exact.trace())
+
     @pytest.mark.parametrize("rank", [2, 6])
     def test_its_draws_are_its_own(self, rank: int):
         """Sees a variance for its root: along random directions draws have the normal law that f says they have."""
@@ -168,6 +179,8 @@ class TestNoiseConditional:
     def test_a_level_that_is_none_is_refused(self):
         with pytest.raises(ValueError, match=r"lowest must be positive.*got 0"):
             NoiseConditional(Constant(), BlurredGaussian((2,)), 0.0)
+        with pytest.raises(ValueError, match=r"highest must be above lowest=0.5.*got 0.5"):
+            NoiseConditional(Constant(), BlurredGaussian((2,)), 0.5, 0.5)
 
 
 class TestUNet:

@@ -35,6 +35,19 @@ class HasLevels(Protocol):
         ...
 
 
+@runtime_checkable
+class Anneals(HasLevels, Protocol):
+    """f(x, s) that can be sampled from noise: between its levels, starting with draws of the highest."""
+
+    lowest: float
+    """The level of f(x)."""
+    highest: float
+
+    def draw_highest(self, n: int, generator: torch.Generator, /) -> Tensor:
+        """n draws of the highest level, (n, *event), as far as they are known without learning."""
+        ...
+
+
 def from_energy(energy: LogDensity) -> LogDensity:
     """The log-density f = -energy.
 

@@ -8,13 +8,13 @@ from torch import nn
 from anila.density.networks.base_measure import Confined, Tempered
 from anila.density.networks.blurred_gaussian import BlurredGaussian
 from anila.density.networks.conditional import Conditional
-from anila.density.networks.fit import fitted, is_of_vectors
+from anila.density.networks.fit import fitted, is_of_vectors, see
 from anila.density.networks.mlp import mlp
 from anila.density.networks.nijkamp import nonlocal_, toy, vanilla
 from anila.density.networks.noise_conditional import NoiseConditional
 from anila.density.networks.resnet import ResNet
 from anila.density.networks.spectral import is_normalised, power_iteration, spectral
-from anila.density.networks.unet import UNet
+from anila.density.networks.unet import UNet, unet
 from anila.density.networks.wide_resnet import WideResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -24,11 +24,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "nonlocal": nonlocal_,
     "resnet": ResNet,
     "wrn": partial(WideResNet, depth=10, widen=1, nonlinearity="silu", slope=0.05),
+    "unet": unet,
 }
 """Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
 
 __all__ = [
     "NETWORKS", "BlurredGaussian", "Conditional", "Confined", "NoiseConditional", "ResNet", "Tempered", "UNet",
-    "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "spectral", "toy",
-    "vanilla",
+    "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "see", "spectral",
+    "toy", "unet", "vanilla",
 ]  # fmt: skip

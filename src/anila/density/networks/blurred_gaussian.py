@@ -20,7 +20,7 @@ class BlurredGaussian(nn.Module):
     """log N(x; m, C + s² I), with its exact draws.
 
     Args:
-        event: Shape of one point. A new one is N(0, I): `of` takes the moments of data, `load_state_dict` stored ones.
+        event: Shape of one point. A new one is N(0, I): `see` takes the moments of data, `load_state_dict` stored ones.
         rank: Directions that have a variance of their own, at most as many as coordinates.
     """
 
@@ -42,13 +42,20 @@ class BlurredGaussian(nn.Module):
     def of(cls, x: Float[Tensor, "n *event"], rank: int = RANK) -> "BlurredGaussian":
         """The Gaussian with the mean and covariance of these points."""
         found = cls(tuple(x.shape[1:]), rank).to(x)
-        found.mean = x.mean(0)
-        z = (x - found.mean).flatten(1)
-        variances, directions = torch.linalg.eigh(z.T @ z / len(x))
-        few, kept = variances.clamp(min=0).split([found.dim - len(found.variances), len(found.variances)])
-        found.variances, found.directions = kept, directions[:, len(few) :].contiguous()
-        found.rest = few.mean() if len(few) else kept.new_zeros(())
+        found.see(x)
         return found
+
+    @torch.no_grad()
+    def see(self, x: Float[Tensor, "n *event"]) -> None:
+        """Take the mean and covariance of these points."""
+        mean, rank = x.mean(0), len(self.variances)
+        z = (x - mean).flatten(1) / math.sqrt(len(x))
+        variances, directions = principal(z, rank)
+        others = self.dim - rank
+        rest = (z.square().sum() - variances.sum()).clamp(min=0) / others if others else x.new_zeros(())
+        found = {"mean": mean, "variances": variances, "directions": directions, "rest": rest}
+        for name, value in found.items():
+            getattr(self, name).copy_(value)
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         z = (x - self.mean).flatten(1)
@@ -81,3 +88,14 @@ class BlurredGaussian(nn.Module):
 
     def mean_over_directions(self, along: Float[Tensor, "n rank"], rest: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         return (along.sum(1) + (self.dim - along.shape[1]) * rest) / self.dim
+
+
+def principal(z: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "rank"], Float[Tensor, "d rank"]]:
+    """The largest eigenvalues of zᵀz, ascending, and their directions; from zzᵀ where that is smaller."""
+    if len(z) >= z.shape[1]:
+        values, directions = torch.linalg.eigh(z.T @ z)
+        return values[-rank:].clamp(min=0), directions[:, -rank:]
+    values, rows = torch.linalg.eigh(z @ z.T)
+    spanned = torch.cat([z.T @ rows.flip(1), torch.eye(z.shape[1], rank).to(z)], 1)[:, :rank]
+    values = torch.cat([values.flip(0).clamp(min=0), z.new_zeros(rank)])[:rank]
+    return values.flip(0), torch.linalg.qr(spanned)[0].flip(1)

@@ -9,12 +9,21 @@ out               numbers a row, for as many classes
 import math
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 SHAPE = ("dim", "channels", "size", "event_shape", "out")
 """Arguments that the data decide, not the settings."""
+
+
+@runtime_checkable
+class Sees(Protocol):
+    """A module that takes something from the data before it learns, such as their moments, and keeps it in buffers."""
+
+    def see(self, x_data: Tensor, /) -> None:
+        """Take it from these points, (n, *event)."""
+        ...
 
 
 def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: int = 1, **options: Any) -> nn.Module:
@@ -54,3 +63,16 @@ def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: in
 def is_of_vectors(make: Callable[..., nn.Module]) -> bool:
     """Whether it sees a point as a list of coordinates: then it is small, and quickest on one thread."""
     return "dim" in signature(make).parameters
+
+
+def see(f: nn.Module, rows: Callable[[], Tensor]) -> None:
+    """Show data to all that wants to see some in f.
+
+    Args:
+        f: A network, or what is put around one.
+        rows: Makes the points, (n, *event), where they are wanted.
+    """
+    if takers := [module for module in f.modules() if isinstance(module, Sees)]:
+        x_data = rows()
+        for module in takers:
+            module.see(x_data)

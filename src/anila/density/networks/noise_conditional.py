@@ -15,6 +15,8 @@ Gaussian. The last term, the box, is the tail of uniform data with noise.
 References: Song & Ermon 2019 (one network for all levels); Karras et al. 2022, section 5 (scaling by level).
 """
 
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,9 +37,10 @@ class NoiseConditional(nn.Module):
         net: U, a module (n, *event), (n,) -> (n, *event) of points and their levels, e.g. `UNet`.
         base: The Gaussian with the moments of the data.
         lowest: s of f(x), in units of x.
+        highest: s at which noise has covered the data, where annealed draws begin.
 
     Raises:
-        ValueError: If lowest is not positive.
+        ValueError: If the levels are not positive, or lowest is not below highest.
 
     >>> class Still(nn.Module):
     ...     def forward(self, u, s):
@@ -48,11 +51,13 @@ class NoiseConditional(nn.Module):
     (True, False)
     """
 
-    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float):
+    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4):
         if not lowest > 0:
             raise ValueError(f"lowest must be positive: the noise level of f(x), in units of x; got {lowest!r}")
+        if not lowest < highest < math.inf:
+            raise ValueError(f"highest must be above lowest={lowest!r}, the range of noise levels; got {highest!r}")
         super().__init__()
-        self.net, self.base, self.lowest = net, base, lowest
+        self.net, self.base, self.lowest, self.highest = net, base, lowest, highest
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
         if s is None:
@@ -66,6 +71,15 @@ class NoiseConditional(nn.Module):
             s: A level, or one for every row.
         """
         return lambda x: self(x, torch.as_tensor(s, dtype=x.dtype, device=x.device).expand(len(x)))
+
+    @property
+    def data_sd(self) -> float:
+        """σ, the sd of a coordinate of the data."""
+        return self.base.variance().sqrt().item()
+
+    def draw_highest(self, n: int, generator: torch.Generator) -> Float[Tensor, "n *event"]:
+        """n draws of the highest level, by its Gaussian."""
+        return self.base.draw(n, self.highest, generator)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """a(s) H, bounded in x."""

@@ -9,14 +9,42 @@ image, and one a size comes up again, to which the way down is added (Ronneberge
 
 import math
 from itertools import pairwise
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
+from annotated_types import MinLen
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from anila.density.networks.blurred_gaussian import BlurredGaussian
+from anila.density.networks.noise_conditional import NoiseConditional
+from anila.density.ranges import Count, Positive
+
 FEATURES = 64
 """Numbers that say the level of noise to every block."""
+
+
+def unet(
+    channels: int,
+    size: int,
+    widths: Annotated[tuple[Count, ...], MinLen(1)] = (32, 64, 64),
+    lowest: Positive = 0.1,
+    highest: Positive = 2.4,
+) -> NoiseConditional:
+    """f(x, s) of noisy images, by a U-Net; its Gaussian is N(0, I) until it sees data.
+
+    Args:
+        channels: Channels of the images.
+        size: Height and width, divisible by 2^(number of widths).
+        widths: Channels at half the size, a quarter, and so on.
+        lowest: Noise level s of f(x), in units of x.
+        highest: Noise level at which annealed draws begin.
+
+    Raises:
+        ValueError: As `UNet` and `NoiseConditional`.
+    """
+    return NoiseConditional(UNet(channels, size, widths), BlurredGaussian((channels, size, size)), lowest, highest)
 
 
 class UNet(nn.Module):
@@ -35,7 +63,7 @@ class UNet(nn.Module):
         if size % 2 ** len(widths):
             raise ValueError(
                 f"{len(widths)} widths halve the image {len(widths)} times; {size} is not divisible by "
-                f"{2 ** len(widths)}"
+                f"{2 ** len(widths)}: change the size of the images, or give fewer widths"
             )
         super().__init__()
         self.level = Level()

@@ -31,6 +31,9 @@ from anila.learning.objectives.matching import MATCHING, along, normal_noise
 ENDS = 2.0
 """Where a range of levels ends, in standard deviations of ln s."""
 
+DATA_SD = 0.5
+"""σ where neither the user nor f knows it: that of images in [−1, 1]."""
+
 
 class LevelNoise(NamedTuple):
     """ξ and s of each point."""
@@ -39,12 +42,13 @@ class LevelNoise(NamedTuple):
     s: Float[Tensor, "n"]
 
 
-def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float = 0.5) -> Objective:
+def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float | None = None) -> Objective:
     """θ descends w E |x − y|² / (2 s²), y = x_t + s² ∇f(x_t).
 
     Args:
         sd: s, standard deviation of the noise, in units of x; or the lowest and the highest for an f(x, s).
-        data_sd: σ, standard deviation of a coordinate of the data, for the weights of a range.
+        data_sd: σ, standard deviation of a coordinate of the data, for the weights of a range; None takes what f says
+            (its `data_sd`), or else 0.5.
 
     Returns:
         The objective; of its metrics `matching_loss` is the loss a coordinate: ½ for an f that knows nothing, or, of a
@@ -59,7 +63,7 @@ def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float = 0.5) -> Ob
     >>> up.item() < down.item()
     True
     """
-    if not data_sd > 0:
+    if data_sd is not None and not data_sd > 0:
         raise ValueError(f"data_sd must be positive: the sd of a coordinate of the data; got {data_sd!r}")
     return at_one_level(sd) if isinstance(sd, float | int) else at_levels(*sd, data_sd)
 
@@ -78,7 +82,7 @@ def at_one_level(sd: float) -> Objective:
     return Objective(contrast, draw_noise=normal_noise, **MATCHING)
 
 
-def at_levels(lowest: float, highest: float, data_sd: float) -> Objective:
+def at_levels(lowest: float, highest: float, data_sd: float | None) -> Objective:
     """Of an f(x, s)."""
     if not 0 < lowest < highest < math.inf:
         raise ValueError(f"sd must be a range of positive levels, the lowest first; got {(lowest, highest)!r}")
@@ -92,7 +96,7 @@ def at_levels(lowest: float, highest: float, data_sd: float) -> Objective:
         x_t = x_data + s * noise.xi
         grad = gradient(f.at(noise.s), x_t)
         lack = x_data - (x_t + s**2 * grad)
-        weight = 1 + (noise.s / data_sd) ** 2
+        weight = 1 + (noise.s / (data_sd or getattr(f, "data_sd", DATA_SD))) ** 2
         loss = weight * lack.flatten(1).square().mean(1) / (2 * noise.s**2)
         return along(lack, x_t, grad, loss, weight, noise.s)
 
