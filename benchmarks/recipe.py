@@ -29,6 +29,7 @@ from anila.evaluation.samples import frechet_distance
 from anila.learning.chains import frozen
 from anila.learning.learner import Learner, Totals
 from anila.learning.objectives import Contrast
+from anila.learning.objectives.base import Term
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
@@ -42,8 +43,8 @@ DRAWS = 1000
 class WithKL(Learner):
     """The loss −E f(z_K) besides, with z_K a function of θ by its last transition, f itself held."""
 
-    def differentiate(self, contrast: Contrast, totals: Totals) -> dict[str, float]:
-        found = super().differentiate(contrast, totals)
+    def differentiate(self, contrast: Contrast, totals: Totals, term: Term | None = None) -> dict[str, float]:
+        found = super().differentiate(contrast, totals, term)
         assert self.chains
         assert isinstance(self.chains.sampler, AdaptiveSampler)
         b, step = self.chains.sampler.threshold or math.inf, self.chains.sampler.step_size

@@ -1,6 +1,7 @@
 """Laws of one update: the gradient of Algorithm 1, what changes, what is loud."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,12 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.networks import mlp
+from anila.evaluation.training.metric import THETA_GRAD_NORM
 from anila.learning.learner import Learner, NotFinite
-from anila.learning.objectives import likelihood
+from anila.learning.objectives import Contrast, Objective, denoising, likelihood, recovery
+from anila.learning.requirements import require_anchor
 from anila.learning.starts import FromData, FromNoise, Persistent
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
 from anila.samplers.adaptation import AdaptiveSampler
+from levels import Perceptron
 
 
 class Tilted(nn.Module):
@@ -248,3 +252,84 @@ def test_step_size_follows_acceptance_between_iterations_and_resumes():
     assert small.step_size > 1e-3
     other.load_state_dict(one.state_dict())
     assert small.step_size == large.step_size
+
+
+def up_on(points: Callable[[Tensor], Tensor]) -> Objective:
+    """f goes up on points made of the data, and down at 0: of `Tilted` the gradient is the mean of those."""
+    return Objective(lambda _f, x, _z, _noise: Contrast(points(x), 0 * x), (THETA_GRAD_NORM,))
+
+
+def test_two_gradients_are_limited_apart():
+    """Sees the sum limited, in which the larger drowns the other, and an anchor that sees the noise on the data."""
+    model, x, seen = Tilted(), data(0), []
+
+    def anchor(x: Tensor) -> Tensor:
+        seen.append(x)
+        return torch.tensor([[0.0, 0.25]]).expand(len(x), 2)
+
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    options = {"max_grad_norm": 1.0, "data_noise": 0.3}
+    learner = Learner(
+        model, optimizer=optimizer, objective=up_on(lambda x: 0 * x + 80), anchor=up_on(anchor), **options
+    )
+    metrics = learner.update(x)
+    torch.testing.assert_close(model.theta.data, torch.tensor([math.sqrt(0.5), math.sqrt(0.5) + 0.25]))
+    assert metrics == pytest.approx({"theta_grad_norm": 80 * math.sqrt(2), "anchor_grad_norm": 0.25}, rel=1e-4)
+    assert torch.equal(torch.cat(seen), x)
+
+
+def anchored(**options: Any) -> Learner:
+    """Algorithm 1 on the lowest level of an f(x, s), with all levels beside it."""
+    torch.manual_seed(0)
+    model = Perceptron(2)
+    start = Persistent(torch.randn(24, 2, generator=rng(1, "x0")))
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    anchor = denoising(sd=(0.1, 2.0))
+    return Learner(model, mala(model, 0.1), start, optimizer, 3, anchor=anchor, max_grad_norm=0.5, **options)
+
+
+@pytest.mark.parametrize("micro_batch", [5, 13])
+def test_micro_batches_change_no_anchor(micro_batch: int):
+    """Sees a mean of means, and levels that depend on who is evaluated together."""
+    whole, parts = anchored(), anchored(micro_batch=micro_batch)
+    for t in range(2):
+        assert parts.update(data(t, 24)) == pytest.approx(whole.update(data(t, 24)), rel=1e-3, abs=1e-5)
+    for p, q in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+        torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
+
+
+def test_an_anchor_reports_beside_the_objective():
+    """Sees a metric of the objective overwritten, and one of the anchor that nothing follows."""
+    learner = anchored()
+    metrics = learner.update(data(0, 24))
+    bare = learner_of()
+    assert metrics.keys() - bare.update(data(0)).keys() == {"matching_loss", "anchor_grad_norm"}
+    assert [m.name for m in learner.watched] == [m.name for m in learner.objective.watched] + ["matching_loss"]
+    assert bare.watched == bare.objective.watched
+
+
+def test_an_anchor_changes_no_number_of_the_objective():
+    """Sees noise of the chains that an anchor draws away: all that is reported before θ moves is the same."""
+    alone, beside = anchored(), anchored()
+    alone.anchor = None
+    one, other = (learner.update(data(0, 24)) for learner in (alone, beside))
+    assert one.items() <= other.items()
+
+
+@pytest.mark.parametrize(
+    ("anchor", "options", "message"),
+    [
+        (likelihood(), {}, "an anchor sees data only, and this one needs chains"),
+        (denoising(sd=(0.1, 1.0)), {}, "this objective learns levels of noise"),
+        (recovery(), {}, "this objective learns levels of noise"),
+        (denoising(sd=0.1), {"precision": "bf16"}, "rounds away the small differences"),
+    ],
+)
+def test_an_anchor_that_does_not_fit_is_refused(anchor: Objective, options: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        learner_of(anchor=anchor, **options)
+
+
+def test_an_anchor_is_an_objective():
+    with pytest.raises(TypeError, match="anchor: expected an Objective"):
+        require_anchor(denoising)

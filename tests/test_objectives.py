@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from anila.density.networks import mlp
 from anila.evaluation.training.metric import THETA_GRAD_NORM
-from anila.learning.learner import Learner, require_kinds
+from anila.learning.learner import Learner
 from anila.learning.objectives import OBJECTIVES, Contrast, Objective, denoising, likelihood, recovery, transport
 from anila.learning.objectives.transport import CHUNK, paired
+from anila.learning.requirements import require_kinds
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.training.guard import Guard

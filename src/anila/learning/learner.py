@@ -2,7 +2,7 @@
 
 z ← K transitions of the sampler from the start        (line: transitions; only if the objective needs chains)
 up, down ← the objective's contrast                    (data and chains, in Algorithm 1)
-g = mean_i w ∇θ f(upᵢ) − mean_m w ∇θ f(down_m)         (line: gradient)
+g = mean_i w ∇θ f(upᵢ) − mean_m w ∇θ f(down_m)         (line: gradient; plus that of an anchor, if there is one)
 θ ← θ + η g                                            (line: ascent; any optimiser)
 
 Lines are those of Algorithm 1 of Karimi, Xie & Li 2023.
@@ -17,13 +17,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from anila.density.log_density import HasLevels, exact_value, require_one_number_a_row
-from anila.density.networks import Conditional, is_normalised, power_iteration
+from anila.density.log_density import exact_value, require_one_number_a_row
+from anila.density.networks import is_normalised, power_iteration
 from anila.density.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
+from anila.evaluation.training.metric import Metric
 from anila.learning.chains import Chains, NotFinite, frozen
 from anila.learning.distributed import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.learning.objectives import Contrast, Objective, likelihood
-from anila.learning.objectives.base import Moments, Values
+from anila.learning.objectives.base import Moments, Term, Values
+from anila.learning.requirements import require_anchor, require_fit, require_kinds
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.samplers import Sampler
@@ -49,11 +51,13 @@ class Learner:
         steps: Transitions K an iteration.
         seed: With the iteration's number, determines all the noise of an iteration.
         objective: Where f goes up and where down; `likelihood()`, which is Algorithm 1, by default.
+        anchor: A second objective on the same data, without chains. It sees them without `data_noise`, and its gradient
+            is limited apart from the first one's before both are added.
         chains: Number of chains M; as many as data points by default.
         schedule: A torch learning-rate schedule, stepped once an iteration.
         ema: Decay of the exponential moving average of θ, smaller at first; 0 keeps none.
         data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
-        max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it.
+        max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it; an anchor's likewise.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
         compile: Whether transitions are compiled (see `sample`).
         micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
@@ -61,9 +65,10 @@ class Learner:
         sharded: Whether θ and all that belongs to it are in pieces over the ranks.
 
     Raises:
-        TypeError: If objective, sampler or start is something else.
+        TypeError: If objective, anchor, sampler or start is something else.
         ValueError: If the objective needs chains and there is no sampler, start or number of steps, or the other way
-            round; if it cannot take rounding, or asks for classes or levels of a model that has none; if several ranks
+            round, or an anchor needs some or classes; if an objective cannot take rounding, or asks for classes or
+            levels of a model that has none; if several ranks
             are to share a number of chains that is not given, or gradients in fp16, which each would scale by another
             number.
 
@@ -90,6 +95,7 @@ class Learner:
         seed: int = 0,
         *,
         objective: Objective | None = None,
+        anchor: Objective | None = None,
         chains: int | None = None,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: float = 0.0,
@@ -104,6 +110,7 @@ class Learner:
         if optimizer is None:
             raise ValueError("Learner needs an optimizer over the model's parameters: optimizer=torch.optim.Adam(…)")
         self.model, self.optimizer, self.objective = model, optimizer, objective or likelihood()
+        self.anchor = anchor
         self.seed, self.schedule, self.ranks = seed, schedule, ranks
         self.data_noise, self.max_grad_norm = data_noise, max_grad_norm
         self.precision: Precision | None = precision
@@ -112,6 +119,9 @@ class Learner:
         self.iteration = 0
         self.chains = None
         require_kinds(self.objective, sampler, start, micro_batch)
+        if anchor is not None:
+            require_anchor(anchor)
+            require_fit(anchor, model, precision, ranks)
         if self.objective.needs_chains:
             if sampler is None or start is None:
                 raise ValueError("this objective needs chains: give a sampler and a start, and steps for K")
@@ -141,6 +151,7 @@ class Learner:
             grad_norm: r_t, mean over steps and chains of ‖∇f‖₂.
             chain_range: Largest |coordinate| of a chain, in that of the data.
             accept_prob, step_size, clipped (and global_accept): means over steps and chains.
+            Where there is an anchor, what it reports by other names, and anchor_grad_norm: the norm of its gradient.
 
         Raises:
             ValueError: If classes are missing, or are given and not learned.
@@ -151,18 +162,22 @@ class Learner:
             raise ValueError(f"update: this objective {needs} classes y_data; got {got}")
         n, reported = len(x_data), {}
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
-        z, count = None, self.chains.count or n if self.chains else 0
-        if self.chains:
-            z = self.chains.draw(count, generator).to(x_data)
-        x_data = self.noisy(x_data, generator)
-        noise, mine = self.objective.draw_noise(x_data, generator), self.ranks.share(n)
-        x_data, noise = x_data[mine], rows_of(noise, mine)
+        z, count, clean = None, self.chains.count or n if self.chains else 0, x_data
         with whole(self.model):
+            if self.chains:
+                z = self.chains.draw(count, generator).to(x_data)
+            x_data = self.noisy(x_data, generator)
+            noise, mine = self.objective.draw_noise(x_data, generator), self.ranks.share(n)
+            x_data, noise = x_data[mine], rows_of(noise, mine)
             if self.chains and z is not None:
                 z, trace = self.chains.run(self.model, z, generator, count, self.iteration)
                 reported = self.chains.report(x_data, z, trace, count, self.iteration)
-            found = self.gradient(self.contrasts(x_data, z, noise, None if y_data is None else y_data[mine]))
-        metrics = self.ascend(found) | reported
+            y_data = None if y_data is None else y_data[mine]
+            found = self.gradient(self.objective, self.contrasts(self.objective, x_data, z, noise, y_data))
+        metrics = self.limit(self.objective, found) | reported
+        if self.anchor:
+            metrics = self.hold(self.anchor, clean) | metrics
+        self.ascend()
         if self.chains and z is not None:
             self.chains.start.store(z)
             self.chains.follow(metrics)
@@ -177,7 +192,22 @@ class Learner:
         noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
         return x_data + sd * noise
 
-    def contrasts(self, x_data: Tensor, z: Tensor | None, noise: Any, y_data: Tensor | None) -> list[Contrast]:
+    def hold(self, anchor: Objective, x_data: Tensor) -> dict[str, float]:
+        """Add the anchor's gradient, limited apart, to that in θ's .grad; what the anchor reports."""
+        theta = list(self.model.parameters())
+        grads = [p.grad for p in theta]
+        noise = anchor.draw_noise(x_data, rng(self.seed, "anchor", self.iteration, device=x_data.device))
+        mine = self.ranks.share(len(x_data))
+        with whole(self.model):
+            found = self.gradient(anchor, self.contrasts(anchor, x_data[mine], None, rows_of(noise, mine), None))
+        metrics = self.limit(anchor, found)
+        for p, grad in zip(theta, grads, strict=True):
+            p.grad = grad if p.grad is None else p.grad if grad is None else p.grad + grad
+        return metrics | {"anchor_grad_norm": metrics["theta_grad_norm"]}
+
+    def contrasts(
+        self, objective: Objective, x_data: Tensor, z: Tensor | None, noise: Any, y_data: Tensor | None
+    ) -> list[Contrast]:
         """Where f goes up and where down, in micro-batches."""
         most = max(len(x_data), 0 if z is None else len(z))
         parts = -(-most // (self.micro_batch or most))
@@ -186,11 +216,11 @@ class Learner:
             for k in range(parts):
                 x, x_model, part_of_noise, y = (part(rows, k, parts) for rows in (x_data, z, noise, y_data))
                 more = {} if y is None else {"classes": y}
-                found.append(self.objective.contrast(self.model, x, x_model, part_of_noise, **more))
+                found.append(objective.contrast(self.model, x, x_model, part_of_noise, **more))
         return found
 
-    def gradient(self, contrasts: list[Contrast]) -> dict[str, float]:
-        """Minus g over all ranks (Algorithm 1, line: gradient), left in θ's .grad.
+    def gradient(self, objective: Objective, contrasts: list[Contrast]) -> dict[str, float]:
+        """Minus g of an objective over all ranks (Algorithm 1, line: gradient), left in θ's .grad.
 
         Returns:
             This rank's part of the means of f and f² over the points up and down, and of every metric.
@@ -201,11 +231,11 @@ class Learner:
         found: dict[str, float] = {}
         for k, contrast in enumerate(contrasts):
             with talking(self.replica, now=k == len(contrasts) - 1), gradients_in(self.precision), both_ways():
-                for name, value in self.differentiate(contrast, totals).items():
+                for name, value in self.differentiate(contrast, totals, objective.term).items():
                     found[name] = found.get(name, 0.0) + value
         return found
 
-    def differentiate(self, contrast: Contrast, totals: Totals) -> dict[str, float]:
+    def differentiate(self, contrast: Contrast, totals: Totals, term: Term | None = None) -> dict[str, float]:
         """Add to θ's .grad what these points contribute; their part of all means, f of it never rounded."""
         both = torch.cat([contrast.up, contrast.down])
         ups, levels = len(contrast.up), () if contrast.levels is None else (contrast.levels.repeat(2),)
@@ -221,9 +251,9 @@ class Learner:
         loss = (contrast.down_weight * values.down).sum() / totals.downs
         loss = loss - (contrast.up_weight * values.up).sum() / totals.ups
         more: dict[str, Tensor] = {}
-        if self.objective.term:
-            term, more = self.objective.term(values)
-            loss = loss + term
+        if term:
+            added, more = term(values)
+            loss = loss + added
         backward(self.ranks.size * loss, self.model.parameters())  # what is averaged over ranks is a sum
         if is_rounded():
             f = torch.cat([exact_value(contrast.density(self.model), side) for side in contrast[:2]])
@@ -232,23 +262,30 @@ class Learner:
         found |= {name: (rows.detach().double().sum() / totals.ups).item() for name, rows in contrast.metrics.items()}
         return found | {name: value.detach().item() for name, value in more.items()}
 
-    def ascend(self, found: dict[str, float]) -> dict[str, float]:
-        """θ ← θ + η g (Algorithm 1, line: ascent), given this rank's part of all means."""
+    def limit(self, objective: Objective, found: dict[str, float]) -> dict[str, float]:
+        """Scale g down where it is too long; what an objective reports, given this rank's part of all means.
+
+        Raises:
+            NotFinite: If f or g is not finite.
+        """
         norm = assembled(nn.utils.clip_grad_norm_(self.model.parameters(), self.max_grad_norm)).item()
         rows = self.ranks.gather([norm, *found.values()])
         norm, means = rows[:, 0].max().item(), dict(zip(found, rows[:, 1:].sum(0).tolist(), strict=True))
         f = Moments(*(means.pop(name) for name in Moments._fields))
         if not math.isfinite(f.up + f.down + norm):
-            up, down = self.objective.sides
+            up, down = objective.sides
             values = f"f({up}) = {f.up:.4g}, f({down}) = {f.down:.4g}, ‖∇θ‖ = {norm:.4g}"
             raise NotFinite(self.iteration, values, "learning")
+        return objective.report(f) | {"theta_grad_norm": norm} | means
+
+    def ascend(self) -> None:
+        """θ ← θ + η g (Algorithm 1, line: ascent), and its average after it."""
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
         if self.ema:
             self.ema.update_parameters(self.model)
         self.iterate_norms()
-        return self.objective.report(f) | {"theta_grad_norm": norm} | means
 
     def iterate_norms(self) -> None:
         """Spectral norms follow θ: once an iteration, and never while chains run."""
@@ -256,6 +293,12 @@ class Learner:
             if is_normalised(net):
                 with whole(net):
                     power_iteration(net)
+
+    @property
+    def watched(self) -> tuple[Metric, ...]:
+        """The metrics that are reported and that the guard and the plots follow."""
+        of_anchor = self.anchor.watched if self.anchor else ()
+        return tuple({metric.name: metric for metric in (*self.objective.watched, *of_anchor)}.values())
 
     @property
     def best_model(self) -> nn.Module:
@@ -289,45 +332,6 @@ class Learner:
         if self.chains:
             self.chains.load_state_dict(state)
         self.iteration = state["iteration"]
-
-
-def require_kinds(objective: object, sampler: object, start: object, micro_batch: int | None) -> None:
-    """Refuse what is passed in the place of another thing.
-
-    Raises:
-        TypeError: Saying what was expected.
-        ValueError: If a micro-batch would be empty.
-    """
-    if not isinstance(objective, Objective):
-        raise TypeError(f"objective: expected an Objective, e.g. denoising(sd=0.3); got {objective!r}")
-    if not isinstance(sampler, Sampler | AdaptiveSampler | None):
-        raise TypeError(f"sampler: expected a kernel bound to the model, e.g. mala(model, 0.1); got {sampler!r}")
-    if not isinstance(start, Start | None):
-        raise TypeError(f"start: expected where chains start, e.g. Persistent(x0); got a {type(start).__name__}")
-    if micro_batch is not None and micro_batch < 1:
-        raise ValueError(f"micro_batch must be at least 1; got {micro_batch}")
-
-
-def require_fit(objective: Objective, model: nn.Module, precision: Precision | None, ranks: Ranks) -> None:
-    """Refuse what would run and be wrong.
-
-    Raises:
-        ValueError: As `Learner`.
-    """
-    if objective.needs_classes and not isinstance(model, Conditional):
-        raise ValueError(f"this objective learns classes: expected a Conditional model, got a {type(model).__name__}")
-    if objective.needs_levels and not isinstance(model, HasLevels):
-        raise ValueError(
-            "this objective learns levels of noise: expected a NoiseConditional model or an f(x, s) with at(s), got a "
-            f"{type(model).__name__}"
-        )
-    if precision and not objective.may_round:
-        raise ValueError(
-            f"precision={precision!r} rounds away the small differences of f that this objective learns from: leave "
-            "precision out"
-        )
-    if precision == "fp16" and ranks.size > 1:
-        raise ValueError("fp16 scales gradients process by process; for several processes use bf16 or tf32")
 
 
 def part(rows: Any, k: int, parts: int) -> Any:

@@ -7,7 +7,7 @@ chains; in gradient matching they lie on either side of a noisy point. What is n
 cross-entropy of classes, is the term.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -60,6 +60,10 @@ class Moments(NamedTuple):
     down_square: float
 
 
+Term = Callable[[Values], tuple[Tensor, dict[str, Tensor]]]
+"""Of some rows: a number that θ descends, and more metrics, each a sum over rows divided by all rows."""
+
+
 def draws_nothing(x_data: Tensor, generator: torch.Generator) -> None:
     """Of an objective that is not random."""
 
@@ -79,7 +83,7 @@ class Objective(NamedTuple):
     draw_noise: Callable[[Tensor, torch.Generator], Any] = draws_nothing
     report: Callable[[Moments], dict[str, float]] = lambda _: {}
     """What it reports of the mean of f on either side."""
-    term: Callable[[Values], tuple[Tensor, dict[str, Tensor]]] | None = None
+    term: Term | None = None
     """What θ descends besides: a number of (values), with more metrics, each a sum over rows divided by all rows."""
     needs_classes: bool = False
     """Whether f is a `Conditional`, and data come with classes: `contrast` takes them as `classes=`."""
@@ -92,5 +96,10 @@ class Objective(NamedTuple):
 
     @property
     def series(self) -> tuple[str, ...]:
-        """The metrics of which every iteration is kept."""
-        return tuple(metric.name for metric in self.watched if metric.in_series)
+        """Those of which every iteration is kept."""
+        return in_series(self.watched)
+
+
+def in_series(watched: Iterable[Metric]) -> tuple[str, ...]:
+    """The names of the metrics of which every iteration is kept."""
+    return tuple(metric.name for metric in watched if metric.in_series)

@@ -210,4 +210,4 @@ class Guard:
 
 def guard_of(trained: Trained) -> Guard:
     """A guard that knows nothing yet."""
-    return Guard(trained.learner.objective.watched)
+    return Guard(trained.learner.watched)

@@ -19,7 +19,7 @@ from anila.evaluation import training
 from anila.learning.chains import Chains
 from anila.learning.distributed import whole
 from anila.learning.learner import Learner
-from anila.learning.objectives import Contrast
+from anila.learning.objectives import Contrast, Objective
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment
@@ -65,10 +65,12 @@ def preflight(trained: Trained) -> Preflight:
         x0 = start_of_chains(trained)
         z = x0[: t.micro_batch]
         seconds = seconds_per_iteration(learner, learner.chains, x, z) * len(x0) / len(z)
+        seconds += seconds_of_matching(trained, learner.anchor) * len(x_data) / len(x) if learner.anchor else 0.0
         lines, warned = about_chains(trained, x_data, x0, z)
         both = torch.cat([x, z])
     else:
-        seconds = seconds_of_matching(trained) * len(x_data) / len(x)
+        objectives = (learner.objective, *([learner.anchor] if learner.anchor else []))
+        seconds = sum(seconds_of_matching(trained, each) for each in objectives) * len(x_data) / len(x)
         lines, both = [f"objective {config.objective.name}, without chains"], torch.cat([x, x])
     time = f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
     return Preflight(parameters, warned, seconds, [*head, *lines, memory(learner, both), time])
@@ -197,14 +199,14 @@ def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: 
     return chains.steps / steps * timed(lambda: run(steps)) + min(timed(ascent), timed(ascent))
 
 
-def seconds_of_matching(trained: Trained) -> float:
-    """Time of one iteration without chains, on one micro-batch."""
+def seconds_of_matching(trained: Trained, objective: Objective) -> float:
+    """Time of one iteration of an objective without chains, on one micro-batch."""
     learner, t = trained.learner, trained.config.training
     x = trained.batch()[0][: t.micro_batch]
-    noise = learner.objective.draw_noise(x, rng(0, "timing", device=x.device))
+    noise = objective.draw_noise(x, rng(0, "timing", device=x.device))
 
     def match() -> None:
-        learner.gradient(learner.contrasts(x, None, noise, None))
+        learner.gradient(objective, learner.contrasts(objective, x, None, noise, None))
 
     seconds = min(timed(match), timed(match))
     learner.optimizer.zero_grad()

@@ -19,6 +19,7 @@ OF_LEARNER = {
     "noisy": "noise on the data",
     "contrasts": "where f goes up and down",
     "gradient": "gradient in θ",
+    "limit": "norm of the gradient",
     "ascend": "step and average of θ",
 }
 OF_CHAINS = {"draw": "chains from the bank", "run": "transitions", "report": "numbers of the chains"}
@@ -58,5 +59,11 @@ def profile(config: Experiment) -> dict[str, float]:
     x = trained.start.draw(config.training.chains or config.training.batch, torch.Generator(trained.device))
     with frozen(learner.model), gradients_in(config.training.precision):
         bare = [timed(lambda: gradient(learner.model, x)) for _ in range(WARM + MEASURED)]
-    parts = {name: median(seconds[WARM : WARM + MEASURED]) for name, seconds in found.items()}
+    parts = {name: median(each_iteration(seconds)[WARM:]) for name, seconds in found.items()}
     return parts | ({"∇f × K": config.sampler.steps * median(bare[WARM:])} if learner.chains else {})
+
+
+def each_iteration(seconds: list[float]) -> list[float]:
+    """Sums over the calls of each iteration, which are as many in every one."""
+    calls = len(seconds) // (WARM + MEASURED)
+    return [sum(seconds[k * calls : (k + 1) * calls]) for k in range(WARM + MEASURED)]

@@ -24,6 +24,7 @@ from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.evaluation.training.metric import KL
 from anila.learning.chains import NotFinite
 from anila.learning.distributed import Ranks, assembled, joined, whole
+from anila.learning.objectives.base import in_series
 from anila.learning.starts import Persistent
 from anila.messages import Say, warnings_to
 from anila.rng import rng
@@ -127,7 +128,7 @@ def train_among(
             with writers, stop_signals() as stop:
                 loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
-            course = training.course(run.series(), trained.learner.objective.watched)
+            course = training.course(run.series(), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
@@ -163,7 +164,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             continue
         i = learner.iteration
         if ranks.first:
-            run.append_series(i, {name: metrics[name] for name in learner.objective.series})
+            run.append_series(i, {name: metrics[name] for name in in_series(learner.watched)})
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
         if due(i, t.checkpoint_every, t):
             line |= measure(trained)
@@ -275,7 +276,7 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         keep(panel, path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
-        watched = (*trained.learner.objective.watched, KL)
+        watched = (*trained.learner.watched, KL)
         keep(pictures.training_curves(curves, watched), run.samples / "curves.png")
 
 
@@ -296,7 +297,7 @@ def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
 def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
     """What happened, what was tried, the last log lines, and what to change."""
     i, objective, tried = trained.learner.iteration, trained.learner.objective, "; ".join(run.returns())
-    shown = [metric for metric in objective.watched if metric.short]
+    shown = [metric for metric in trained.learner.watched if metric.short]
     seen = "; ".join(
         f"iteration {line['iteration']}: " + ", ".join(f"{m.short} {line[m.name]:.3g}" for m in shown if m.name in line)
         for line in run.stats()[-3:]
