@@ -177,6 +177,26 @@ def test_processes_share_labels_and_spectral_norms(tmp_path: Path, shard: str):
     assert all("accuracy" in line for line in Run(alone).stats())
 
 
+LEVELS = ["network=unet", "network.widths=[4,4]", "network.temperature=1", "network.confine=none", "data.flip=false",
+          "anchor=denoising", "anchor.sd=[0.04,2.4]", "sampler=langevin", "sampler.temperature=1",
+          "sampler.step_size=0.003", "sampler.steps=2", "sampler.levels=4", "start=replay", "start.kind=annealed",
+          "start.size=7", "start.fresh=0.3", "start.storage=float32", "training.batch=6", "training.chains=5",
+          "training.max_grad_norm=1", "training.data_noise=0.1", "training.precision=none", "training.ema=0.5",
+          "training.iterations=4", "training.checkpoint_every=2", "training.log_every=1",
+          "training.picture_every=1000", "training.threads=1"]  # fmt: skip
+
+
+@pytest.mark.parametrize(("shard", "sizes"), [("false", (2, 1)), pytest.param("true", (2,), marks=pytest.mark.slow)])
+def test_processes_share_levels_annealed_starts_and_an_anchor(tmp_path: Path, shard: str, sizes: tuple[int, ...]):
+    """Sees a pool that a process does not have in its place, or that is lost with it, moments that are not the same
+    everywhere, and an anchor's gradient of one process's rows.
+    """
+    config = resolve(PRESETS["flowers"].experiment, [*LEVELS, f"training.shard={shard}"])
+    both = trained(tmp_path / "both", config, *sizes, stop=3)
+    assert_same(both, trained(tmp_path / "alone", config, 1))
+    assert all("matching_loss" in line for line in Run(both).stats())
+
+
 @pytest.mark.parametrize(
     ("name", "sizes"), [("rings", (2, 1)), ("rings", (1, 2)), pytest.param("flowers", (3, 2), marks=pytest.mark.slow)]
 )

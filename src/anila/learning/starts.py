@@ -90,6 +90,20 @@ class FromData(Stateless):
         return (x + self.noise * torch.randn(x.shape, generator=generator, device=generator.device).to(x))[rows]
 
 
+class FromModel(Stateless):
+    """Every iteration starts from draws of the model itself.
+
+    Args:
+        sample: (n, generator) -> (n, *event), with f as it is then.
+    """
+
+    def __init__(self, sample: Callable[[int, torch.Generator], Tensor]):
+        self.sample = sample
+
+    def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
+        return self.sample(n, generator)[rows]
+
+
 class Persistent:
     """Chains go on from where they stood: z_{t-1} of Algorithm 1.
 
@@ -99,15 +113,17 @@ class Persistent:
         storage: What chains at rest are kept as: "bf16" halves the memory of float32; "uint8" takes a quarter, rounds
             to the 256 levels of an image in [−1, 1] and moves chains that are outside to the edge. None keeps them as
             they are.
+        fill: Makes the chains, at the first draw, with f as it is then; x0 says how many there are and of which shape.
 
     Raises:
         ValueError: If x0 is not floating point, or more chains are asked of `draw` than there are.
     """
 
-    def __init__(self, x0: Tensor, storage: Storage | None = None):
+    def __init__(self, x0: Tensor, storage: Storage | None = None, fill: Callable[[], Tensor] | None = None):
         if not x0.is_floating_point():
             raise ValueError(f"a bank of chains must be floating point; got {x0.dtype}; convert with x0.float()")
         self.storage: Storage | None = storage
+        self.fill = fill
         self.dtype, self.size = x0.dtype, len(x0)
         self.bank = packed(x0.detach().clone(), storage)
         self.slots = slice(0, self.size)
@@ -142,6 +158,8 @@ class Persistent:
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if n > self.size:
             raise ValueError(f"{n} chains asked of a bank of {self.size}; make the bank at least as large")
+        if self.fill:
+            self.bank, self.fill = packed(self.fill(), self.storage)[self.slots].to(self.bank), None
         self.places = strata(n, self.size, generator)[rows] - self.slots.start
         return self.chains(self.places, generator.device)
 
@@ -149,14 +167,16 @@ class Persistent:
         self.bank[self.places.to(self.bank.device)] = packed(x.detach(), self.storage).to(self.bank)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {"x": self.bank}
+        return {} if self.fill else {"x": self.bank}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take this process's slots of a whole bank."""
+        """Take this process's slots of a whole bank; one that is yet to be filled may stay so."""
+        if self.fill and not state:
+            return
         expected = (self.size, *self.bank.shape[1:])
         if state["x"].shape != expected:
             raise ValueError(f"expected a bank of shape {expected}, got {tuple(state['x'].shape)}")
-        self.bank = state["x"][self.slots].clone()
+        self.bank, self.fill = state["x"][self.slots].clone(), None
 
 
 def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
@@ -186,12 +206,14 @@ class Replay(Persistent):
 
     Args:
         size: Chains in the bank.
-        start: Where restarted chains, and all of them at first, come from.
+        start: Where restarted chains, and all of them at first, come from. A `Persistent` one is a pool: nothing is put
+            back into it.
         fresh: Probability that a drawn chain restarts.
         generator: Fills the bank; the default is a fixed seed.
         storage: As of `Persistent`.
         shift: Pixels by which images of the bank are shifted at random, around the edges, before they go on.
         mirror: Whether half of the shifted ones are mirrored (augmentation of the bank, Du et al. 2021, section 3.2).
+        fill: As of `Persistent`, where start is a pool: makes all chains at first.
 
     Raises:
         ValueError: If fresh is not a fraction, or what is to be shifted are no images.
@@ -206,17 +228,35 @@ class Replay(Persistent):
         storage: Storage | None = None,
         shift: int = 0,
         mirror: bool = False,
+        fill: Callable[[], Tensor] | None = None,
     ):
         if not 0 <= fresh <= 1:
             raise ValueError(f"fresh must be in [0, 1]; got {fresh}")
-        generator = generator or torch.Generator().manual_seed(0)
-        super().__init__(start.draw(min(size, PART), generator), storage)
-        self.enlarge(size, lambda n: start.draw(n, generator))
+        if fill and isinstance(start, Persistent):
+            super().__init__(start.bank.new_zeros(size, *start.bank.shape[1:]), storage, fill)
+        else:
+            generator = generator or torch.Generator().manual_seed(0)
+            super().__init__(start.draw(min(size, PART), generator), storage)
+            self.enlarge(size, lambda n: start.draw(n, generator))
         if shift and self.bank.ndim != 4:
             raise ValueError(
                 f"shift is for images (channels, height, width); got chains of {tuple(self.bank.shape[1:])}"
             )
         self.start, self.fresh, self.shift, self.mirror = start, fresh, shift, mirror
+
+    def keep(self, rows: slice, n: int) -> None:
+        super().keep(rows, n)
+        if isinstance(self.start, Persistent):
+            self.start.keep(rows, n)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        pool = self.start
+        return super().state_dict() | ({"pool": pool.bank} if isinstance(pool, Persistent) and not pool.fill else {})
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        super().load_state_dict(state)
+        if "pool" in state:
+            self.start.load_state_dict({"x": state["pool"]})
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         x = self.moved(super().draw(n, generator, rows), n, generator, rows)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
+from anila.density.log_density import Anneals
 from anila.evaluation import pictures, training
 from anila.evaluation.chains import Verdict
 from anila.evaluation.training import LongChains, Regime
@@ -92,7 +93,7 @@ def long_run(
         generator = rng(seed, "ladder", device=device)
         long = training.run_long_chains(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
     series = run.series()
-    course = training.course(series, trained.learner.objective.watched)
+    course = training.course(series, trained.learner.watched)
     regime = training.regime(course, long, run.returns())
     return LongRun(regime, series, long)
 
@@ -100,28 +101,35 @@ def long_run(
 def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Data to compare with, and where long chains start: the run's kept ones if it keeps some, other data, noise.
 
-    Data carry the noise that they were last learned with, which is part of the law that f is to hold.
+    Data carry the noise that is part of the law that f is to hold: that which they were last learned with, or that of
+    the lowest level.
     """
     n = IMAGES if len(trained.data.event_shape) == 3 else POINTS
-    x = trained.learner.noisy(trained.reference_data(ROWS + n), rng(seed, "data noise"))
+    x, generator = trained.reference_data(ROWS + n), rng(seed, "data noise")
+    if isinstance(trained.f, Anneals):
+        x = x + trained.f.lowest * torch.randn(x.shape, generator=generator)
+    else:
+        x = trained.learner.noisy(x, generator)
     x_data = x[:-n] if len(x) > 2 * n else x
     found = {"data": x[-n:], "noise": noise(trained, x_data).draw(n, rng(seed, "noise"))}
-    kept = {"kept": trained.starts(n, rng(seed, "kept"))} if own(trained) == "kept" else {}
-    return x_data, kept | found
+    name = own(trained)
+    return x_data, ({} if name in found else {name: trained.origins(n, rng(seed, "kept"))}) | found
 
 
 def own(trained: Trained) -> str:
     """The group that starts where the run's chains do."""
     start = trained.start
+    if isinstance(trained.f, Anneals):
+        return "draws"
     return "kept" if isinstance(start, Persistent) else "data" if isinstance(start, FromData) else "noise"
 
 
 def noise(trained: Trained, x_data: Tensor) -> Start:
-    """The run's noise, or uniform noise as wide as the data where its chains start from data."""
+    """The run's noise, or uniform noise as wide as the data where its chains do not start from noise."""
     s = trained.config.start
-    if s.kind == "data" or s.name == "data":
-        return FromNoise(trained.data.event_shape, "uniform", x_data.abs().max().item())
-    return FromNoise(trained.data.event_shape, s.kind, s.scale)
+    if s.name != "data" and s.kind in ("uniform", "normal"):
+        return FromNoise(trained.data.event_shape, s.kind, s.scale)
+    return FromNoise(trained.data.event_shape, "uniform", x_data.abs().max().item())
 
 
 def announced(kernel: Sampler, x0: Tensor, steps: int, say: Callable[[str], None]) -> Callable[[int], None]:

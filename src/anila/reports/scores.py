@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from anila.data import Rows
+from anila.density.log_density import Anneals
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
 from anila.evaluation.likelihood import (
@@ -146,6 +147,8 @@ def sampling_recipe(trained: Trained) -> dict[str, Any]:
     """How `Trained.draw` makes samples."""
     start, s, ema = trained.start, trained.sampler, trained.config.training.ema
     kept = f"{len(start.bank):,} kept chains, in random order" if isinstance(start, Persistent) else "new starts"
+    if isinstance(trained.f, Anneals):
+        kept = f"noise, annealed along {s.levels} levels; noise taken away at the end"
     return {
         "from": kept,
         "transitions": s.draw_steps or s.steps,

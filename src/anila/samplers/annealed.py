@@ -10,6 +10,7 @@ given that of level s, where the data given x are near their mean x + s² ∇f. 
 mends what these steps leave (Song & Ermon 2019).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
@@ -17,11 +18,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import HasLevels, LogDensity
+from anila.density.log_density import Anneals, HasLevels, LogDensity
 from anila.samplers.kernel import Sampler
 from anila.samplers.langevin import descent, langevin
+from anila.samplers.precondition import stretched
 from anila.samplers.sample import sample
 from anila.samplers.trace import Trace
+
+BLOCK = 250
+"""Chains that run together."""
 
 
 def sample_annealed(
@@ -80,3 +85,33 @@ def towards(f: LogDensity, s: float, lower: float) -> Sampler:
     """The step from level s to a lower one, or to no noise at all."""
     step_size = 2 * (s**2 - lower**2)
     return langevin(f, step_size, temperature=lower**2 / (2 * s**2)) if lower else descent(f, step_size)
+
+
+def draw_annealed(
+    f: Anneals,
+    n: int,
+    generator: torch.Generator,
+    make: Callable[[LogDensity], Sampler],
+    levels: int = 24,
+    steps: int = 2,
+) -> Float[Tensor, "n *event"]:
+    """n draws of f(x), the lowest level, from noise. They have the noise that is part of its law.
+
+    Args:
+        f: f(x, s), which knows its levels and can be drawn at the highest.
+        n: Chains.
+        generator: Source of all the noise.
+        make: f -> a local kernel for f(x); at level s it runs in units of s / lowest, which the scale of f(·, s) is in.
+        levels: Levels, their logarithms evenly spread.
+        steps: Transitions at each level.
+    """
+
+    def kernel(f_s: LogDensity, s: float) -> Sampler:
+        return stretched(f_s, lambda u: s / f.lowest * u, make)
+
+    path = torch.linspace(math.log(f.highest), math.log(f.lowest), levels, dtype=torch.float64).exp().tolist()
+    drawn = []
+    for first in range(0, n, BLOCK):
+        x0 = f.draw_highest(min(BLOCK, n - first), generator)
+        drawn.append(sample_annealed(f, x0, path, generator, kernel if steps else None, steps, denoise=False)[0])
+    return torch.cat(drawn)

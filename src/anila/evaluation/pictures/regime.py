@@ -19,9 +19,9 @@ from anila.evaluation.training import CourseOfChains, LongChains
 from anila.evaluation.training.long_chains import Snapshot, median
 from anila.evaluation.training.metric import CLIPPED, ENERGY_GAP, GRAD_NORM
 
-GROUPS = {"kept": MODEL, "data": DATA, "noise": SERIES[2]}
+GROUPS = {"kept": MODEL, "draws": MODEL, "data": DATA, "noise": SERIES[2]}
 """Starts of long chains, and their colours."""
-TITLES = {"kept": "kept chains", "data": "chains from data", "noise": "chains from noise"}
+TITLES = {"kept": "kept chains", "draws": "chains from draws", "data": "chains from data", "noise": "chains from noise"}
 TILES = 5
 """Chains shown of each start."""
 MARGIN = 20

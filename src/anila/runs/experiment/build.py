@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -11,21 +12,27 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Labelled, Rows, load
-from anila.density.log_density import LogDensity
-from anila.density.networks import Conditional, Confined, Tempered, fitted, spectral
+from anila.density.log_density import Anneals, HasLevels, LogDensity
+from anila.density.networks import Conditional, Confined, Tempered, fitted, see, spectral
+from anila.learning.chains import frozen
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, classes
-from anila.learning.starts import FromData, FromNoise, Persistent, Replay, Start
+from anila.learning.starts import FromData, FromModel, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.settings import Experiment
 from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.adaptation import AdaptiveSampler
+from anila.samplers.annealed import draw_annealed
 from anila.samplers.global_moves import IDLE_ROUNDS
 
 CENTRES = 200
 """Data points that the global proposal's kernel density is centred on."""
+SEEN = 2000
+"""Data points that a network sees before it learns."""
+POOLED, MOST_POOLED = 2, 256
+"""Annealed draws from which chains restart: so many banks, and at most so many draws if that is more than run."""
 
 
 def build_data(config: settings.Data) -> DataSet:
@@ -43,7 +50,8 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
     """f = net / temperature − |x|²/(2 confine²), or logsumexp over classes of it, its parameters drawn from the seed.
 
     Raises:
-        ValueError: If the network does not take points of this shape, or classes is auto (see `with_classes`).
+        ValueError: If the network does not take points of this shape, classes is auto (see `with_classes`), or levels
+            of noise would be hidden.
     """
     if config.classes == "auto":
         raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
@@ -51,6 +59,12 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
         torch.manual_seed(rng(seed, "network").initial_seed())
         net = bare_network(config, event_shape, config.classes or 1)
         net = spectral(net) if config.spectral else net
+    if isinstance(net, HasLevels) and (config.temperature != 1 or config.confine):
+        raise ValueError(
+            f"network {config.name} has levels of noise, which network.temperature={config.temperature:g} and "
+            f"network.confine={config.confine or 'none'} would hide, and a Gaussian of its own: set "
+            "network.temperature=1 and network.confine=none"
+        )
     if len(event_shape) == 3:
         net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.temperature != 1:
@@ -132,34 +146,61 @@ def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Propos
     return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
 
 
-def build_start(config: Experiment, data: DataSet) -> Start:
+def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
     """Where chains start; the bank of a persistent or replayed start is filled from the seed.
 
+    Args:
+        config: Settings.
+        data: Data points.
+        model: f, of which annealed starts are draws, as it is when the first chain is drawn.
+
     Raises:
-        ValueError: If points that are not images are to be kept as pixels.
+        ValueError: If points that are not images are to be kept as pixels, or as `build_fresh`.
     """
     start, seed = config.start, config.training.seed
     if start.storage == "uint8" and len(data.event_shape) != 3:
         raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
     storage = None if start.storage == "float32" else start.storage
 
-    fresh = build_fresh(config, data)
+    fresh = build_fresh(config, data, model)
     bank = start.size or config.training.chains or config.training.batch
     match start.name:
         case "noise":
             return fresh
         case "data":
             return from_rows(data)
+        case "persistent" if isinstance(fresh, FromModel):
+            return pool(fresh, data, bank, rng(seed, "start"), storage)
         case "persistent":
             return Persistent(fresh.draw(bank, rng(seed, "start")), storage)
         case "replay":
-            moves = {"shift": start.shift, "mirror": config.data.flip}
+            moves: dict[str, Any] = {"shift": start.shift, "mirror": config.data.flip}
+            if isinstance(fresh, FromModel):
+                moves["fill"] = partial(fresh.draw, bank, rng(seed, "start"))
+                most = max(config.training.chains or config.training.batch, min(POOLED * bank, MOST_POOLED))
+                fresh = pool(fresh, data, most, rng(seed, "pool"))
             return Replay(bank, fresh, start.fresh, rng(seed, "start"), storage, **moves)
 
 
-def build_fresh(config: Experiment, data: DataSet) -> Start:
-    """Where new chains start."""
+def pool(fresh: Start, data: DataSet, size: int, generator: torch.Generator, storage: Any = None) -> Persistent:
+    """So many new chains, made when the first is drawn."""
+    return Persistent(torch.zeros(size, *data.event_shape), storage, partial(fresh.draw, size, generator))
+
+
+def build_fresh(config: Experiment, data: DataSet, model: nn.Module) -> Start:
+    """Where new chains start.
+
+    Raises:
+        ValueError: If they are to be annealed and f has no levels.
+    """
     start = config.start
+    if start.kind == "annealed":
+        if not isinstance(model, Anneals):
+            raise ValueError(
+                f"start.kind=annealed samples an f with levels of noise, and network {config.network.name} has none: "
+                "use network=unet, or another start.kind"
+            )
+        return FromModel(partial(annealed, config.sampler, model))
     return from_rows(data) if start.kind == "data" else FromNoise(data.event_shape, start.kind, start.scale)
 
 
@@ -170,6 +211,12 @@ def from_rows(data: DataSet) -> FromData:
         return data.batch(n, int(torch.randint(2**31, (), generator=generator, device=generator.device)), 0)
 
     return FromData(rows)
+
+
+def annealed(config: settings.Sampler, f: Anneals, n: int, generator: torch.Generator) -> Tensor:
+    """n draws of f(x), by the kernel of the settings at every level; they have the noise that is part of its law."""
+    with frozen(f) if isinstance(f, nn.Module) else nullcontext():
+        return draw_annealed(f, n, generator, partial(build_sampler, config), config.levels, config.level_steps)
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
@@ -210,6 +257,7 @@ def build_learner(
     """The learner of an experiment, at iteration 0."""
     t, s = config.training, config.sampler
     model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
+    see(model, partial(seen, data, t.seed))
     optimizer, schedule = build_optimizer(config, model)
     proposal = build_proposal(config.sampler, data, t.seed)
 
@@ -219,13 +267,14 @@ def build_learner(
     objective = build_objective(config)
     of_chains: dict[str, Any] = {}
     if objective.needs_chains:
-        of_chains = {"sampler": adaptive(config, kernel), "start": build_start(config, data), "steps": s.steps}
+        of_chains = {"sampler": adaptive(config, kernel), "start": build_start(config, data, model), "steps": s.steps}
         of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
     return Learner(
         model,
         optimizer=optimizer,
         seed=t.seed,
         objective=objective,
+        anchor=build_anchor(config.anchor),
         schedule=schedule,
         ema=t.ema,
         data_noise=partial(data_noise, t),
@@ -236,6 +285,24 @@ def build_learner(
         sharded=t.shard,
         **of_chains,
     )
+
+
+def seen(data: DataSet, seed: int) -> Tensor:
+    """The data points that a network sees before it learns, at most all there are."""
+    n = min(SEEN, len(data)) if isinstance(data, Rows) else SEEN
+    return data.batch(n, rng(seed, "seen").initial_seed() % 2**31, 0)
+
+
+def build_anchor(config: settings.Anchor) -> Objective | None:
+    """The second objective, where there is one.
+
+    Raises:
+        ValueError: If what the constructor makes is no objective.
+    """
+    anchor = config.make(**config.options)
+    if not isinstance(anchor, Objective | None):
+        raise ValueError(f"anchor {config.name}: expected an Objective, got a {type(anchor).__name__}")
+    return anchor
 
 
 def build_objective(config: Experiment) -> Objective:

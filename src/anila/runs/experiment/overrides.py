@@ -16,10 +16,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from anila.messages import did_you_mean
 from anila.runs.experiment.choice import Choice
-from anila.runs.experiment.settings import Experiment, Network, Objective, Sampler
+from anila.runs.experiment.settings import Anchor, Experiment, Network, Objective, Sampler
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
-CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network, Objective, Sampler)}
+CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network, Objective, Anchor, Sampler)}
 """Groups whose fields depend on what is named."""
 SCHEMA = TypeAdapter(Experiment)
 WHERE = "command line"
@@ -51,7 +51,8 @@ def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None
         if not equals:
             problems.append(f"{WHERE}: expected key=value, got {text!r}")
         else:
-            changes.setdefault(group, {})[field or "name"] = parse(value.strip())
+            field = field or "name"
+            changes.setdefault(group, {})[field] = value.strip() if field == "name" else parse(value.strip())
     return validate(apply(asdict(base), changes, exact or {}), problems, {}, WHERE)
 
 

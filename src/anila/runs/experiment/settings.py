@@ -104,7 +104,11 @@ class Sampler(Choice):
     global_sd: Positive = 0.3
     """Kernel width of the global proposal, in units of x."""
     draw_steps: Count | None = None
-    """Transitions from the stored chains when samples are drawn; None for `steps`."""
+    """Transitions from the stored chains, or after annealing, when samples are drawn; None for `steps`."""
+    levels: Annotated[int, Field(ge=2)] = 24
+    """Levels of noise of an annealed draw, of an f that has some."""
+    level_steps: CountOrZero = 2
+    """Transitions at each of them, in units of its noise, besides the step down."""
 
     @property
     def kernel(self) -> Kernel:
@@ -210,13 +214,30 @@ class Objective(Choice):
         return "penalty" in signature(self.make).parameters
 
 
+def none() -> None:
+    """No anchor."""
+
+
+@dataclass(frozen=True, config=STRICT, init=False)
+class Anchor(Choice):
+    """A second objective, without chains, whose gradient is limited apart and added.
+
+    Its options are the arguments of its constructor in `OBJECTIVES`, or in FILE.py:NAME.
+    """
+
+    GROUP, TABLE, GIVEN = "anchor", {"none": none, **OBJECTIVES}, ("penalty",)
+    FORMER = ()
+
+    name: str = "none"
+
+
 @dataclass(frozen=True, config=STRICT)
 class Start:
     """Where chains start, and whether they are kept."""
 
     name: Literal["noise", "data", "persistent", "replay"] = "persistent"
-    kind: Literal["uniform", "normal", "data"] = "uniform"
-    """What new chains are: uniform or normal noise, or data points."""
+    kind: Literal["uniform", "normal", "data", "annealed"] = "uniform"
+    """What new chains are: uniform or normal noise, data points, or annealed draws of an f with levels of noise."""
     scale: Positive = 1.0
     """Half width or sd of the noise, in units of x."""
     size: Count | None = None
@@ -305,6 +326,7 @@ class Experiment:
     data: Data = Data()
     network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
     objective: Annotated[Objective, PlainValidator(partial(chosen, Objective))] = Objective()
+    anchor: Annotated[Anchor, PlainValidator(partial(chosen, Anchor))] = Anchor()
     sampler: Annotated[Sampler, PlainValidator(partial(chosen, Sampler))] = Sampler(threshold=1.0)
     start: Start = Start()
     optimizer: Optimizer = Optimizer()

@@ -49,15 +49,21 @@ class Record:
         return self
 
 
-def card(record: Record, name: str) -> str:
-    """The card in Markdown, with the front matter that the Hugging Face Hub reads."""
+def card(record: Record, name: str, annealed: bool) -> str:
+    """The card in Markdown, with the front matter that the Hugging Face Hub reads.
+
+    Args:
+        record: What is known of the model.
+        name: What it is called.
+        annealed: Whether f has levels of noise, down which samples go.
+    """
     sections = {
         "Use": use(record, name),
         "Data": data(record),
         "Training": training(record),
-        "Sampler": sampler(record),
+        "Sampler": sampler(record, annealed),
         "Scores": scores(record.scores),
-        "Limits": "\n".join(f"- {limit}" for limit in limits(record)),
+        "Limits": "\n".join(f"- {limit}" for limit in limits(record, annealed)),
     }
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
     front = "---\nlibrary_name: anila\ntags:\n- energy-based-model\n- anila\n---"
@@ -103,13 +109,15 @@ def training(record: Record) -> str:
     )
 
 
-def sampler(record: Record) -> str:
+def sampler(record: Record, annealed: bool) -> str:
     """The recipe that the chains of training followed, and samples do."""
     s = record.experiment.sampler
     options = "".join(f", {name} {shown(value)}" for name, value in s.options.items() if name != "temperature")
     moves = f", a global move every {s.global_every}" if s.global_every else ""
     start = record.experiment.start.name
     kept = "noise" if start == "noise" else "the kept chains"
+    if annealed:
+        kept = f"annealed draws ({s.levels} levels of noise, {s.level_steps} transitions each)"
     return (
         f"`{s.name}`, {s.draw_steps or s.steps} transitions from {kept}, step_size {s.step_size:g}{options}, "
         f"temperature T = {s.kernel.temperature:g}{moves}."
@@ -136,7 +144,7 @@ def shown(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, int | float) else str(value)
 
 
-def limits(record: Record) -> list[str]:
+def limits(record: Record, annealed: bool) -> list[str]:
     """What must be known before it is relied on."""
     e, found = record.experiment, []
     s, planned = e.sampler, e.training.iterations
@@ -148,7 +156,7 @@ def limits(record: Record) -> list[str]:
     found.append(f"Trained {record.iteration:,}{short} iterations.")
     if record.returns:
         found.append(f"The divergence guard went back {record.returns} times.")
-    if e.network.confine is None:
+    if e.network.confine is None and not annealed:
         found.append("f has no confining term: exp f need not be normalisable, and far from the data f means nothing.")
     if not record.unseen:
         found.append(f"Outliers are judged by rows it was trained on ({record.held_out}): expect more false alarms.")

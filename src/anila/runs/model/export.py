@@ -28,8 +28,9 @@ from torch import Tensor, nn
 
 from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
 from anila.data.foreign import expanded
+from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
-from anila.learning.starts import FromNoise, Persistent, Start, unpacked
+from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import CENTRES, build_proposal, with_classes
 from anila.runs.experiment.code import is_code
@@ -113,7 +114,7 @@ def export(run: Run, path: Path | str) -> "Shared":
         (aside / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
         sums = {name: digest(aside / name) for name in (RECORD, WEIGHTS, CHAINS)}
         (aside / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
-        (aside / CARD).write_text(card(record, path.name), encoding="utf-8")
+        (aside / CARD).write_text(card(record, path.name, isinstance(trained.f, Anneals)), encoding="utf-8")
         flush(*aside.iterdir(), aside)
         aside.rename(path.absolute())
     finally:
@@ -123,7 +124,7 @@ def export(run: Run, path: Path | str) -> "Shared":
 
 def kept_chains(trained: Trained) -> Tensor | None:
     """The bank of chains as it is stored; samples where chains start from data; None where they start from noise."""
-    if isinstance(trained.start, FromNoise):
+    if isinstance(trained.start, FromNoise | FromModel):
         return None
     return trained.start.bank if isinstance(trained.start, Persistent) else trained.draw(DRAWN)
 
@@ -136,8 +137,9 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         data=replace(config.data, name=Path(config.data.name).name),
         network=with_classes(config.network, data),
         objective=settings.Objective() if is_code(config.objective.name) else config.objective,
+        anchor=settings.Anchor() if is_code(config.anchor.name) else config.anchor,
         sampler=portable(trained.sampler),
-        start=config.start if isinstance(trained.start, Persistent | FromNoise) else settings.Start(),
+        start=start_of(trained),
         training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
     )
     return Record(
@@ -159,6 +161,16 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         scores=json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else {},
         versions={name: version(name) for name in ("anila", "torch")},
     )
+
+
+def start_of(trained: Trained) -> settings.Start:
+    """Where chains start without the rows of the data: kept chains or samples, or noise."""
+    start = trained.config.start
+    if isinstance(trained.start, FromNoise):
+        return replace(start, name="noise")
+    if isinstance(trained.start, FromModel):
+        return settings.Start(name="noise")
+    return start if isinstance(trained.start, Persistent) else settings.Start()
 
 
 class Shared(Model):
@@ -296,7 +308,7 @@ def without_code(found: Any) -> Any:
     experiment = current(found.get("experiment")) if isinstance(found, dict) else None
     if not isinstance(experiment, dict):
         return found
-    for group in ("network", "objective"):
+    for group in ("network", "objective", "anchor"):
         if isinstance(chosen := experiment.get(group), dict) and is_code(str(chosen.get("name"))):
             raise ValueError(f"{group}.name={chosen['name']}: an export carries no code")
     sampler = experiment.get("sampler")
@@ -338,7 +350,7 @@ def numbers(tensors: dict[str, Tensor]) -> int:
 def build_start(record: Record, chains: Tensor | None, path: Path) -> Start:
     """The kept chains, or noise."""
     start = record.experiment.start
-    if chains is None and start.name == "noise" and start.kind != "data":
+    if chains is None and start.name == "noise" and start.kind in ("uniform", "normal"):
         return FromNoise(record.event_shape, start.kind, start.scale)
     expected = STORED[start.storage]
     if chains is None or chains.dtype != expected or tuple(chains.shape[1:]) != record.event_shape or not len(chains):

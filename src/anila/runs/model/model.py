@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
-from anila.density.log_density import LogDensity, values
+from anila.density.log_density import Anneals, LogDensity, values
 from anila.density.networks import Conditional
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
 from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
-from anila.runs.experiment.build import build_sampler
-from anila.samplers import Proposal, sample
+from anila.runs.experiment.build import annealed, build_sampler
+from anila.samplers import Proposal, descent, sample
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
@@ -142,6 +142,8 @@ class Model(Protocol):
     def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
 
+        Of an f with levels of noise each is annealed, and its noise taken away at the end.
+
         Args:
             count: How many; more than chains are kept start several from the same one.
             seed: Seed of the choice of chains and of the noise.
@@ -157,8 +159,10 @@ class Model(Protocol):
         for first in range(0, count, BATCH):
             generator = rng(seed, "draw", first, device=self.device)
             n = min(BATCH, count - first)
-            x = (self.starts(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
+            x = (self.origins(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
+            if isinstance(f, Anneals):
+                x, _ = sample(descent(f, 2 * f.lowest**2), x, 1, generator)
             drawn.append(x.cpu())
         return torch.cat(drawn)
 
@@ -170,14 +174,19 @@ class Model(Protocol):
             return None
         sampler = build_sampler(s, self.f, self.proposal())
         generator = rng(seed, "convergence", device=self.device)
-        x = self.starts(JUDGED, generator).to(self.device)
+        x = self.origins(JUDGED, generator).to(self.device)
         return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
+
+    def origins(self, n: int, generator: torch.Generator) -> Tensor:
+        """Where the chains of n samples start: where f, annealed, or else kept chains, say."""
+        f = self.f
+        return annealed(self.sampler, f, n, generator) if isinstance(f, Anneals) else self.starts(n, generator)
 
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """n kept chains in random order, each again where fewer are kept; new ones where none are."""
         start = self.start
         if not isinstance(start, Persistent):
-            return start.draw(n, generator)
+            return self.origins(n, generator) if isinstance(self.f, Anneals) else start.draw(n, generator)
         order = torch.randperm(len(start.bank), generator=generator, device=generator.device)
         return start.chains(order.repeat(n // len(order) + 1)[:n])
 

@@ -125,7 +125,7 @@ class Trained(Model):
     @property
     def start(self) -> Start:
         """Kept chains, or where new ones come from."""
-        return self.learner.chains.start if self.learner.chains else build_fresh(self.config, self.data)
+        return self.learner.chains.start if self.learner.chains else build_fresh(self.config, self.data, self.f)
 
     @property
     def iteration(self) -> int:

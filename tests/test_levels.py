@@ -1,0 +1,254 @@
+"""Laws of an f with levels of noise as a run has it: its Gaussian, its draws, its starts, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila.data import Rows
+from anila.density.log_density import value_and_grad
+from anila.density.networks import NoiseConditional
+from anila.learning.learner import Learner
+from anila.learning.starts import Replay
+from anila.reports import long_run
+from anila.rng import rng
+from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_learner, resolve
+from anila.runs.folder.run import Run
+from anila.runs.model import export, trained
+from anila.runs.training.train import train
+from test_train import assert_equal_runs, quiet, stop_at
+from tiny import anila, write_noise
+
+UNET = ["network=unet", "network.widths=[4,4]"]
+SMALL = ["network.temperature=1", "network.confine=none", "data.size=8", "data.flip=false", "sampler=langevin",
+         "sampler.temperature=1", "sampler.step_size=0.003", "sampler.steps=4", "sampler.levels=5", "training.batch=8",
+         "training.data_noise=0", "training.precision=none", "training.threads=1", "training.iterations=4",
+         "training.checkpoint_every=2", "training.log_every=1", "training.picture_every=1000"]  # fmt: skip
+PLAIN = [*UNET, *SMALL, "objective=denoising", "objective.sd=[0.04,2.4]"]
+LIKELIHOOD = [*SMALL, "training.data_noise=0.1", "training.max_grad_norm=1", "training.chains=6", "start=replay",
+              "start.kind=annealed", "start.size=9", "start.fresh=0.3", "start.shift=0",
+              "start.storage=float32"]  # fmt: skip
+ANCHORED = [*UNET, *LIKELIHOOD, "anchor=denoising", "anchor.sd=[0.04,2.4]"]
+
+
+def settings(*more: str) -> Experiment:
+    return resolve(PRESETS["flowers"].experiment, list(more))
+
+
+@pytest.fixture
+def pixels(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """Images of unequal brightness, which the data of every run are."""
+    x = torch.rand(50, 1, 8, 8, generator=rng(0, "pixels")) * torch.linspace(0.2, 1.5, 8) - 1
+    data = Rows(x, "pixels")
+    monkeypatch.setattr(trained, "build_data", lambda _: data)
+    monkeypatch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
+    return data
+
+
+def built(data: Rows, *more: str) -> tuple[Learner, Any]:
+    learner = build_learner(settings(*more), data)
+    return learner, learner.model
+
+
+def test_a_run_begins_with_the_moments_of_its_data(pixels: Rows):
+    """Sees N(0, I), and moments that an average takes on only in time."""
+    learner, f = built(pixels, *PLAIN, "training.ema=0.9")
+    x = pixels.rows(range(50)).flatten(1)
+    found: Any
+    for found in (f, learner.best_model):
+        V, variances, base = found.base.directions, found.base.variances, found.base
+        covariance = V * variances @ V.T + base.rest * (torch.eye(64) - V @ V.T)
+        torch.testing.assert_close(base.mean.flatten(), x.mean(0))
+        torch.testing.assert_close(covariance, x.T.cov(correction=0), rtol=1e-3, atol=1e-5)
+        assert found.data_sd == pytest.approx(x.var(0, correction=0).mean().sqrt().item(), rel=1e-4)
+    before = {name: buffer.clone() for name, buffer in f.named_buffers()}
+    learner.update(pixels.rows(range(8)))
+    for net in (f, learner.best_model):
+        assert all(torch.equal(buffer, before[name]) for name, buffer in net.named_buffers())
+
+
+def test_f_of_x_is_its_lowest_level_and_normalisable(pixels: Rows):
+    """Sees another level in its place, and a net that outgrows the Gaussian: along rays f falls as |x|² at least."""
+    _, f = built(pixels, *PLAIN, "network.lowest=0.2")
+    x = pixels.rows(range(5))
+    assert torch.equal(f(x), f.at(0.2)(x))
+    with torch.no_grad():
+        for p in f.parameters():
+            p.add_(torch.randn(p.shape, generator=rng(0, "shake")))
+    rays, f = torch.randn(8, 1, 8, 8, generator=rng(0, "rays")).double(), f.double()
+    near, _ = value_and_grad(f, 1e5 * rays)
+    value, grad = value_and_grad(f, 1e6 * rays)
+    assert bool((value - near < -1e12 * rays.flatten(1).square().sum(1)).all())
+    assert bool(((grad * rays).flatten(1).sum(1) < 0).all())
+
+
+@pytest.mark.parametrize("scale", [0.05, 1.0])
+def test_the_weights_of_denoising_are_those_of_the_data(scale: float):
+    """Sees σ = ½ whatever the data: the loss of an f that knows σ alone is ½ at every level."""
+    data = Rows(scale * (2 * torch.rand(1000, 1, 8, 8, generator=rng(0, "pixels")) - 1), "even")
+    learner, f = built(data, *PLAIN)
+    f.net = Nothing()
+    x, objective = data.rows(range(500)), learner.objective
+    (contrast,) = learner.contrasts(objective, x, None, objective.draw_noise(x, rng(0, "noise")), None)
+    assert contrast.metrics["matching_loss"].mean().item() == pytest.approx(0.5, rel=0.1)
+
+
+class Nothing(nn.Module):
+    """U(u, s) = 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, u: Tensor, s: Tensor) -> Tensor:  # noqa: ARG002
+        return torch.zeros_like(u)
+
+
+def test_draws_of_the_gaussian_alone_have_its_moments(pixels: Rows, tmp_path: Path):
+    """Sees a kernel of another level, kept chains in place of fresh draws, and noise that stays: x + s² ∇f of draws of
+    N(m, C + s² I) has variances λ² / (λ + s²).
+    """
+    steps = ["network.lowest=0.5", "sampler=mala", "sampler.step_size=0.12", "sampler.draw_steps=30"]
+    train(settings(*ANCHORED, "start=persistent", "start.size=none", *steps), tmp_path / "run", quiet)
+    model = export.load(tmp_path / "run")
+    f: Any = model.f
+    assert isinstance(f, NoiseConditional)
+    f.net = Nothing()
+    x = model.draw(800)
+    along = (x - f.base.mean).flatten(1) @ f.base.directions
+    variances = f.base.variances
+    expected = variances.square() / (variances + f.lowest**2)
+    assert x.mean(0).flatten().numpy() == pytest.approx(pixels.rows(range(50)).mean(0).flatten().numpy(), abs=0.05)
+    assert along.var(0)[-20:].numpy() == pytest.approx(expected[-20:].numpy(), rel=0.3)
+    assert along.var(0).sum().item() == pytest.approx(expected.sum().item(), rel=0.04)
+
+
+def test_chains_begin_with_draws_of_f_as_it_is_then(pixels: Rows):
+    """Sees a bank filled before θ was what it is, a pool made anew each iteration, and a state that forgets either."""
+    learner, f = built(pixels, *ANCHORED)
+    assert learner.chains
+    start: Any = learner.chains.start
+    assert isinstance(start, Replay)
+    assert learner.state_dict()["start"] == {}
+    f.base.mean.fill_(0.5)
+    f.net = Nothing()
+    x = start.draw(6, rng(0, "first"))
+    assert x.mean().item() == pytest.approx(0.5, abs=0.1)
+    pool = start.state_dict()["pool"]
+    assert pool.shape == (18, 1, 8, 8)
+    f.base.mean.fill_(-0.5)
+    start.fresh = 1.0
+    again = start.draw(6, rng(0, "second"))
+    assert all(any(torch.equal(row, one) for one in pool) for row in again)
+    other: Any = build_learner(settings(*ANCHORED), pixels).chains
+    other.start.load_state_dict(start.state_dict())
+    other.start.fresh = 1.0
+    assert torch.equal(other.start.draw(6, rng(0, "third")), start.draw(6, rng(0, "third")))
+
+
+def test_it_goes_on_bit_for_bit(pixels: Rows, tmp_path: Path):  # noqa: ARG001
+    """Sees the pool, the moments or the anchor's noise left out of a checkpoint."""
+    config = settings(*ANCHORED, "training.ema=0.5")
+    train(config, tmp_path / "whole", quiet)
+    train(config, tmp_path / "parts", quiet, stop_at(3))
+    train(config, tmp_path / "parts", quiet)
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
+    names = Run(tmp_path / "whole").stats()[-1].keys()
+    assert {"matching_loss", "anchor_grad_norm", "energy_gap", "grad_norm", "accept_prob"} <= names
+    assert "matching_loss" in Run(tmp_path / "whole").series()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`plain`, learned without chains, and `chains`, with them, on forty images."""
+    folder = tmp_path_factory.mktemp("levels")
+    for i in range(40):
+        write_noise(folder / "photos" / f"{i:02d}.png", i)
+    for name, more in (("plain", PLAIN), ("chains", ANCHORED)):
+        assert anila("train", folder / "photos", *more, "--run", folder / name) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["plain", "chains"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "{run}", "--count", "3", "--steps", "2", "--out", "{out}.png"],
+        ["denoise", "{run}", "{photos}/00.png", "--sd", "0.3", "--out", "{out}.png"],
+        ["outliers", "{run}", "{photos}", "--rate", "0.1", "--out", "{out}.csv"],
+        ["export", "{run}", "--out", "{out}"],
+    ],
+)
+def test_the_jobs_of_a_run_work(runs: Path, name: str, words: list[str], tmp_path: Path):
+    """Sees an f(x, s) taken for an f(x) somewhere on the way."""
+    places = {"run": runs / name, "photos": runs / "photos", "out": tmp_path / "found"}
+    assert anila(*(word.format(**places) for word in words)) == 0
+
+
+@pytest.mark.parametrize("name", ["plain", "chains"])
+def test_an_export_draws_what_the_run_draws(runs: Path, name: str, tmp_path: Path):
+    """Sees levels or moments that an export does not carry, and a card that knows of no annealing."""
+    shared = export.export(Run.existing(runs / name), tmp_path / "shared")
+    run = export.load(runs / name)
+    assert torch.equal(shared.draw(4, steps=2), run.draw(4, steps=2))
+    card = (tmp_path / "shared" / "README.md").read_text()
+    assert "annealed draws (5 levels of noise, 2 transitions each)" in card
+    assert "confining" not in card
+
+
+def test_long_chains_start_from_draws_and_from_noisy_data(runs: Path):
+    """Sees clean data taken for the law of f(x), which has noise, and chains that start where no draw does."""
+    model = export.load(runs / "plain")
+    assert isinstance(model, trained.Trained)
+    x_data, groups = long_run.starts(model, 0)
+    clean = model.reference_data(40)
+    assert list(groups) == ["draws", "data", "noise"]
+    assert x_data.var().item() == pytest.approx(clean.var().item() + 0.1**2, rel=0.02)
+    assert anila("diagnose", runs / "plain", "--steps", "200", "--out", runs / "figures") == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([*PLAIN, "network.temperature=0.5"], "levels of noise.*set network.temperature=1 and network.confine=none"),
+        ([*PLAIN, "network.confine=2"], "network.confine=2.0 would hide"),
+        ([*PLAIN, "network.lowest=3"], "network unet: highest must be above lowest=3.0"),
+        ([*PLAIN, "network.widths=[4,4,4,4]"], "network unet: 4 widths halve the image 4 times; 8 is not divisible"),
+        ([*PLAIN, "network.spectral=true"], "starts at zero"),
+        (LIKELIHOOD, "start.kind=annealed samples an f with levels of noise, and network vanilla has none"),
+        ([*PLAIN, "anchor=likelihood"], "an anchor sees data only, and this one needs chains"),
+        ([*SMALL, "anchor=denoising", "anchor.sd=[0.1,1]"], "learns levels of noise"),
+        ([*ANCHORED, "training.precision=bf16"], "rounds away the small differences"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(pixels: Rows, more: list[str], message: str):
+    with pytest.raises(ValueError, match=message):
+        build_learner(settings(*more), pixels)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ([*PLAIN, "network.widths=[]"], "network.widths"),
+        (["sampler.levels=1"], "sampler.levels"),
+        (["anchor=denoisin"], "no anchor 'denoisin'.*denoising"),
+        (["anchor.sd=1"], "none has no sd, which is a setting of denoising"),
+    ],
+)
+def test_settings_that_cannot_be_are_named(more: list[str], message: str):
+    with pytest.raises(SettingsError, match=message):
+        settings(*more)
+
+
+def test_an_anchor_can_be_taken_back():
+    """Sees `none` read as no name."""
+    assert settings("anchor=denoising", "anchor.sd=[0.1,1]").anchor.options["sd"] == (0.1, 1.0)
+    assert resolve(settings(*ANCHORED), ["anchor=none"]).anchor.name == "none"
+
+
+def test_images_that_are_not_square_are_refused():
+    data = Rows(torch.rand(20, 1, 8, 16, generator=rng(0)), "wide")
+    with pytest.raises(ValueError, match="network unet: it takes square images"):
+        build_learner(settings(*PLAIN), data)
