@@ -268,7 +268,7 @@ def test_two_gradients_are_limited_apart():
         return torch.tensor([[0.0, 0.25]]).expand(len(x), 2)
 
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
-    options = {"max_grad_norm": 1.0, "data_noise": 0.3}
+    options: dict[str, Any] = {"max_grad_norm": 1.0, "data_noise": 0.3}
     learner = Learner(
         model, optimizer=optimizer, objective=up_on(lambda x: 0 * x + 80), anchor=up_on(anchor), **options
     )

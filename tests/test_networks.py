@@ -8,7 +8,18 @@ import torch
 from torch import nn
 
 from anila.density.log_density import check_log_density, value_and_grad
-from anila.density.networks import Conditional, Confined, ResNet, Tempered, WideResNet, mlp, nonlocal_, toy, vanilla
+from anila.density.networks import (
+    Conditional,
+    Confined,
+    ResNet,
+    Tempered,
+    WideResNet,
+    mlp,
+    nonlocal_,
+    toy,
+    unet,
+    vanilla,
+)
 from anila.rng import rng
 from exact import as_users_run_it
 
@@ -23,6 +34,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "resnet": (lambda: ResNet(1, 16, width=4, stages=2), (1, 16, 16)),
     "wide resnet": (lambda: WideResNet(1, 16, depth=16, widen=1), (1, 16, 16)),
     "conditional": (lambda: Conditional(Confined(Tempered(mlp(2, (8,), out=3), 0.5), 2.0)), (2,)),
+    "unet": (lambda: unet(1, 8, (4, 8)), (1, 8, 8)),
     "confined": (lambda: Confined(mlp(2, (8,)), 2.0, torch.tensor([0.5, 0.0])), (2,)),
 }
 
