@@ -22,10 +22,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
-from anila.evaluation.samples import frechet_distance
+from anila.evaluation.samples import coarse_distance
 from anila.learning.chains import frozen
 from anila.learning.learner import Learner, Totals
 from anila.learning.objectives import Contrast
@@ -90,11 +88,6 @@ def run(preset: str, data: str, part: str, seed: int, iterations: int) -> dict[s
         "largest d": max(abs(r["energy_gap"]) for r in rows[100:]),
         "r": statistics.mean(r["grad_norm"] for r in rows[-100:]),
     }
-
-
-def coarse_distance(x: Tensor, y: Tensor) -> float:
-    """Squared Fréchet distance of images averaged down to 8 × 8 pixels."""
-    return frechet_distance(*(avg_pool2d(images.clamp(-1, 1), 4).flatten(1) for images in (x, y)))
 
 
 def told(values: list[float]) -> str:

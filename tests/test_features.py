@@ -194,12 +194,14 @@ def test_scores_tell_data_from_noise(monkeypatch: pytest.MonkeyPatch):
     """Sees samples and reference exchanged, or others left out."""
     extractor = Extractor("mean", lambda x: x.mean(3).flatten(1)[:, :6], {}, "Fréchet distance (mean)", "kernel")
     monkeypatch.setattr(features, "BLOCK", 16)
-    x = pictures(120)
-    reference = scores.Reference(x[:40], x[40:80], {})
-    same, other = (scores.image_scores(extractor, reference, y, 0) for y in (x[80:], torch.ones_like(x[80:]) * 0.5))
+    x = pictures(240, channels=1)
+    reference = scores.Reference(x[:80], x[80:160], {})
+    same, other = (scores.image_scores(extractor, reference, y, 0) for y in (x[160:], torch.ones_like(x[160:]) * 0.5))
     assert same["frechet"] == pytest.approx(same["frechet_data"], rel=0.9)
     assert other["frechet"] > 5 * same["frechet"]
+    assert same["coarse"] == pytest.approx(same["coarse_data"], rel=0.5)
+    assert other["coarse"] > 5 * same["coarse"]
     assert other["coverage"] < 0.1 < 0.5 < same["coverage"]
-    few = scores.image_scores(extractor, reference, x[:4].repeat(10, 1, 1, 1), 0)
+    few = scores.image_scores(extractor, reference, x[:4].repeat(20, 1, 1, 1), 0)
     assert few["recall"] < 0.3 < 0.9 < few["precision"]
     assert json.dumps(same)

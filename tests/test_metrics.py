@@ -6,14 +6,18 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.optimize
+import scipy.special
+import scipy.stats
 import torch
 from torch import Tensor
 
 from anila.evaluation.samples import (
     Moments,
+    coarse_distance,
     cubic_kernel,
     frechet_distance,
     gaussian_kernel,
+    judged,
     kernel_distance,
     median_distance,
     mmd_squared,
@@ -215,3 +219,38 @@ class TestSupport:
     def test_too_many_neighbours_are_refused(self):
         with pytest.raises(ValueError, match="below the rows"):
             support(X[:5], Y, neighbours=5)
+
+
+class TestCoarse:
+    def images(self, name: str) -> Tensor:
+        return torch.rand(400, 1, 32, 32, generator=rng(0, name)) - 0.5
+
+    def test_it_is_the_distance_of_means_over_blocks(self):
+        """Sees another pooling, or values beyond the range counted."""
+        x, y = 4 * self.images("x"), 4 * self.images("y") + 0.3
+        blocks = [z.clamp(-1, 1).view(400, 8, 4, 8, 4).mean((2, 4)) for z in (x, y)]
+        assert coarse_distance(x, y) == pytest.approx(frechet_distance(*blocks), rel=1e-4)
+
+    def test_details_do_not_count_and_shapes_do(self):
+        """Sees a distance of pixels."""
+        x = self.images("x")
+        i = torch.arange(32)
+        board = 0.4 * (1 - 2.0 * ((i[:, None] + i) % 2))
+        assert coarse_distance(x, x + board) < 1e-5
+        assert coarse_distance(x, x + 0.4 * torch.ones(32, 32)) == pytest.approx(64 * 0.4**2, rel=1e-3)
+
+
+class TestJudged:
+    def test_share_and_entropy_against_their_formulas(self):
+        """Sees classes counted instead of averaged, and another logarithm."""
+        logits = 3 * torch.randn(200, 5, generator=rng(0, "logits"), dtype=torch.float64)
+        p = scipy.special.softmax(logits.numpy(), 1)
+        found = judged(logits, lambda x: x, sure=0.8)
+        assert found.share == (p.max(1) > 0.8).mean()
+        assert found.entropy == pytest.approx(scipy.stats.entropy(p.mean(0), base=5), rel=EXACT)
+
+    def test_one_class_has_no_entropy_and_lost_rows_are_refused(self):
+        one = torch.tensor([[1e3, 0.0]]).repeat(9, 1)
+        assert judged(one, lambda x: x) == (1.0, 0.0)
+        with pytest.raises(ValueError, match="1 of 9 hold NaN"):
+            judged(one.index_fill(0, torch.tensor([3]), torch.nan), lambda x: x)

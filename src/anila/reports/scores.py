@@ -28,6 +28,7 @@ from anila.evaluation.likelihood.grid import in_plane, plane_frame, plane_grid
 from anila.evaluation.samples import (
     Extractor,
     anila_features,
+    coarse_distance,
     frechet_distance,
     kernel_distance,
     mode_mass,
@@ -120,14 +121,16 @@ def image_scores(extractor: Extractor, reference: Reference, x_model: Tensor, se
 
     Returns:
         frechet; frechet_data is that of other data, which a perfect model would have.
+        coarse: Fréchet distance of the images averaged down to 8 × 8 pixels; coarse_data is that of other data.
         kid: kernel distance, and its standard error kid_error.
         precision, recall, density, coverage.
     """
     y, x = extractor.features(reference.x), extractor.features(x_model)
     n = min(len(x), len(y))
-    found = {"frechet": frechet_distance(x, y)}
+    found = {"frechet": frechet_distance(x, y), "coarse": coarse_distance(x_model, reference.x)}
     if len(reference.others) == len(y):
         found["frechet_data"] = frechet_distance(extractor.features(reference.others), y)
+        found["coarse_data"] = coarse_distance(reference.others, reference.x)
     kernel = kernel_distance(x, y, rng(seed, "subsets"), min(SUBSET, n // 4))
     found |= {"kid": kernel.value, "kid_error": kernel.error}
     return found | support(y[:n], x[:n], NEIGHBOURS)._asdict()
@@ -138,6 +141,8 @@ def names_of(extractor: Extractor) -> dict[str, str]:
     return {
         "frechet": extractor.distance,
         "frechet_data": f"{extractor.distance} of data",
+        "coarse": "Fréchet distance (8 × 8 pixels)",
+        "coarse_data": "Fréchet distance (8 × 8 pixels) of data",
         "kid": extractor.kernel_distance,
         "kid_error": f"{extractor.kernel_distance}, standard error",
     }

@@ -1,9 +1,11 @@
 """How good samples are: distances, coverage and mode masses, as pure functions of arrays."""
 
+from anila.evaluation.samples.coarse import coarse_distance
 from anila.evaluation.samples.coverage import Support, support
 from anila.evaluation.samples.features import Extractor, anila_features
 from anila.evaluation.samples.frechet import Moments, frechet_distance
 from anila.evaluation.samples.inception import inception
+from anila.evaluation.samples.judged import Judged, judged
 from anila.evaluation.samples.metrics import (
     mode_mass,
     nearest,
@@ -23,14 +25,17 @@ from anila.evaluation.samples.mmd import (
 
 __all__ = [
     "Extractor",
+    "Judged",
     "KernelDistance",
     "Moments",
     "Support",
     "anila_features",
+    "coarse_distance",
     "cubic_kernel",
     "frechet_distance",
     "gaussian_kernel",
     "inception",
+    "judged",
     "kernel_distance",
     "median_distance",
     "mmd_squared",
