@@ -24,7 +24,7 @@ from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
 from anila.samplers import descent, langevin, sample
 from anila.samplers.annealed import sample_annealed
-from image_sets import Clock, ImageSet, cosine, points, quickest
+from image_sets import Clock, ImageSet, cosine, points
 from image_unets import (
     Denoiser,
     Draw,
@@ -36,11 +36,12 @@ from image_unets import (
     normal,
     unet,
 )
+from rounding import quickest
 
 LOWEST, HIGHEST, FINAL = 0.04, 2.4, 0.1
 """Levels that denoising learns, and the level of f(x)."""
 RUNGS, RUNG_STEPS, LAST_STEPS = 24, 2, 100
-BATCH, EMA, CHUNK = 32, 0.998, 128
+BATCH, EMA, CHUNK = 32, 0.99, 128
 RATE, FINE_RATE = 2e-3, 1e-4
 HEAT, STRIDE, ARRIVE, REST = 0.005, 0.05, 60, 10
 """Of transport: temperature, step size, steps that cross f from noise, and steps without noise at last."""
@@ -224,8 +225,7 @@ def by_chains(data: ImageSet, seconds: float, seed: int, size: Size) -> Learned:
     preset = f"{data.name}-chains" if f"{data.name}-chains" in PRESETS else data.name
     config = resolve(PRESETS[preset].experiment, words)
     learner = build.build_learner(config, build.build_data(config.data))
-    x = data.batch(BATCH, seed, 0)
-    precision = quickest(lambda p: sample(langevin(learner.model, 0.1), x, 3, rng(0), precision=p))
+    precision = quickest(learner.model, data.batch(BATCH, seed, 0))
     learner.precision = learner.chains.precision = precision  # pyright: ignore[reportOptionalMemberAccess]
     learner.schedule = None
     f = go([Turn(learner, config.optimizer.learning_rate)], data, seconds, seed)
@@ -234,7 +234,7 @@ def by_chains(data: ImageSet, seconds: float, seed: int, size: Size) -> Learned:
     def draw(n: int, generator: torch.Generator) -> Tensor:
         assert learner.chains
         assert isinstance(learner.chains.start, Persistent)
-        kernel, bank = learner.chains.kernel(learner.iteration, x.device), learner.chains.start.x
+        kernel, bank = learner.chains.kernel(learner.iteration, generator.device), learner.chains.start.x
         with frozen(learner.model):
             return sample(kernel, bank[:n], learner.chains.steps, generator, precision=precision)[0]
 

@@ -3,7 +3,6 @@
 import math
 import platform
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,18 +151,6 @@ class Clock:
 def cosine(done: float, iteration: int, warmup: int = 100) -> float:
     """What a learning rate is multiplied by: up in the first iterations, down to 0 with the budget."""
     return min(1.0, (iteration + 1) / warmup) * (1 + math.cos(math.pi * min(1.0, done))) / 2
-
-
-def quickest(gradient: Callable[[Any], object]) -> Any:
-    """None or "bf16", whichever takes ∇f less time: bf16 is slower where the processor lacks its instructions."""
-    seconds = {}
-    for precision in (None, "bf16"):
-        gradient(precision)
-        clock = Clock(1)
-        for _ in range(3):
-            gradient(precision)
-        seconds[precision] = clock.used()
-    return min(seconds, key=lambda p: seconds[p])
 
 
 def protocol() -> dict[str, Any]:
