@@ -41,7 +41,7 @@ from rounding import quickest
 LOWEST, HIGHEST, FINAL = 0.04, 2.4, 0.1
 """Levels that denoising learns, and the level of f(x)."""
 RUNGS, RUNG_STEPS, LAST_STEPS = 24, 2, 100
-BATCH, EMA, CHUNK = 32, 0.99, 128
+BATCH, EMA, CHUNK = 32, 0.998, 128
 RATE, FINE_RATE = 2e-3, 1e-4
 HEAT, STRIDE, ARRIVE, REST = 0.005, 0.05, 60, 10
 """Of transport: temperature, step size, steps that cross f from noise, and steps without noise at last."""

@@ -13,9 +13,10 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from anila.density.networks import UNet
+from anila.learning.learner import averaging
 from anila.rng import rng
 
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -29,7 +30,7 @@ class Regression:
     def __init__(self, net: nn.Module, loss: Callable[[Tensor, torch.Generator], Tensor], ema: float, seed: int):
         self.net, self.loss, self.seed, self.iteration = net, loss, seed, 0
         self.optimizer = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99))
-        self.mean = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(ema))
+        self.mean = AveragedModel(net, multi_avg_fn=averaging(ema))
 
     def update(self, x: Tensor) -> dict[str, float]:
         loss = self.loss(x, rng(self.seed, "noise", self.iteration))
