@@ -34,7 +34,7 @@ from anila.samplers import descent, langevin, sample
 from anila.samplers.annealed import sample_annealed
 from image_recipes import FINAL, FINE_RATE, HIGHEST, LOWEST, ladder
 from image_sets import ImageSet, Scorer, cosine, image_set, points, protocol
-from image_unets import unet
+from image_unets import channels_last, unet
 
 EVENT, STEP, SAVE_EVERY = (3, 32, 32), 0.3 * FINAL**2, 30.0
 
@@ -64,7 +64,7 @@ def device() -> torch.device:
 
 def model(plan: Plan, base: BlurredGaussian) -> NoiseConditional:
     f = NoiseConditional(unet(EVENT, plan.widths, 0), base, FINAL)
-    return f.to(device()).to(memory_format=torch.channels_last)
+    return channels_last(f.to(device()))
 
 
 def on_device(x: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def train(data: ImageSet, plan: Plan, work: Path) -> None:
 
 def spend(path: Path, learners: list[Learner], rates: list[float], data: ImageSet, plan: Plan, seconds: float) -> None:
     """Iterations until the budget of this stage is used, over however many calls."""
-    used, i = 0.0, 0
+    used, i, row = 0.0, 0, {}
     if path.exists():
         kept = torch.load(path, weights_only=True, map_location=device())
         used, i = kept["seconds"], kept["iteration"]

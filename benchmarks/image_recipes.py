@@ -109,7 +109,7 @@ def by_levels(data: ImageSet, seconds: float, seed: int, size: Size, dose: Dose)
     """f(x, s): denoising, recovery, Algorithm 1 on f(·, 0.1)."""
     event = tuple(data.train.shape[1:])
     base = BlurredGaussian.of(points(data.train[:7000]))
-    f: nn.Module = NoiseConditional(unet(event, size.widths, seed), base, FINAL).to(memory_format=torch.channels_last)
+    f: nn.Module = NoiseConditional(unet(event, size.widths, seed), base, FINAL)
     levels = denoising((LOWEST, HIGHEST), data_sd=float(base.variance().sqrt()))
     used: list[Learner] = []
 

@@ -10,6 +10,7 @@ U is the product's own U-Net. Both train as our recipes do: Adam, a cosine cours
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,8 +108,8 @@ def diffusion_loss(denoiser: Denoiser) -> Callable[[Tensor, torch.Generator], Te
 
 
 def diffusion_draw(denoiser: nn.Module, event: tuple[int, ...]) -> Draw:
-    ends = torch.tensor([HIGHEST, LOWEST]) ** (1 / RHO)
-    levels = torch.cat([torch.linspace(*ends.tolist(), LEVELS) ** RHO, torch.zeros(1)])
+    levels = torch.linspace(HIGHEST ** (1 / RHO), LOWEST ** (1 / RHO), LEVELS) ** RHO
+    levels = torch.cat([levels, torch.zeros(1)])
 
     @torch.no_grad()
     def draw(n: int, generator: torch.Generator) -> Tensor:
@@ -128,4 +129,9 @@ def diffusion_draw(denoiser: nn.Module, event: tuple[int, ...]) -> Draw:
 def unet(event: tuple[int, ...], widths: tuple[int, ...], seed: int) -> UNet:
     """U, its weights drawn from the seed."""
     torch.manual_seed(seed)
-    return UNet(event[0], event[1], widths).to(memory_format=torch.channels_last)
+    return channels_last(UNet(event[0], event[1], widths))
+
+
+def channels_last(net: Any) -> Any:
+    """Its convolutions' weights as they are quickest."""
+    return net.to(memory_format=torch.channels_last)

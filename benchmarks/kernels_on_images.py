@@ -44,6 +44,7 @@ from anila.rng import rng
 from anila.samplers import Sampler, anisotropic, anisotropic_mala, descent, hmc, langevin, mala, sample
 from image_recipes import BATCH, EMA, FINAL, FINE_RATE, HIGHEST, LOWEST, Dose, Size, annealed, by_levels, settled
 from image_sets import KNOWN, SCORED, Clock, ImageSet, Scorer, cosine, image_set, judge_of, points, protocol
+from image_unets import channels_last
 from images import told
 from kernel_variants import VARIANTS, Make, blocked, haar, predicted
 
@@ -125,7 +126,7 @@ def matched_start(data: ImageSet, arguments: argparse.Namespace) -> Start:
     kept = torch.load(path, weights_only=True)
     f = NoiseConditional(UNet(event[0], 32, tuple(kept["widths"])), BlurredGaussian(event), FINAL)
     f.load_state_dict(kept["f"])
-    f = f.to(memory_format=torch.channels_last)
+    f = channels_last(f)
     pool = arguments.out / f"pool-{path.stem}-{arguments.pool}.pt"
     if not pool.exists():
         torch.save(annealed(f, FINAL, denoise=False)(arguments.pool, rng(0, "pool")), pool)
