@@ -123,7 +123,7 @@ def by_levels(data: ImageSet, seconds: float, seed: int, size: Size, dose: Dose)
         f = go([Turn(learner(recovery(), max_grad_norm=1.0), FINE_RATE)], data, dose.recovery * seconds, seed + 1)
     if dose.chains:
         clock = Clock(dose.chains * seconds)
-        pool = annealed(f, FINAL, denoise=False)(min(256, int(2 * clock.seconds)), rng(seed, "pool"))
+        pool = annealed(f, FINAL, denoise=False)(min(256, max(16, int(2 * clock.seconds))), rng(seed, "pool"))
         start = Replay(64, FromData(pool), fresh=0.01)
         likely = learner(
             None, sampler=langevin(f, 0.3 * FINAL**2), start=start, steps=10, chains=BATCH, data_noise=FINAL,
@@ -194,7 +194,7 @@ def by_transport(data: ImageSet, seconds: float, seed: int, size: Size) -> Learn
     )  # fmt: skip
     f = go([Turn(first, RATE / 2)], data, 0.75 * seconds, seed)
     clock = Clock(0.25 * seconds)
-    bank = arriving(f, data)(min(256, int(16 * clock.seconds)), rng(seed, "bank"))
+    bank = arriving(f, data)(min(256, max(16, int(16 * clock.seconds))), rng(seed, "bank"))
     likely = Learner(
         f, langevin(f, STRIDE, temperature=HEAT), Persistent(bank), torch.optim.Adam(f.parameters(), betas=(0.0, 0.99)),
         15, seed, chains=16, data_noise=0.02, max_grad_norm=1.0,
