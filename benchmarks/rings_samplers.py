@@ -56,7 +56,7 @@ def run(overrides: list[str], budget: int, seed: int, rate: float) -> tuple[list
     iterations = budget // cost(base)
     config = resolve(base, [f"training.iterations={iterations}"])
     data = build_data(config.data)
-    trained = Trained(config, data, build_learner(config, data), [])
+    trained = Trained(config, data, build_learner(config, data), [], config)
     spent, kl = [], []
     x_data = trained.reference_data(10_000)
     for i in range(1, iterations + 1):

@@ -27,8 +27,9 @@ from anila.applications.on_runs.observed import Observed, starts
 from anila.applications.poisson_blend import blended
 from anila.learning.starts import Persistent
 from anila.rng import rng
+from anila.runs.experiment import Experiment
 from anila.runs.experiment.presets import PRESETS
-from anila.runs.experiment.settings import Data, Experiment
+from anila.runs.experiment.settings import Data
 from anila.runs.model.trained import Trained
 from tiny import ROOT, anila
 

@@ -214,6 +214,33 @@ def test_pieces_and_copies_go_on_from_each_other(tmp_path: Path, undisturbed: Ca
     assert_same(trained(run, pieces, 2), undisturbed("rings"))
 
 
+SWITCH = ["stages.1.objective=transport", "stages.1.iterations=3", "stages.2.objective=likelihood",
+          "stages.2.iterations=5", "stages.2.training.ema=0.8"]  # fmt: skip
+
+
+def staged(*more: str) -> Experiment:
+    return resolve(settings("rings"), [*SWITCH, *more])
+
+
+@pytest.mark.parametrize(
+    ("how", "sizes"), [("false", (2,)), ("false", (2, 1)), pytest.param("true", (2,), marks=pytest.mark.slow)]
+)
+def test_processes_go_through_stages_together(tmp_path: Path, how: str, sizes: tuple[int, ...]):
+    """Sees θ or its average in pieces lost at a switch, and chains filled by each process as if it were alone; the
+    second run is stopped at the switch.
+    """
+    alone = trained(tmp_path / "alone", staged(), 1)
+    some = trained(tmp_path / "some", staged(f"training.shard={how}"), *sizes, stop=3)
+    assert_same(some, alone)
+
+
+def test_processes_agree_on_a_plan(tmp_path: Path):
+    """Sees processes that go by clocks of their own, of which one would wait for ever."""
+    run = trained(tmp_path / "run", resolve(settings("rings"), [*SWITCH[::2], "training.minutes=0.01"]), 2)
+    config = json.loads((run / "config.json").read_text())["experiment"]
+    assert int(checkpoint.listed(run / "checkpoints")[-1].name) == sum(s["iterations"] for s in config["stages"])
+
+
 def run_into_trouble(path: Path, config: Experiment) -> None:
     """Train with a guard that sees trouble in what the fifth iteration of the first attempt reports."""
     seen: list[float] = []

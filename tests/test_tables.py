@@ -14,8 +14,8 @@ import torch
 
 from anila.data import Rows, Table, Units, table
 from anila.data.tables import chosen_by
+from anila.runs.experiment import Experiment
 from anila.runs.experiment.overrides import resolve
-from anila.runs.experiment.settings import Experiment
 
 VALUES = np.random.default_rng(0).normal(size=(50, 3)) * [1e-3, 1.0, 1e5] + [0.0, 7.0, 1e9]
 NAMES = ["a", "b", "c"]

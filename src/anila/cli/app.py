@@ -8,6 +8,7 @@ import errno
 import os
 import sys
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,8 +108,8 @@ def train(
         return
     from anila.runs.training.train import train as train_run
 
-    with progress_of(config) as (say, watch):
-        outcome = train_run(config, path, say, watch, name, overwrite)
+    with progress_of(config) as (say, progress):
+        outcome = train_run(config, path, say, progress.watch, name, overwrite, progress.begin)
     if outcome.stopped_by is not None:
         if is_first():
             note(f"resume with: {shell_line(anew=outcome.iteration == 0)}")
@@ -134,8 +135,15 @@ def describe(config: Any, as_json: bool) -> None:
     if as_json:
         print_json(asdict(ahead) | {"settings": asdict(config)})
         return
-    for group, values in asdict(config).items():
-        typer.echo(f"[{group}]  " + "  ".join(f"{k}={v}" for k, v in values.items()))
+    settings = asdict(config)
+    stages = settings.pop("stages")
+    for group, values in settings.items():
+        typer.echo(f"[{group}]  " + spelled(values))
+    for number, stage in enumerate(stages, 1):
+        own = {key: stage[key] for key in ("iterations", "share") if stage[key] is not None}
+        typer.echo(f"[stages.{number}]  " + spelled(own))
+        for group, values in stage["changes"].items():
+            typer.echo(f"[stages.{number}.{group}]  " + spelled(values))
     typer.echo()
     for line in ahead.description:
         typer.echo(line)
@@ -143,18 +151,26 @@ def describe(config: Any, as_json: bool) -> None:
         typer.echo(f"warning: {warning}")
 
 
+def spelled(values: dict[str, Any]) -> str:
+    """Settings as they are typed."""
+    return "  ".join(f"{key}={value}" for key, value in values.items())
+
+
 def show_times(config: Any, as_json: bool) -> None:
-    """A line for each part of an iteration: milliseconds, and the share of the whole."""
+    """A line for each part of an iteration: milliseconds, and the share of the whole; a table a stage."""
     from anila.messages import warnings_to
     from anila.runs.training.profile import profile
 
     with warnings_to(note):
-        seconds = profile(config)
+        tables = [profile(stage) for stage in config.flat]
     if as_json:
-        print_json(seconds)
+        print_json({"stages": tables} if config.stages else tables[0])
         return
-    for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
-        typer.echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
+    for number, (stage, seconds) in enumerate(zip(config.flat, tables, strict=True), 1):
+        if config.stages:
+            typer.echo(f"stage {number}/{len(tables)}: {stage.objective.name}")
+        for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
+            typer.echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
 
 
 @app.command()
@@ -252,56 +268,80 @@ def shell_line(anew: bool) -> str:
     return shlex.join(["anila", *(word for word in sys.argv[1:] if anew or word != "--overwrite")])
 
 
+class Progress:
+    """How far a run is.
+
+    Args:
+        show: Takes the iteration, how many there are, and what to say of this one.
+    """
+
+    def __init__(self, show: Callable[[int, int, str], None]):
+        self.show, self.ends, self.names = show, [0], [""]
+        self.labels: dict[str, str] = {}
+
+    def begin(self, config: Any) -> None:
+        """Know how long the run is, what its stages are called, and what the metrics are."""
+        from anila.runs.experiment.build import build_objective
+
+        flat, self.ends = config.flat, config.ends
+        self.names = [f"{k}/{len(flat)} {stage.objective.name}  " for k, stage in enumerate(flat, 1)]
+        self.names = self.names if config.stages else [""]
+        watched = [metric for stage in flat for metric in build_objective(stage).watched]
+        self.labels = {metric.name: metric.short for metric in watched if metric.short}
+
+    def watch(self, i: int, metrics: dict[str, float]) -> None:
+        """Show an iteration."""
+        name = self.names[bisect_left(self.ends, i)]
+        self.show(i, self.ends[-1], name + short(metrics, self.labels))
+
+
 @contextmanager
-def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Callable[[int, dict[str, float]], None]]]:
+def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]:
     """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
     from rich.console import Console
 
-    from anila.runs.experiment.build import build_objective
-
-    console, total = Console(stderr=True), config.training.iterations
-    labels = {metric.name: metric.short for metric in build_objective(config).watched if metric.short}
+    console = Console(stderr=True)
     if not is_first():
-        yield lambda _: None, lambda *_: None
+        yield lambda _: None, Progress(lambda *_: None)
     elif console.is_terminal:
-        with bar(console, total, labels) as watch:
-            yield lambda text: console.print(text, markup=False, highlight=False), watch
+        with bar(console, config.iterations) as show:
+            yield lambda text: console.print(text, markup=False, highlight=False), Progress(show)
     else:
-        yield note, plain_lines(total, labels)
+        yield note, Progress(plain_lines())
 
 
 @contextmanager
-def bar(console: Any, total: int, labels: dict[str, str]) -> Iterator[Callable[[int, dict[str, float]], None]]:
+def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[metrics]} "),
+        TextColumn("{task.fields[text]} "),
         TimeRemainingColumn(),
         TextColumn("left"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=total, metrics="")
-        yield lambda i, metrics: progress.update(task, completed=i, metrics=short(metrics, labels))
+        task = progress.add_task("training", total=total, text="")
+        yield lambda i, total, text: progress.update(task, completed=i, total=total, text=text)
 
 
-def plain_lines(total: int, labels: dict[str, str], seconds: float = 10.0) -> Callable[[int, dict[str, float]], None]:
+def plain_lines(seconds: float = 10.0) -> Callable[[int, int, str], None]:
     """A line now and then, with the time left."""
     from anila.runs.training.preflight import duration
 
     first: list[float] = []
     last = [time.monotonic()]
 
-    def watch(i: int, metrics: dict[str, float]) -> None:
+    def show(i: int, total: int, text: str) -> None:
         now = time.monotonic()
         first[:] = first or [now, i]
         if now - last[0] >= seconds and i > first[1]:
             last[0] = now
             left = (now - first[0]) / (i - first[1]) * (total - i)
-            note(f"{i}/{total}  {short(metrics, labels)}  {duration(left)} left")
+            note(f"{i}/{total}  {text}  {duration(left)} left")
 
-    return watch
+    return show
 
 
 def short(metrics: dict[str, float], labels: dict[str, str]) -> str:

@@ -9,7 +9,7 @@ Lines are those of Algorithm 1 of Karimi, Xie & Li 2023.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -318,6 +318,11 @@ class Learner:
             "iteration": self.iteration,
             **(self.chains.state_dict() if self.chains else {}),
         }
+
+    def go_on_averaging(self, state: Mapping[str, Any]) -> None:
+        """Have the average of θ that another learner's `state_dict()` holds, where both keep one."""
+        if self.ema and state["ema"]:
+            load(self.ema, state["ema"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on exactly where `state_dict()` was taken."""

@@ -25,7 +25,8 @@ from anila.runs.experiment import settings
 from anila.runs.experiment.build import build_proposal, build_sampler
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.runs.training.preflight import duration, set_threads, timed
+from anila.runs.training.preflight import duration, set_threads
+from anila.runs.training.timing import timed
 from anila.samplers import Sampler, sample
 
 IMAGES, POINTS = 16, 256
@@ -92,7 +93,7 @@ def long_run(
         watch = announced(kernel, torch.cat(list(groups.values())), steps, say)
         generator = rng(seed, "ladder", device=device)
         long = training.run_long_chains(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
-    series = run.series()
+    series = run.series(after=trained.begin)
     course = training.course(series, trained.learner.watched)
     regime = training.regime(course, long, run.returns())
     return LongRun(regime, series, long)

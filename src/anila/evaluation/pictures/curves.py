@@ -21,13 +21,18 @@ SERIES = (MODEL, DATA, "#009e73", "#b85c93", "#b8860b", "#56b4e9", "#4b4b4b", "#
 
 
 @STYLE
-def training_curves(stats: Mapping[str, Sequence[float | int]], metrics: Sequence[Metric] = (*OF_CHAINS, KL)) -> Figure:
+def training_curves(
+    stats: Mapping[str, Sequence[float | int]],
+    metrics: Sequence[Metric] = (*OF_CHAINS, KL),
+    switches: Sequence[int] = (),
+) -> Figure:
     """What a training run reports, each metric over iterations: raw values faint, a running mean on top.
 
     Args:
         stats: Columns of the log, all of one length: "iteration" and any of the metrics. NaN where one was not
             measured.
         metrics: Those to draw, of which the ones with a title are; what Algorithm 1 reports and the KL, by default.
+        switches: Iterations after which another stage began: a thin line at each.
 
     Raises:
         ValueError: If none of the metrics was measured, or the columns differ in length.
@@ -44,6 +49,8 @@ def training_curves(stats: Mapping[str, Sequence[float | int]], metrics: Sequenc
     for k, metric in enumerate(shown):
         ax = figure.add_subplot(rows, columns, k + 1)
         draw_curve(ax, metric, np.asarray(stats["iteration"]), np.asarray(stats[metric.name]))
+        for switch in switches:
+            ax.axvline(switch, color=INK, linewidth=0.5, alpha=0.5, zorder=1)
         if k + columns >= len(shown):
             ax.set_xlabel("iteration")
     return figure

@@ -114,7 +114,7 @@ def plan_of(
                 f"{sampler}: {config.training.iterations} iterations are fewer than the {points} points at which they "
                 "are looked at; raise the budget or lower --points"
             )
-        t = replace(config.training, iterations=every * points, rollbacks=None)
+        t = replace(config.training, iterations=every * points, minutes=None, rollbacks=None)
         t = replace(t, checkpoint_every=every, picture_every=every * points, log_every=max(1, every // 10))
         trials += [
             Trial(sampler, s, replace(config, training=replace(t, seed=s)), folder / f"{sampler}-{s}", every, samples)

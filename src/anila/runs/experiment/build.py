@@ -1,7 +1,8 @@
 """From settings to things: data, network, sampler, start, optimiser, learner."""
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -21,7 +22,7 @@ from anila.learning.objectives import Objective, classes
 from anila.learning.starts import FromData, FromModel, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
-from anila.runs.experiment.settings import Experiment
+from anila.runs.experiment.experiment import Experiment
 from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.annealed import draw_annealed
@@ -152,7 +153,7 @@ def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
     Args:
         config: Settings.
         data: Data points.
-        model: f, of which annealed starts are draws, as it is when the first chain is drawn.
+        model: f, of which annealed starts are draws when the first chain is drawn.
 
     Raises:
         ValueError: If points that are not images are to be kept as pixels, or as `build_fresh`.
@@ -252,12 +253,31 @@ def course(config: settings.Optimizer, t: int, iterations: int) -> float:
 
 
 def build_learner(
-    config: Experiment, data: DataSet, device: torch.device | str = "cpu", ranks: Ranks = ALONE
+    config: Experiment,
+    data: DataSet,
+    device: torch.device | str = "cpu",
+    ranks: Ranks = ALONE,
+    begin: int = 0,
+    after: Mapping[str, Any] | None = None,
+    anew: bool = True,
 ) -> Learner:
-    """The learner of an experiment, at iteration 0."""
+    """The learner of an experiment, at its first iteration.
+
+    Args:
+        config: Settings, of one stage.
+        data: The data set.
+        device: Where f is computed.
+        ranks: The processes that share the work.
+        begin: Iterations that were done before this stage; courses are counted from there.
+        after: State of the learner that made them, whose θ and average this one begins with.
+        anew: Whether f sees the data; not where its state is loaded afterwards.
+    """
     t, s = config.training, config.sampler
     model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
-    see(model, partial(seen, data, t.seed))
+    if after:
+        model.load_state_dict(after["model"])
+    elif anew:
+        see(model, partial(seen, data, t.seed))
     optimizer, schedule = build_optimizer(config, model)
     proposal = build_proposal(config.sampler, data, t.seed)
 
@@ -267,9 +287,10 @@ def build_learner(
     objective = build_objective(config)
     of_chains: dict[str, Any] = {}
     if objective.needs_chains:
-        of_chains = {"sampler": adaptive(config, kernel), "start": build_start(config, data, model), "steps": s.steps}
+        start = build_start(config, data, averaged(model, after))
+        of_chains = {"sampler": adaptive(config, kernel, begin), "start": start, "steps": s.steps}
         of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
-    return Learner(
+    learner = Learner(
         model,
         optimizer=optimizer,
         seed=t.seed,
@@ -277,7 +298,7 @@ def build_learner(
         anchor=build_anchor(config.anchor),
         schedule=schedule,
         ema=t.ema,
-        data_noise=partial(data_noise, t),
+        data_noise=lambda iteration: data_noise(t, iteration - begin),
         max_grad_norm=t.max_grad_norm or math.inf,
         precision=t.precision,
         micro_batch=t.micro_batch,
@@ -285,6 +306,20 @@ def build_learner(
         sharded=t.shard,
         **of_chains,
     )
+    learner.iteration = begin
+    if after:
+        learner.go_on_averaging(after)
+    return learner
+
+
+def averaged(model: nn.Module, after: Mapping[str, Any] | None) -> nn.Module:
+    """f as it is sampled: with the average of θ where a learner kept one, else as it is."""
+    average = {k.removeprefix("module."): v for k, v in after["ema"].items() if k != "n_averaged"} if after else {}
+    if not average:
+        return model
+    best = copy.deepcopy(model)
+    best.load_state_dict(average)
+    return best
 
 
 def seen(data: DataSet, seed: int) -> Tensor:
@@ -320,19 +355,18 @@ def build_objective(config: Experiment) -> Objective:
     return objective
 
 
-def adaptive(config: Experiment, make: Callable[..., Sampler]) -> Sampler | AdaptiveSampler:
-    """The kernel, adapted where the settings say that it follows something."""
-    s = config.sampler
+def adaptive(config: Experiment, make: Callable[..., Sampler], begin: int) -> Sampler | AdaptiveSampler:
+    """The kernel, adapted where the settings say that it follows something, in a stage that begins there."""
+    s, iterations = config.sampler, config.training.iterations
     if s.accept is None and s.clipped is None and s.final_temperature is None:
         return make(s.step_size)
-    anneals = s.final_temperature is not None
     return AdaptiveSampler(
         make,
         s.step_size,
         s.accept,
         threshold=None if s.clipped is None else s.threshold,
         clipped=s.clipped,
-        temperature=partial(temperature, s, config.training.iterations) if anneals else None,
+        temperature=None if s.final_temperature is None else lambda t: temperature(s, iterations, t - begin),
     )
 
 

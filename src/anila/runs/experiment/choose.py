@@ -7,9 +7,11 @@ from anila.data.foreign import expanded
 from anila.data.tables import SUFFIXES as TABLES
 from anila.data.toys import TOYS
 from anila.runs.experiment.build import build_data
-from anila.runs.experiment.overrides import SettingsError, from_toml, nearest, resolve
+from anila.runs.experiment.changes import SettingsError
+from anila.runs.experiment.experiment import Experiment
+from anila.runs.experiment.overrides import from_toml, nearest, resolve
 from anila.runs.experiment.presets import PRESETS, Preset
-from anila.runs.experiment.settings import Data, Experiment
+from anila.runs.experiment.settings import Data
 
 
 def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:

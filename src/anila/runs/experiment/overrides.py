@@ -1,34 +1,27 @@
 """From words to settings: `key=value` overrides, TOML files, and every mistake named at once.
 
 An override is `group.field=value`; `group=value` sets the group's name (`sampler=mala` is `sampler.name=mala`). Lists
-are written `[128, 128]`, nothing is written `none`.
+are written `[128, 128]`, nothing is written `none`. `stages.2.group.field=value` is for the second stage alone, and
+`stages=none` leaves all stages out.
 """
 
 import difflib
 import json
 import tomllib
-from contextlib import suppress
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from anila.messages import did_you_mean
-from anila.runs.experiment.choice import Choice
-from anila.runs.experiment.settings import Anchor, Experiment, Network, Objective, Sampler
+from anila.runs.experiment.changes import CHOICES, Changes, SettingsError, apply, carried, is_known
+from anila.runs.experiment.experiment import Experiment, schema, stage_settings
 
-GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment)}
-CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network, Objective, Anchor, Sampler)}
-"""Groups whose fields depend on what is named."""
-SCHEMA = TypeAdapter(Experiment)
+GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment) if f.name != "stages"}
 WHERE = "command line"
-Changes = dict[str, dict[str, Any]]
-"""Group -> field -> value."""
-
-
-class SettingsError(ValueError):
-    """Every problem found in a configuration, a line each."""
+OF_STAGE = ("iterations", "share")
+"""Settings of a stage that are in no group."""
 
 
 def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None) -> Experiment:
@@ -36,24 +29,87 @@ def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None
 
     Args:
         base: Settings to start from.
-        overrides: e.g. ["sampler=mala", "training.iterations=500"].
+        overrides: e.g. ["sampler=mala", "training.iterations=500", "stages.2.sampler.steps=20"].
         exact: What changes with it when an unadjusted sampler gives way to a Metropolis one.
 
     Raises:
         SettingsError: Naming every unknown key (with the nearest known one), wrong type, value out of range and
-            combination that is wrong.
+            combination that is wrong, and what has no effect as every stage has its own.
     """
-    changes: Changes = {}
-    problems: list[str] = []
+    settings, changes, problems = asdict(base), dict[str, dict[str, Any]](), list[str]()
     for text in overrides:
         key, equals, value = text.partition("=")
         group, _, field = key.strip().partition(".")
-        if not equals:
-            problems.append(f"{WHERE}: expected key=value, got {text!r}")
-        else:
-            field = field or "name"
-            changes.setdefault(group, {})[field] = value.strip() if field == "name" else parse(value.strip())
-    return validate(apply(asdict(base), changes, exact or {}), problems, {}, WHERE)
+        try:
+            if not equals:
+                raise ValueError(f"expected key=value, got {text!r}")
+            if group == "stages":
+                settings["stages"] = staged(settings["stages"], field, value.strip())
+            else:
+                field = field or "name"
+                changes.setdefault(group, {})[field] = value.strip() if field == "name" else parse(value.strip())
+        except ValueError as error:
+            problems.append(f"{WHERE}: {error}")
+    counted = [text for text in overrides if text.partition("=")[0].strip().endswith("iterations")]
+    if counted and changes.get("training", {}).get("minutes") is not None:
+        problems.append(f"{WHERE}: training.minutes plans the iterations: leave it out, or {counted[0]}")
+    problems += [f"{WHERE}: {text}" for text in without_effect(settings, changes)]
+    if counted:
+        changes.setdefault("training", {})["minutes"] = None
+    return validate(apply(settings, changes, exact or {}), problems, {}, WHERE)
+
+
+def staged(stages: Any, key: str, text: str) -> list[dict[str, Any]]:
+    """The stages with one setting changed: NUMBER.GROUP.FIELD, or no key for none of them.
+
+    Raises:
+        ValueError: If there can be no stage of this number.
+    """
+    if not key:
+        if parse(text) is None:
+            return []
+        raise ValueError(f"expected stages=none or stages.NUMBER.GROUP.FIELD=…, got stages={text}")
+    number, _, rest = key.partition(".")
+    k = int(number) if number.isdecimal() else 0
+    if not 0 < k <= len(stages) + 1 or not rest:
+        among = f"1 to {len(stages)}" if stages else "1"
+        raise ValueError(f"expected stages.NUMBER.GROUP.FIELD=…, stages being numbered {among}; got stages.{key}")
+    found = [dict(stage) for stage in stages] + [{"changes": {}}] * (k > len(stages))
+    if rest in OF_STAGE:
+        found[k - 1][rest] = parse(text)
+        return found
+    group, _, field = rest.partition(".")
+    value = text if field in ("", "name") else parse(text)
+    options = found[k - 1]["changes"].get(group, {})
+    if group in CHOICES and field in ("", "name") and is_known(CHOICES[group], str(value)):
+        options = carried(CHOICES[group], str(value), options)
+    found[k - 1]["changes"] = found[k - 1]["changes"] | {group: options | {field or "name": value}}
+    return found
+
+
+def without_effect(settings: dict[str, Any], changes: Changes) -> list[str]:
+    """What is changed for all stages and hidden in each, and what to type instead."""
+    hidden = [
+        "iterations" if (group, field) == ("training", "iterations") else f"{group}.{field}".removesuffix(".name")
+        for group, values in changes.items()
+        for field in values
+        if settings["stages"] and all(hides(stage, group, field, settings) for stage in settings["stages"])
+    ]
+    return [
+        f"each stage has its own {key}: set stages.1.{key}=…, or leave the stages out with stages=none"
+        for key in hidden
+    ]
+
+
+def hides(stage: dict[str, Any], group: str, field: str, settings: dict[str, Any]) -> bool:
+    """Whether a stage has its own value of a field, or another choice that does not take it over."""
+    changes = stage["changes"].get(group, {})
+    if (group, field) == ("training", "iterations"):
+        return stage.get("iterations") is not None
+    if field in changes or "name" not in changes or group not in CHOICES:
+        return field in changes
+    names = (settings[group]["name"], changes["name"])
+    return not all(is_known(CHOICES[group], name) and carried(CHOICES[group], name, {field: 0}) for name in names)
 
 
 def from_toml(path: Path, presets: dict[str, Experiment]) -> Experiment:
@@ -71,9 +127,32 @@ def from_toml(path: Path, presets: dict[str, Experiment]) -> Experiment:
     name = content.pop("preset", None)
     if name is not None and name not in presets:
         raise SettingsError(f"{path}: unknown preset {name!r}{nearest(str(name), list(presets))}")
-    base = presets[name] if name else Experiment()
-    changes = {k: v if isinstance(v, dict) else {"name": v} for k, v in content.items()}
-    return validate(apply(asdict(base), changes, {}), [], lines_of(text), str(path))
+    settings = asdict(presets[name] if name else Experiment())
+    if "stages" in content:
+        settings["stages"] = tables_of_stages(content.pop("stages"), path)
+    changes = changes_of(content)
+    problems = [f"{path}: {text}" for text in without_effect(settings, changes)]
+    return validate(apply(settings, changes, {}), problems, lines_of(text), str(path))
+
+
+def tables_of_stages(tables: Any, path: Path) -> list[dict[str, Any]]:
+    """The stages that the [[stages]] tables of a TOML file describe.
+
+    Raises:
+        SettingsError: If they are no such tables.
+    """
+    if tables == "none":
+        return []
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise SettingsError(f'{path}: expected a [[stages]] table for each stage, or stages = "none"')
+    own = [{key: table[key] for key in OF_STAGE if key in table} for table in tables]
+    rest = [{key: value for key, value in table.items() if key not in OF_STAGE} for table in tables]
+    return [found | {"changes": changes_of(groups)} for found, groups in zip(own, rest, strict=True)]
+
+
+def changes_of(content: dict[str, Any]) -> Changes:
+    """What TOML says of groups; a word in the place of a table is the group's name."""
+    return {k: v if isinstance(v, dict) else {"name": v} for k, v in content.items()}
 
 
 def parse(value: str) -> Any:
@@ -88,72 +167,41 @@ def parse(value: str) -> Any:
     return value
 
 
-def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[str, Any]:
-    """Settings with the changes laid over them, unknown keys and all; another choice brings what goes with it."""
-    for group, choice in CHOICES.items():
-        name = changes.get(group, {}).get("name")
-        if name is not None and is_known(choice, str(name)):
-            settings = switched(settings, choice, str(name), exact)
-    return without_truism(lay_over(settings, changes))
-
-
-def is_known(choice: type[Choice], name: str) -> bool:
-    """Whether there is something of this name; if not, that is said when the settings are checked."""
-    with suppress(ValueError):
-        return bool(choice.kind(name))
-    return False
-
-
-def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: Changes) -> dict[str, Any]:
-    """Settings for what is named now: those that it has too stay, the others go, and a sampler that becomes exact
-    brings what goes with it. A temperature stays until it is refused: it would be another law.
-
-    Raises:
-        SettingsError: If the name stands for something that is no sampler.
-    """
-    has = {f.name for f in fields(choice.kind(name))} - {"name", "code"}  # pyright: ignore[reportArgumentType]
-    if choice is Sampler:
-        try:
-            exact_now = Sampler.typical(name).exact
-        except ValueError as error:
-            raise SettingsError(str(error)) from None
-        becomes_exact = exact_now and not Sampler.typical(settings["sampler"]["name"]).exact
-        settings = lay_over(settings, exact if becomes_exact else {})
-        settings = lay_over(settings, {"sampler": Sampler.switched_off(name)})
-        has |= {"temperature"} if exact_now else set()
-    return settings | {choice.GROUP: {key: value for key, value in settings[choice.GROUP].items() if key in has}}
-
-
-def without_truism(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings without the temperature of an exact sampler where it is 1: it has no other."""
-    sampler = settings.get("sampler", {})
-    name = str(sampler.get("name"))
-    if str(sampler.get("temperature")) not in ("1", "1.0") or not is_known(Sampler, name):
-        return settings
-    if "temperature" in Sampler.kind(name).own or not Sampler.typical(name).exact:
-        return settings
-    return settings | {"sampler": {key: value for key, value in sampler.items() if key != "temperature"}}
-
-
-def lay_over(settings: dict[str, Any], changes: Changes) -> dict[str, Any]:
-    return settings | {group: {**settings.get(group, {}), **values} for group, values in changes.items()}
-
-
 def validate(settings: dict[str, Any], problems: list[str], lines: dict[str, int], where: str) -> Experiment:
     """The typed experiment, or every problem at once."""
+    problems += mistakes_in_stages(settings, lines, where) if settings.get("stages") else []
     try:
-        experiment = SCHEMA.validate_python(settings)
+        experiment = schema().validate_python(settings) if not problems or not settings.get("stages") else None
     except ValidationError as error:
         problems += [problem(e, settings, lines, where) for e in error.errors()]
     else:
-        if not problems:
+        if experiment and not problems:
             return experiment
     raise SettingsError("\n".join(problems))
 
 
+def mistakes_in_stages(settings: dict[str, Any], lines: dict[str, int], where: str) -> list[str]:
+    """What is wrong with the experiments of the stages; what is wrong with all of them is said once."""
+    found: dict[str, list[int]] = {}
+    stages = range(1, len(settings["stages"]) + 1)
+    for number in stages:
+        flat = stage_settings(settings, number)
+        own = {key.removeprefix(f"stages.{number}."): line for key, line in lines.items()}
+        try:
+            schema().validate_python(flat)
+        except ValidationError as error:
+            for e in error.errors():
+                found.setdefault(problem(e, flat, own, where), []).append(number)
+    return [
+        text if len(numbers) == len(stages) else text.replace(": ", f": stage {number}: ", 1)
+        for text, numbers in found.items()
+        for number in numbers[: 1 if len(numbers) == len(stages) else None]
+    ]
+
+
 def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: str) -> str:
     """One line for one mistake: where, which key, what was expected and what was got."""
-    location = [str(part) for part in error["loc"]]
+    location = [str(part + 1 if isinstance(part, int) and i == 1 else part) for i, part in enumerate(error["loc"])]
     key = ".".join(location)
     at = f"{where}:{lines[key]}" if key in lines else where
     name = str(settings.get(location[0], {}).get("name")) if location and location[0] in CHOICES else ""
@@ -193,11 +241,13 @@ def nearest(name: str, known: list[str]) -> str:
 def lines_of(text: str) -> dict[str, int]:
     """The line each `group.field` of a TOML text stands on."""
     found: dict[str, int] = {}
-    group = ""
+    group, stages = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if line.startswith("["):
+            stages += line.startswith("[[stages")
             group = line.strip("[] ")
+            group = f"stages.{stages}{group.removeprefix('stages')}" if group.startswith("stages") else group
             found[group] = number
         elif "=" in line and not line.startswith("#"):
             key = line.partition("=")[0].strip()

@@ -9,8 +9,9 @@ step_size ε², temperature 1 and f = −2F/ε², hence network.temperature ε²
 from dataclasses import replace
 from typing import NamedTuple
 
-from anila.runs.experiment.overrides import Changes
-from anila.runs.experiment.settings import Data, Experiment, Network, Optimizer, Sampler, Start, Training
+from anila.runs.experiment.changes import Changes
+from anila.runs.experiment.experiment import Experiment
+from anila.runs.experiment.settings import Data, Network, Optimizer, Sampler, Start, Training
 
 NOT_RUN = "not yet run to its end here"
 

@@ -1,15 +1,14 @@
-"""Every setting of an experiment, typed, ranged and frozen: the noun between a command line and a run.
+"""Every setting of an experiment, typed, ranged and frozen, in groups.
 
-An `Experiment` is seven groups of settings. What a field means, its unit and its range stand beside it; `anila train
---dry-run` prints the resolved values.
+What a field means, its unit and its range stand beside it; `anila train --dry-run` prints the resolved values.
 """
 
-from functools import cache, partial
+from functools import cache
 from inspect import signature
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BeforeValidator, Field, PlainValidator, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
 from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
 from anila.learning.objectives import OBJECTIVES
-from anila.runs.experiment.choice import STRICT, Choice, chosen, listed, reasons
+from anila.runs.experiment.choice import STRICT, Choice, listed, reasons
 from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
 
@@ -277,6 +276,8 @@ class Training:
     """How long, with how much, and what is written down."""
 
     iterations: Count = 1000
+    minutes: Positive | None = None
+    """Minutes on this machine, by the clock, from which `iterations` are planned when a run begins; None plans none."""
     batch: Count = 100
     """Data points an iteration."""
     chains: Count | None = None
@@ -317,38 +318,3 @@ class Training:
     """Several processes: keep θ, its average and the optimiser's state in pieces (FSDP2); else whole on each (DDP)."""
     timeout: Positive = 600.0
     """Several processes: seconds without an answer after which one counts as lost."""
-
-
-@dataclass(frozen=True, config=STRICT)
-class Experiment:
-    """All that a run is a function of."""
-
-    data: Data = Data()
-    network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
-    objective: Annotated[Objective, PlainValidator(partial(chosen, Objective))] = Objective()
-    anchor: Annotated[Anchor, PlainValidator(partial(chosen, Anchor))] = Anchor()
-    sampler: Annotated[Sampler, PlainValidator(partial(chosen, Sampler))] = Sampler(threshold=1.0)
-    start: Start = Start()
-    optimizer: Optimizer = Optimizer()
-    training: Training = Training()
-
-    @model_validator(mode="after")
-    def check(self) -> "Experiment":
-        chains, bank = self.training.chains or self.training.batch, self.start.size
-        if bank is not None and bank < chains:
-            raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
-        if self.training.penalty and not self.objective.takes_penalty:
-            raise ValueError(f"objective={self.objective.name} has no penalty: leave out training.penalty")
-        if self.network.classes and self.objective.name != "likelihood":
-            raise ValueError(
-                f"objective={self.objective.name} learns no classes: leave out network.classes, or use "
-                "objective=likelihood"
-            )
-        if self.training.compile and self.training.shard:
-            raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
-        if self.start.storage != "float32" and self.sampler.kernel.exact:
-            raise ValueError(
-                f"{self.sampler.name} is exact, and chains rounded to {self.start.storage} between iterations are not: "
-                "use start.storage=float32, or langevin or anisotropic"
-            )
-        return self

@@ -33,7 +33,7 @@ class Damaged(ValueError):
     """A checkpoint that is incomplete, does not match its checksums, or is of something else."""
 
 
-def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
+def save(folder: Path, iteration: int, parts: dict[str, Any], floor: int = 0) -> Path:
     """Write checkpoint `iteration` into folder and drop those no longer needed.
 
     Args:
@@ -41,6 +41,7 @@ def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
         iteration: Names the checkpoint.
         parts: Name -> nested dictionaries, lists, numbers, strings and tensors; each becomes NAME.safetensors and
             NAME.json.
+        floor: The iteration of a checkpoint that is needed all the time: the one that a stage began with.
 
     Raises:
         OSError: As the file system has it (disk full, no permission); older checkpoints stay as they are.
@@ -67,7 +68,12 @@ def save(folder: Path, iteration: int, parts: dict[str, Any]) -> Path:
     except BaseException:
         recover(folder)
         raise
-    needed = {*listed(folder)[-KEPT:], best_of(folder), *up_to(folder, iteration - SETTLED)[-1:]}
+    needed = {
+        *listed(folder)[-KEPT:],
+        best_of(folder),
+        folder / f"{floor:09d}",
+        *up_to(folder, iteration - SETTLED)[-1:],
+    }
     for old in listed(folder):
         if old not in needed:
             drop(old)
@@ -164,9 +170,11 @@ def newest(folder: Path, check: Callable[[Path], Any] = verify) -> tuple[Path | 
     return None, notices
 
 
-def proved(folder: Path, iteration: int) -> Path | None:
-    """The newest sound checkpoint of that iteration or an earlier one, None where there is none."""
+def proved(folder: Path, iteration: int, floor: int = 0) -> Path | None:
+    """The newest sound checkpoint of that iteration or an earlier one, down to the floor; None where there is none."""
     for path in reversed(up_to(folder, iteration)):
+        if int(path.name) < floor:
+            break
         with contextlib.suppress(Damaged):
             verify(path)
             return path
@@ -184,7 +192,7 @@ def forget_after(folder: Path, iteration: int) -> None:
         if int(path.name) > iteration:
             drop(path)
     if best_of(folder) is None:
-        (folder / "best.json").unlink(missing_ok=True)
+        forget_best(folder)
 
 
 def listed(folder: Path) -> list[Path]:
@@ -195,6 +203,11 @@ def listed(folder: Path) -> list[Path]:
 def mark_best(folder: Path, path: Path, score: float) -> None:
     """Remember path as the best checkpoint; lower scores are better."""
     write_atomically(folder / "best.json", json.dumps({"checkpoint": path.name, "score": score}))
+
+
+def forget_best(folder: Path) -> None:
+    """Have no checkpoint marked as best."""
+    (folder / "best.json").unlink(missing_ok=True)
 
 
 def best_of(folder: Path) -> Path | None:

@@ -1,9 +1,9 @@
 """What the folder of a run holds. Only this is ever deleted there: what else lies in it is its owner's.
 
 config.json      the resolved settings, the version, the data's fingerprint
-stats.jsonl      one object a log line: metrics, or an event of the divergence guard
+stats.jsonl      one object a log line: metrics, or an event: a return of the divergence guard, the beginning of a stage
 series.csv       one short line an iteration: the metrics whose course anila.evaluation.training reads
-checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two and the best
+checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two, the best, the one that a stage began with
 samples/         pictures of training; those that `anila evaluate` and `anila diagnose` draw
 scores.json      what `anila evaluate` found
 log.txt          what was said

@@ -5,6 +5,7 @@ What lies in it is listed in `anila.runs.folder.contents`.
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -132,13 +133,16 @@ class Run:
             if overwrite.settle(self.path):
                 say(BACK)
 
-    def save(self, iteration: int, parts: dict[str, Any]) -> None:
+    def save(self, iteration: int, parts: dict[str, Any], floor: int = 0) -> None:
         """Write a checkpoint; if it is the first after a run was overwritten, the old run is deleted.
+
+        Args:
+            iteration, parts, floor: As of `checkpoint.save`.
 
         Raises:
             OSError: If the checkpoint cannot be written.
         """
-        checkpoint.save(self.checkpoints, iteration, parts)
+        checkpoint.save(self.checkpoints, iteration, parts, floor)
         overwrite.let_go(self.path)
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -165,7 +169,11 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """What the divergence guard wrote to stats.jsonl."""
-        return [line for line in self.lines() if "event" in line]
+        return [line for line in self.lines() if line.get("event") == "rollback"]
+
+    def switches(self) -> list[int]:
+        """The iterations after which a stage but the first began."""
+        return [line["iteration"] for line in self.lines() if line.get("event") == "stage"]
 
     def returns(self) -> list[str]:
         """What the divergence guard did, in words."""
@@ -182,16 +190,36 @@ class Run:
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("iteration"), int)]
 
     def append_series(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """One more line of series.csv; the metrics of the first one name the columns."""
+        """One more line of series.csv; metrics that no line had before get columns of their own."""
         with surviving_disk(self.series_path):
             if not self.series_path.exists():
                 append_line(self.series_path, ",".join(["iteration", *metrics]))
-            append_line(self.series_path, series_line([float(iteration), *metrics.values()]))
+            names = self.series_names()
+            if new := [name for name in metrics if name not in names]:
+                names = self.widen_series(new)
+            values = [metrics.get(name, math.nan) for name in names[1:]]
+            append_line(self.series_path, series_line([float(iteration), *values]))
 
-    def series(self) -> dict[str, list[float]]:
-        """The columns of series.csv; a line cut short is left out."""
+    def widen_series(self, new: list[str]) -> list[str]:
+        """Have more columns in series.csv, empty so far; the names of all."""
         names, rows = self.series_rows()
-        return {name: [row[k] for row in rows] for k, name in enumerate(names)}
+        lines = [",".join(names + new), *(series_line(row + [math.nan] * len(new)) for row in rows)]
+        write_atomically(self.series_path, "".join(line + "\n" for line in lines))
+        return names + new
+
+    def series(self, after: int = 0) -> dict[str, list[float]]:
+        """The columns of series.csv; a line cut short is left out.
+
+        Args:
+            after: Iterations up to this one are left out too.
+        """
+        names, rows = self.series_rows()
+        return {name: [row[k] for row in rows if row[0] > after] for k, name in enumerate(names)}
+
+    def series_names(self) -> list[str]:
+        """The first line of series.csv."""
+        with self.series_path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline().rstrip("\n").split(",")
 
     def series_rows(self) -> tuple[list[str], list[list[float]]]:
         """The names in the first line of series.csv, and its other lines that are complete."""
@@ -202,13 +230,13 @@ class Run:
         head, *lines = text.rpartition("\n")[0].splitlines() or ["iteration"]
         for line in lines:
             with contextlib.suppress(ValueError):
-                rows.append(list(map(float, line.split(","))))
+                rows.append([float(value) if value else math.nan for value in line.split(",")])
         names = head.split(",")
         return names, [row for row in rows if len(row) == len(names)]
 
     def forget_after(self, iteration: int) -> None:
-        """Drop the metrics of iterations that the checkpoint resumed from does not know; events stay."""
-        kept = [line for line in self.lines() if "event" in line or line["iteration"] <= iteration]
+        """Drop what iterations left that the checkpoint resumed from does not know; returns of the guard stay."""
+        kept = [line for line in self.lines() if line.get("event") == "rollback" or line["iteration"] <= iteration]
         names, rows = self.series_rows()
         if rows := [row for row in rows if row[0] <= iteration]:
             text = "".join(line + "\n" for line in [",".join(names), *map(series_line, rows)])
@@ -228,8 +256,8 @@ class Run:
 
 
 def series_line(values: Sequence[float]) -> str:
-    """A line of series.csv, six digits a value but whole iterations."""
-    return ",".join([f"{values[0]:.0f}", *(f"{value:.6g}" for value in values[1:])])
+    """A line of series.csv, six digits a value but whole iterations; nothing where there is no value."""
+    return ",".join([f"{values[0]:.0f}", *("" if math.isnan(value) else f"{value:.6g}" for value in values[1:])])
 
 
 def append_line(path: Path, text: str) -> None:

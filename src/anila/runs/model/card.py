@@ -151,7 +151,7 @@ def limits(record: Record, annealed: bool) -> list[str]:
     if not s.kernel.exact:
         law = f"not exactly exp(f / {s.kernel.temperature:g})" if s.kernel.temperature else "no law"
         found.append(f"Biased sampler: `{s.name}` never rejects, so its samples follow {law}; f was learned with them.")
-    preset = PRESETS[record.preset].experiment.training.iterations if record.preset else planned
+    preset = PRESETS[record.preset].experiment.iterations if record.preset else planned
     short = f" of {max(planned, preset):,}" if record.iteration < max(planned, preset) else ""
     found.append(f"Trained {record.iteration:,}{short} iterations.")
     if record.returns:

@@ -51,6 +51,8 @@ CALIBRATED, DRAWN = 5000, 500
 """Held-out rows of which f is kept; samples that are kept where a run has no chains and starts from data."""
 MOST_TEXT = 2**24
 """Bytes of a JSON file that are read."""
+TRAINING_HERE: dict[str, Any] = {"minutes": None, "device": "auto", "threads": None, "log_to": (), "compile": False}
+"""Settings of training that say something of the machine, as they are without one."""
 STORED = {"float32": torch.float32, "bf16": torch.bfloat16, "uint8": torch.uint8}
 
 
@@ -140,7 +142,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         anchor=settings.Anchor() if is_code(config.anchor.name) else config.anchor,
         sampler=portable(trained.sampler),
         start=start_of(trained),
-        training=replace(config.training, device="auto", threads=None, log_to=(), compile=False),
+        training=replace(config.training, **TRAINING_HERE, iterations=trained.whole.iterations),
     )
     return Record(
         format=1,

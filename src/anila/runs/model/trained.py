@@ -31,12 +31,20 @@ CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_si
 
 @dataclass
 class Trained(Model):
-    """A learner with the data and the settings it was made from."""
+    """A learner with the data and the settings it was made from.
+
+    Attributes:
+        config: The settings of the stage that it is in, where the guard left them.
+        whole: The settings of the run.
+        number: The stage, from 1.
+    """
 
     config: Experiment
     data: DataSet
     learner: Learner
     notices: list[str]
+    whole: Experiment
+    number: int = 1
 
     @classmethod
     def load(cls, run: Run) -> "Trained":
@@ -45,7 +53,7 @@ class Trained(Model):
         Raises:
             RunError: If the run has no sound checkpoint.
         """
-        trained, best = cls.untrained(config_of(run)), checkpoint.best_of(run.checkpoints)
+        trained, best = cls.untrained(config_of(run), anew=False), checkpoint.best_of(run.checkpoints)
         if best:
             try:
                 trained.restore(best)
@@ -60,8 +68,13 @@ class Trained(Model):
         return trained
 
     @classmethod
-    def untrained(cls, config: Experiment, ranks: Ranks = ALONE) -> "Trained":
+    def untrained(cls, config: Experiment, ranks: Ranks = ALONE, anew: bool = True) -> "Trained":
         """An experiment at iteration 0, on this one of its processes.
+
+        Args:
+            config: All settings.
+            ranks: The processes.
+            anew: As of `build_learner`.
 
         Raises:
             ValueError, FileNotFoundError: If data or settings are refused.
@@ -69,9 +82,11 @@ class Trained(Model):
         device = ranks.device(choose_device(config.training.device))
         with ranks.machine_first():
             data = build_data(config.data)
-        own = [group.name for group in (config.network, config.sampler) if group.has_changed]
+        first = config.stage(1)
+        chosen = [group for stage in config.flat for group in (stage.network, stage.sampler)]
+        own = dict.fromkeys(group.name for group in chosen if group.has_changed)
         notices = [f"{name} is another file than the one that the run began with" for name in own]
-        return cls(config, data, build_learner(config, data, device, ranks), notices)
+        return cls(first, data, build_learner(first, data, device, ranks, anew=anew), notices, config)
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Be where a checkpoint was written, with the settings that the guard had changed until then.
@@ -83,15 +98,15 @@ class Trained(Model):
             Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
         """
         iteration, parts = checkpoint.load(path, "learner", "guard")
-        config = self.config
         try:
-            self.change(remedies_in(parts["guard"]))
+            self.number = stage_in(parts["learner"], self.whole)
+            self.config = resolve(self.whole.stage(self.number), remedies_in(parts["guard"]))
+            self.rebuild(anew=False)
             self.learner.load_state_dict(parts["learner"])
             require_fit(self.learner, iteration)
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            self.config = config
             self.restart()
             raise checkpoint.Damaged(
                 f"{path.name} does not fit the settings of this run: {type(error).__name__}: {error}"
@@ -102,13 +117,34 @@ class Trained(Model):
         """Go on from this iteration with these settings changed, as `key=value`."""
         state = self.learner.state_dict()
         self.config = resolve(self.config, remedies)
-        self.restart()
+        self.rebuild(anew=False)
         self.learner.load_state_dict(state)
         set_learning_rate(self.learner, self.config.optimizer.learning_rate)
 
     def restart(self) -> None:
         """Be at iteration 0."""
-        self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks)
+        self.number, self.config = 1, self.whole.stage(1)
+        self.rebuild()
+
+    def enter_next_stage(self) -> None:
+        """Go on in the next stage: with θ, its average and the iteration as they are, and all else anew."""
+        after = self.learner.state_dict()
+        self.number, self.config = self.number + 1, self.whole.stage(self.number + 1)
+        self.rebuild(after)
+
+    def rebuild(self, after: dict[str, Any] | None = None, anew: bool = True) -> None:
+        """The learner of this stage, at its first iteration."""
+        self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks, self.begin, after, anew)
+
+    @property
+    def begin(self) -> int:
+        """Iterations done before this stage."""
+        return self.end - self.whole.lengths[self.number - 1]
+
+    @property
+    def end(self) -> int:
+        """Iterations done at the end of this stage."""
+        return self.whole.ends[self.number - 1]
 
     @property
     def f(self) -> nn.Module:
@@ -182,6 +218,18 @@ def remedies_in(guard: dict[str, Any]) -> list[str]:
     if foreign := [r for r in remedies if r.partition("=")[0] not in CHANGED_BY_GUARD]:
         raise ValueError(f"the guard never sets {foreign[0]}")
     return remedies
+
+
+def stage_in(learner: dict[str, Any], config: Experiment) -> int:
+    """The stage that a learner's state is of; runs of version 0.1.0 had one and did not say it.
+
+    Raises:
+        ValueError: If there is no such stage.
+    """
+    number = learner.get("stage", 1)
+    if number not in range(1, len(config.lengths) + 1):
+        raise ValueError(f"it is of stage {number!r}, and the run has {len(config.lengths)}")
+    return number
 
 
 def require_fit(learner: Learner, iteration: int) -> None:

@@ -15,6 +15,9 @@ Training starts with a separation that is no fault: f learns to tell data from n
 and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
 growth from 100 iterations later.
 
+Each stage has a guard of its own. After the first one f knows something already, so those 100 iterations are the first
+of the stage, and no return leads out of it.
+
 A rule counts where the objective reports the metrics that it looks at: without chains, only growth and what is not
 finite.
 
@@ -28,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anila.evaluation.training.metric import OF_CHAINS, Metric
-from anila.runs.experiment.settings import Experiment
+from anila.runs.experiment.experiment import Experiment
 from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
 
 WINDOW, MEMORY, PATIENCE = 10, 100, 50
@@ -61,6 +64,7 @@ class Guard:
 
     Args:
         watched: Those metrics; what Algorithm 1 reports, by default.
+        knows: Whether f has learned something before the first iteration.
 
     >>> guard, healthy = Guard(), {metric.name: 1.0 for metric in OF_CHAINS}
     >>> [guard.look(healthy) for _ in range(WINDOW)] == [None] * WINDOW
@@ -69,12 +73,12 @@ class Guard:
     'the chains are 101 times as far out as the data'
     """
 
-    def __init__(self, watched: Sequence[Metric] = OF_CHAINS) -> None:
+    def __init__(self, watched: Sequence[Metric] = OF_CHAINS, knows: bool = False) -> None:
         self.watched = watched
         self.rows: list[dict[str, float]] = []
         self.flat = 0.0
         """r_t of the first iteration, before f has learned anything."""
-        self.learned = 0
+        self.learned = int(knows)
         """Iterations since f has learned something."""
         self.least_clipped = 1.0
         """Least fraction clipped in a window, since 100 iterations after that."""
@@ -209,5 +213,5 @@ class Guard:
 
 
 def guard_of(trained: Trained) -> Guard:
-    """A guard that knows nothing yet."""
-    return Guard(trained.learner.watched)
+    """The guard of a stage, before its first iteration."""
+    return Guard(trained.learner.watched, knows=trained.number > 1)

@@ -3,12 +3,10 @@
 import ctypes
 import math
 import os
-import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,15 +14,15 @@ from torch import Tensor
 from anila.data import Rows
 from anila.density.log_density import value_and_grad
 from anila.evaluation import training
-from anila.learning.chains import Chains
 from anila.learning.distributed import whole
 from anila.learning.learner import Learner
-from anila.learning.objectives import Contrast, Objective
+from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.model.trained import Trained
-from anila.samplers import sample
+from anila.runs.training.plan import lengths_in
+from anila.runs.training.timing import estimate, in_stage, own_data, pace, start_of_chains
 from anila.samplers.warm_up import quantile
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -41,39 +39,77 @@ class Preflight:
     description: list[str]
 
 
+class AboutStage(NamedTuple):
+    """What is known of a stage before it begins: lines, warnings, seconds an iteration."""
+
+    lines: list[str]
+    warnings: list[str]
+    seconds: float
+
+    @property
+    def said(self) -> list[str]:
+        """What is said of it."""
+        return [*self.lines, *(f"warning: {text}" for text in self.warnings)]
+
+
 def look_ahead(config: Experiment) -> Preflight:
-    """What `train` would do, how far chains reach and how long it takes; nothing is written."""
+    """What `train` would do, how far chains reach and how long it takes, stage by stage; nothing is written."""
     set_threads(config)
-    return preflight(Trained.untrained(config))
+    trained = Trained.untrained(config)
+    if config.training.minutes is not None:
+        paces = [pace(trained, number) for number in range(1, len(config.lengths) + 1)]
+        config = config.of_lengths(lengths_in(paces, config))
+    return preflight(trained, [in_stage(replace(trained, whole=config), k) for k in range(1, len(config.lengths) + 1)])
 
 
-def preflight(trained: Trained) -> Preflight:
-    """Size, reach and time, found out without moving anything."""
-    config, data, learner = trained.config, trained.data, trained.learner
-    t, ranks, device = config.training, learner.ranks, trained.device
-    x_data = data.batch(t.batch, t.seed, 0)[ranks.share(t.batch)].to(device)
+def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
+    """Size, reach and time, found out without moving anything.
+
+    Args:
+        trained: The experiment.
+        stages: The same in each of its stages; by default in the one that it is in.
+    """
+    data, learner, whole = trained.data, trained.learner, (stages or [trained])[0].whole
     parameters = sum(p.numel() for p in learner.model.parameters())
     head = [
         f"data      {data.name}: points of shape {data.event_shape}"
         + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
         *([f"taken     {data.description}"] if isinstance(data, Rows) else []),
-        f"network   {config.network.name}, {parameters:,} parameters, on {device}"
-        + (f", {ranks.size} processes" if ranks.size > 1 else ""),
+        f"network   {trained.config.network.name}, {parameters:,} parameters, on {trained.device}"
+        + (f", {learner.ranks.size} processes" if learner.ranks.size > 1 else ""),
     ]
-    x, warned = x_data[: t.micro_batch], []
+    about = [about_stage(stage) for stage in stages or [trained]]
+    lines = [line for found in about for line in found.lines]
+    warned = list(dict.fromkeys(text for found in about for text in found.warnings))
+    seconds = math.fsum(found.seconds * n for found, n in zip(about, whole.lengths, strict=False))
+    iterations = sum(whole.lengths[: len(about)])
+    if len(about) > 1:
+        lines.append(f"in all    {duration(seconds)} for {iterations:,} iterations")
+    return Preflight(parameters, warned, seconds / iterations, [*head, *lines])
+
+
+def about_stage(trained: Trained) -> AboutStage:
+    """Reach, memory and time of the stage that an experiment is in."""
+    config, learner, t = trained.config, trained.learner, trained.config.training
+    x, warned = own_data(trained), list[str]()
     if learner.chains:
         x0 = start_of_chains(trained)
-        z = x0[: t.micro_batch]
-        seconds = seconds_per_iteration(learner, learner.chains, x, z) * len(x0) / len(z)
-        seconds += seconds_of_matching(trained, learner.anchor) * len(x_data) / len(x) if learner.anchor else 0.0
-        lines, warned = about_chains(trained, x_data, x0, z)
-        both = torch.cat([x, z])
+        lines, warned = about_chains(trained, x, x0, x0[: t.micro_batch])
+        both = torch.cat([x[: t.micro_batch], x0[: t.micro_batch]])
     else:
-        objectives = (learner.objective, *([learner.anchor] if learner.anchor else []))
-        seconds = sum(seconds_of_matching(trained, each) for each in objectives) * len(x_data) / len(x)
-        lines, both = [f"objective {config.objective.name}, without chains"], torch.cat([x, x])
+        lines = [f"objective {config.objective.name}, without chains"]
+        both = torch.cat([x[: t.micro_batch], x[: t.micro_batch]])
+    seconds = estimate(trained)
     time = f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
-    return Preflight(parameters, warned, seconds, [*head, *lines, memory(learner, both), time])
+    return AboutStage([*stage_line(trained), *lines, memory(learner, both), time], warned, seconds)
+
+
+def stage_line(trained: Trained) -> list[str]:
+    """Which stage it is, where there are several."""
+    whole, name, first = trained.whole, trained.config.objective.name, trained.begin + 1
+    if not whole.stages:
+        return []
+    return [f"stage     {trained.number}/{len(whole.stages)}: {name}, iterations {first:,} to {trained.end:,}"]
 
 
 def try_objective(trained: Trained) -> None:
@@ -98,13 +134,6 @@ def try_objective(trained: Trained) -> None:
         return
     if not isinstance(found, Contrast):
         raise ValueError(f"{expected}; got a {type(found).__name__}")
-
-
-def start_of_chains(trained: Trained) -> Tensor:
-    """Where this process's chains of the first iteration may start."""
-    t, ranks, device = trained.config.training, trained.learner.ranks, trained.device
-    chains = t.chains or t.batch
-    return trained.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
 
 
 def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tuple[list[str], list[str]]:
@@ -180,39 +209,6 @@ def size(tensors: list[Tensor]) -> int:
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
-def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: Tensor) -> float:
-    """Time of K transitions, from the first few, plus that of one gradient in θ."""
-    steps = chains.steps if chains.compile else min(chains.steps, 5)
-    generator = rng(0, "timing", device=x0.device)
-    both = torch.cat([x_data, x0])
-
-    def run(k: int) -> None:
-        kernel = chains.kernel(learner.iteration, x0.device)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
-            sample(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
-
-    def ascent() -> None:
-        torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
-
-    run(steps if chains.compile else 1)
-    return chains.steps / steps * timed(lambda: run(steps)) + min(timed(ascent), timed(ascent))
-
-
-def seconds_of_matching(trained: Trained, objective: Objective) -> float:
-    """Time of one iteration of an objective without chains, on one micro-batch."""
-    learner, t = trained.learner, trained.config.training
-    x = trained.batch()[0][: t.micro_batch]
-    noise = objective.draw_noise(x, rng(0, "timing", device=x.device))
-
-    def match() -> None:
-        learner.gradient(objective, learner.contrasts(objective, x, None, noise, None))
-
-    seconds = min(timed(match), timed(match))
-    learner.optimizer.zero_grad()
-    return seconds
-
-
 def keep_freed_memory() -> None:
     """What is freed stays with this process (glibc): activations are asked for again at the next step.
 
@@ -221,14 +217,6 @@ def keep_freed_memory() -> None:
     with suppress(OSError, AttributeError):
         for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
             ctypes.CDLL("libc.so.6").mallopt(option, 2**30)
-
-
-def timed(action: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    action()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 def duration(seconds: float) -> str:

@@ -11,7 +11,8 @@ from anila.density.precision import gradients_in
 from anila.learning.chains import frozen
 from anila.runs.experiment import Experiment
 from anila.runs.model.trained import Trained
-from anila.runs.training.preflight import set_threads, timed
+from anila.runs.training.preflight import set_threads
+from anila.runs.training.timing import timed
 
 WARM, MEASURED = 2, 5
 """Iterations before the clock runs (compiling, first allocations), and with it."""

@@ -1,6 +1,7 @@
 """Going on with the run in a folder, or starting one: only with the same settings and data, or not at all."""
 
 import platform
+import re
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -60,8 +61,8 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     here = {name: version(name) for name in ("anila", "torch")}
     here |= {"python": platform.python_version(), "device": str(trained.device)}
     if saved is not None:
-        refuse_other_settings(run, trained.config, record, saved)
-        changed = differences(flat(config_of(run)), flat(trained.config)) + differences(saved.get("versions", {}), here)
+        refuse_other_settings(run, trained.whole, record, saved)
+        changed = differences(flat(config_of(run)), flat(trained.whole)) + differences(saved.get("versions", {}), here)
         changed += trained.notices
         path, notices = checkpoint.newest(run.checkpoints, lambda path: restored(trained, path))
         for notice in notices:
@@ -70,7 +71,7 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
             raise RunError(f"{run.path.absolute()} has no sound checkpoint left; start over with --overwrite")
         if path is not None:
             guard = restored(trained, path)
-            i, last = trained.learner.iteration, trained.config.training.iterations
+            i, last = trained.learner.iteration, trained.whole.iterations
             say(f"resumed at iteration {i} of {last}")
             if changed:
                 say("changed since then: " + "; ".join(changed))
@@ -89,7 +90,8 @@ def restored(trained: Trained, path: Path) -> Guard:
     Raises:
         Damaged: As `Trained.restore`, or if the guard's part of it is damaged.
     """
-    guard, state = guard_of(trained), trained.restore(path)
+    state = trained.restore(path)
+    guard = guard_of(trained)
     try:
         guard.load_state_dict(state)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -100,8 +102,9 @@ def restored(trained: Trained, path: Path) -> Guard:
 def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
     """Show what differs from the settings of the run, where it would change what is computed."""
     old, new = flat(config_of(run)), flat(config)
-    changeable = {*CHANGEABLE, *({"training.iterations"} if config.optimizer.decay == "constant" else ())}
-    differing = differences({k: old[k] for k in old if k not in changeable}, new)
+    last = f"stages.{len(config.stages)}." if config.stages else ""
+    longer = f"{last}training.iterations" if config.flat[-1].optimizer.decay == "constant" else ""
+    differing = differences({k: old[k] for k in old if not is_changeable(k) and k != longer}, new)
     if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
         differing = [f"data: the content of {config.data.name} has changed"]
     if differing:
@@ -124,7 +127,20 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     return [f"{name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
 
 
+def is_changeable(key: str) -> bool:
+    """Whether a setting may differ on resume, of a stage too."""
+    return re.sub(r"^stages\.\d+\.", "", key) in CHANGEABLE
+
+
 def flat(config: Experiment) -> dict[str, Any]:
-    """{"group.field": value}."""
-    groups = ((g.name, getattr(config, g.name)) for g in fields(Experiment))
-    return {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
+    """{"group.field": value}, and {"stages.NUMBER.group.field": value} where there are stages."""
+    found: dict[str, Any] = {"stages": len(config.stages), "training.minutes": config.training.minutes}
+    for number, stage in enumerate(config.flat, 1):
+        groups = ((group.name, getattr(stage, group.name)) for group in fields(Experiment) if group.name != "stages")
+        values = {f"{name}.{f.name}": getattr(group, f.name) for name, group in groups for f in fields(group)}
+        if not config.stages:
+            return found | values
+        found[f"stages.{number}.share"] = config.stages[number - 1].share
+        found |= {key: values.pop(key) for key in list(values) if key.startswith(("data.", "network."))}
+        found |= {f"stages.{number}.{key}": value for key, value in values.items()}
+    return found

@@ -29,13 +29,13 @@ from anila.learning.starts import Persistent
 from anila.messages import Say, warnings_to
 from anila.rng import rng
 from anila.runs.experiment import Experiment
-from anila.runs.experiment.build import with_classes
-from anila.runs.experiment.settings import Training
+from anila.runs.experiment.build import build_objective, with_classes
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
-from anila.runs.training.preflight import memory_explained, preflight, set_threads, try_objective
+from anila.runs.training.plan import in_words, planned
+from anila.runs.training.preflight import about_stage, memory_explained, preflight, set_threads, try_objective
 from anila.runs.training.resume import refuse_other_folders, restored, resume
 from anila.runs.training.stop import Stop, stop_signals
 
@@ -63,6 +63,7 @@ def train(
     watch: Watch = lambda *_: None,
     preset: str | None = None,
     overwrite: bool = False,
+    begins: Callable[[Experiment], None] = lambda _: None,
 ) -> Outcome:
     """Train, or go on training, the run in a folder.
 
@@ -74,6 +75,8 @@ def train(
         preset: The preset's name, for the record.
         overwrite: Start anew. The run in the folder is deleted once the new one has a checkpoint; if that one ends
             before, the old one is back.
+        begins: Called before the first iteration, on every process, with the settings of the whole run: with the
+            iterations that `training.minutes` came to.
 
     Raises:
         RunError: If the folder cannot be this run.
@@ -85,7 +88,7 @@ def train(
         MemoryError: Saying what takes it.
     """
     with joined(config.training.timeout) as ranks:
-        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset, overwrite)
+        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset, overwrite, begins)
 
 
 def unsaid(text: str) -> None:
@@ -100,6 +103,7 @@ def train_among(
     watch: Watch,
     preset: str | None,
     overwrite: bool,
+    begins: Callable[[Experiment], None],
 ) -> Outcome:
     """`train`, on this one of several processes."""
     run = Run(path)
@@ -112,7 +116,11 @@ def train_among(
     with warnings_to(say):
         trained = Trained.untrained(config, ranks)
     try_objective(trained)
-    record = {"preset": preset, "experiment": asdict(config), "data": {"fingerprint": trained.data.fingerprint}}
+    if config.training.minutes is not None:
+        trained.whole = planned(trained, run, overwrite, say)
+        trained.restart()
+    begins(trained.whole)
+    record = {"preset": preset, "experiment": asdict(trained.whole), "data": {"fingerprint": trained.data.fingerprint}}
     speak = said_and_logged(run, say) if ranks.first else unsaid
     with warnings_to(speak), run.claim() if ranks.first else nullcontext(), memory_explained(trained):
         ranks.wait()
@@ -128,7 +136,7 @@ def train_among(
             with writers, stop_signals() as stop:
                 loop(run, trained, guard, speak, watch, stop)
         if ranks.first and stop.number is None:
-            course = training.course(run.series(), trained.learner.watched)
+            course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
     return Outcome(run, trained.learner.iteration, stop.number)
@@ -144,15 +152,18 @@ def first_look(trained: Trained) -> list[str]:
     with whole(trained.learner.model):
         check_log_density(trained.learner.model, x_data.to(trained.device))
         ahead = preflight(trained)
-    return [*ahead.description, *(f"warning: {w}" for w in ahead.warnings)]
+    plan = [f"stages    {in_words(trained.whole)}"] if trained.whole.stages else []
+    return [*plan, *ahead.description, *(f"warning: {w}" for w in ahead.warnings)]
 
 
 def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop: Stop) -> None:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
-    t, ranks = trained.config.training, trained.learner.ranks
+    ranks = trained.learner.ranks
     began, saved = time.perf_counter(), trained.learner.iteration
-    while not stop.agreed(ranks) and trained.learner.iteration < t.iterations:
-        learner = trained.learner
+    while not stop.agreed(ranks) and trained.learner.iteration < trained.whole.iterations:
+        if trained.learner.iteration == trained.end:
+            guard = enter_next_stage(run, trained, say)
+        learner, t, end = trained.learner, trained.config.training, trained.end
         rate = learner.optimizer.param_groups[0]["lr"]
         try:
             metrics = learner.update(*trained.batch())
@@ -166,15 +177,15 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
         if ranks.first:
             run.append_series(i, {name: metrics[name] for name in in_series(learner.watched)})
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}
-        if due(i, t.checkpoint_every, t):
+        if due(i, t.checkpoint_every, end):
             line |= measure(trained)
-        if ranks.first and (due(i, t.log_every, t) or "kl" in line):
+        if ranks.first and (due(i, t.log_every, end) or "kl" in line):
             run.append_stats(line)
-        if due(i, t.checkpoint_every, t):
+        if due(i, t.checkpoint_every, end):
             saved = i
-            save(run, trained, guard, last=i == t.iterations)
+            save(run, trained, guard, last=i == trained.whole.iterations)
             mark_if_best(run, line)
-        if due(i, t.picture_every, t):
+        if due(i, t.picture_every, end):
             with whole(trained.f):
                 if ranks.first:
                     draw_pictures(run, trained)
@@ -185,15 +196,33 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
         say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
 
 
-def due(iteration: int, every: int, training: Training) -> bool:
-    """Whether something done every so many iterations, and at the end, is done now."""
-    return iteration % every == 0 or iteration == training.iterations
+def due(iteration: int, every: int, end: int) -> bool:
+    """Whether something done every so many iterations, and at the end of a stage, is done now."""
+    return iteration % every == 0 or iteration == end
+
+
+def enter_next_stage(run: Run, trained: Trained, say: Say) -> Guard:
+    """Go on in the next stage, and say and write down that it begins.
+
+    Returns:
+        Its guard.
+    """
+    trained.enter_next_stage()
+    with whole(trained.learner.model):
+        about = about_stage(trained)
+    for line in about.said:
+        say(line)
+    if trained.learner.ranks.first:
+        checkpoint.forget_best(run.checkpoints)
+        if trained.begin not in run.switches():
+            run.append_stats({"iteration": trained.begin, "event": "stage", "stage": trained.number})
+    return guard_of(trained)
 
 
 def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say) -> Guard:
     """Return to the newest checkpoint that had proved good, with one setting changed, and write down what and why.
 
-    From a value that is not finite, at first, to the newest of all, with nothing changed.
+    From a value that is not finite, at first, to the newest of all, with nothing changed. Never out of the stage.
 
     Raises:
         Diverged: If that was done as often as the settings allow.
@@ -204,12 +233,12 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     again = guard.may_be_chance(trouble, i)
     change = "nothing changed" if again else guard.remedy(trouble, trained.config)
     remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
-    path = checkpoint.proved(run.checkpoints, i if again else max(i - checkpoint.SETTLED, guard.returned))
+    newest = i if again else max(i - checkpoint.SETTLED, guard.returned, trained.begin)
+    path = checkpoint.proved(run.checkpoints, newest, trained.begin)
     if path:
-        guard = restored(trained, path)
+        guard = back_in(trained, path)
     if not path or (guard.settling and not again):
-        guard = guard_of(trained)
-        trained.restart()
+        guard = begin_again(run, trained, trouble)
     trained.change(remedies)
     back = trained.learner.iteration
     guard.remedies, guard.repeated = remedies, repeated
@@ -225,6 +254,33 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     return guard
 
 
+def back_in(trained: Trained, path: Path) -> Guard:
+    """Be where a checkpoint of this stage was written, or at its beginning if it is the last one of the stage before;
+    the guard of that moment.
+    """
+    number = trained.number
+    guard = restored(trained, path)
+    if trained.number == number:
+        return guard
+    trained.enter_next_stage()
+    return guard_of(trained)
+
+
+def begin_again(run: Run, trained: Trained, trouble: Trouble) -> Guard:
+    """Be at the beginning of the stage, with a guard that knows nothing.
+
+    Raises:
+        Diverged: If the checkpoint that the stage began with is damaged.
+    """
+    if trained.number == 1:
+        trained.restart()
+    elif (path := checkpoint.proved(run.checkpoints, trained.begin, trained.begin)) is None:
+        raise Diverged(diagnosis(run, trained, trouble))
+    else:
+        back_in(trained, path)
+    return guard_of(trained)
+
+
 def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it.
 
@@ -234,11 +290,12 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     config, learner = trained.config, trained.learner
     network = with_classes(config.network, trained.data)
     recipe = {"network": asdict(network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
-    parts = {"learner": learner.state_dict(), "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
+    state = learner.state_dict() | {"stage": trained.number}
+    parts = {"learner": state, "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
     if learner.ranks.first:
         with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
-            run.save(learner.iteration, parts)
+            run.save(learner.iteration, parts, floor=trained.begin)
     learner.ranks.wait()
 
 
@@ -276,8 +333,9 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         keep(panel, path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
-        watched = (*trained.learner.watched, KL)
-        keep(pictures.training_curves(curves, watched), run.samples / "curves.png")
+        watched = {metric.name: metric for config in trained.whole.flat for metric in build_objective(config).watched}
+        drawn = (*watched.values(), KL)
+        keep(pictures.training_curves(curves, drawn, run.switches()), run.samples / "curves.png")
 
 
 def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:

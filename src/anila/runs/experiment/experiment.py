@@ -1,0 +1,158 @@
+"""An experiment is all that a run is a function of, and its stages are the experiment with some settings changed.
+
+A run goes through its stages one after another. Each begins with the θ and the average that the one before it ended
+with; its optimiser, its courses, its guard and its chains begin anew. Without stages the run is one stage.
+"""
+
+from dataclasses import asdict, field
+from functools import cache, partial
+from itertools import accumulate
+from typing import Annotated, Any
+
+from pydantic import PlainValidator, TypeAdapter, ValidationError, model_validator
+from pydantic.dataclasses import dataclass
+
+from anila.density.ranges import Count, Positive
+from anila.runs.experiment.changes import Changes, apply, lay_over
+from anila.runs.experiment.choice import STRICT, chosen, reasons
+from anila.runs.experiment.settings import Anchor, Data, Network, Objective, Optimizer, Sampler, Start, Training
+
+OF_THE_WHOLE = {
+    "data": None, "network": None, "stages": None,
+    "training": ("iterations", "minutes", "seed", "threads", "device", "shard", "timeout", "log_to"),
+}  # fmt: skip
+"""Groups, or fields of them, that no stage changes."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Stage:
+    """Some iterations of a run, with settings of their own."""
+
+    iterations: Count | None = None
+    """How many; None for `training.iterations`."""
+    share: Positive = 1.0
+    """Its part of `training.minutes`, relative to those of the other stages."""
+    changes: Changes = field(default_factory=dict)
+    """Group -> field -> value, where it is not that of the experiment."""
+
+
+@dataclass(frozen=True, config=STRICT)
+class Experiment:
+    """All that a run is a function of."""
+
+    data: Data = Data()
+    network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
+    objective: Annotated[Objective, PlainValidator(partial(chosen, Objective))] = Objective()
+    anchor: Annotated[Anchor, PlainValidator(partial(chosen, Anchor))] = Anchor()
+    sampler: Annotated[Sampler, PlainValidator(partial(chosen, Sampler))] = Sampler(threshold=1.0)
+    start: Start = Start()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+    stages: tuple[Stage, ...] = ()
+    """What changes in each stage; none for a run of one."""
+
+    @property
+    def lengths(self) -> list[int]:
+        """Iterations of each stage."""
+        return [stage.iterations or self.training.iterations for stage in self.stages] or [self.training.iterations]
+
+    @property
+    def ends(self) -> list[int]:
+        """Iterations of the run that are done at the end of each stage."""
+        return list(accumulate(self.lengths))
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of the run."""
+        return self.ends[-1]
+
+    @property
+    def flat(self) -> list["Experiment"]:
+        """The experiment of each stage."""
+        return [self.stage(number) for number in range(1, len(self.lengths) + 1)]
+
+    def stage(self, number: int) -> "Experiment":
+        """The experiment of a stage, which has no stages; stages are numbered from 1.
+
+        Raises:
+            ValidationError: If its settings are refused.
+        """
+        return schema().validate_python(stage_settings(asdict(self), number)) if self.stages else self
+
+    def of_lengths(self, lengths: list[int]) -> "Experiment":
+        """The same with so many iterations in each stage."""
+        if not self.stages:
+            return self.changed(training={"iterations": lengths[0]})
+        stages = [asdict(stage) | {"iterations": n} for stage, n in zip(self.stages, lengths, strict=True)]
+        return schema().validate_python(asdict(self) | {"stages": stages})
+
+    def changed(self, **changes: dict[str, Any]) -> "Experiment":
+        """The same with some settings changed."""
+        return schema().validate_python(lay_over(asdict(self), changes))
+
+    @model_validator(mode="after")
+    def check(self) -> "Experiment":
+        for number, stage in enumerate(self.stages, 1):
+            require_own(number, stage.changes)
+            try:
+                self.stage(number)
+            except ValidationError as error:
+                raise ValueError(f"stage {number}: {reasons(error)}") from None
+        if not self.stages:
+            require_fit(self)
+        return self
+
+
+@cache
+def schema() -> Any:
+    """Checks the settings of an experiment."""
+    return TypeAdapter(Experiment)
+
+
+def stage_settings(settings: dict[str, Any], number: int) -> dict[str, Any]:
+    """The settings of a stage, not checked."""
+    stage = settings["stages"][number - 1]
+    own = {"minutes": None} | ({} if stage.get("iterations") is None else {"iterations": stage["iterations"]})
+    return apply(settings | {"stages": ()}, lay_over(stage.get("changes", {}), {"training": own}), {})
+
+
+def require_own(number: int, changes: Changes) -> None:
+    """Refuse a stage that changes what all stages share.
+
+    Raises:
+        ValueError: Saying where it is set.
+    """
+    if "iterations" in changes.get("training", {}):
+        raise ValueError(f"stage {number}: a stage has its iterations of its own: set stages.{number}.iterations")
+    for group, fields in OF_THE_WHOLE.items():
+        shared = [name for name in changes.get(group, {}) if fields is None or name in fields]
+        if shared:
+            raise ValueError(
+                f"stage {number}: {group}.{shared[0]} is the whole run's and cannot change in a stage: set "
+                f"{group}.{shared[0]} outside of the stages"
+            )
+
+
+def require_fit(config: Experiment) -> None:
+    """Refuse groups that do not go together.
+
+    Raises:
+        ValueError: Saying what does.
+    """
+    t, start, objective, sampler = config.training, config.start, config.objective, config.sampler
+    chains, bank = t.chains or t.batch, start.size
+    if bank is not None and bank < chains:
+        raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+    if t.penalty and not objective.takes_penalty:
+        raise ValueError(f"objective={objective.name} has no penalty: leave out training.penalty")
+    if config.network.classes and objective.name != "likelihood":
+        raise ValueError(
+            f"objective={objective.name} learns no classes: leave out network.classes, or use objective=likelihood"
+        )
+    if t.compile and t.shard:
+        raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
+    if start.storage != "float32" and sampler.kernel.exact:
+        raise ValueError(
+            f"{sampler.name} is exact, and chains rounded to {start.storage} between iterations are not: "
+            "use start.storage=float32, or langevin or anisotropic"
+        )

@@ -1,0 +1,61 @@
+"""From minutes to iterations: how long each stage takes is measured before a run begins, and what follows is written
+down, so that the run is a function of its settings.
+
+    iterations of a stage = (its share of the minutes − seconds until it begins) / seconds an iteration
+
+Seconds are those of the clock on this machine. What a run saves and draws comes on top.
+"""
+
+import math
+
+from anila.messages import Say
+from anila.runs.experiment import Experiment
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained, config_of
+from anila.runs.training.timing import Pace, pace
+
+
+def planned(trained: Trained, run: Run, anew: bool, say: Say) -> Experiment:
+    """The settings with the iterations that `training.minutes` ask for: those noted in the run's folder, else measured.
+
+    Args:
+        trained: The experiment at iteration 0.
+        run: Its folder.
+        anew: Whether a run that is there is overwritten.
+        say: Takes the plan in a line.
+    """
+    config, ranks = trained.whole, trained.learner.ranks
+    if config.training.minutes is None:
+        return config
+    known = recorded(run, config) if ranks.first and not anew else []
+    lengths = ranks.gather([float(n) for n in known or [0] * len(config.lengths)])[0].int().tolist()
+    if not any(lengths):
+        lengths = lengths_in([pace(trained, number) for number in range(1, len(lengths) + 1)], config)
+        say(in_words(config.of_lengths(lengths)))
+    return config.of_lengths(lengths)
+
+
+def recorded(run: Run, config: Experiment) -> list[int]:
+    """The iterations of each stage that were planned when the run began; none where it was no such run."""
+    if run.config() is None:
+        return []
+    lengths, minutes = config_of(run).lengths, config_of(run).training.minutes
+    return lengths if (minutes, len(lengths)) == (config.training.minutes, len(config.lengths)) else []
+
+
+def lengths_in(paces: list[Pace], config: Experiment) -> list[int]:
+    """Iterations of each stage, one at least."""
+    shares = [stage.share for stage in config.stages] or [1.0]
+    seconds = [60 * (config.training.minutes or 0) * share / math.fsum(shares) for share in shares]
+    return [max(1, int((s - p.beginning) / p.iteration)) for s, p in zip(seconds, paces, strict=True)]
+
+
+def in_words(config: Experiment) -> str:
+    """How long the stages are.
+
+    >>> in_words(Experiment())
+    'likelihood 1,000 iterations'
+    """
+    stages = ", ".join(f"{flat.objective.name} {flat.training.iterations:,} iterations" for flat in config.flat)
+    minutes = config.training.minutes
+    return f"{minutes:g} minutes: {stages}" if minutes else stages

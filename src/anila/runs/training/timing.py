@@ -1,0 +1,142 @@
+"""How long an iteration takes: estimated from its parts, or measured by a learner that is thrown away."""
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from anila.learning.chains import Chains, NotFinite
+from anila.learning.learner import Learner
+from anila.learning.objectives import Objective
+from anila.rng import rng
+from anila.runs.experiment.build import build_learner
+from anila.runs.model.trained import Trained
+from anila.samplers import sample
+
+WARM, MEASURED, ENOUGH = 2, 9, 3.0
+"""Iterations before the clock runs; iterations timed, or fewer that took so many seconds."""
+LONG = 5.0
+"""Seconds of an iteration above which the estimate does."""
+
+
+class Pace(NamedTuple):
+    """Seconds of an iteration, and until the first one begins: to build the learner and fill its chains."""
+
+    iteration: float
+    beginning: float
+
+
+def pace(trained: Trained, number: int) -> Pace:
+    """How long a stage takes, agreed by all processes; nothing of the experiment moves."""
+    made: list[Trained] = []
+    beginning = timed(lambda: made.append(begun(trained, number)))
+    return Pace(*trained.learner.ranks.gather([seconds_an_iteration(made[0]), beginning])[0].tolist())
+
+
+def begun(trained: Trained, number: int) -> Trained:
+    """The same with its chains filled, where it has some."""
+    stage = in_stage(trained, number)
+    if stage.learner.chains:
+        start_of_chains(stage)
+    return stage
+
+
+def in_stage(trained: Trained, number: int) -> Trained:
+    """The experiment at the first iteration of a stage with a learner of its own, whose f has learned nothing."""
+    config, ranks = trained.whole.stage(number), trained.learner.ranks
+    begin = sum(trained.whole.lengths[: number - 1])
+    learner = build_learner(config, trained.data, trained.device, ranks, begin)
+    return replace(trained, config=config, learner=learner, number=number)
+
+
+def seconds_an_iteration(trained: Trained) -> float:
+    """Median time of whole updates, which move θ; a quick estimate where they are long."""
+    ranks = trained.learner.ranks
+    guess = ranks.gather([estimate(trained)])[0].item()
+    if guess > LONG:
+        return guess
+    seconds: list[float] = []
+
+    def update() -> None:
+        with suppress(NotFinite):
+            trained.learner.update(*trained.batch())
+
+    for _ in range(WARM + MEASURED):
+        seconds.append(timed(update))
+        spent = ranks.gather([math.fsum(seconds)])[0].item()
+        if len(seconds) > WARM and spent > ENOUGH:
+            break
+    return median(seconds[WARM:])
+
+
+def estimate(trained: Trained) -> float:
+    """Seconds of an iteration, from the parts of one."""
+    learner, x, micro = trained.learner, own_data(trained), trained.config.training.micro_batch
+    chain_free = ([] if learner.chains else [learner.objective]) + ([learner.anchor] if learner.anchor else [])
+    seconds = math.fsum(seconds_of_matching(trained, each) for each in chain_free) * len(x) / len(x[:micro])
+    if not learner.chains:
+        return seconds
+    x0 = start_of_chains(trained)
+    of_chains = seconds_per_iteration(learner, learner.chains, x[:micro], x0[:micro])
+    return seconds + of_chains * len(x0) / len(x0[:micro])
+
+
+def own_data(trained: Trained) -> Tensor:
+    """This process's data of the first iteration."""
+    t = trained.config.training
+    return trained.data.batch(t.batch, t.seed, 0)[trained.learner.ranks.share(t.batch)].to(trained.device)
+
+
+def start_of_chains(trained: Trained) -> Tensor:
+    """Where this process's chains of the first iteration may start."""
+    t, ranks, device = trained.config.training, trained.learner.ranks, trained.device
+    chains = t.chains or t.batch
+    return trained.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
+
+
+def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: Tensor) -> float:
+    """Time of K transitions, from the first few, plus that of one gradient in θ."""
+    steps = chains.steps if chains.compile else min(chains.steps, 5)
+    generator = rng(0, "timing", device=x0.device)
+    both = torch.cat([x_data, x0])
+
+    def run(k: int) -> None:
+        kernel = chains.kernel(learner.iteration, x0.device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
+            sample(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
+
+    def ascent() -> None:
+        torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
+
+    run(steps if chains.compile else 1)
+    return chains.steps / steps * timed(lambda: run(steps)) + min(timed(ascent), timed(ascent))
+
+
+def seconds_of_matching(trained: Trained, objective: Objective) -> float:
+    """Time of one iteration of an objective without chains, on one micro-batch."""
+    learner, t = trained.learner, trained.config.training
+    x = trained.batch()[0][: t.micro_batch]
+    noise = objective.draw_noise(x, rng(0, "timing", device=x.device))
+
+    def match() -> None:
+        learner.gradient(objective, learner.contrasts(objective, x, None, noise, None))
+
+    seconds = min(timed(match), timed(match))
+    learner.optimizer.zero_grad()
+    return seconds
+
+
+def timed(action: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    action()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
