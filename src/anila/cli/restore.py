@@ -49,9 +49,9 @@ def restore(
     require(not degraded or y.shape == seen.x.shape, f"--degraded: inputs have {seen.x.shape[1:]}, views {y.shape[1:]}")
     y = seen.x if degraded else y
     require_stable(model.sampler, sd, "")
-    observed = Observed(y, view=view)
+    observed = Observed(y, view=view, sd=sd)
     finish(
-        lambda: drawn(model, observed, lambda f, o, T: applications.restore(f, o.y, view, sd, T), count, steps, seed),
+        lambda: drawn(model, observed, lambda f, o, T: applications.restore(f, o.y, view, o.sd, T), count, steps, seed),
         BesideImages(seen.names, {"degraded": y}, {} if degraded else {"truth": seen.x}),
         out,
     )

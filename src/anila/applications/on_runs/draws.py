@@ -2,7 +2,8 @@
 
     Observed → posterior → draws
 
-A use of a model is a law; starts, batches and the kernel are the same for all.
+A use of a model is a law; starts, batches and the kernel are the same for all. Where f has levels of noise, chains of
+an observation start from noise and go down the levels (see `anila.applications.descend`), and draws end without noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,9 +13,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from anila.applications import Draws, Posterior, denoise, inpaint
+from anila.applications.descend import without_noise
 from anila.applications.on_runs.kernel import bound, transitions
+from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
-from anila.density.log_density import LogDensity
+from anila.density.log_density import Anneals, LogDensity
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
@@ -53,19 +56,34 @@ def drawn(
     keep_every = max(1, steps // frames) if frames else 0
     are_rows = len(model.data.event_shape) == 1
     parts = []
-    for first in range(0, len(observed.y), size := max(1, BATCH // count)):
+    for first in range(0, len(observed.y), size := together(model, observed, count)):
         part = observed.part(slice(first, first + size))
         generator = rng(seed, "apply", first, device=model.device)
         posterior = law(model.f, part, model.sampler.target_temperature)
-        x0 = starts(model, part, count, generator).to(model.device)
+        x0 = begun(model, part, law, count, generator)
         make, x0 = bound(model, posterior, x0, generator, global_moves=are_rows)
-        parts.append(posterior.draw(make, x0, steps, generator, keep_every))
+        draws = posterior.draw(make, x0, steps, generator, keep_every)
+        if isinstance(model.f, Anneals):
+            draws = without_noise(draws, posterior, model.f.lowest, generator)
+        parts.append(draws)
     return Draws(
         torch.cat([part.x for part in parts]).cpu(),
         torch.cat([part.energy for part in parts]).cpu(),
         torch.cat([part.path for part in parts], 1).cpu(),
         joined_trace(parts),
     )
+
+
+def together(model: Model, observed: Observed, count: int) -> int:
+    """Observations that are drawn at once: each by itself where its noise says from which level it comes down."""
+    return 1 if isinstance(model.f, Anneals) and isinstance(observed.sd, Tensor) else max(1, BATCH // count)
+
+
+def begun(model: Model, observed: Observed, law: Law, count: int, generator: torch.Generator) -> Tensor:
+    """Where chains start: at the end of a way down the levels, if f has some, and unless they walk from y."""
+    if isinstance(model.f, Anneals) and not observed.is_start:
+        return descended(model.f, model.sampler, observed, law, count, generator)
+    return starts(model, observed, count, generator).to(model.device)
 
 
 def joined_trace(parts: Sequence[Draws]) -> Trace:

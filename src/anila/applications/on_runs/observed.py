@@ -36,6 +36,29 @@ class Observed(NamedTuple):
         """What is seen of some of the points."""
         return self._replace(y=self.y[rows], sd=self.sd[rows] if isinstance(self.sd, Tensor) else self.sd)
 
+    def repeated(self, count: int) -> "Observed":
+        """The same, each `count` times beside each other."""
+        sd = self.sd.repeat_interleave(count, 0) if isinstance(self.sd, Tensor) else self.sd
+        return self._replace(y=self.y.repeat_interleave(count, 0), sd=sd)
+
+    @property
+    def is_start(self) -> bool:
+        """Whether y is points to walk from."""
+        return self.hidden is None and self.sd is None
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether y is whole points, with noise."""
+        return self.hidden is None and self.view is None and self.sd is not None
+
+    def blurred(self, noise: float, generator: torch.Generator) -> "Observed":
+        """What is seen of copies of the points with noise of this sd: see `anila.applications.descend`."""
+        if self.sd is None:
+            xi = torch.randn(self.y.shape, generator=generator, dtype=self.y.dtype, device=generator.device)
+            return self._replace(y=self.y + noise * xi.to(self.y.device))
+        sign = -1 if self.is_noisy else 1
+        return self._replace(sd=(torch.as_tensor(self.sd, dtype=torch.float64).square() + sign * noise**2).sqrt())
+
     def on(self, device: torch.device) -> "Observed":
         """The same on a device, `hidden` for every coordinate."""
         hidden = None if self.hidden is None else self.hidden.expand(self.y.shape[1:]).to(device)

@@ -1,0 +1,83 @@
+"""Down the levels of noise of an f(x, s), to a posterior of its lowest.
+
+    x ← x + (s² − s'²) ∇f(x, s) + √((s² − s'²) s'² / s²) ξ         from each level s to the next, along f alone
+    x ← K transitions of a kernel on g(·, s') = f(·, s') + T log p(y | ·, s')
+
+Chains of the lowest level alone stay in the mode where they start. At high levels there is one mode, and what is seen
+leads the chains down from there. What is seen is blurred as the points are: p(y | ·, s) is of points that have the noise
+of the lowest level and, on top, ε² = s² − lowest²:
+
+    seen exactly, in part        y + ε ξ is seen there, with new ξ for each transition
+    points with noise sd         √(sd² − ε²) is left of it: y itself is a point of the level at which ε = sd
+    a view, with noise sd        √(sd² + ε²), whatever the view
+
+The first two are exact. With new ξ chains forget the copies of y that they came from (Lugmayr et al. 2022 go up and
+down again for that). The last is wide, and at the lowest level it is right.
+
+References: Song & Ermon 2019 (annealing); Kawar, Vaksman & Elad 2021 (posteriors at each level); Lugmayr et al. 2022.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.applications.posterior import Draws, Posterior
+from anila.density.log_density import HasLevels
+from anila.samplers import Sampler, descent, sample
+from anila.samplers.annealed import towards
+
+
+class AtLevel(NamedTuple):
+    """The posterior of a level, and a kernel on it."""
+
+    posterior: Posterior
+    kernel: Sampler
+
+
+def descend(
+    f: HasLevels,
+    at: Callable[[float], AtLevel],
+    x0: Float[Tensor, "rows *event"],
+    levels: Sequence[float],
+    steps: int,
+    generator: torch.Generator,
+) -> Float[Tensor, "rows *event"]:
+    """Points of the posterior of the last level.
+
+    Args:
+        f: f(x, s), of which `f.at(s)` is the log-density of a level.
+        at: s -> the posterior of a level and a kernel on it; asked before each transition.
+        x0: Points of the first level, (n k, *event).
+        levels: Descending levels s, in units of x.
+        steps: Transitions K at each level below the first.
+        generator: Source of all the noise.
+    """
+    x = x0
+    for s, lower in pairwise(levels):
+        x, _ = sample(towards(f.at(s), s, lower), x, 1, generator)
+        for _ in range(steps):
+            posterior, kernel = at(lower)
+            u, _ = sample(kernel, posterior.inside(x), 1, generator)
+            x = posterior.outside(u)
+    return x
+
+
+def without_noise(draws: Draws, posterior: Posterior, lowest: float, generator: torch.Generator) -> Draws:
+    """The same draws, without the noise that points of the lowest level have: x ← x + s² ∇f(x) where it is free.
+
+    Args:
+        draws: Draws of the posterior.
+        posterior: Of the lowest level.
+        lowest: That level, in units of x.
+        generator: As of any kernel; nothing is drawn.
+    """
+    kernel = descent(lambda u: posterior.f(posterior.outside(u)), 2 * lowest**2)
+    u, _ = sample(kernel, posterior.inside(draws.x.flatten(0, 1)), 1, generator)
+    x = posterior.outside(u)
+    with torch.no_grad():
+        energy = -posterior.f(x)
+    return draws._replace(x=posterior.by_observation(x), energy=posterior.by_observation(energy))
