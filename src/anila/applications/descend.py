@@ -4,8 +4,8 @@
     x ← K transitions of a kernel on g(·, s') = f(·, s') + T log p(y | ·, s')
 
 Chains of the lowest level alone stay in the mode where they start. At high levels there is one mode, and what is seen
-leads the chains down from there. What is seen is blurred as the points are: p(y | ·, s) is of points that have the noise
-of the lowest level and, on top, ε² = s² − lowest²:
+leads the chains down from there. What is seen is blurred as the points are: p(y | ·, s) is of points with the noise of
+the lowest level and, on top, ε² = s² − lowest²:
 
     seen exactly, in part        y + ε ξ is seen there, with new ξ for each transition
     points with noise sd         √(sd² − ε²) is left of it: y itself is a point of the level at which ε = sd
