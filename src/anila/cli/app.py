@@ -196,7 +196,9 @@ def sample(
 @app.command()
 def evaluate(
     run: RunFolder,
-    count: Annotated[int, typer.Option(min=2, help="Samples to draw for the scores.")] = 4000,
+    count: Annotated[
+        int | None, typer.Option(min=2, help="Samples to draw: 4,000 points, or as many images as take a minute.")
+    ] = None,
     seed: Seed = 1,
     likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
     inception: Annotated[
@@ -221,7 +223,7 @@ def evaluate(
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
             typer.echo(f"{names[name]:{width}} {shown}")
-    typer.echo(f"written to {run / 'scores.json'}")
+    typer.echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
 
 
 @app.command()

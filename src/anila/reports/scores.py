@@ -38,6 +38,7 @@ from anila.evaluation.samples import (
     wasserstein2,
 )
 from anila.learning.starts import Persistent
+from anila.reports.count import count_of
 from anila.rng import rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl, test_split
@@ -232,7 +233,7 @@ def on_features(
 def evaluate_run(
     trained: Trained,
     path: Path | str,
-    count: int,
+    count: int | None,
     seed: int,
     with_likelihood: bool = False,
     extractor: Extractor | None = None,
@@ -242,7 +243,7 @@ def evaluate_run(
     Args:
         trained: The run's model.
         path: The run folder.
-        count: Samples to draw.
+        count: Samples to draw; `count_of` the run by default.
         seed: Seed of the draw.
         with_likelihood: Estimate log Z by annealed importance sampling, and with it the likelihood of data.
         extractor: What features distances of images are measured on; `anila_features` by default.
@@ -255,6 +256,7 @@ def evaluate_run(
     of_images = len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows)
     if extractor and not of_images:
         raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")
+    count = count or count_of(trained)
     x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
     found = scores(trained, x_data, x_model)
     found |= mixing(trained, seed)
