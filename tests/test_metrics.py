@@ -20,6 +20,7 @@ from anila.evaluation.samples import (
     judged,
     kernel_distance,
     median_distance,
+    mmd_of_few,
     mmd_squared,
     sliced_wasserstein2,
     support,
@@ -123,6 +124,18 @@ class TestKernels:
 
     def test_images_are_flattened(self):
         assert mmd_squared(X.view(-1, 3, 2, 2), Y.view(-1, 3, 2, 2), cubic_kernel) == mmd_squared(X, Y, cubic_kernel)
+
+    def test_few_points_have_the_error_of_their_choice(self):
+        """Sees an error that forgets the factor 2 of a U-statistic: over samples, values scatter as the errors say."""
+        y = torch.randn(200, 3, generator=rng(0, "many"))
+        found = [
+            mmd_of_few(0.7 + torch.randn(40, 3, generator=rng(0, "few", i)), y, gaussian_kernel(1.0))
+            for i in range(200)
+        ]
+        x = 0.7 + torch.randn(40, 3, generator=rng(0, "few", 0))
+        assert found[0].value == mmd_squared(x, y, gaussian_kernel(1.0))
+        scatter = torch.tensor([f.value for f in found]).std().item()
+        assert sum(f.error for f in found) / 200 == pytest.approx(scatter, rel=0.2)
 
     def test_kernel_distance_is_the_mean_over_disjoint_subsets(self):
         """Sees subsets that overlap or repeat rows: with 2 of all rows each row is used once."""

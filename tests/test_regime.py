@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,10 @@ from anila.density.targets import gaussian
 from anila.evaluation.pictures import long_chain_images, long_chains, training_course
 from anila.evaluation.pictures.regime import bin_shares
 from anila.evaluation.pictures.style import MODEL
+from anila.evaluation.samples.mmd import KernelDistance
 from anila.evaluation.training import LongChains, autocorrelation, course, cross_correlation, regime, run_long_chains
 from anila.evaluation.training.curves import LAGS, CourseOfChains, chance, mean_error
+from anila.evaluation.training.level import level
 from anila.evaluation.training.long_chains import Reference, Snapshot, sharpness
 from anila.evaluation.training.regime import AWAY, CONVERGENT, NOTHING, SHORT_RUN, STEADY, UNDECIDED, UNKNOWN
 from anila.learning.learner import Learner
@@ -308,6 +312,103 @@ class TestLongChains:
         assert any("saturate" in reason for reason in found.because)
         assert any("roughen" in reason for reason in found.because)
         assert "from noise, chains do not look like data after 300 transitions" in found.lines
+
+
+def ornstein(n: int, times: int, mixing: float, seed: int) -> Tensor:
+    """Stationary N(0, 1) chains with correlation exp(−1/mixing), (times, n)."""
+    keep, noise = math.exp(-1 / mixing), torch.randn(times, n, generator=rng(seed, "walks"), dtype=torch.float64)
+    found = [noise[0]]
+    for xi in noise[1:]:
+        found.append(keep * found[-1] + math.sqrt(1 - keep**2) * xi)
+    return torch.stack(found)
+
+
+class TestLevel:
+    def test_a_line_has_its_rise_and_value(self):
+        f = torch.linspace(0, 3, 301)[:, None] + torch.arange(10.0)
+        found = level(f)
+        assert found
+        assert (found.rise, found.rise_error) == pytest.approx((1.5, 0), abs=1e-6)
+        assert found.value == pytest.approx(2.25 + 4.5)
+        assert found.error == pytest.approx(torch.arange(10.0).std().item() / math.sqrt(10))
+        f[100, 3] = torch.nan
+        without = level(f)
+        assert without
+        assert without.value == pytest.approx(2.25 + 42 / 9)
+
+    @pytest.mark.parametrize("mixing", [1.0, 30.0])
+    def test_errors_hold_however_slowly_chains_move(self, mixing: float):
+        """Sees an error that takes the times of one chain for independent."""
+        found = [level(ornstein(32, 80, mixing, seed)) for seed in range(60)]
+        rises = torch.tensor([f.rise / f.rise_error for f in found if f])
+        values = torch.tensor([f.value / f.error for f in found if f])
+        assert rises.std().item() == pytest.approx(1, abs=0.25)
+        assert values.std().item() == pytest.approx(1, abs=0.25)
+
+    def test_too_little_says_nothing(self):
+        assert level(torch.zeros(12, 64)) is None
+        assert level(torch.zeros(400, 3)) is None
+
+
+@cache
+def exact_long() -> LongChains:
+    return long_chains_of(mala(TARGET, 0.1))
+
+
+class TestEquilibrium:
+    """Chains that keep every look may still not be in equilibrium: only f along them tells."""
+
+    @staticmethod
+    def long(rise: float, apart: float = 0.0) -> LongChains:
+        noise = torch.randn(101, 100, generator=rng(0, "f"), dtype=torch.float64)
+        course = noise + rise * torch.linspace(0, 2, 101, dtype=torch.float64)[:, None]
+        return replace(exact_long(), courses={"data": course, "kept": course + apart})
+
+    def test_f_that_goes_on_rising_is_said(self):
+        found = judged(self.long(0.8))
+        assert (found.name, found.ok) == (UNDECIDED, False)
+        assert len(found.because) == 2
+        assert "kept chains: f rises by 0.7" in found.because[0]
+        assert "--steps" in found.remedies[0]
+        assert judged(self.long(0.1)).name == CONVERGENT
+
+    def test_starts_that_are_not_forgotten_are_said(self):
+        found = judged(self.long(0.0, apart=0.7))
+        assert (found.name, len(found.because)) == (UNDECIDED, 1)
+        assert "f still depends on the start" in found.because[0]
+
+    def test_images_that_leave_the_data_are_said(self):
+        """Sees a distance that is measured and not judged, and one that is taken without its error."""
+        long = self.long(0.0)
+
+        def at(value: float) -> LongChains:
+            first, *between, last = long.groups["data"]
+            first = replace(first, distance=KernelDistance(0.1, 0.03))
+            last = replace(last, distance=KernelDistance(value, 0.04))
+            return replace(long, groups=long.groups | {"data": [first, *between, last]})
+
+        assert judged(at(0.24)).name == CONVERGENT
+        assert "kernel distance from data 0.26 ± 0.04, 0.1 ± 0.03 before" in judged(at(0.26)).because[0]
+
+    def test_the_distance_is_that_of_clean_points(self):
+        """Sees noise of the law of f that is left in what people see, or taken before chains are moved."""
+        seen: list[Tensor] = []
+
+        def distance(x: Tensor) -> KernelDistance:
+            seen.append(x)
+            return KernelDistance(0.0, 1.0)
+
+        groups = {"kept": DATA[:9], "data": DATA[9:20]}
+        long = run_long_chains(
+            mala(TARGET, 0.1), TARGET, groups, "kept", DATA, 5, 50, rng(0), clean=lambda x: 2 * x, distance=distance
+        )
+        assert torch.equal(seen[1], 2 * DATA[9:20])
+        assert torch.equal(seen[-1], long.groups["data"][-1].x)
+        moved = sample(mala(TARGET, 0.1), DATA[:20], 5, rng(0))[0]
+        assert torch.equal(long.groups["kept"][1].x, 2 * moved[:9])
+        assert long.acceptance is not None
+        assert 0.5 < long.acceptance < 1
+        assert len(judged(long).lines) > 3
 
 
 class TestPictures:

@@ -20,6 +20,7 @@ from anila.evaluation.samples.mmd import (
     gaussian_kernel,
     kernel_distance,
     median_distance,
+    mmd_of_few,
     mmd_squared,
 )
 
@@ -38,6 +39,7 @@ __all__ = [
     "judged",
     "kernel_distance",
     "median_distance",
+    "mmd_of_few",
     "mmd_squared",
     "mode_mass",
     "nearest",

@@ -34,7 +34,7 @@ class KernelDistance(NamedTuple):
 
     value: float
     error: float
-    """Standard error of the value over disjoint subsets."""
+    """Standard error of the value."""
 
 
 def gaussian_kernel(width: float) -> Kernel:
@@ -83,6 +83,28 @@ def mmd_squared(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kern
     x, y = x.flatten(1).double(), y.flatten(1).double()
     cross = sum(float(kernel(part, y).sum()) for part in x.split(CHUNK)) / (len(x) * len(y))
     return within(x, kernel) + within(y, kernel) - 2 * cross
+
+
+def mmd_of_few(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], kernel: Kernel = cubic_kernel) -> KernelDistance:
+    """MMD² of few points x from many y, with the standard error that the choice of x leaves.
+
+        hᵢ = mean_{j≠i} k(xᵢ, xⱼ) − mean_j k(xᵢ, yⱼ),     error = 2 sd(h)/√n
+
+    Args:
+        x: Points or features, (n, d), at least two.
+        y: Others, (m, d).
+        kernel: k; called in float64.
+
+    Raises:
+        ValueError: As `mmd_squared`.
+
+    Reference: Gretton et al. 2012, Corollary 16 (the first term of the variance).
+    """
+    value = mmd_squared(x, y, kernel)
+    x, y = x.double(), y.double()
+    own = kernel(x, x)
+    h = (own.sum(1) - own.diagonal()) / (len(x) - 1) - kernel(x, y).mean(1)
+    return KernelDistance(value, 2 * float(h.std()) / math.sqrt(len(x)))
 
 
 def within(x: Float[Tensor, "n d"], kernel: Kernel) -> float:

@@ -9,6 +9,7 @@ A look is one number a point, whatever the shape of points, with the range [a, b
 
 and of all points together
 
+    distance     images: kernel distance from data on features of images
     diversity    median distance from one another, that of data being 1
     moved        median distance from the start, the distance between data being 1
     lost         how many are not finite, or more than 10 (b − a) outside [a, b]
@@ -23,13 +24,15 @@ has learned an energy; one whose chains drift away has learned K steps of a samp
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.evaluation.samples.mmd import KernelDistance
+from anila.evaluation.training.level import Level, level
 from anila.samplers import Sampler, sample
 
 MARGIN = 1 / 20
@@ -48,12 +51,15 @@ class Snapshot:
 
     steps: int
     x: Float[Tensor, "chains *event"]
+    """As people see them: without the noise that is part of the law of f."""
     looks: dict[str, Float[Tensor, "finite"]]
     """Of the chains that are finite."""
     lost: int
     """Chains that are not finite, or far beyond the data."""
     diversity: float
     moved: float
+    distance: KernelDistance | None = None
+    """Of the finite chains from data."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,14 @@ class LongChains:
     """The group that starts where the run's chains do."""
     data: dict[str, Float[Tensor, "rows"]]
     x_data: Float[Tensor, "rows *event"]
+    courses: dict[str, Float[Tensor, "times chains"]] = field(default_factory=dict)
+    """Name of the start -> f after every K transitions; NaN where a chain is lost."""
+    acceptance: float | None = None
+    """Of proposals, averaged over all transitions, where the kernel rejects."""
+
+    def level(self, group: str) -> Level | None:
+        """f along the last half of a group's chains; None where it is too short to say."""
+        return level(self.courses[group]) if group in self.courses else None
 
     def short(self) -> Snapshot:
         """What training sees: chains from their own start after K transitions."""
@@ -115,6 +129,8 @@ def run_long_chains(
     steps: int,
     generator: torch.Generator,
     watch: Callable[[int], None] = lambda _: None,
+    clean: Callable[[Tensor], Tensor] = lambda x: x,
+    distance: Callable[[Tensor], KernelDistance] | None = None,
 ) -> LongChains:
     """Run chains from several starts and look at them after K, 10 K, .. transitions and at the end.
 
@@ -130,6 +146,8 @@ def run_long_chains(
         steps: Transitions in all, at least K.
         generator: Source of the chains' noise.
         watch: Called with the number of transitions made, every K.
+        clean: Takes from points the noise that is part of the law of f.
+        distance: From data, of clean points.
 
     Raises:
         ValueError: If steps is less than K.
@@ -137,7 +155,7 @@ def run_long_chains(
     if steps < K:
         raise ValueError(f"expected at least K = {K} transitions; got {steps}")
     sizes, x0 = [len(x) for x in groups.values()], torch.cat(list(groups.values()))
-    reference = Reference(f, x_data)
+    reference = Reference(f, x_data, clean, distance)
     found: dict[str, list[Snapshot]] = {name: [] for name in groups}
 
     def note(done: int, x: Tensor) -> None:
@@ -146,13 +164,19 @@ def run_long_chains(
 
     note(0, x0)
     x, done = x0, 0
+    courses, accepted = [reference.f_of(x0)], []
     for stop in snapshot_steps(K, steps):
         while done < stop:
             stride = min(K, stop - done)
-            x, done = go(sampler, x, stride, generator), done + stride
+            x, prob = go(sampler, x, stride, generator)
+            done += stride
+            accepted.append(stride * prob)
+            courses.append(reference.f_of(x))
             watch(done)
         note(done, x)
-    return LongChains(K, found, own, reference.looks, x_data)
+    course = torch.stack(courses).split(sizes, 1)
+    acceptance = sum(accepted) / steps if sampler.target_accept is not None else None
+    return LongChains(K, found, own, reference.looks, clean(x_data), dict(zip(groups, course, strict=True)), acceptance)
 
 
 def snapshot_steps(K: int, steps: int) -> list[int]:
@@ -168,21 +192,27 @@ def snapshot_steps(K: int, steps: int) -> list[int]:
     return [*found, steps]
 
 
-def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> Tensor:
-    """Move the chains that are still finite; the others stay lost."""
+def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Move the chains that are still finite, and their mean acceptance; the others stay lost."""
     finite = finite_rows(x)
     if not bool(finite.any()):
-        return x
+        return x, 0.0
     moved = x.clone()
-    moved[finite] = sample(sampler, x[finite], steps, generator)[0]
-    return moved
+    moved[finite], trace = sample(sampler, x[finite], steps, generator)
+    return moved, trace.means()["accept_prob"]
 
 
 class Reference:
     """The data that chains are compared with."""
 
-    def __init__(self, f: LogDensity, x_data: Tensor):
-        self.f = f
+    def __init__(
+        self,
+        f: LogDensity,
+        x_data: Tensor,
+        clean: Callable[[Tensor], Tensor] = lambda x: x,
+        distance: Callable[[Tensor], KernelDistance] | None = None,
+    ):
+        self.f, self.clean, self.distance = f, clean, distance
         self.low, self.high = x_data.min().item(), x_data.max().item()
         self.looks = self.look(x_data)
         self.apart = apart(x_data)
@@ -199,19 +229,29 @@ class Reference:
             found["sharpness"] = sharpness(x)
         return {name: value.double().cpu() for name, value in found.items()}
 
+    def f_of(self, x: Tensor) -> Tensor:
+        """f of all points, (n,) float64; NaN where a point is lost."""
+        found, finite = x.new_full((len(x),), torch.nan, dtype=torch.float64), finite_rows(x)
+        with torch.no_grad():
+            found[finite] = self.f(x[finite]).double()
+        return found.cpu()
+
     def snapshot(self, steps: int, x: Tensor, start: Tensor) -> Snapshot:
         """What chains look like now."""
         finite = finite_rows(x)
         here, begun = x[finite], start[finite]
         beyond = LOST * (self.high - self.low)
         near = ((here >= self.low - beyond) & (here <= self.high + beyond)).flatten(1).all(1)
+        shown = x.clone()
+        shown[finite] = self.clean(here)
         return Snapshot(
             steps,
-            x,
+            shown,
             self.look(here),
             lost=len(x) - int(near.sum()),
             diversity=apart(here) / self.apart,
             moved=median((here - begun).flatten(1).norm(dim=1)) / self.apart,
+            distance=self.distance(shown[finite]) if self.distance and len(here) > 1 else None,
         )
 
 

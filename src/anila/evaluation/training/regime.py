@@ -5,8 +5,8 @@ running away         r_t, |d_t| or ‖∇θ‖ left what they were in the middle
 nothing learned      r_t sank to nothing, or f does not tell data from noise
 short-run            samples after K transitions are not those after 100 K, or long chains are lost: exp f is not the
                      law that was sampled
-convergent           long chains keep the look of short ones, and chains from data that of data
-undecided            chains stand still: a look that cannot change says nothing
+convergent           long chains keep the look of short ones, and chains from data that of data; f is level along them
+undecided            chains stand still: a look that cannot change says nothing; or f still rises or falls along them
 steady               the series are sound; which of the two regimes it is only long chains can say
 
 Reference: Nijkamp et al. 2020 (arXiv 1903.12370), section 3: stability and convergence are two questions, and short
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from anila.evaluation.chains.verdict import Verdict
 from anila.evaluation.training.curves import FEWEST, Course, CourseOfChains
+from anila.evaluation.training.level import ERRORS
 from anila.evaluation.training.long_chains import LOST, LongChains, Shift, Snapshot, median, spread
 
 CONVERGENT, SHORT_RUN, AWAY = "convergent", "short-run (non-convergent)", "running away"
@@ -110,6 +111,10 @@ SHORT_REMEDIES = (
     "sampler=anisotropic_mala), keep chains (start=persistent), raise sampler.steps, and let the learning rate fall "
     "(optimizer.decay=cosine, a lower optimizer.learning_rate)",
 )
+RESTLESS_REMEDIES = (
+    "run longer (--steps); if f goes on like this, train on: f has yet to learn where its chains go "
+    "(training.iterations)",
+)
 LOST_REMEDY = "hold f down far from the data (network.confine)"
 
 
@@ -142,7 +147,7 @@ def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]
             f"r_t sank from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
             f"{course.fall('grad_norm'):.1f} orders of magnitude: f has become flat"
         )
-    if long and strays(long.shifts(long.short())):
+    if long and "noise" in long.groups and strays(long.shifts(long.short())):
         told = next(s for s in long.shifts(long.groups["noise"][0]) if s.look == "f")
         if not told.counts:
             found.append(f"f does not tell data from noise: {told.reference:.3g} on data, {told.value:.3g} on noise")
@@ -166,6 +171,8 @@ def by_chains(long: LongChains) -> tuple[str, list[str], tuple[str, ...]]:
     if max(moved[long.own], moved["data"]) < STILL:
         because = f"in {steps:,} transitions chains from data moved {moved['data']:.1%} of the distance between data"
         return UNDECIDED, [because], ("run longer (--steps), or raise sampler.step_size or sampler.threshold",)
+    if restless := unsettled(long):
+        return UNDECIDED, restless, RESTLESS_REMEDIES
     because = f"after {steps:,} transitions chains look as they do after K = {long.K}, and those from data like data"
     return CONVERGENT, [because], ()
 
@@ -178,28 +185,60 @@ def losses(long: LongChains) -> list[str]:
     return [f"{lost} of {chains} chains are lost in {ends[0].steps:,} transitions: {away}"] if lost else []
 
 
+def unsettled(long: LongChains) -> list[str]:
+    """Where f is not level along chains that should be in equilibrium, or depends on where they started."""
+    levels = {name: level for name in dict.fromkeys((long.own, "data")) if (level := long.level(name))}
+    unit = spread(long.data["f"])
+    found = [
+        f"{who(name)}: f {'rises' if level.rise > 0 else 'falls'} by {abs(level.rise):.3g} ± {level.rise_error:.2g} "
+        "over the last half of the transitions, no equilibrium yet"
+        for name, level in levels.items()
+        if not level.steady(unit)
+    ]
+    if found or len(levels) < 2 or levels[long.own].equals(levels["data"], unit):
+        return found
+    own, data = levels[long.own], levels["data"]
+    return [
+        f"f still depends on the start: {own.value:.4g} ± {own.error:.2g} along {who(long.own)}, {data.value:.4g} ± "
+        f"{data.error:.2g} along those from data"
+    ]
+
+
 def drift_reasons(long: LongChains) -> list[str]:
     """How long chains differ from what they should have stayed like, the largest change first, each look once."""
     largest: dict[str, tuple[float, str]] = {}
-    for name, snapshot, looks, diversity in comparisons(long):
+    for name, snapshot, looks, before in comparisons(long):
         found = {
             s.look: (abs(s.size), words(s, name, snapshot.steps)) for s in long.shifts(snapshot, looks) if s.counts
         }
-        if snapshot.diversity < HALF * diversity:
-            found["diversity"] = (math.inf, collapse(snapshot, name, diversity))
+        if snapshot.diversity < HALF * before.diversity:
+            found["diversity"] = (math.inf, collapse(snapshot, name, before.diversity))
+        away = receding(snapshot, before)
+        if away and away[0] > ERRORS:
+            found["distance"] = (away[0], f"{who(name)}, in {snapshot.steps:,} transitions: {away[1]}")
         for look, (size, text) in found.items():
             largest[look] = max((size, text), largest.get(look, (0.0, "")))
     return [text for _, text in sorted(largest.values(), reverse=True)]
 
 
-def comparisons(long: LongChains) -> list[tuple[str, Snapshot, dict[str, Tensor], float]]:
-    """Which long chains should look like what, and be how diverse: those from data as data, own ones as short ones."""
-    short = long.short()
+def comparisons(long: LongChains) -> list[tuple[str, Snapshot, dict[str, Tensor], Snapshot]]:
+    """Which long chains should look like what, and stay like which before: those from data, and own ones."""
+    first, short = long.groups["data"][0], long.short()
     pairs = [
-        ("data", long.groups["data"][-1], long.data, 1.0),
-        (long.own, long.groups[long.own][-1], short.looks, short.diversity),
+        ("data", long.groups["data"][-1], long.data, first),
+        (long.own, long.groups[long.own][-1], short.looks, short),
     ]
     return [pair for pair in pairs if len(pair[1].looks["f"])]
+
+
+def receding(snapshot: Snapshot, before: Snapshot) -> tuple[float, str] | None:
+    """How many standard errors chains are further from data than before, and in words; None if that is not known."""
+    now, then = snapshot.distance, before.distance
+    if now is None or then is None:
+        return None
+    errors = (now.value - then.value) / max(math.hypot(now.error, then.error), 1e-12)
+    value = f"{now.value:.2g} ± {now.error:.1g}, {then.value:.2g} ± {then.error:.1g} before"
+    return errors, f"kernel distance from data {value}"
 
 
 CHANGES = {
@@ -294,6 +333,9 @@ def long_chain_notes(long: LongChains) -> list[str]:
             f"samples after K = {long.K} transitions do not look like data yet, train on (training.iterations): "
             f"{', '.join(missed)}"
         )
+    notes += equilibrium_notes(long)
+    if "noise" not in long.groups:
+        return notes
     snapshots = long.groups["noise"]
     arrived = next((snapshot.steps for snapshot in snapshots[1:] if not strays(long.shifts(snapshot))), None)
     notes.append(
@@ -301,6 +343,23 @@ def long_chain_notes(long: LongChains) -> list[str]:
         if arrived
         else f"from noise, chains do not look like data after {snapshots[-1].steps:,} transitions"
     )
+    return notes
+
+
+def equilibrium_notes(long: LongChains) -> list[str]:
+    """How far chains from data, and own ones, are from data, f along them, and how many proposals are accepted."""
+    notes = []
+    for name in dict.fromkeys(("data", long.own)):
+        snapshots, level = long.groups[name], long.level(name)
+        if away := receding(snapshots[-1], snapshots[0]):
+            notes.append(f"{who(name)}: {away[1]}")
+        if level:
+            notes.append(
+                f"{who(name)}: f is {level.value:.4g} ± {level.error:.2g} over the last half of the transitions, and "
+                f"changes by {level.rise:.2g} ± {level.rise_error:.2g} there"
+            )
+    if long.acceptance is not None:
+        notes.append(f"{long.acceptance:.0%} of the proposals are accepted")
     return notes
 
 
@@ -316,9 +375,12 @@ def long_chain_numbers(long: LongChains) -> dict[str, Any]:
             {look: median(value) for look, value in snapshot.looks.items()}
             | {"steps": snapshot.steps, "chains": len(snapshot.x), "lost": snapshot.lost}
             | {"diversity": snapshot.diversity, "moved": snapshot.moved}
+            | ({} if snapshot.distance is None else {"distance": list(snapshot.distance)})
             for snapshot in snapshots
         ]
         for name, snapshots in long.groups.items()
     }
     data = {look: {"median": median(value), "spread": spread(value)} for look, value in long.data.items()}
-    return {"K": long.K, "own": long.own, "data": data, "groups": groups}
+    levels = {name: asdict(level) for name in long.groups if (level := long.level(name))}
+    found = {"K": long.K, "own": long.own, "data": data, "groups": groups, "levels": levels}
+    return found | ({} if long.acceptance is None else {"acceptance": long.acceptance})
