@@ -13,11 +13,17 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-demo: .venv/installed  ## train rings and show what came of it
+# An image model that comes with the package, if there is one.
+PRETRAINED := $(notdir $(firstword $(wildcard $(addprefix src/anila/pretrained/,mnist flowers cifar10 rings))))
+
+demo: .venv/installed  ## draw from a pretrained model, train rings, and show what came of it
+	mkdir -p runs
+	$(BIN)/anila sample pretrained:$(PRETRAINED) --count 64 --out runs/pretrained.png
 	$(BIN)/anila train rings --run runs/rings
 	$(BIN)/anila evaluate runs/rings
 	@echo
 	@echo "Open these pictures:"
+	@echo "  runs/pretrained.png                 draws of pretrained:$(PRETRAINED)"
 	@echo "  runs/rings/samples/evaluation.png   data, samples, density and energy"
 	@echo "  runs/rings/samples/curves.png       what training looked like"
 

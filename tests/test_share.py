@@ -3,6 +3,8 @@
 import json
 import pickle
 import shutil
+import subprocess
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,11 @@ from safetensors.torch import load_file, save_file
 
 import anila as package
 from anila.data import Elsewhere
+from anila.learning.starts import Persistent
 from anila.runs.folder.checkpoint import digest
 from anila.runs.folder.run import Run
-from anila.runs.model import export, hub
-from anila.runs.model.export import CHAINS, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
+from anila.runs.model import export, hub, pretrained
+from anila.runs.model.export import CARD, CHAINS, FILES, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
 from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila
 
@@ -349,3 +352,64 @@ def test_a_missing_extra_is_said(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "huggingface_hub", None)
     with pytest.raises(ImportError, match=r"pip install 'anila\[hub\]'"):
         package.load("hub:me/people")
+
+
+class TestPretrained:
+    """Models that come with the package are exports like any other, and small."""
+
+    @pytest.mark.parametrize("name", pretrained.names())
+    def test_each_is_whole_scored_and_says_how_it_was_made(self, name: str):
+        """Sees a file left out of the package or altered, a model without scores, and one that is not float32."""
+        model = package.load(f"pretrained:{name}")
+        assert isinstance(model, Shared)
+        assert {path.name for path in (pretrained.FOLDER / name).iterdir()} == set(FILES)
+        assert all(value.dtype == torch.float32 for value in model.f.parameters())
+        assert model.record.scores["protocol"]["iteration"] == model.iteration
+        x = model.draw(3, steps=2)
+        assert x.shape == (3, *model.data.event_shape)
+        assert bool(torch.isfinite(model(x)).all())
+        card = (pretrained.FOLDER / name / CARD).read_text(encoding="utf-8")
+        assert f"python scripts/pretrained.py {name}" in card
+        assert f'anila.load("pretrained:{name}")' in card
+
+    def test_they_are_small(self):
+        sizes = [
+            sum(path.stat().st_size for path in (pretrained.FOLDER / name).iterdir()) for name in pretrained.names()
+        ]
+        assert max(sizes) <= 3e6
+        assert sum(sizes) <= 8e6
+
+    def test_nothing_keeps_them_out_of_the_wheel(self):
+        """Sees a folder that the build leaves out: it takes all of src/anila that git does not ignore."""
+        root = Path(__file__).parents[1]
+        build = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]
+        assert build["targets"]["wheel"] == {"packages": ["src/anila"]}
+        assert root / "src/anila/pretrained" == pretrained.FOLDER
+        files = [pretrained.FOLDER / name / file for name in pretrained.names() for file in FILES]
+        found = subprocess.run(["git", "check-ignore", *map(str, files)], cwd=root, capture_output=True, text=True)
+        assert found.stdout == ""
+
+    def test_commands_take_them_by_name(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        assert anila("sample", "pretrained:rings", "--count", "5", "--steps", "2", "--out", tmp_path / "x.csv") == 0
+        assert anila("sample", "pretrained:ring", "--count", "5", "--out", tmp_path / "y.csv") == 2
+        told = capsys.readouterr().err
+        assert "no pretrained model 'ring', did you mean 'rings'" in told
+        assert all(f"pretrained:{name}" in told for name in pretrained.names())
+
+    def test_what_is_rounded_is_stored_in_half(self, image_run: Path, tmp_path: Path):
+        """Sees numbers that lose bits on the way, and rounded ones that take twice the room."""
+        run, halves = Run.existing(image_run), Trained.load(Run.existing(image_run))
+        with torch.no_grad():
+            for value in halves.f.parameters():
+                value.copy_(value.half())
+        assert isinstance(halves.start, Persistent)
+        halves.start.bank = halves.start.bank.half().float()
+        export.write(halves, run, tmp_path / "halves", "halves")
+        export.export(run, tmp_path / "whole")
+        x = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+        for model, path in ((halves, "halves"), (Trained.load(run), "whole")):
+            assert torch.equal(package.load(tmp_path / path)(x), model(x))
+            assert torch.equal(package.load(tmp_path / path).draw(4), model.draw(4))
+        stored = {path: load_file(tmp_path / path / WEIGHTS).values() for path in ("halves", "whole")}
+        assert all(value.dtype == torch.float16 for value in stored["halves"])
+        assert not all(value.dtype == torch.float16 for value in stored["whole"])

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="Run folder, or one made by anila export; hub:OWNER/NAME.")
+    Path,
+    typer.Argument(metavar="RUN", help="Run folder, or one of anila export; hub:OWNER/NAME; pretrained:NAME."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]

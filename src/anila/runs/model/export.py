@@ -11,6 +11,7 @@ its checksum is refused.
 
     anila.load("digits")           a folder made by `anila export`, or a run
     anila.load("hub:me/digits")    the same from the Hugging Face Hub (extra `hub`)
+    anila.load("pretrained:rings") one that comes with the package
 """
 
 import json
@@ -37,7 +38,7 @@ from anila.runs.experiment.code import is_code
 from anila.runs.experiment.saved import current
 from anila.runs.folder.checkpoint import digest, flush, write_tensors
 from anila.runs.folder.run import Run
-from anila.runs.model import hub
+from anila.runs.model import hub, pretrained
 from anila.runs.model.card import Record, card
 from anila.runs.model.model import Calibration, HeldOut, Model
 from anila.runs.model.stand_in import portable, ported
@@ -61,17 +62,20 @@ class ShareError(ValueError):
 
 
 def load(source: str | Path) -> Model:
-    """The model of an exported folder, of a run, or of a repository of the Hugging Face Hub.
+    """The model of an exported folder, of a run, of a repository of the Hugging Face Hub, or of the package.
 
     Args:
-        source: A folder, or "hub:OWNER/NAME", with "@REVISION" behind it for one version.
+        source: A folder, "hub:OWNER/NAME", with "@REVISION" behind it for one version, or "pretrained:NAME".
 
     Raises:
+        ValueError: If no model of that name comes with the package.
         ShareError, RunError: Naming the file that is missing, altered or not what it claims to be.
         ImportError: If the extra `hub` is needed and not installed.
     """
     if str(source).startswith(hub.PREFIX):
         return read(hub.pull(str(source)))
+    if str(source).startswith(pretrained.PREFIX):
+        return read(pretrained.folder(str(source)))
     path = expanded(source)
     if any((path / name).exists() for name in (RECORD, MANIFEST)):
         return read(path)
@@ -105,23 +109,44 @@ def export(run: Run, path: Path | str) -> "Shared":
             f"the network is {trained.config.network.name}, and an export carries no code: pass on that file with the "
             "run's folder, or train one of " + ", ".join(NETWORKS)
         )
+    write(trained, run, path, path.name)
+    return read(path)
+
+
+def write(trained: Trained, run: Run, path: Path, name: str) -> None:
+    """Write a run's model into a new folder, all or nothing.
+
+    Args:
+        trained: The model.
+        run: The run, for its scores and the returns of its guard.
+        path: The folder.
+        name: What the card calls it, and `load` takes.
+    """
     chains, calibration = kept_chains(trained), trained.calibration(CALIBRATED)
     record = record_of(run, trained, calibration)
     aside = path.absolute().with_name(f".{path.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
-        write_tensors(trained.f.state_dict(), aside / WEIGHTS)
-        write_tensors({"held_out": calibration.f, **({} if chains is None else {"chains": chains})}, aside / CHAINS)
+        kept = {} if chains is None else {"chains": chains}
+        write_tensors(narrowed(trained.f.state_dict()), aside / WEIGHTS)
+        write_tensors({"held_out": calibration.f, **narrowed(kept)}, aside / CHAINS)
         (aside / RECORD).write_text(json.dumps(asdict(record), indent=1), encoding="utf-8")
         sums = {name: digest(aside / name) for name in (RECORD, WEIGHTS, CHAINS)}
         (aside / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1))
-        (aside / CARD).write_text(card(record, path.name, isinstance(trained.f, Anneals)), encoding="utf-8")
+        (aside / CARD).write_text(card(record, name, isinstance(trained.f, Anneals)), encoding="utf-8")
         flush(*aside.iterdir(), aside)
         aside.rename(path.absolute())
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    return read(path)
+
+
+def narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Those of float32 in float16 where that loses nothing: the numbers were rounded so before."""
+    return {
+        name: value.half() if value.dtype == torch.float32 and torch.equal(value.half().float(), value) else value
+        for name, value in tensors.items()
+    }
 
 
 def kept_chains(trained: Trained) -> Tensor | None:
@@ -355,6 +380,8 @@ def build_start(record: Record, chains: Tensor | None, path: Path) -> Start:
     if chains is None and start.name == "noise" and start.kind in ("uniform", "normal"):
         return FromNoise(record.event_shape, start.kind, start.scale)
     expected = STORED[start.storage]
+    if chains is not None and chains.dtype == torch.float16:
+        chains = chains.to(expected)
     if chains is None or chains.dtype != expected or tuple(chains.shape[1:]) != record.event_shape or not len(chains):
         got = "none" if chains is None else f"{chains.dtype} of shape {tuple(chains.shape)}"
         raise ShareError(f"{path}: expected chains, {expected} of shape (n, *{record.event_shape}); got {got}")

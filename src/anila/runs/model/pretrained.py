@@ -1,0 +1,32 @@
+"""Models that come with the package: folders as `anila export` makes them, in src/anila/pretrained.
+
+`scripts/pretrained.py` makes them; the card of each says how, and how good it is.
+"""
+
+from pathlib import Path
+
+from anila.messages import did_you_mean
+
+PREFIX = "pretrained:"
+FOLDER = Path(__file__).parents[2] / "pretrained"
+
+
+def names() -> list[str]:
+    """Which there are."""
+    return sorted(path.parent.name for path in FOLDER.glob("*/anila.json"))
+
+
+def folder(source: str) -> Path:
+    """The folder of a model.
+
+    Args:
+        source: "pretrained:NAME".
+
+    Raises:
+        ValueError: If there is none of that name.
+    """
+    name, known = source.removeprefix(PREFIX), names()
+    if name not in known:
+        there = ", ".join(PREFIX + other for other in known)
+        raise ValueError(f"there is no pretrained model {name!r}{did_you_mean(name, known)}; there are {there}")
+    return FOLDER / name
