@@ -393,7 +393,7 @@ class TestPretrained:
         assert anila("sample", "pretrained:rings", "--count", "5", "--steps", "2", "--out", tmp_path / "x.csv") == 0
         assert anila("sample", "pretrained:ring", "--count", "5", "--out", tmp_path / "y.csv") == 2
         told = capsys.readouterr().err
-        assert "no pretrained model 'ring', did you mean 'rings'" in told
+        assert "no pretrained model 'ring'; did you mean 'rings'" in told
         assert all(f"pretrained:{name}" in told for name in pretrained.names())
 
     def test_what_is_rounded_is_stored_in_half(self, image_run: Path, tmp_path: Path):
