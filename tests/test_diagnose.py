@@ -10,12 +10,15 @@ import torch
 from PIL import Image
 
 from anila.data import Rows
+from anila.density.log_density import gradient
 from anila.evaluation.chains import DriftInequality, Meetings
 from anila.evaluation.pictures import chain_overview, coupling_bound, drift_ratio
 from anila.evaluation.pictures.ergodicity import rank_shares
 from anila.reports import diagnosis as module
 from anila.reports.diagnosis import diagnose, full_key
+from anila.reports.long_run import long_run, starts
 from anila.rng import rng
+from anila.runs.experiment import PRESETS, resolve
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.run import Run
 from anila.runs.model import trained
@@ -131,6 +134,36 @@ def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     pictures = {"course.png", "ladder.png", "long_chains.png"}
     assert pictures <= {path.name for path in (tmp_path / "run/samples").iterdir()}
     assert foreign(tmp_path / "run") == []  # --overwrite takes all of it away
+
+
+LEVELS = """
+from anila.density.networks import BlurredGaussian, NoiseConditional, UNet
+
+def small(channels: int, size: int):
+    return NoiseConditional(UNet(channels, size, (4,)), BlurredGaussian((channels, size, size)), lowest=0.1)
+"""
+
+
+def test_a_law_of_noisy_data_is_run_with_noise_and_looked_at_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees data that begin off the law of f, and noise that counts as distance from data."""
+    pixels = Rows(torch.rand(100, 1, 8, 8, generator=rng(0, "pixels")) * 2 - 1, "pixels")
+    monkeypatch.setattr(trained, "build_data", lambda _: pixels)
+    (tmp_path / "levels.py").write_text(LEVELS)
+    small = [f"network={tmp_path / 'levels.py'}:small", "objective=denoising", "sampler.name=langevin",
+             "sampler.step_size=0.003", "sampler.temperature=1", "sampler.steps=2", "start=noise", "start.size=null",
+             "training.batch=4", "training.iterations=2", "training.threads=1", "training.data_noise=0"]  # fmt: skip
+    config = resolve(PRESETS["flowers"].experiment, [*small, "sampler.clipped=null"])
+    model = Trained.untrained(config)
+    x, groups = starts(model, 0)
+    assert groups.keys() == {"draws", "data"}
+    rows = model.reference_data(100)
+    assert (x - rows[: len(x)]).std().item() == pytest.approx(0.1, rel=0.1)
+    long = long_run(model, Run(tmp_path / "run"), model.sampler, 4, 0, lambda _: None).long_chains
+    assert long.own == "draws"
+    assert torch.allclose(long.x_data, (x + 0.01 * gradient(model.f, x)).detach())
+    first = long.groups["data"][0]
+    assert torch.allclose(first.x, model.clean(groups["data"]))
+    assert first.distance
 
 
 def test_table_runs_are_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -204,7 +204,7 @@ def test_long_chains_start_from_draws_and_from_noisy_data(runs: Path):
     assert isinstance(model, trained.Trained)
     x_data, groups = long_run.starts(model, 0)
     clean = model.reference_data(40)
-    assert list(groups) == ["draws", "data", "noise"]
+    assert list(groups) == ["draws", "data"]
     assert x_data.var().item() == pytest.approx(clean.var().item() + 0.1**2, rel=0.02)
     assert anila("diagnose", runs / "plain", "--steps", "200", "--out", runs / "figures") == 0
 

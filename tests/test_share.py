@@ -365,7 +365,7 @@ class TestPretrained:
         assert {path.name for path in (pretrained.FOLDER / name).iterdir()} == set(FILES)
         assert all(value.dtype == torch.float32 for value in model.f.parameters())
         assert model.record.scores["protocol"]["iteration"] == model.iteration
-        x = model.draw(3, steps=2)
+        x = model.draw(3, steps=5)
         assert x.shape == (3, *model.data.event_shape)
         assert bool(torch.isfinite(model(x)).all())
         card = (pretrained.FOLDER / name / CARD).read_text(encoding="utf-8")

@@ -2,6 +2,9 @@
 
 Chains start where the run's own stand, from data and from noise, and make 100 times the K transitions of an iteration
 with the run's sampler under the averaged parameters. What that costs is said before.
+
+Of an f with levels of noise they start from data and from its own draws, both with the noise of the lowest level, whose
+law f is. They are shown, and measured beside the data, without it.
 """
 
 import time
@@ -17,6 +20,7 @@ from torch import Tensor
 from anila.density.log_density import Anneals
 from anila.evaluation import pictures, training
 from anila.evaluation.chains import Verdict
+from anila.evaluation.samples import KernelDistance, anila_features, mmd_of_few
 from anila.evaluation.training import LongChains, Regime
 from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
@@ -31,6 +35,8 @@ from anila.samplers import Sampler, sample
 
 IMAGES, POINTS = 16, 256
 """Chains from each start: of images, and of other points."""
+OF_LEVELS = 64
+"""Chains from each start of an f with levels of noise."""
 ROWS = 512
 """Rows of data that chains are compared with."""
 LONG = 100
@@ -87,12 +93,15 @@ def long_run(
     K, device = sampler.steps, trained.device
     steps = max(K, steps or LONG * K)
     x_data, groups = starts(trained, seed)
+    distance = distance_from(trained.reference_data(ROWS))
     x_data, groups = x_data.to(device), {name: x.to(device) for name, x in groups.items()}
     kernel = build_sampler(sampler, trained.f, build_proposal(sampler, trained.data, trained.config.training.seed))
     with frozen(trained.f):
         watch = announced(kernel, torch.cat(list(groups.values())), steps, say)
         generator = rng(seed, "ladder", device=device)
-        long = training.run_long_chains(kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch)
+        long = training.run_long_chains(
+            kernel, trained.f, groups, own(trained), x_data, K, steps, generator, watch, trained.clean, distance
+        )
     series = run.series(after=trained.begin)
     course = training.course(series, trained.learner.watched)
     regime = training.regime(course, long, run.returns())
@@ -102,19 +111,26 @@ def long_run(
 def starts(trained: Trained, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
     """Data to compare with, and where long chains start: the run's kept ones if it keeps some, other data, noise.
 
-    Data carry the noise that is part of the law that f is to hold: that which they were last learned with, or that of
-    the lowest level.
+    Of an f with levels of noise: its draws, and other data. Data carry the noise of the law that f is to hold.
     """
-    n = IMAGES if len(trained.data.event_shape) == 3 else POINTS
-    x, generator = trained.reference_data(ROWS + n), rng(seed, "data noise")
-    if isinstance(trained.f, Anneals):
-        x = x + trained.f.lowest * torch.randn(x.shape, generator=generator)
-    else:
-        x = trained.learner.noisy(x, generator)
+    levels = isinstance(trained.f, Anneals)
+    n = OF_LEVELS if levels else IMAGES if len(trained.data.event_shape) == 3 else POINTS
+    x = trained.noisy(trained.reference_data(ROWS + n), rng(seed, "data noise"))
     x_data = x[:-n] if len(x) > 2 * n else x
+    if levels:
+        return x_data, {"draws": trained.origins(n, rng(seed, "draws", device=trained.device)), "data": x[-n:]}
     found = {"data": x[-n:], "noise": noise(trained, x_data).draw(n, rng(seed, "noise"))}
-    name = own(trained)
-    return x_data, ({} if name in found else {name: trained.origins(n, rng(seed, "kept"))}) | found
+    kept = {"kept": trained.starts(n, rng(seed, "kept"))} if own(trained) == "kept" else {}
+    return x_data, kept | found
+
+
+def distance_from(x_data: Tensor) -> Callable[[Tensor], KernelDistance] | None:
+    """The kernel distance of images from these, on features; none of other points."""
+    if x_data.ndim != 4 or x_data.shape[1] not in (1, 3):
+        return None
+    extractor = anila_features()
+    y = extractor.features(x_data)
+    return lambda x: mmd_of_few(extractor.features(x.clamp(-1, 1).cpu()), y)
 
 
 def own(trained: Trained) -> str:

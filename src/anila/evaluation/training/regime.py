@@ -111,6 +111,10 @@ SHORT_REMEDIES = (
     "sampler=anisotropic_mala), keep chains (start=persistent), raise sampler.steps, and let the learning rate fall "
     "(optimizer.decay=cosine, a lower optimizer.learning_rate)",
 )
+LEVELS_REMEDIES = (
+    "train on the final law, with chains on f at its lowest level (objective=likelihood): only they see what it rates "
+    "too high",
+)
 RESTLESS_REMEDIES = (
     "run longer (--steps); if f goes on like this, train on: f has yet to learn where its chains go "
     "(training.iterations)",
@@ -165,7 +169,8 @@ def by_chains(long: LongChains) -> tuple[str, list[str], tuple[str, ...]]:
     """Convergent, short-run or undecided."""
     lost, reasons = losses(long), drift_reasons(long)
     if lost or reasons:
-        return SHORT_RUN, lost + reasons, (*((LOST_REMEDY,) if lost else ()), *SHORT_REMEDIES)
+        remedies = LEVELS_REMEDIES if long.own == "draws" else SHORT_REMEDIES
+        return SHORT_RUN, lost + reasons, (*((LOST_REMEDY,) if lost else ()), *remedies)
     moved = {name: snapshots[-1].moved for name, snapshots in long.groups.items()}
     steps = long.groups[long.own][-1].steps
     if max(moved[long.own], moved["data"]) < STILL:

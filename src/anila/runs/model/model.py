@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
 from anila.density.log_density import Anneals, LogDensity, values
 from anila.density.networks import Conditional
+from anila.density.noisy_data import denoised
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
 from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
 from anila.runs.experiment.build import annealed, build_sampler
-from anila.samplers import Proposal, descent, sample
+from anila.samplers import Proposal, sample
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
@@ -105,6 +106,10 @@ class Model(Protocol):
         """f(x), (n, *event) -> (n,)."""
         return self.f(x)
 
+    def clean(self, x: Tensor) -> Tensor:
+        """Points of the law of f, (n, *event), without the noise that is part of it: as people look at them."""
+        return denoised(self.f, x)
+
     @property
     def device(self) -> torch.device:
         """Where f is computed."""
@@ -161,9 +166,7 @@ class Model(Protocol):
             n = min(BATCH, count - first)
             x = (self.origins(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
-            if isinstance(f, Anneals):
-                x, _ = sample(descent(f, 2 * f.lowest**2), x, 1, generator)
-            drawn.append(x.cpu())
+            drawn.append(denoised(f, x).cpu())
         return torch.cat(drawn)
 
     def convergence(self, seed: int = 0) -> Convergence | None:

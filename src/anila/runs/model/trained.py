@@ -9,6 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from anila.data import DataSet, Images, Labelled, Rows
+from anila.density.log_density import Anneals
+from anila.density.noisy_data import noised
 from anila.density.targets import DENSITIES
 from anila.evaluation.likelihood.grid import in_plane, kl, plane_grid
 from anila.learning.distributed import ALONE, Ranks
@@ -180,6 +182,12 @@ class Trained(Model):
         """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
         return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
+
+    def noisy(self, x_data: Tensor, generator: torch.Generator) -> Tensor:
+        """Data as points of the law that f is to hold: with the noise of its own level, else with that of training."""
+        if isinstance(self.f, Anneals):
+            return noised(self.f, x_data, generator)
+        return self.learner.noisy(x_data, generator)
 
     def proposal(self) -> Proposal | None:
         """A kernel density of data points."""
