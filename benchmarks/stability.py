@@ -145,7 +145,7 @@ def torchebm(data: Any, p: Provocation, seed: int, iterations: int) -> Ending:
 
 def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str = "langevin") -> Ending:
     """The preset `mnist`, with its guard."""
-    config = PRESETS["mnist"].experiment
+    config = PRESETS["mnist-chains"].experiment
     overrides = [
         f"data={path}", "network.width=8", f"sampler={sampler}", f"sampler.steps={K}",
         f"sampler.step_size={STEP * p.step}", f"start.size={BANK}", f"start.fresh={FRESH}",

@@ -47,7 +47,7 @@ def test_what_follows_nothing_stays_as_it_was_given():
 
 
 def test_temperature_anneals_along_a_geometric_course():
-    config = resolve(PRESETS["flowers"].experiment, ["sampler.temperature=1", "sampler.final_temperature=0.01"]).sampler
+    config = resolve(PRESETS["flowers-chains"].experiment, ["sampler.temperature=1", "sampler.final_temperature=0.01"]).sampler
     assert [build.temperature(config, 10, i) for i in (0, 5, 10, 20)] == pytest.approx([1, 0.1, 0.01, 0.01])
 
 
@@ -116,9 +116,9 @@ def test_range_and_spread_are_what_they_say():
 )
 def test_what_cannot_be_adapted_is_refused(overrides: list[str], message: str):
     with pytest.raises(SettingsError, match=message):
-        resolve(PRESETS["flowers"].experiment, overrides)
+        resolve(PRESETS["flowers-chains"].experiment, overrides)
 
 
 def test_another_sampler_drops_what_it_does_not_have():
-    assert resolve(PRESETS["flowers"].experiment, ["sampler=langevin"]).sampler.clipped is None
+    assert resolve(PRESETS["flowers-chains"].experiment, ["sampler=langevin"]).sampler.clipped is None
     assert Sampler(name="anisotropic", threshold=1.0, clipped=0.1).clipped == 0.1

@@ -259,7 +259,7 @@ def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image
 
 
 def test_an_observation_too_exact_for_the_step_is_refused():
-    cold = replace(PRESETS["mnist"].experiment.sampler, step_size=16.0, temperature=1e-5)
+    cold = replace(PRESETS["mnist-chains"].experiment.sampler, step_size=16.0, temperature=1e-5)
     require_stable(cold, 0.009, "")
     with pytest.raises(ValueError, match="give at least 0.009"):
         require_stable(cold, 0.008, "")

@@ -15,7 +15,7 @@ from tiny import write_noise
 def of_images(folder: Path, *words: str) -> Trained:
     for i in range(2):
         write_noise(folder / f"{i}.png", i)
-    return Trained.untrained(resolve(PRESETS["flowers"].experiment, [*SMALL, f"data.name={folder}", *words]))
+    return Trained.untrained(resolve(PRESETS["flowers-chains"].experiment, [*SMALL, f"data.name={folder}", *words]))
 
 
 @pytest.mark.parametrize(("sampler", "each"), [("langevin", 1), ("mala", 1), ("hmc", 3)])

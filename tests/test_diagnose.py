@@ -119,7 +119,7 @@ def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     size = [] if start == "replay" else ["start.size=null"]
     small = ["network.width=4", "training.batch=4", f"start={start}", *size, "sampler.steps=2", "training.threads=1",
              "training.iterations=40", "training.picture_every=1000"]  # fmt: skip
-    assert anila("train", "flowers", *small, "--run", tmp_path / "run") == 0
+    assert anila("train", "flowers-chains", *small, "--run", tmp_path / "run") == 0
     capsys.readouterr()
     assert anila("diagnose", tmp_path / "run", "--json", "--steps", "200") == 0
     captured = capsys.readouterr()
@@ -152,7 +152,7 @@ def test_a_law_of_noisy_data_is_run_with_noise_and_looked_at_without(tmp_path: P
     small = [f"network={tmp_path / 'levels.py'}:small", "objective=denoising", "sampler.name=langevin",
              "sampler.step_size=0.003", "sampler.temperature=1", "sampler.steps=2", "start=noise", "start.size=null",
              "training.batch=4", "training.iterations=2", "training.threads=1", "training.data_noise=0"]  # fmt: skip
-    config = resolve(PRESETS["flowers"].experiment, [*small, "sampler.clipped=null"])
+    config = resolve(PRESETS["flowers-chains"].experiment, [*small, "sampler.clipped=null"])
     model = Trained.untrained(config)
     x, groups = starts(model, 0)
     assert groups.keys() == {"draws", "data"}

@@ -96,7 +96,7 @@ def test_anatomy_step_is_theirs():
 def test_our_presets_confine_or_start_where_reach_suffices():
     for name in ("rings", "mixture", "table"):
         assert preset(name).network.confine
-    for name in ("mnist", "flowers", "cifar10"):
+    for name in ("mnist-chains", "flowers-chains", "cifar10-chains"):
         s = preset(name).sampler
         assert s.threshold is not None
         assert s.steps * s.step_size * s.threshold / 2 >= 0.99
@@ -210,7 +210,7 @@ def test_anisotropic_without_threshold_is_refused():
         resolve(RINGS, ["sampler.threshold=none"])
 
 
-@pytest.mark.parametrize("name", ["mnist", "flowers", "cifar10"])
+@pytest.mark.parametrize("name", ["mnist-chains", "flowers-chains", "cifar10-chains"])
 @pytest.mark.parametrize("sampler", ["mala", "anisotropic_mala"])
 def test_exact_chains_of_images_bring_their_recipe(name: str, sampler: str):
     """Sees a Metropolis sampler at the temperature of the unadjusted recipe, where nothing would be accepted."""

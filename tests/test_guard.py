@@ -106,7 +106,7 @@ def test_thresholds_that_clip_from_the_start_are_no_trouble():
 
 
 def test_changes_come_in_the_documented_order():
-    config, guard = PRESETS["flowers"].experiment, Guard()
+    config, guard = PRESETS["flowers-chains"].experiment, Guard()
     keys = []
     for _ in range(5):
         guard.remedies.append(guard.remedy(Trouble("learning", ""), config))
@@ -253,7 +253,7 @@ def test_a_learning_rate_far_too_high_is_caught_and_repaired(tmp_path: Path, mon
     blobs = (torch.randn(200, 1, 16, 16, generator=rng(0, "blobs")).cumsum(-1).cumsum(-2) / 20).clamp(-1, 1)
     monkeypatch.setattr(trained, "build_data", lambda _: Rows(blobs, "blobs"))
     config = resolve(
-        PRESETS["mnist"].experiment,
+        PRESETS["mnist-chains"].experiment,
         ["network.width=4", "training.batch=16", "sampler.steps=10", "start.size=100", "sampler=langevin",
          "sampler.step_size=10", "training.iterations=120", "training.checkpoint_every=20", "training.log_every=1",
          "optimizer.learning_rate=0.05", "optimizer.warmup=20", "training.picture_every=1000", "training.threads=1"],

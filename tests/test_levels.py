@@ -34,7 +34,7 @@ ANCHORED = [*UNET, *LIKELIHOOD, "anchor=denoising", "anchor.sd=[0.04,2.4]"]
 
 
 def settings(*more: str) -> Experiment:
-    return resolve(PRESETS["flowers"].experiment, list(more))
+    return resolve(PRESETS["flowers-chains"].experiment, list(more))
 
 
 @pytest.fixture

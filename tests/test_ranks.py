@@ -159,7 +159,7 @@ def test_shares_are_all_rows_once(n: int):
 
 
 @pytest.mark.parametrize("how", ["training.shard=false", "training.shard=true"])
-@pytest.mark.parametrize("name", ["rings", "flowers"])
+@pytest.mark.parametrize("name", ["rings", "flowers-chains"])
 def test_two_processes_learn_what_one_learns(tmp_path: Path, undisturbed: Callable[[str], Path], name: str, how: str):
     """Sees noise, data or chains that depend on the number of processes, and gradients averaged with wrong weights:
     the shares are uneven.
@@ -172,7 +172,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, undisturbed: Callab
 def test_processes_share_labels_and_spectral_norms(tmp_path: Path, shard: str):
     """Sees labels of other rows than this process has, a cross-entropy summed or averaged wrongly, u and v apart."""
     more = ["network.classes=auto", "network.spectral=true", f"training.shard={shard}"]
-    alone, both = (trained(tmp_path / str(size), settings("flowers", *more), size) for size in (1, 2))
+    alone, both = (trained(tmp_path / str(size), settings("flowers-chains", *more), size) for size in (1, 2))
     assert_same(both, alone)
     assert all("accuracy" in line for line in Run(alone).stats())
 
@@ -191,14 +191,14 @@ def test_processes_share_levels_annealed_starts_and_an_anchor(tmp_path: Path, sh
     """Sees a pool that a process does not have in its place, or that is lost with it, moments that are not the same
     everywhere, and an anchor's gradient of one process's rows.
     """
-    config = resolve(PRESETS["flowers"].experiment, [*LEVELS, f"training.shard={shard}"])
+    config = resolve(PRESETS["flowers-chains"].experiment, [*LEVELS, f"training.shard={shard}"])
     both = trained(tmp_path / "both", config, *sizes, stop=3)
     assert_same(both, trained(tmp_path / "alone", config, 1))
     assert all("matching_loss" in line for line in Run(both).stats())
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("rings", (2, 1)), ("rings", (1, 2)), pytest.param("flowers", (3, 2), marks=pytest.mark.slow)]
+    ("name", "sizes"), [("rings", (2, 1)), ("rings", (1, 2)), pytest.param("flowers-chains", (3, 2), marks=pytest.mark.slow)]
 )
 def test_a_run_goes_on_with_other_processes(tmp_path: Path, undisturbed: Callable[[str], Path], name: str, sizes):
     """Sees chains lost, doubled or exchanged, and a stop that not all processes hear of."""

@@ -103,7 +103,7 @@ def test_images_resume_bit_equal_with_every_sampler(tmp_path: Path, monkeypatch:
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1
     data = Rows(pixels, "pixels")
     monkeypatch.setattr(trained, "build_data", lambda _: data)
-    config = resolve(PRESETS["flowers"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers"].exact)
+    config = resolve(PRESETS["flowers-chains"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers-chains"].exact)
     train(config, tmp_path / "whole", quiet)
     train(config, tmp_path / "parts", quiet, stop_at(2, signal.SIGTERM))
     train(config, tmp_path / "parts", quiet)
@@ -179,7 +179,7 @@ def test_harmless_settings_may_change(tmp_path: Path):
 
 def test_changed_data_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels"))
-    config = resolve(PRESETS["flowers"].experiment, IMAGES)
+    config = resolve(PRESETS["flowers-chains"].experiment, IMAGES)
     monkeypatch.setattr(trained, "build_data", lambda _: Rows(pixels, "pixels"))
     train(config, tmp_path / "run", quiet, stop_at(2))
     monkeypatch.setattr(trained, "build_data", lambda _: Rows(pixels + 0.1, "pixels"))
@@ -247,7 +247,7 @@ def test_the_reach_of_the_printed_cifar10_run_is_said(monkeypatch: pytest.Monkey
     assert "K = 100 transitions drift moves a coordinate by at most" in warning
     assert "= 0.01 and noise by about 0.1, but starts and data are 0.66" in warning.replace("0.67", "0.66")
     assert "at least 67 iterations" in warning.replace("66 iterations", "67 iterations")
-    flowers = resolve(PRESETS["flowers"].experiment, ["network.width=4", "training.batch=8", "start.size=70"])
+    flowers = resolve(PRESETS["flowers-chains"].experiment, ["network.width=4", "training.batch=8", "start.size=70"])
     assert not preflight.look_ahead(flowers).warnings
 
 
