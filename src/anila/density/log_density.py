@@ -36,6 +36,19 @@ class HasLevels(Protocol):
 
 
 @runtime_checkable
+class HasClasses(Protocol):
+    """f(x)[y]: a log-density for each class y; f(x) is that of points whatever their class."""
+
+    def logits(self, x: Tensor, /) -> Tensor:
+        """f(x)[y] of every class, (n, classes); their softmax is p(y | x)."""
+        ...
+
+    def given(self, y: int | Tensor, /) -> torch.nn.Module:
+        """The log-density of a class, or of one for every row; that of an f with levels has them too."""
+        ...
+
+
+@runtime_checkable
 class Anneals(HasLevels, Protocol):
     """f(x, s) that can be sampled from noise: between its levels, starting with draws of the highest."""
 

@@ -8,8 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.applications.files.inputs import Named
-from anila.density.log_density import BATCH
-from anila.density.networks import Conditional
+from anila.density.log_density import BATCH, HasClasses
 from anila.learning.starts import Persistent, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -53,13 +52,13 @@ def names(classes: tuple[str, ...]) -> tuple[str, ...]:
     return ("class", "probability", *(f"p({name})" for name in classes))
 
 
-def require_classes(model: Model) -> Conditional:
+def require_classes(model: Model) -> HasClasses:
     """f as a density of each class.
 
     Raises:
         ValueError: If it tells no classes apart.
     """
-    if not isinstance(model.f, Conditional):
+    if not isinstance(model.f, HasClasses):
         raise ValueError("the run has no classes; train one with network.classes=auto")
     return model.f
 
@@ -76,22 +75,6 @@ def classified(model: Model, rows: Named) -> Classified:
     return Classified(rows, model.classes, torch.cat(parts))
 
 
-class Given(nn.Module):
-    """f(x)[y] of one class y, as a module.
-
-    Args:
-        f: A density of each class.
-        label: The index of the class.
-    """
-
-    def __init__(self, f: Conditional, label: int):
-        super().__init__()
-        self.f, self.label = f, label
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f.given(self.label)(x)
-
-
 class OfClass(Model):
     """A model within one class: f is f(x)[y], and chains start from kept ones, each with probability p(y | x).
 
@@ -104,14 +87,13 @@ class OfClass(Model):
     """
 
     def __init__(self, model: Model, label: str):
-        given = model.given(label)
+        self.net = model.given(label)
         self.whole, self.config, self.data, self.notices = model, model.config, model.data, model.notices
         index = model.classes.index(label) if label in model.classes else int(label)
-        self.net = Given(require_classes(model), index)
         self.kept = model.start
         if isinstance(self.kept, Persistent):
             generator = rng(model.config.training.seed, "class", index, device=model.device)
-            self.kept = Persistent(model.starts_of(given, len(self.kept.bank), generator))
+            self.kept = Persistent(model.starts_of(self.net, len(self.kept.bank), generator))
 
     @property
     def f(self) -> nn.Module:

@@ -7,11 +7,11 @@ is secretly an energy based model and you should treat it like one", eqs. 5-7). 
 temperature or a confining term, belongs inside: Conditional(Confined(Tempered(net))).
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-
-from anila.density.log_density import LogDensity
 
 
 class Conditional(nn.Module):
@@ -47,7 +47,7 @@ class Conditional(nn.Module):
         """f(x)[y] of every class; their softmax is p(y | x)."""
         return self(x, by_class=True)
 
-    def given(self, y: int | Int[Tensor, "n"]) -> LogDensity:
+    def given(self, y: int | Int[Tensor, "n"]) -> "Given":
         """The log-density x -> f(x)[y] of a class; any sampler takes it.
 
         Args:
@@ -56,16 +56,39 @@ class Conditional(nn.Module):
         Raises:
             ValueError: When called, if there is no such class, or not one for every row.
         """
+        return Given(self, y)
 
-        labels = torch.as_tensor(y)
-        lowest, highest = int(labels.min()), int(labels.max())
 
-        def f(x: Tensor) -> Tensor:
-            logits = self.logits(x)
-            if not 0 <= lowest <= highest < logits.shape[1]:
-                raise ValueError(f"given: classes are 0 to {logits.shape[1] - 1}; got {lowest} to {highest}")
-            if labels.ndim and len(labels) != len(x):
-                raise ValueError(f"given: expected a class for each of {len(x)} rows, got {len(labels)}")
-            return logits.gather(1, labels.to(x.device).expand(len(x))[:, None]).squeeze(1)
+class Given(nn.Module):
+    """x -> f(x)[y].
 
-        return f
+    Args:
+        joint: f of all classes.
+        y: A class, or one for every row.
+    """
+
+    def __init__(self, joint: Conditional, y: int | Int[Tensor, "n"]):
+        super().__init__()
+        self.joint, self.of_class = joint, labelled(y)
+
+    def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+        return self.of_class(self.joint.logits(x))
+
+
+def labelled(y: int | Int[Tensor, "n"]) -> Callable[[Float[Tensor, "n classes"]], Float[Tensor, "n"]]:
+    """logits -> logits[y], a class or one for every row.
+
+    Raises:
+        ValueError: When called, if there is no such class, or not one for every row.
+    """
+    labels = torch.as_tensor(y)
+    lowest, highest = int(labels.min()), int(labels.max())
+
+    def of_class(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n"]:
+        if not 0 <= lowest <= highest < logits.shape[1]:
+            raise ValueError(f"given: classes are 0 to {logits.shape[1] - 1}; got {lowest} to {highest}")
+        if labels.ndim and len(labels) != len(logits):
+            raise ValueError(f"given: expected a class for each of {len(logits)} rows, got {len(labels)}")
+        return logits.gather(1, labels.to(logits.device).expand(len(logits))[:, None]).squeeze(1)
+
+    return of_class

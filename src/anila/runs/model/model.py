@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
-from anila.density.log_density import Anneals, LogDensity, values
-from anila.density.networks import Conditional
+from anila.density.log_density import Anneals, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
@@ -124,10 +123,10 @@ class Model(Protocol):
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes that f tells apart; none unless `network.classes` were asked for."""
-        return self.data.classes if isinstance(self.f, Conditional) and isinstance(self.data, Labelled) else ()
+        return self.data.classes if isinstance(self.f, HasClasses) and isinstance(self.data, Labelled) else ()
 
-    def given(self, label: int | str) -> LogDensity:
-        """The log-density x -> f(x)[label] of a class.
+    def given(self, label: int | str) -> nn.Module:
+        """The log-density x -> f(x)[label] of a class; that of an f with levels of noise has them too.
 
         Args:
             label: Its index as a number; its name, or else its index, as text.
@@ -135,7 +134,7 @@ class Model(Protocol):
         Raises:
             ValueError: If f tells no classes apart, or not this one.
         """
-        if not isinstance(self.f, Conditional):
+        if not isinstance(self.f, HasClasses):
             raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
         by_index = {key: i for i in range(len(self.classes)) for key in (i, str(i))}
         known = by_index | {name: i for i, name in enumerate(self.classes)}
@@ -198,7 +197,7 @@ class Model(Protocol):
         start = self.start
         if not isinstance(start, Persistent):
             return start.draw(n, generator)
-        assert isinstance(self.f, Conditional)
+        assert isinstance(self.f, HasClasses)
         T, logs = self.sampler.target_temperature, []
         for x in (x.to(self.device) for x in start.x.split(BATCH)):
             with torch.no_grad():
