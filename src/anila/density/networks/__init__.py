@@ -7,6 +7,7 @@ from torch import nn
 
 from anila.density.networks.base_measure import Confined, Tempered
 from anila.density.networks.blurred_gaussian import BlurredGaussian
+from anila.density.networks.classes_at_levels import ClassesAtLevels
 from anila.density.networks.conditional import Conditional
 from anila.density.networks.fit import fitted, is_of_vectors, see
 from anila.density.networks.mlp import mlp
@@ -29,7 +30,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 """Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
 
 __all__ = [
-    "NETWORKS", "BlurredGaussian", "Conditional", "Confined", "NoiseConditional", "ResNet", "Tempered", "UNet",
-    "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration", "see", "spectral",
-    "toy", "unet", "vanilla",
+    "NETWORKS", "BlurredGaussian", "ClassesAtLevels", "Conditional", "Confined", "NoiseConditional", "ResNet",
+    "Tempered", "UNet", "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration",
+    "see", "spectral", "toy", "unet", "vanilla",
 ]  # fmt: skip

@@ -4,6 +4,7 @@ dim               the coordinates of a point; points of another shape are flatte
 channels, size    square images
 event_shape       any shape
 out               numbers a row, for as many classes
+classes           how many classes it is a density of each of (`HasClasses`), 0 for none; then it has no `out`
 """
 
 import math
@@ -13,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-SHAPE = ("dim", "channels", "size", "event_shape", "out")
+SHAPE = ("dim", "channels", "size", "event_shape", "out", "classes")
 """Arguments that the data decide, not the settings."""
 
 
@@ -27,7 +28,7 @@ class Sees(Protocol):
 
 
 def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: int = 1, **options: Any) -> nn.Module:
-    """The network for points of this shape, (n, *event) -> (n,), or (n, out) for more than one output.
+    """The network for points of this shape, (n, *event) -> (n,), or (n, out) where it gives a number a class.
 
     Args:
         make: A constructor, which says by the names of its arguments what it takes; see the module's page.
@@ -44,7 +45,9 @@ def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: in
     torch.Size([5])
     """
     takes = signature(make).parameters
-    if "out" in takes:
+    if "classes" in takes:
+        options["classes"] = out if out > 1 else 0
+    elif "out" in takes:
         options["out"] = out
     elif out > 1:
         raise ValueError("classes need a network that takes out, the numbers it gives a row; this one does not")

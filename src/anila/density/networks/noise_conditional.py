@@ -60,9 +60,8 @@ class NoiseConditional(nn.Module):
         self.net, self.base, self.lowest, self.highest = net, base, lowest, highest
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
-        if s is None:
-            s = x.new_full((len(x),), self.lowest)
-        return self.base(x, s) + self.learned(x, s) - box(x, s)
+        s = self.level(x) if s is None else s
+        return self.known(x, s) + self.learned(x, s)
 
     def at(self, s: float | Float[Tensor, "n"]) -> LogDensity:
         """The log-density x -> f(x, s); any sampler takes it.
@@ -81,12 +80,26 @@ class NoiseConditional(nn.Module):
         """n draws of the highest level, by its Gaussian."""
         return self.base.draw(n, self.highest, generator)
 
+    def level(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+        """The lowest, for every row."""
+        return x.new_full((len(x),), self.lowest)
+
+    def known(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """The Gaussian and the box."""
+        return self.base(x, s) - box(x, s)
+
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """a(s) H, bounded in x."""
+        u, scale = self.scaled(x, s)
+        return scale * inner(u, self.net(u, s))
+
+    def scaled(
+        self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]
+    ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
+        """u = (φ(x) − m) / √(σ² + s²), what U sees, and a(s)."""
         spread = (self.base.variance() + s.square()).sqrt()
         u = (saturated(x, s) - self.base.mean) / beside(spread, x)
-        scale = self.base.unknown(s).sqrt() * spread / s.square()
-        return scale * (u * self.net(u, s)).flatten(1).sum(1)
+        return u, self.base.unknown(s).sqrt() * spread / s.square()
 
 
 def saturated(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
@@ -100,6 +113,11 @@ def box(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n
     """½ Σ (max(0, |x| − 1 − 4 s) / s)²."""
     s = beside(s, x)
     return ((x.abs() - 1 - NOISE * s).relu() / s).square().flatten(1).sum(1) / 2
+
+
+def inner(u: Float[Tensor, "n *event"], v: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
+    """⟨u, v⟩ of each row."""
+    return (u * v).flatten(1).sum(1)
 
 
 def beside(s: Float[Tensor, "n"], x: Float[Tensor, "n *event"]) -> Tensor:

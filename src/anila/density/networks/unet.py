@@ -9,7 +9,7 @@ image, and one a size comes up again, to which the way down is added (Ronneberge
 
 import math
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.density.networks.blurred_gaussian import BlurredGaussian
+from anila.density.networks.classes_at_levels import ClassesAtLevels
 from anila.density.networks.noise_conditional import NoiseConditional
 from anila.density.ranges import Count, Positive
 
@@ -31,6 +32,7 @@ def unet(
     widths: Annotated[tuple[Count, ...], MinLen(1)] = (32, 64, 64),
     lowest: Positive = 0.1,
     highest: Positive = 2.4,
+    classes: int = 0,
 ) -> NoiseConditional:
     """f(x, s) of noisy images, by a U-Net; its Gaussian is N(0, I) until it sees data.
 
@@ -40,11 +42,15 @@ def unet(
         widths: Channels at half the size, a quarter, and so on.
         lowest: Noise level s of f(x), in units of x.
         highest: Noise level at which annealed draws begin.
+        classes: How many classes it is a density of each of; 0 for none.
 
     Raises:
         ValueError: As `UNet` and `NoiseConditional`.
     """
-    return NoiseConditional(UNet(channels, size, widths), BlurredGaussian((channels, size, size)), lowest, highest)
+    net, base = UNet(channels, size, widths), BlurredGaussian((channels, size, size))
+    if classes:
+        return ClassesAtLevels(net, base, lowest, highest, classes=classes)
+    return NoiseConditional(net, base, lowest, highest)
 
 
 class UNet(nn.Module):
@@ -66,6 +72,7 @@ class UNet(nn.Module):
                 f"{2 ** len(widths)}: change the size of the images, or give fewer widths"
             )
         super().__init__()
+        self.pooled = sum(widths)
         self.level = Level()
         self.stem = nn.Conv2d(4 * channels, widths[0], 3, 1, 1)
         self.down = nn.ModuleList(Block(width) for width in widths)
@@ -75,16 +82,17 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(widths[0], 4 * channels, 3, 1, 1)
         shrink(self.head, 0.1)
 
-    def forward(self, u: Float[Tensor, "n c h w"], s: Float[Tensor, "n"]) -> Float[Tensor, "n c h w"]:
+    def forward(self, u: Float[Tensor, "n c h w"], s: Float[Tensor, "n"], pooled: bool = False) -> Any:
+        """U(u, s); where `pooled`, also the means over pixels of each block on the way down, (n, pooled)."""
         e = self.level(s)
-        h = self.down[0](self.stem(F.pixel_unshuffle(u, 2)), e)
-        way = []
+        way = [self.down[0](self.stem(F.pixel_unshuffle(u, 2)), e)]
         for halve, block in zip(self.halve, self.down[1:], strict=True):
-            way.append(h)
-            h = block(halve(h), e)
-        for enlarge, block in zip(self.enlarge, self.up, strict=True):
-            h = block(enlarge(h) + way.pop(), e)
-        return F.pixel_shuffle(self.head(F.silu(h)), 2)
+            way.append(block(halve(way[-1]), e))
+        h = way[-1]
+        for enlarge, block, beside in zip(self.enlarge, self.up, way[-2::-1], strict=True):
+            h = block(enlarge(h) + beside, e)
+        points = F.pixel_shuffle(self.head(F.silu(h)), 2)
+        return (points, torch.cat([F.silu(h).mean((2, 3)) for h in way], 1)) if pooled else points
 
 
 class Level(nn.Module):

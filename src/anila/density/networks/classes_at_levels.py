@@ -1,0 +1,90 @@
+"""Classes at every level of noise: one f(x, s)[y] for each class y, all of them in one pass.
+
+    f(x, s)[y] = f₀(x, s) + ⟨e_y, h(u, s)⟩        f(x, s) = logsumexp_y f(x, s)[y]
+
+f₀ is the density of `noise_conditional`, h its network's features of u, the scaled and saturated point, and e_y the
+embedding of a class. exp f(·, s) is the law of noisy data whatever their class, exp f(·, s)[y] that of noisy data of a
+class, up to one constant for all classes, and p(y | x, s) the softmax (JEM: Grathwohl et al. 2020, eqs. 5-7; here of
+noisy data). As u stops growing far out, so do the features: each class is normalisable whatever the weights, as f₀ is.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from anila.density.networks.blurred_gaussian import BlurredGaussian
+from anila.density.networks.conditional import labelled
+from anila.density.networks.noise_conditional import NoiseConditional, inner
+
+
+class ClassesAtLevels(NoiseConditional):
+    """f(x, s) = logsumexp_y f(x, s)[y] of noisy data in [-1, 1]; f(x) is that of the lowest level.
+
+    Args:
+        net: U and its features: a module whose forward(u, s, pooled=True) gives (n, *event) and (n, net.pooled).
+        base: The Gaussian with the moments of the data.
+        lowest: s of f(x), in units of x.
+        highest: s at which annealed draws begin.
+        classes: How many there are.
+
+    Raises:
+        ValueError: As `NoiseConditional`, or if there are not two classes.
+    """
+
+    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4, *, classes: int):
+        super().__init__(net, base, lowest, highest)
+        pooled: Any = net.pooled
+        self.embedding = nn.Parameter(torch.zeros(classes, pooled))
+
+    def forward(
+        self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None, by_class: bool = False
+    ) -> Float[Tensor, "n *classes"]:
+        """f(x, s), (n,), or f(x, s)[y] of every class, (n, classes)."""
+        if not by_class:
+            return super().forward(x, s)
+        s = self.level(x) if s is None else s
+        return self.known(x, s)[:, None] + self.learned_by_class(x, s)
+
+    def logits(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n classes"]:
+        """f(x)[y] of every class; their softmax is p(y | x)."""
+        return self(x, by_class=True)
+
+    def given(self, y: int | Int[Tensor, "n"]) -> "GivenAtLevels":
+        """f of a class, at all its levels.
+
+        Args:
+            y: A class, or one for every row.
+
+        Raises:
+            ValueError: When called, if there is no such class, or not one for every row.
+        """
+        return GivenAtLevels(self, y)
+
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """What is learned of all classes together."""
+        return self.learned_by_class(x, s).logsumexp(1)
+
+    def learned_by_class(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n classes"]:
+        """a(s) H + ⟨e_y, h⟩, bounded in x."""
+        u, scale = self.scaled(x, s)
+        points, h = self.net(u, s, pooled=True)
+        return (scale * inner(u, points))[:, None] + h @ self.embedding.T
+
+
+class GivenAtLevels(NoiseConditional):
+    """x, s -> f(x, s)[y].
+
+    Args:
+        joint: f of all classes.
+        y: A class, or one for every row.
+    """
+
+    def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"]):
+        super().__init__(joint.net, joint.base, joint.lowest, joint.highest)
+        self.joint, self.of_class = joint, labelled(y)
+
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        """What is learned of the class."""
+        return self.of_class(self.joint.learned_by_class(x, s))
