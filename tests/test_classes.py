@@ -20,6 +20,7 @@ from anila.rng import rng
 from anila.runs.experiment import Experiment, resolve
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
+from anila.runs.training.preflight import preflight
 from anila.runs.training.train import train
 from anila.samplers import anisotropic_mala, descent, langevin, mala
 
@@ -128,7 +129,7 @@ def test_labels_are_given_exactly_where_they_are_learned():
     with pytest.raises(ValueError, match="takes no classes y_data; got some"):
         learner(likelihood()).update(torch.zeros(4, 2), torch.zeros(4, dtype=torch.int64))
     f, x = mlp(2, (4,)), torch.zeros(4, 2)
-    with pytest.raises(ValueError, match="expected a Conditional model, got a Sequential"):
+    with pytest.raises(ValueError, match="expected a Conditional model .* got a Sequential"):
         Learner(f, langevin(f, 0.1), FromData(x), torch.optim.SGD(f.parameters(), 0.1), 1, objective=classes())
 
 
@@ -242,6 +243,20 @@ def test_the_command_line_draws_a_class(run: Path, tmp_path: Path, monkeypatch: 
     assert anila("sample", str(run), "--count", "2", "--label", "wild", "--out", str(out)) == 2
     assert "no class 'wild'; did you mean 'wide'?; the classes are small, tall, wide" in capsys.readouterr().err
     assert anila("evaluate", str(run), "--count", "100") == 0
+
+
+@pytest.mark.parametrize("objective", ["denoising", "transport"])
+def test_an_objective_without_chains_learns_classes_too(run: Path, objective: str):
+    """Sees labels or the weight of the classifier lost on the way from the settings."""
+    table = run.parent / "kinds.csv"
+    found = []
+    for classify in (0.0, 1.0, 100.0):
+        trained = Trained.untrained(settings(table, f"objective={objective}", f"training.classify={classify}"))
+        metrics = trained.learner.update(*trained.batch())
+        assert ("accuracy" in metrics) == bool(classify)
+        found.append(metrics["theta_grad_norm"])
+    assert len({*found}) == 3
+    assert preflight(Trained.untrained(settings(table, f"objective={objective}"))).seconds_per_iteration > 0
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ def test_at_the_score_of_a_mixture_the_contrast_pulls_nowhere():
     f, objective = BlurredMixture(), denoising((0.05, 2.0))
     x = f.draw(100_000, rng(0, "data"))
     noise = objective.draw_noise(x, rng(1))
-    up, down, weight, _, _, _, s = objective.contrast(f, x, None, noise)
+    up, down, weight, _, _, _, s, _ = objective.contrast(f, x, None, noise)
     assert s is not None
     pull, x_t = (weight * (up - down)[:, 0] / 2).double(), ((up + down) / 2)[:, 0].double()
     for phi in (torch.ones_like(x_t), x_t, (3 * x_t).cos(), (x_t > 0) * s, (s < 0.3) * x_t**2, (s < 0.1) * x_t):
@@ -251,7 +251,7 @@ def test_at_the_law_of_the_data_recovery_pulls_nowhere(seed: int):
     """Exact chains given y have the law of x given y. Sees another level in f, or a Δ² that is not the noise of y."""
     f, objective = BlurredMixture(), recovery((0.2, 0.25, 0.3), lambda f: mala(f, 2.0), steps=25)
     x = f.draw(20_000, rng(seed, "data"))
-    up, down, t, _, metrics, _, s = objective.contrast(f, x, None, objective.draw_noise(x, rng(seed)))
+    up, down, t, _, metrics, _, s, _ = objective.contrast(f, x, None, objective.draw_noise(x, rng(seed)))
     assert s is not None
     torch.testing.assert_close(s.unique(), torch.tensor([0.2, 0.25]).double())
     assert 0.7 < metrics["accept_prob"].mean() < 0.95

@@ -206,7 +206,7 @@ class Learner:
         return metrics | {"anchor_grad_norm": metrics["theta_grad_norm"]}
 
     def contrasts(
-        self, objective: Objective, x_data: Tensor, z: Tensor | None, noise: Any, y_data: Tensor | None
+        self, objective: Objective, x_data: Tensor, z: Tensor | None, noise: Any, y_data: Tensor | None = None
     ) -> list[Contrast]:
         """Where f goes up and where down, in micro-batches."""
         most = max(len(x_data), 0 if z is None else len(z))
@@ -237,17 +237,10 @@ class Learner:
 
     def differentiate(self, contrast: Contrast, totals: Totals, term: Term | None = None) -> dict[str, float]:
         """Add to θ's .grad what these points contribute; their part of all means, f of it never rounded."""
-        both = torch.cat([contrast.up, contrast.down])
-        ups, levels = len(contrast.up), () if contrast.levels is None else (contrast.levels.repeat(2),)
+        both, ups = torch.cat([contrast.up, contrast.down]), len(contrast.up)
         with forward(both.device):
-            if contrast.classes is None:
-                f, logits = self.replica(both, *levels), None
-                require_one_number_a_row(f, both)
-            else:
-                logits = self.replica(both, by_class=True).to(both)
-                f = logits.logsumexp(1)
-        f = f.to(both)
-        values = Values(f[:ups], f[ups:], None if logits is None else logits[:ups], contrast.classes, *totals)
+            f, logits = evaluated(self.replica, contrast, both)
+        values = Values(f[:ups], f[ups:], logits, contrast.classes, *totals)
         loss = (contrast.down_weight * values.down).sum() / totals.downs
         loss = loss - (contrast.up_weight * values.up).sum() / totals.ups
         more: dict[str, Tensor] = {}
@@ -344,6 +337,19 @@ def part(rows: Any, k: int, parts: int) -> Any:
     if isinstance(rows, Tensor):
         return rows.tensor_split(parts)[k]
     return type(rows)(*(part(field, k, parts) for field in rows)) if isinstance(rows, tuple) else rows
+
+
+def evaluated(f: nn.Module, contrast: Contrast, both: Tensor) -> tuple[Tensor, Tensor | None]:
+    """f of the points up, then down, and f[y] of every class where f is of classes."""
+    levels = () if contrast.levels is None else (contrast.levels.repeat(2),)
+    if contrast.classes is None:
+        values = f(both, *levels)
+        require_one_number_a_row(values, both)
+        return values.to(both), None
+    logits = f(both, *levels, by_class=True).to(both)
+    if contrast.given:
+        return logits.gather(1, contrast.classes.repeat(2)[:, None]).squeeze(1), logits
+    return logits.logsumexp(1), logits
 
 
 def moments(f: Tensor, n: int) -> Tensor:

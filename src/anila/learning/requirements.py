@@ -2,8 +2,7 @@
 
 from torch import nn
 
-from anila.density.log_density import HasLevels
-from anila.density.networks import Conditional
+from anila.density.log_density import HasClasses, HasLevels
 from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
 from anila.learning.objectives import Objective
@@ -49,8 +48,11 @@ def require_fit(objective: Objective, model: nn.Module, precision: Precision | N
     Raises:
         ValueError: As `Learner`.
     """
-    if objective.needs_classes and not isinstance(model, Conditional):
-        raise ValueError(f"this objective learns classes: expected a Conditional model, got a {type(model).__name__}")
+    if objective.needs_classes and not isinstance(model, HasClasses):
+        raise ValueError(
+            "this objective learns classes: expected a Conditional model or an f with logits(x) and given(y), got a "
+            f"{type(model).__name__}"
+        )
     if objective.needs_levels and not isinstance(model, HasLevels):
         raise ValueError(
             "this objective learns levels of noise: expected a NoiseConditional model or an f(x, s) with at(s), got a "

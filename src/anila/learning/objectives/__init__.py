@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from anila.learning.objectives.base import Contrast, Objective
-from anila.learning.objectives.classes import classes
+from anila.learning.objectives.classes import classes, of_classes
 from anila.learning.objectives.denoising import denoising
 from anila.learning.objectives.likelihood import likelihood
 from anila.learning.objectives.recovery import recovery
@@ -15,7 +15,9 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "transport": transport,
     "recovery": recovery,
 }
-"""Name -> constructor. The contract tests and the command line run over this table; of an f with classes `likelihood`
-becomes `classes`."""
+"""Name -> constructor. The contract tests and the command line run over this table; `of_classes` makes each of them
+learn classes too."""
 
-__all__ = ["OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "recovery", "transport"]
+__all__ = [
+    "OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "of_classes", "recovery", "transport",
+]  # fmt: skip

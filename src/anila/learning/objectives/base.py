@@ -32,9 +32,12 @@ class Contrast(NamedTuple):
     """The class of each point up, where f is of classes."""
     levels: Float[Tensor, "ups"] | None = None
     """The level of noise of each point up, and of the point down in its row, where f is of levels."""
+    given: bool = False
+    """Whether f is that of the class of each point up, for the point down in its row too."""
 
     def density(self, f: Any) -> LogDensity:
         """f of the rows of either side."""
+        f = f.given(self.classes) if self.given else f
         return f if self.levels is None else f.at(self.levels)
 
 
@@ -43,8 +46,8 @@ class Values(NamedTuple):
 
     up: Float[Tensor, "ups"]
     down: Float[Tensor, "downs"]
-    logits: Float[Tensor, "ups classes"] | None
-    """f(up)[y] of every class, where f is of classes."""
+    logits: Float[Tensor, "points classes"] | None
+    """f[y] of every class at the points up, then at those down, where f is of classes."""
     classes: Int[Tensor, "ups"] | None
     ups: int
     """Points up in all, over micro-batches and processes: sums are divided by their number."""
@@ -86,7 +89,7 @@ class Objective(NamedTuple):
     term: Term | None = None
     """What θ descends besides: a number of (values), with more metrics, each a sum over rows divided by all rows."""
     needs_classes: bool = False
-    """Whether f is a `Conditional`, and data come with classes: `contrast` takes them as `classes=`."""
+    """Whether f is of classes (`HasClasses`), and data come with classes: `contrast` takes them as `classes=`."""
     needs_levels: bool = False
     """Whether f is an f(x, s), and the contrast says at which levels."""
     may_round: bool = True

@@ -1,10 +1,15 @@
-"""Likelihood of points and of their classes at once: JEM (Grathwohl et al. 2020, eq. 9).
+"""Points and their classes learned at once: a classifier beside any objective.
 
-    log p(x) + w log p(y | x)
+    log p(x) + w log p(y | x)        with chains (JEM: Grathwohl et al. 2020, eq. 9)
+    log p(x | y) + w log p(y | x)    without
 
-The first is Algorithm 1; the second needs no chains: f(x)[y] of every class gives it in closed form. Chains at a
-temperature T aim at exp(f / T). Then p(y | x) is the softmax of f(x) / T, and T log p(y | x) is ascended, which asks f
-to tell classes apart by a few T, not by a few units.
+With chains, which have no class, the objective is one of f(x). Without, it is one of f(·)[y], the f of the class that
+each point has. The classifier needs no chains: f(x)[y] of every class gives it in closed form. Beside chains it learns
+from data. Otherwise up and down are both of the class, and it learns from both: in gradient matching they lie on either
+side of a noisy point, and up alone, nearer to the truth than that point is, would give the class away.
+
+Chains at a temperature T aim at exp(f / T). Then p(y | x) is the softmax of f(x) / T, and T log p(y | x) is ascended,
+which asks f to tell classes apart by a few T, not by a few units.
 """
 
 from typing import Any
@@ -14,7 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from anila.density.log_density import LogDensity
 from anila.evaluation.training.metric import ACCURACY
-from anila.learning.objectives.base import Objective, Values
+from anila.learning.objectives.base import Contrast, Objective, Values
 from anila.learning.objectives.likelihood import likelihood
 
 
@@ -29,19 +34,36 @@ def classes(weight: float = 1.0, temperature: float = 1.0, penalty: float = 0.0)
     Raises:
         ValueError: If weight or temperature is not positive, or penalty is negative.
     """
+    return of_classes(likelihood(penalty), weight, temperature)
+
+
+def of_classes(objective: Objective, weight: float = 1.0, temperature: float = 1.0) -> Objective:
+    """θ ascends what the objective does, of f given the class where it needs no chains, and w T mean log p(y | x).
+
+    Args:
+        objective: Of f, or of f(x, s).
+        weight: w.
+        temperature: T of the law exp(f / T) that chains aim at.
+
+    Raises:
+        ValueError: If weight or temperature is not positive.
+    """
     if not (weight > 0 and temperature > 0):
         raise ValueError(f"weight and temperature must be positive; got {weight!r} and {temperature!r}")
-    of_points = likelihood(penalty)
+    given = not objective.needs_chains
 
-    def contrast(f: LogDensity, x_data: Tensor, x_model: Tensor, noise: Any = None, classes: Tensor | None = None):
-        return of_points.contrast(f, x_data, x_model, noise)._replace(classes=classes)
+    def contrast(f: Any, x_data: Tensor, x_model: Tensor | None, noise: Any = None, *, classes: Tensor) -> Contrast:
+        of: LogDensity = f.given(classes) if given else f
+        return objective.contrast(of, x_data, x_model, noise)._replace(classes=classes, given=given)
 
     def term(values: Values) -> tuple[Tensor, dict[str, Tensor]]:
         assert values.logits is not None
         assert values.classes is not None
-        wrong = cross_entropy(values.logits / temperature, values.classes, reduction="sum") / values.ups
-        right = (values.logits.argmax(1) == values.classes).sum() / values.ups
-        rest = of_points.term(values)[0] if of_points.term else 0.0
-        return weight * temperature * wrong + rest, {"accuracy": right}
+        y, n = (values.classes.repeat(2), values.ups + values.downs) if given else (values.classes, values.ups)
+        logits = values.logits[: len(y)]
+        wrong = cross_entropy(logits / temperature, y, reduction="sum") / n
+        right = (logits.argmax(1) == y).sum() / n
+        rest, more = objective.term(values) if objective.term else (0.0, {})
+        return weight * temperature * wrong + rest, {**more, "accuracy": right}
 
-    return of_points._replace(contrast=contrast, term=term, needs_classes=True, watched=(*of_points.watched, ACCURACY))
+    return objective._replace(contrast=contrast, term=term, needs_classes=True, watched=(*objective.watched, ACCURACY))

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Labelled, Rows, load
-from anila.density.log_density import Anneals, HasLevels, LogDensity
+from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity
 from anila.density.networks import Conditional, Confined, Tempered, fitted, see, spectral
 from anila.learning.chains import frozen
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
-from anila.learning.objectives import Objective, classes
+from anila.learning.objectives import Objective, of_classes
 from anila.learning.starts import FromData, FromModel, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -67,12 +67,12 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
             "network.temperature=1 and network.confine=none"
         )
     if len(event_shape) == 3:
-        net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.temperature != 1:
         net = Tempered(net, config.temperature)
     if config.confine:
         net = Confined(net, config.confine)
-    return Conditional(net) if config.classes else net
+    return Conditional(net) if config.classes and not isinstance(net, HasClasses) else net
 
 
 def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
@@ -341,18 +341,18 @@ def build_anchor(config: settings.Anchor) -> Objective | None:
 
 
 def build_objective(config: Experiment) -> Objective:
-    """What θ ascends; of an f with classes the likelihood of these too.
+    """What θ ascends; of an f with classes, unless `training.classify` is 0, these too.
 
     Raises:
         ValueError: If what the constructor makes is no objective.
     """
     chosen, t = config.objective, config.training
-    if config.network.classes and t.classify:
-        return classes(t.classify, config.sampler.target_temperature, t.penalty)
     objective = chosen.make(**chosen.options, **({"penalty": t.penalty} if chosen.takes_penalty else {}))
     if not isinstance(objective, Objective):
         raise ValueError(f"objective {chosen.name}: expected an Objective, got a {type(objective).__name__}")
-    return objective
+    if not (config.network.classes and t.classify):
+        return objective
+    return of_classes(objective, t.classify, config.sampler.target_temperature if objective.needs_chains else 1.0)
 
 
 def adaptive(config: Experiment, make: Callable[..., Sampler], begin: int) -> Sampler | AdaptiveSampler:

@@ -145,10 +145,6 @@ def require_fit(config: Experiment) -> None:
         raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
     if t.penalty and not objective.takes_penalty:
         raise ValueError(f"objective={objective.name} has no penalty: leave out training.penalty")
-    if config.network.classes and objective.name != "likelihood":
-        raise ValueError(
-            f"objective={objective.name} learns no classes: leave out network.classes, or use objective=likelihood"
-        )
     if t.compile and t.shard:
         raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
     if start.storage != "float32" and sampler.kernel.exact:

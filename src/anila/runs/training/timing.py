@@ -123,11 +123,11 @@ def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: 
 def seconds_of_matching(trained: Trained, objective: Objective) -> float:
     """Time of one iteration of an objective without chains, on one micro-batch."""
     learner, t = trained.learner, trained.config.training
-    x = trained.batch()[0][: t.micro_batch]
+    x, *y = (rows[: t.micro_batch] for rows in trained.batch())
     noise = objective.draw_noise(x, rng(0, "timing", device=x.device))
 
     def match() -> None:
-        learner.gradient(objective, learner.contrasts(objective, x, None, noise, None))
+        learner.gradient(objective, learner.contrasts(objective, x, None, noise, *y))
 
     seconds = min(timed(match), timed(match))
     learner.optimizer.zero_grad()

@@ -1,0 +1,205 @@
+"""Laws of classes at every level of noise: the joint f(x, s)[y], what it is far out, and how it is learned."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from anila.density.log_density import HasClasses, HasLevels, value_and_grad
+from anila.density.networks import BlurredGaussian, ClassesAtLevels, NoiseConditional, UNet
+from anila.learning.learner import Learner
+from anila.learning.objectives import Objective, classes, denoising, of_classes, recovery
+from anila.learning.starts import Persistent
+from anila.rng import rng
+from anila.samplers import langevin
+from anila.samplers.annealed import sample_annealed
+
+LEVELS = (0.05, 0.3, 2.0)
+
+
+def images(n: int, size: int = 8) -> Tensor:
+    return 2 * torch.rand(n, 1, size, size, generator=rng(0, "images")) - 1
+
+
+def energy(factor: float = 1.0) -> ClassesAtLevels:
+    """Three classes of images, with weights away from their special values, and so many times larger."""
+    torch.manual_seed(0)
+    f = ClassesAtLevels(UNet(1, 8, (4, 8)), BlurredGaussian.of(images(200), 20), 0.1, classes=3)
+    with torch.no_grad():
+        for p in f.parameters():
+            p.add_(0.1 * torch.randn(p.shape, generator=rng(0, "shake"))).mul_(factor)
+    return f
+
+
+class Tiny(nn.Module):
+    """U and its features, of four coordinates."""
+
+    pooled = 6
+
+    def __init__(self):
+        super().__init__()
+        self.features, self.points = nn.Linear(5, 6), nn.Linear(6, 4)
+
+    def forward(self, u: Tensor, s: Tensor, pooled: bool = False) -> Any:
+        h = self.features(torch.cat([u, s.log()[:, None]], 1)).tanh()
+        return (self.points(h), h) if pooled else self.points(h)
+
+
+def tiny(seed: int = 0) -> ClassesAtLevels:
+    torch.manual_seed(seed)
+    f = ClassesAtLevels(Tiny(), BlurredGaussian((4,)), 0.1, classes=3)
+    nn.init.normal_(f.embedding)
+    return f
+
+
+def rows(n: int = 45, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Points of four coordinates, and a class of each."""
+    generator = rng(seed, "rows")
+    return torch.randn(n, 4, generator=generator) / 2, torch.randint(3, (n,), generator=generator)
+
+
+class TestClassesAtLevels:
+    def test_f_is_the_sum_over_classes_at_every_level(self):
+        """Sees a class left out, a level that classes do not get, or base and box counted once a class."""
+        f, x = energy().double(), images(4).double()
+        for s in (*LEVELS, None):
+            level = [] if s is None else [torch.full((4,), s).double()]
+            by_class = f(x, *level, by_class=True)
+            torch.testing.assert_close(f(x, *level), by_class.logsumexp(1))
+            each = torch.stack([f.given(y)(x, *level) for y in range(3)], 1)
+            torch.testing.assert_close(each, by_class)
+        torch.testing.assert_close(f.logits(x), f(x, torch.full((4,), 0.1).double(), by_class=True))
+        assert isinstance(f, HasClasses)
+        assert isinstance(f, HasLevels)
+
+    def test_every_row_may_have_its_own_class_and_level(self):
+        """Sees classes or levels of another row; and the gradient of a class is that of its logit."""
+        f, x = energy().double(), images(3).double()
+        y, s = torch.tensor([2, 0, 1]), torch.tensor(LEVELS).double()
+        values, grads = value_and_grad(f.given(y).at(s), x)
+        for k in range(3):
+            one, grad = value_and_grad(lambda x, k=k: f(x, s[k : k + 1], by_class=True)[:, y[k]], x[k : k + 1])
+            torch.testing.assert_close(values[k], one[0])
+            torch.testing.assert_close(grads[k], grad[0])
+
+    def test_without_classes_there_are_none(self):
+        assert not isinstance(NoiseConditional(UNet(1, 8, (4,)), BlurredGaussian((1, 8, 8)), 0.1), HasClasses)
+        assert isinstance(energy().given(1), HasLevels)
+        assert not isinstance(energy().given(1), HasClasses)
+
+    def test_at_first_classes_are_alike(self):
+        f = ClassesAtLevels(UNet(1, 8, (4, 8)), BlurredGaussian((1, 8, 8)), 0.1, classes=3)
+        assert bool((f.logits(images(2)).diff(dim=1) == 0).all())
+
+    @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0, 10.0])
+    def test_far_out_every_class_is_the_gaussian_whatever_the_weights(self, factor: float):
+        """Sees features of x where those of the saturated x are meant: along rays f falls at least as |x|²."""
+        f, ways = energy(factor).double(), images(16).double()
+        ways = ways.sign() * ways.abs().clamp(min=0.1)
+        ways = ways / ways.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        for s in LEVELS:
+            slowest = 1 / (2 * (f.base.variances.max() + s**2)).item()
+            level = torch.full((16,), s).double()
+            near, far = (f(radius * ways, level, by_class=True) for radius in (1e5, 1e6))
+            assert bool((far - near < -0.98 * slowest * 1e12).all())
+            near, far = (f.learned_by_class(radius * ways, level) for radius in (1e5, 1e6))
+            torch.testing.assert_close(near, far, rtol=1e-4, atol=1e-4)
+            _, grad = value_and_grad(f.given(1).at(s), 1e6 * ways)
+            assert bool(((grad * ways).flatten(1).sum(1) < -0.98 * 2 * slowest * 1e6).all())
+
+    def test_every_parameter_learns_classes(self):
+        """Sees a block of the way down that features do not come from; the way up tells no classes apart."""
+        f = energy().double()
+        cross_entropy(f.logits(images(4).double()), torch.tensor([0, 1, 2, 0])).backward()
+        still = {name.split(".")[1] for name, p in f.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6}
+        assert still == {"enlarge", "up", "head"}
+
+    def test_a_class_is_annealed_as_any_f_of_levels(self):
+        """Data of class y are at y − 1: draws of a class are there. Sees the class lost on the way down."""
+        f = ClassesAtLevels(Tiny(), BlurredGaussian((4,)), 0.1, classes=3)
+        f.learned_by_class = at_centres  # pyright: ignore[reportAttributeAccessIssue]
+        levels = [2.0, 1.0, 0.5, 0.2, 0.1]
+        for y in range(3):
+            of_class = f.given(y)
+            x, _ = sample_annealed(of_class, of_class.base.draw(20, 2.0, rng(0, "x0")), levels, rng(0, "draw"))
+            torch.testing.assert_close(x, torch.full_like(x, y - 1.0), atol=1e-4, rtol=0)
+
+
+def at_centres(x: Tensor, s: Tensor) -> Tensor:
+    """log N(x; y − 1, s²) less the Gaussian N(0, 1 + s²), (n, 3)."""
+    offset = (x[:, None] - torch.arange(-1.0, 2.0)[:, None]).square().sum(2)
+    return x.square().sum(1, keepdim=True) / (2 * (1 + s.square()))[:, None] - offset / (2 * s.square())[:, None]
+
+
+WITHOUT_CHAINS: dict[str, Callable[[], Objective]] = {
+    "one level": lambda: of_classes(denoising(0.3), 0.7),
+    "levels": lambda: of_classes(denoising((0.05, 2.0)), 0.7),
+    "recovery": lambda: of_classes(recovery((0.1, 0.5, 1.0), steps=2), 0.7),
+}
+
+
+def learner_of(model: nn.Module, objective: Objective, **options: Any) -> Learner:
+    return Learner(model, optimizer=torch.optim.SGD(model.parameters(), 0.01), objective=objective, **options)
+
+
+@pytest.mark.parametrize("name", WITHOUT_CHAINS)
+class TestOfClasses:
+    def test_micro_batches_change_nothing(self, name: str):
+        """Sees classes or levels parted from their rows, and a mean of means."""
+        whole = learner_of(tiny(), WITHOUT_CHAINS[name]())
+        parts = learner_of(tiny(), WITHOUT_CHAINS[name](), micro_batch=7)
+        for t in range(2):
+            found, again = whole.update(*rows(seed=t)), parts.update(*rows(seed=t))
+            assert again == pytest.approx(found, rel=1e-4, abs=1e-6)
+            assert {"accuracy", "theta_grad_norm"} < found.keys()
+        for p, q in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-3, atol=1e-5)
+
+    def test_it_goes_on_bit_for_bit(self, name: str):
+        there, back = (learner_of(tiny(seed), WITHOUT_CHAINS[name](), ema=0.5) for seed in (0, 1))
+        there.update(*rows())
+        back.load_state_dict(there.state_dict())
+        assert there.update(*rows(seed=1)) == back.update(*rows(seed=1))
+        for p, q in zip(there.best_model.parameters(), back.best_model.parameters(), strict=True):
+            assert torch.equal(p, q)
+
+
+def test_the_contrast_has_the_gradient_of_score_matching_of_each_class_and_of_cross_entropy():
+    """Sees f of another class, or of all; a wrong weight; and logits that give the class away (of the points up)."""
+    x, y = rows(200)
+    model, objective = tiny(), of_classes(denoising((0.05, 2.0), data_sd=0.8), 50.0)
+    xi, s = objective.draw_noise(x, rng(0, "chains", 0))
+    x_t = (x + s[:, None] * xi).requires_grad_(True)
+    logits = model(x_t, s, by_class=True)
+    (grad,) = torch.autograd.grad(logits.gather(1, y[:, None]).sum(), x_t, create_graph=True)
+    loss = (s**2 * (1 + s**2 / 0.8**2) * (grad + xi / s[:, None]).square().sum(1) / 2).mean()
+    theta = list(model.parameters())
+    exact = torch.autograd.grad(loss + 50.0 * cross_entropy(logits, y), theta, retain_graph=True)
+    learner_of(model, objective).update(x, y)
+    found = torch.cat([p.grad.flatten() for p in theta if p.grad is not None])
+    expected = torch.cat([g.flatten() for g in exact])
+    assert torch.cosine_similarity(found, expected, dim=0) > 0.9999
+    assert (found.norm() / expected.norm()).item() == pytest.approx(1, abs=1e-2)
+
+
+def test_the_likelihood_of_the_final_law_learns_classes_too():
+    """Sees levels that `classes` cannot learn from: minus θ-gradient of f(data) − f(chains) + log p(y | data)."""
+    (x, y), (z, _) = rows(), rows(20, 1)
+    model, chains = tiny(), Persistent(z)
+    learner = Learner(
+        model,
+        langevin(model, 1e-12),
+        chains,
+        torch.optim.SGD(model.parameters(), 0.1),
+        1,
+        chains=20,
+        objective=classes(),
+    )
+    loss = model(z).mean() - model(x).mean() + cross_entropy(model.logits(x), y)
+    exact = torch.autograd.grad(loss, list(model.parameters()))
+    learner.update(x, y)
+    for p, g in zip(model.parameters(), exact, strict=True):
+        torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-4)
