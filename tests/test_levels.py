@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from anila.data import Rows
 from anila.density.log_density import value_and_grad
-from anila.density.networks import NoiseConditional
+from anila.density.networks import ClassesAtLevels, NoiseConditional
 from anila.learning.learner import Learner
 from anila.learning.starts import Replay
 from anila.reports import long_run
@@ -252,3 +252,18 @@ def test_images_that_are_not_square_are_refused():
     data = Rows(torch.rand(20, 1, 8, 16, generator=rng(0)), "wide")
     with pytest.raises(ValueError, match="network unet: it takes square images"):
         build_learner(settings(*PLAIN), data)
+
+
+def test_a_network_of_levels_knows_classes_itself(pixels: Rows):
+    """Sees a second layer of classes around it, and the anneal of all classes where one is asked for."""
+    x = pixels.rows(range(50))
+    data = Rows(x, "pixels", labels=[k % 2 for k in range(50)])
+    learner, f = built(data, *PLAIN, "network.classes=auto")
+    assert isinstance(f, ClassesAtLevels)
+    assert len(f.embedding) == 2
+    assert "accuracy" in learner.update(x[:8], torch.as_tensor(data.labels[:8]))
+    config = settings(*PLAIN, "network.classes=auto")
+    found = trained.Trained(config, data, learner, [], config)
+    each = [found.draw(4, label=name) for name in found.classes]
+    assert not torch.equal(*each)
+    torch.testing.assert_close(found.draw(4, label=0), each[0])

@@ -163,7 +163,7 @@ class Model(Protocol):
         for first in range(0, count, BATCH):
             generator = rng(seed, "draw", first, device=self.device)
             n = min(BATCH, count - first)
-            x = (self.origins(n, generator) if label is None else self.starts_of(f, n, generator)).to(self.device)
+            x = (self.origins(n, generator) if label is None else self.origins_of(f, n, generator)).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
             drawn.append(denoised(f, x).cpu())
         return torch.cat(drawn)
@@ -183,6 +183,12 @@ class Model(Protocol):
         """Where the chains of n samples start: where f, annealed, or else kept chains, say."""
         f = self.f
         return annealed(self.sampler, f, n, generator) if isinstance(f, Anneals) else self.starts(n, generator)
+
+    def origins_of(self, given: nn.Module, n: int, generator: torch.Generator) -> Tensor:
+        """The same of f of a class."""
+        if isinstance(given, Anneals):
+            return annealed(self.sampler, given, n, generator)
+        return self.starts_of(given, n, generator)
 
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """n kept chains in random order, each again where fewer are kept; new ones where none are."""
