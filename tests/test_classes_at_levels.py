@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from anila.density.log_density import HasClasses, HasLevels, value_and_grad
 from anila.density.networks import BlurredGaussian, ClassesAtLevels, NoiseConditional, UNet
 from anila.learning.learner import Learner
-from anila.learning.objectives import Objective, classes, denoising, of_classes, recovery
+from anila.learning.objectives import Objective, classes, denoising, likelihood, of_classes, recovery
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.samplers import langevin
@@ -185,21 +185,36 @@ def test_the_contrast_has_the_gradient_of_score_matching_of_each_class_and_of_cr
     assert (found.norm() / expected.norm()).item() == pytest.approx(1, abs=1e-2)
 
 
+def with_chains(model: nn.Module, z: Tensor, **options: Any) -> Learner:
+    """Algorithm 1 with chains that stay at z."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return Learner(model, langevin(model, 1e-12), Persistent(z), optimizer, 1, chains=len(z), **options)
+
+
 def test_the_likelihood_of_the_final_law_learns_classes_too():
     """Sees levels that `classes` cannot learn from: minus θ-gradient of f(data) − f(chains) + log p(y | data)."""
     (x, y), (z, _) = rows(), rows(20, 1)
-    model, chains = tiny(), Persistent(z)
-    learner = Learner(
-        model,
-        langevin(model, 1e-12),
-        chains,
-        torch.optim.SGD(model.parameters(), 0.1),
-        1,
-        chains=20,
-        objective=classes(),
-    )
+    model = tiny()
     loss = model(z).mean() - model(x).mean() + cross_entropy(model.logits(x), y)
     exact = torch.autograd.grad(loss, list(model.parameters()))
-    learner.update(x, y)
+    with_chains(model, z, objective=classes()).update(x, y)
     for p, g in zip(model.parameters(), exact, strict=True):
         torch.testing.assert_close(p.grad, g, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("objective", [likelihood(), classes()])
+def test_an_anchor_learns_classes_beside_any_objective(objective: Objective):
+    """Sees labels that an anchor does not get, those of other rows, and labels for an objective without classes."""
+    (x, y), (z, _) = rows(), rows(20, 1)
+    anchor, grads = of_classes(denoising((0.05, 2.0))), []
+    alone = {"objective": objective}
+    for options in (alone, alone | {"anchor": anchor}, alone | {"anchor": anchor, "micro_batch": 7}):
+        learner = with_chains(tiny(), z, **options)
+        metrics = learner.update(x, y if learner.needs_classes else None)
+        grads.append(torch.cat([p.grad.flatten() for p in learner.model.parameters() if p.grad is not None]))
+    model = tiny()
+    learner_of(model, anchor).hold(anchor, x, y)
+    held = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    torch.testing.assert_close(grads[1] - grads[0], held, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(grads[2], grads[1], rtol=1e-3, atol=1e-4)
+    assert metrics["anchor_grad_norm"] == pytest.approx(held.norm().item(), rel=1e-3)

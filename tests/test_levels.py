@@ -267,3 +267,17 @@ def test_a_network_of_levels_knows_classes_itself(pixels: Rows):
     each = [found.draw(4, label=name) for name in found.classes]
     assert not torch.equal(*each)
     torch.testing.assert_close(found.draw(4, label=0), each[0])
+
+
+def test_an_anchor_of_a_run_learns_classes_too(pixels: Rows):
+    """Sees an anchor of f(x) where f has classes, and the weight of the classifier lost on the way to it."""
+    x = pixels.rows(range(8))
+    data = Rows(x, "pixels", labels=[k % 2 for k in range(8)])
+    found = []
+    for classify in (0, 1, 100):
+        learner, _ = built(data, *ANCHORED, "network.classes=auto", f"training.classify={classify}")
+        assert learner.anchor
+        metrics = learner.hold(learner.anchor, x, torch.as_tensor(data.labels) if classify else None)
+        assert ("accuracy" in metrics) == bool(classify)
+        found.append(metrics["anchor_grad_norm"])
+    assert len({*found}) == 3

@@ -67,10 +67,9 @@ class Learner:
     Raises:
         TypeError: If objective, anchor, sampler or start is something else.
         ValueError: If the objective needs chains and there is no sampler, start or number of steps, or the other way
-            round, or an anchor needs some or classes; if an objective cannot take rounding, or asks for classes or
-            levels of a model that has none; if several ranks
-            are to share a number of chains that is not given, or gradients in fp16, which each would scale by another
-            number.
+            round, or an anchor needs some; if an objective cannot take rounding, or asks for classes or levels of a
+            model that has none; if several ranks are to share a number of chains that is not given, or gradients in
+            fp16, which each would scale by another number.
 
     >>> from anila.density.networks import mlp
     >>> from anila.learning.objectives import denoising
@@ -140,7 +139,7 @@ class Learner:
 
         Args:
             x_data: Data points.
-            y_data: Their classes, where the objective needs them.
+            y_data: Their classes, where they are learned (`needs_classes`).
 
         Returns:
             theta_grad_norm: Norm of the gradient in θ, before it is limited.
@@ -157,7 +156,7 @@ class Learner:
             ValueError: If classes are missing, or are given and not learned.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
-        if (y_data is None) == self.objective.needs_classes:
+        if (y_data is None) == self.needs_classes:
             needs, got = "needs" if y_data is None else "takes no", "none" if y_data is None else "some"
             raise ValueError(f"update: this objective {needs} classes y_data; got {got}")
         n, reported = len(x_data), {}
@@ -172,11 +171,11 @@ class Learner:
             if self.chains and z is not None:
                 z, trace = self.chains.run(self.model, z, generator, count, self.iteration)
                 reported = self.chains.report(x_data, z, trace, count, self.iteration)
-            y_data = None if y_data is None else y_data[mine]
-            found = self.gradient(self.objective, self.contrasts(self.objective, x_data, z, noise, y_data))
+            contrasts = self.contrasts(self.objective, x_data, z, noise, rows_of(y_data, mine))
+            found = self.gradient(self.objective, contrasts)
         metrics = self.limit(self.objective, found) | reported
         if self.anchor:
-            metrics = self.hold(self.anchor, clean) | metrics
+            metrics = self.hold(self.anchor, clean, y_data) | metrics
         self.ascend()
         if self.chains and z is not None:
             self.chains.start.store(z)
@@ -192,14 +191,15 @@ class Learner:
         noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
         return x_data + sd * noise
 
-    def hold(self, anchor: Objective, x_data: Tensor) -> dict[str, float]:
+    def hold(self, anchor: Objective, x_data: Tensor, y_data: Tensor | None) -> dict[str, float]:
         """Add the anchor's gradient, limited apart, to that in θ's .grad; what the anchor reports."""
         theta = list(self.model.parameters())
         grads = [p.grad for p in theta]
         noise = anchor.draw_noise(x_data, rng(self.seed, "anchor", self.iteration, device=x_data.device))
         mine = self.ranks.share(len(x_data))
+        x_data, noise, y_data = (rows_of(rows, mine) for rows in (x_data, noise, y_data))
         with whole(self.model):
-            found = self.gradient(anchor, self.contrasts(anchor, x_data[mine], None, rows_of(noise, mine), None))
+            found = self.gradient(anchor, self.contrasts(anchor, x_data, None, noise, y_data))
         metrics = self.limit(anchor, found)
         for p, grad in zip(theta, grads, strict=True):
             p.grad = grad if p.grad is None else p.grad if grad is None else p.grad + grad
@@ -215,7 +215,7 @@ class Learner:
         with frozen(self.model):
             for k in range(parts):
                 x, x_model, part_of_noise, y = (part(rows, k, parts) for rows in (x_data, z, noise, y_data))
-                more = {} if y is None else {"classes": y}
+                more = {"classes": y} if objective.needs_classes else {}
                 found.append(objective.contrast(self.model, x, x_model, part_of_noise, **more))
         return found
 
@@ -286,6 +286,11 @@ class Learner:
             if is_normalised(net):
                 with whole(net):
                     power_iteration(net)
+
+    @property
+    def needs_classes(self) -> bool:
+        """Whether `update` takes the classes of the data."""
+        return self.objective.needs_classes or (self.anchor is not None and self.anchor.needs_classes)
 
     @property
     def watched(self) -> tuple[Metric, ...]:

@@ -33,13 +33,12 @@ def require_anchor(anchor: object) -> None:
 
     Raises:
         TypeError: Saying what was expected.
-        ValueError: If it needs more than data.
+        ValueError: If it needs chains.
     """
     if not isinstance(anchor, Objective):
         raise TypeError(f"anchor: expected an Objective, e.g. denoising(sd=0.3); got {anchor!r}")
-    if anchor.needs_chains or anchor.needs_classes:
-        needs = "chains" if anchor.needs_chains else "classes"
-        raise ValueError(f"an anchor sees data only, and this one needs {needs}: give one without, or no anchor")
+    if anchor.needs_chains:
+        raise ValueError("an anchor sees data only, and this one needs chains: give one without, or no anchor")
 
 
 def require_fit(objective: Objective, model: nn.Module, precision: Precision | None, ranks: Ranks) -> None:

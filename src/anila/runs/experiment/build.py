@@ -295,7 +295,7 @@ def build_learner(
         optimizer=optimizer,
         seed=t.seed,
         objective=objective,
-        anchor=build_anchor(config.anchor),
+        anchor=build_anchor(config),
         schedule=schedule,
         ema=t.ema,
         data_noise=lambda iteration: data_noise(t, iteration - begin),
@@ -328,20 +328,21 @@ def seen(data: DataSet, seed: int) -> Tensor:
     return data.batch(n, rng(seed, "seen").initial_seed() % 2**31, 0)
 
 
-def build_anchor(config: settings.Anchor) -> Objective | None:
-    """The second objective, where there is one.
+def build_anchor(config: Experiment) -> Objective | None:
+    """The second objective, where there is one; of classes as the first.
 
     Raises:
         ValueError: If what the constructor makes is no objective.
     """
-    anchor = config.make(**config.options)
+    chosen = config.anchor
+    anchor = chosen.make(**chosen.options)
     if not isinstance(anchor, Objective | None):
-        raise ValueError(f"anchor {config.name}: expected an Objective, got a {type(anchor).__name__}")
-    return anchor
+        raise ValueError(f"anchor {chosen.name}: expected an Objective, got a {type(anchor).__name__}")
+    return anchor and with_classifier(config, anchor)
 
 
 def build_objective(config: Experiment) -> Objective:
-    """What θ ascends; of an f with classes, unless `training.classify` is 0, these too.
+    """What θ ascends.
 
     Raises:
         ValueError: If what the constructor makes is no objective.
@@ -350,9 +351,15 @@ def build_objective(config: Experiment) -> Objective:
     objective = chosen.make(**chosen.options, **({"penalty": t.penalty} if chosen.takes_penalty else {}))
     if not isinstance(objective, Objective):
         raise ValueError(f"objective {chosen.name}: expected an Objective, got a {type(objective).__name__}")
-    if not (config.network.classes and t.classify):
+    return with_classifier(config, objective)
+
+
+def with_classifier(config: Experiment, objective: Objective) -> Objective:
+    """The objective of an f with classes: one of these too, unless `training.classify` is 0."""
+    weight = config.training.classify
+    if not (config.network.classes and weight):
         return objective
-    return of_classes(objective, t.classify, config.sampler.target_temperature if objective.needs_chains else 1.0)
+    return of_classes(objective, weight, config.sampler.target_temperature if objective.needs_chains else 1.0)
 
 
 def adaptive(config: Experiment, make: Callable[..., Sampler], begin: int) -> Sampler | AdaptiveSampler:

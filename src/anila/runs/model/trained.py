@@ -174,7 +174,7 @@ class Trained(Model):
         """The data of this iteration, and their classes where they are learned."""
         t, i = self.config.training, self.learner.iteration
         x = self.data.batch(t.batch, t.seed, i).to(self.device)
-        if not (self.learner.objective.needs_classes and isinstance(self.data, Labelled)):
+        if not (self.learner.needs_classes and isinstance(self.data, Labelled)):
             return (x,)
         return x, self.data.batch_labels(t.batch, t.seed, i).to(self.device)
 
