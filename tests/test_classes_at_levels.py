@@ -15,7 +15,7 @@ from anila.learning.objectives import Objective, classes, denoising, likelihood,
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.samplers import langevin
-from anila.samplers.annealed import sample_annealed
+from anila.samplers.annealed import draw_annealed, sample_annealed
 
 LEVELS = (0.05, 0.3, 2.0)
 
@@ -218,3 +218,49 @@ def test_an_anchor_learns_classes_beside_any_objective(objective: Objective):
     torch.testing.assert_close(grads[1] - grads[0], held, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(grads[2], grads[1], rtol=1e-3, atol=1e-4)
     assert metrics["anchor_grad_norm"] == pytest.approx(held.norm().item(), rel=1e-3)
+
+
+def test_guidance_raises_the_power_of_the_class():
+    """Sees guidance of another class, or that is not 1 + w of log p(y | x)."""
+    f, w = energy(), 1.5
+    x, y, s = images(6), torch.tensor([0, 1, 2, 0, 1, 2]), torch.full((6,), 0.3)
+    logits = f(x, s, by_class=True)
+    own = logits.gather(1, y[:, None]).squeeze(1)
+    torch.testing.assert_close(f.given(y, w)(x, s), (1 + w) * own - w * logits.logsumexp(1))
+
+
+def test_a_draw_goes_down_as_one_of_a_class_that_it_may_be():
+    """Sees classes drawn evenly, or of another row: here p(y | x) is 1 for the class that the first coordinate says."""
+
+    class Split(nn.Module):
+        """Points at -1 or 1, of class 0 or 1."""
+
+        lowest, highest = 0.1, 2.0
+        taken: Tensor
+
+        def draw_highest(self, n: int, generator: torch.Generator) -> Tensor:
+            return 2 * torch.randint(2, (n, 1), generator=generator) - 1.0
+
+        def forward(self, x: Tensor, s: Tensor, by_class: bool = False) -> Tensor:
+            logits = torch.cat([-1e3 * x, 1e3 * x], 1) - x.square() / (2 * s[:, None] ** 2)
+            return logits if by_class else logits.logsumexp(1)
+
+        def logits(self, x: Tensor) -> Tensor:
+            return self(x, torch.full((len(x),), self.lowest), by_class=True)
+
+        def at(self, s: float) -> Any:
+            return lambda x: self(x, torch.full((len(x),), s))
+
+        def given(self, y: Tensor, guidance: float) -> Any:
+            self.taken = y
+            assert guidance == 0.5
+            return NoiseConditional(Still(), BlurredGaussian((1,)), 0.1)
+
+    class Still(nn.Module):
+        def forward(self, u: Tensor, s: Tensor) -> Tensor:  # noqa: ARG002
+            return 0 * u
+
+    f, generator = Split(), rng(0, "split")
+    came = f.draw_highest(40, rng(0, "split"))
+    draw_annealed(f, 40, generator, lambda g: langevin(g, 0.003), levels=3, steps=0, guidance=0.5)
+    assert torch.equal(f.taken, (came[:, 0] > 0).long())

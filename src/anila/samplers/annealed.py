@@ -13,12 +13,13 @@ mends what these steps leave (Song & Ermon 2019).
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import Anneals, HasLevels, LogDensity
+from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity
 from anila.samplers.kernel import Sampler
 from anila.samplers.langevin import descent, langevin
 from anila.samplers.precondition import stretched
@@ -94,8 +95,12 @@ def draw_annealed(
     make: Callable[[LogDensity], Sampler],
     levels: int = 24,
     steps: int = 2,
+    y: int | None = None,
+    guidance: float = 0.0,
 ) -> Float[Tensor, "n *event"]:
     """n draws of f(x), the lowest level, from noise. They have the noise that is part of its law.
+
+    Of an f of classes, each point goes down as one of a class: y, or a draw of p(y | x) at the highest level.
 
     Args:
         f: f(x, s), which knows its levels and can be drawn at the highest.
@@ -104,6 +109,8 @@ def draw_annealed(
         make: f -> a local kernel for f(x); at level s it runs in units of s / lowest, which the scale of f(·, s) is in.
         levels: Levels, their logarithms evenly spread.
         steps: Transitions at each level.
+        y: The class.
+        guidance: w of the laws p(x | y) p(y | x)^w that the points of a class go down.
     """
 
     def kernel(f_s: LogDensity, s: float) -> Sampler:
@@ -113,5 +120,19 @@ def draw_annealed(
     drawn = []
     for first in range(0, n, BLOCK):
         x0 = f.draw_highest(min(BLOCK, n - first), generator)
-        drawn.append(sample_annealed(f, x0, path, generator, kernel if steps else None, steps, denoise=False)[0])
+        way = of_a_class(f, x0, generator, y, guidance)
+        drawn.append(sample_annealed(way, x0, path, generator, kernel if steps else None, steps, denoise=False)[0])
     return torch.cat(drawn)
+
+
+def of_a_class(
+    f: Any, x: Float[Tensor, "n *event"], generator: torch.Generator, y: int | None, guidance: float
+) -> HasLevels:
+    """f, or where it has classes that of y, or of a class for each row, drawn given x of the highest level."""
+    if not isinstance(f, HasClasses):
+        return f
+    if y is not None:
+        return f.given(y, guidance)
+    with torch.no_grad():
+        logits = f(x, x.new_full((len(x),), f.highest), by_class=True)
+    return f.given(torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1), guidance)

@@ -51,16 +51,17 @@ class ClassesAtLevels(NoiseConditional):
         """f(x)[y] of every class; their softmax is p(y | x)."""
         return self(x, by_class=True)
 
-    def given(self, y: int | Int[Tensor, "n"]) -> "GivenAtLevels":
+    def given(self, y: int | Int[Tensor, "n"], guidance: float = 0.0) -> "GivenAtLevels":
         """f of a class, at all its levels.
 
         Args:
             y: A class, or one for every row.
+            guidance: w.
 
         Raises:
             ValueError: When called, if there is no such class, or not one for every row.
         """
-        return GivenAtLevels(self, y)
+        return GivenAtLevels(self, y, guidance)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """What is learned of all classes together."""
@@ -74,17 +75,23 @@ class ClassesAtLevels(NoiseConditional):
 
 
 class GivenAtLevels(NoiseConditional):
-    """x, s -> f(x, s)[y].
+    """x, s -> f(x, s)[y] + w log p(y | x, s).
+
+    With w above 0 points are more clearly of their class than its law has them, and less varied (Dhariwal & Nichol
+    2021, section 4, whose scale is 1 + w).
 
     Args:
         joint: f of all classes.
         y: A class, or one for every row.
+        guidance: w.
     """
 
-    def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"]):
+    def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"], guidance: float = 0.0):
         super().__init__(joint.net, joint.base, joint.lowest, joint.highest)
-        self.joint, self.of_class = joint, labelled(y)
+        self.joint, self.of_class, self.guidance = joint, labelled(y), guidance
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
         """What is learned of the class."""
-        return self.of_class(self.joint.learned_by_class(x, s))
+        logits = self.joint.learned_by_class(x, s)
+        own = self.of_class(logits)
+        return own + self.guidance * (own - logits.logsumexp(1)) if self.guidance else own

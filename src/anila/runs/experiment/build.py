@@ -214,10 +214,14 @@ def from_rows(data: DataSet) -> FromData:
     return FromData(rows)
 
 
-def annealed(config: settings.Sampler, f: Anneals, n: int, generator: torch.Generator) -> Tensor:
-    """n draws of f(x), by the kernel of the settings at every level; they have the noise that is part of its law."""
+def annealed(config: settings.Sampler, f: Anneals, n: int, generator: torch.Generator, y: int | None = None) -> Tensor:
+    """n draws of f(x), or of its class y, by the kernel of the settings at every level.
+
+    They have the noise that is part of its law.
+    """
     with frozen(f) if isinstance(f, nn.Module) else nullcontext():
-        return draw_annealed(f, n, generator, partial(build_sampler, config), config.levels, config.level_steps)
+        make = partial(build_sampler, config)
+        return draw_annealed(f, n, generator, make, config.levels, config.level_steps, y, config.guidance)
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:

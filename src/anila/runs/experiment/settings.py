@@ -108,6 +108,8 @@ class Sampler(Choice):
     """Levels of noise of an annealed draw, of an f that has some."""
     level_steps: CountOrZero = 2
     """Transitions at each of them, in units of its noise, besides the step down."""
+    guidance: NonNegative = 0.0
+    """w of the laws p(x | y) p(y | x)^w that an annealed draw of an f of classes goes down; 0 for those of f."""
 
     @property
     def kernel(self) -> Kernel:

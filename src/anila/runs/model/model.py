@@ -134,6 +134,16 @@ class Model(Protocol):
         Raises:
             ValueError: If f tells no classes apart, or not this one.
         """
+        y, f = self.index_of(label), self.f
+        assert isinstance(f, HasClasses)
+        return f.given(y)
+
+    def index_of(self, label: int | str) -> int:
+        """The index of a class.
+
+        Raises:
+            ValueError: As `given`.
+        """
         if not isinstance(self.f, HasClasses):
             raise ValueError(f"no class {label!r}: the run has no classes; train one with network.classes=auto")
         by_index = {key: i for i in range(len(self.classes)) for key in (i, str(i))}
@@ -141,7 +151,7 @@ class Model(Protocol):
         if label not in known:
             near = did_you_mean(str(label), self.classes)
             raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
-        return self.f.given(known[label])
+        return known[label]
 
     def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
@@ -163,7 +173,7 @@ class Model(Protocol):
         for first in range(0, count, BATCH):
             generator = rng(seed, "draw", first, device=self.device)
             n = min(BATCH, count - first)
-            x = (self.origins(n, generator) if label is None else self.origins_of(f, n, generator)).to(self.device)
+            x = self.origins(n, generator, label).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
             drawn.append(denoised(f, x).cpu())
         return torch.cat(drawn)
@@ -179,16 +189,12 @@ class Model(Protocol):
         x = self.origins(JUDGED, generator).to(self.device)
         return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
 
-    def origins(self, n: int, generator: torch.Generator) -> Tensor:
-        """Where the chains of n samples start: where f, annealed, or else kept chains, say."""
-        f = self.f
-        return annealed(self.sampler, f, n, generator) if isinstance(f, Anneals) else self.starts(n, generator)
-
-    def origins_of(self, given: nn.Module, n: int, generator: torch.Generator) -> Tensor:
-        """The same of f of a class."""
-        if isinstance(given, Anneals):
-            return annealed(self.sampler, given, n, generator)
-        return self.starts_of(given, n, generator)
+    def origins(self, n: int, generator: torch.Generator, label: int | str | None = None) -> Tensor:
+        """Where the chains of n samples, of a class, start: where f, annealed, or else kept chains, say."""
+        if isinstance(self.f, Anneals):
+            y = None if label is None else self.index_of(label)
+            return annealed(self.sampler, self.f, n, generator, y)
+        return self.starts(n, generator) if label is None else self.starts_of(self.given(label), n, generator)
 
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """n kept chains in random order, each again where fewer are kept; new ones where none are."""
