@@ -6,18 +6,15 @@ Points are compared as they come down, before any transition at the final law, w
 
 import inspect
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.applications import restore
 from anila.applications.on_runs import levels
-from anila.applications.on_runs.draws import Law, begun, cleaning, completion, drawn
+from anila.applications.on_runs.draws import Law, begun, cleaning, completion, drawn, restoring
 from anila.applications.on_runs.observed import Observed
 from anila.density.networks import BlurredGaussian, NoiseConditional
 from anila.rng import rng
@@ -65,11 +62,6 @@ def kernel(name: str = "mala", step_size: float = 0.7 * LOWEST**2) -> settings.S
 
 def view(x: Tensor) -> Tensor:
     return x @ VIEW.T.to(x)
-
-
-def restoring(f: Callable[[Tensor], Tensor], o: Observed, temperature: float) -> Any:
-    assert o.sd is not None
-    return restore(f, o.y, view, o.sd, temperature)
 
 
 def given(seen: Tensor, matrix: Tensor, sd: float) -> tuple[Tensor, Tensor]:

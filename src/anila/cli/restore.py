@@ -33,9 +33,8 @@ def restore(
     seed: Seed = 0,
 ) -> None:
     """Draw images whose degraded view is seen; inputs are degraded here first, so the truth is shown too."""
-    from anila import applications
     from anila.applications.files.beside import BesideImages
-    from anila.applications.on_runs.draws import drawn
+    from anila.applications.on_runs.draws import drawn, restoring
     from anila.applications.on_runs.kernel import require_stable
     from anila.applications.on_runs.observed import Observed
 
@@ -51,7 +50,7 @@ def restore(
     require_stable(model.sampler, sd, "")
     observed = Observed(y, view=view, sd=sd)
     finish(
-        lambda: drawn(model, observed, lambda f, o, T: applications.restore(f, o.y, view, o.sd, T), count, steps, seed),
+        lambda: drawn(model, observed, restoring, count, steps, seed),
         BesideImages(seen.names, {"degraded": y}, {} if degraded else {"truth": seen.x}),
         out,
     )

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from anila.applications import Draws, Posterior, denoise, inpaint
+from anila.applications import Draws, Posterior, denoise, inpaint, restore
 from anila.applications.descend import without_noise
 from anila.applications.on_runs.kernel import bound, transitions
 from anila.applications.on_runs.levels import descended
@@ -36,6 +36,13 @@ def cleaning(f: LogDensity, observed: Observed, temperature: float) -> Posterior
     """The law of what was there before noise."""
     assert observed.sd is not None
     return denoise(f, observed.y, observed.sd, temperature)
+
+
+def restoring(f: LogDensity, observed: Observed, temperature: float) -> Posterior:
+    """The law of points of which a noisy view is seen."""
+    assert observed.view is not None
+    assert observed.sd is not None
+    return restore(f, observed.y, observed.view, observed.sd, temperature)
 
 
 def drawn(
