@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from anila.data import Rows
 from anila.learning.learner import Learner
-from anila.learning.objectives import Contrast
+from anila.learning.objectives import Contrast, Objective
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.folder import checkpoint
@@ -135,11 +135,11 @@ def inject(monkeypatch: pytest.MonkeyPatch, at: int, times: int = 1) -> list[int
     """NaN in the gradient in θ of an iteration, so many times; where θ was then is noted."""
     real, seen_at = Learner.gradient, []
 
-    def gradient(self: Learner, contrasts: list[Contrast]) -> dict[str, float]:
+    def gradient(self: Learner, objective: Objective, contrasts: list[Contrast]) -> dict[str, float]:
         if self.iteration == at and len(seen_at) < times:
             seen_at.append(at)
             contrasts = [contrast._replace(up=contrast.up * math.nan) for contrast in contrasts]
-        return real(self, contrasts)
+        return real(self, objective, contrasts)
 
     monkeypatch.setattr(Learner, "gradient", gradient)
     return seen_at
