@@ -1,7 +1,7 @@
 """Laws of an f with levels of noise as a run has it: its Gaussian, its draws, its starts, and what is refused."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -15,6 +15,7 @@ from anila.learning.starts import Replay
 from anila.reports import long_run
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_learner, resolve
+from anila.runs.experiment.build import annealed
 from anila.runs.folder.run import Run
 from anila.runs.model import export, trained
 from anila.runs.training.train import train
@@ -146,6 +147,34 @@ def test_chains_begin_with_draws_of_f_as_it_is_then(pixels: Rows):
     other.start.load_state_dict(start.state_dict())
     other.start.fresh = 1.0
     assert torch.equal(other.start.draw(6, rng(0, "third")), start.draw(6, rng(0, "third")))
+
+
+def in_second_stage(*more: str) -> trained.Trained:
+    """A run that has learned without chains, with an average, and has just gone on to a stage with some."""
+    stages = ["stages.1.objective=denoising", "stages.1.objective.sd=[0.04,2.4]", "stages.1.iterations=3",
+              "stages.2.objective=likelihood", "training.ema=0.9"]  # fmt: skip
+    now = trained.Trained.untrained(settings(*UNET, *LIKELIHOOD, *stages, *more))
+    for _ in range(now.end):
+        now.learner.update(*now.batch())
+    now.enter_next_stage()
+    return now
+
+
+@pytest.mark.usefixtures("pixels")
+def test_a_bank_of_a_later_stage_is_filled_with_draws_of_the_average():
+    """Sees f as it was drawn in its place, or θ itself."""
+    now = in_second_stage("start=persistent", "start.size=none")
+    expected = annealed(now.config.sampler, cast(NoiseConditional, now.f), 6, rng(0, "start"))
+    assert torch.equal(now.start.draw(6, rng(0, "any")), expected)
+
+
+@pytest.mark.usefixtures("pixels")
+def test_new_chains_of_every_iteration_are_draws_of_f_as_it_is_then():
+    """Sees them drawn by the average of the stage before, for good."""
+    now = in_second_stage("start=noise")
+    now.learner.update(*now.batch())
+    expected = annealed(now.config.sampler, cast(NoiseConditional, now.learner.model), 3, rng(0, "new"))
+    assert torch.equal(now.start.draw(3, rng(0, "new")), expected)
 
 
 def test_it_goes_on_bit_for_bit(pixels: Rows, tmp_path: Path):  # noqa: ARG001

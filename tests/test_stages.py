@@ -126,24 +126,6 @@ def test_courses_run_over_each_stage():
     assert temperatures == pytest.approx([1.0, 0.1, 0.01])
 
 
-def test_chains_of_a_stage_begin_from_f_as_it_is_sampled(monkeypatch: pytest.MonkeyPatch):
-    """Sees a bank that is filled by f as it was drawn, by θ where an average is sampled, or filled only to be lost."""
-    seen: list[object] = []
-    real = build.build_start
-
-    def build_start(config: Experiment, data: object, model: torch.nn.Module | None):
-        seen.append(None if model is None else [p.clone() for p in model.parameters()])
-        return real(config, data, model)  # pyright: ignore[reportArgumentType]
-
-    monkeypatch.setattr(build, "build_start", build_start)
-    trained, before = at_switch(replace(staged(), stages=(STAGES[0], STAGES[2])))
-    (filled,) = seen
-    average = [before["ema"][f"module.{name}"] for name, _ in trained.learner.model.named_parameters()]
-    assert all(map(torch.equal, filled, average))  # pyright: ignore[reportArgumentType]
-    trained.change([])
-    assert seen[1:] == [None]
-
-
 def in_trouble(monkeypatch: pytest.MonkeyPatch, *at: int) -> None:
     """A guard that sees trouble in these looks of a run."""
     looks: list[int] = []

@@ -147,13 +147,14 @@ def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Propos
     return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
 
 
-def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
+def build_start(config: Experiment, data: DataSet, model: nn.Module, first: nn.Module | None = None) -> Start:
     """Where chains start; the bank of a persistent or replayed start is filled from the seed.
 
     Args:
         config: Settings.
         data: Data points.
-        model: f, of which annealed starts are draws when the first chain is drawn.
+        model: f, of which annealed starts are draws.
+        first: f as a bank is filled with draws of it, when the first chain is drawn; `model` by default.
 
     Raises:
         ValueError: If points that are not images are to be kept as pixels, or as `build_fresh`.
@@ -163,11 +164,11 @@ def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
         raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
     storage = None if start.storage == "float32" else start.storage
 
-    fresh = build_fresh(config, data, model)
+    fresh = build_fresh(config, data, first or model)
     bank = start.size or config.training.chains or config.training.batch
     match start.name:
         case "noise":
-            return fresh
+            return build_fresh(config, data, model)
         case "data":
             return from_rows(data)
         case "persistent" if isinstance(fresh, FromModel):
@@ -291,7 +292,7 @@ def build_learner(
     objective = build_objective(config)
     of_chains: dict[str, Any] = {}
     if objective.needs_chains:
-        start = build_start(config, data, averaged(model, after))
+        start = build_start(config, data, model, averaged(model, after))
         of_chains = {"sampler": adaptive(config, kernel, begin), "start": start, "steps": s.steps}
         of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
     learner = Learner(
