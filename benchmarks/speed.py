@@ -432,11 +432,11 @@ def main() -> None:
         noise = Rows(torch.rand(200, 3, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
         small = ["network.width=8", "training.batch=16"]
         contenders = {
-            "TorchEBM": torchebm_training("cifar10", small, noise),
-            "Anila": training("cifar10", small, noise, False),
-            "Anila, compiled": training("cifar10", small, noise, True),
-            "Anila, bf16": training("cifar10", [*small, "training.precision=bf16"], noise, False),
-            "Anila, bf16, compiled": training("cifar10", [*small, "training.precision=bf16"], noise, True),
+            "TorchEBM": torchebm_training("cifar10-chains", small, noise),
+            "Anila": training("cifar10-chains", small, noise, False),
+            "Anila, compiled": training("cifar10-chains", small, noise, True),
+            "Anila, bf16": training("cifar10-chains", [*small, "training.precision=bf16"], noise, False),
+            "Anila, bf16, compiled": training("cifar10-chains", [*small, "training.precision=bf16"], noise, True),
         }
         report("training iteration, cifar10 at width 8, 16 chains", rounds(contenders, 1, 8), "µs")
         results["memory, MiB"] = memory()

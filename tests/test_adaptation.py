@@ -47,7 +47,9 @@ def test_what_follows_nothing_stays_as_it_was_given():
 
 
 def test_temperature_anneals_along_a_geometric_course():
-    config = resolve(PRESETS["flowers-chains"].experiment, ["sampler.temperature=1", "sampler.final_temperature=0.01"]).sampler
+    config = resolve(
+        PRESETS["flowers-chains"].experiment, ["sampler.temperature=1", "sampler.final_temperature=0.01"]
+    ).sampler
     assert [build.temperature(config, 10, i) for i in (0, 5, 10, 20)] == pytest.approx([1, 0.1, 0.01, 0.01])
 
 

@@ -20,7 +20,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model import export, trained
 from anila.runs.training.train import train
 from test_train import assert_equal_runs, quiet, stop_at
-from tiny import anila, write_noise
+from tiny import anila, chains_on, write_noise
 
 UNET = ["network=unet", "network.widths=[4,4]"]
 SMALL = ["network.temperature=1", "network.confine=none", "data.size=8", "data.flip=false", "sampler=langevin",
@@ -196,7 +196,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(40):
         write_noise(folder / "photos" / f"{i:02d}.png", i)
     for name, more in (("plain", PLAIN), ("chains", ANCHORED)):
-        assert anila("train", folder / "photos", *more, "--run", folder / name) == 0
+        assert anila("train", *chains_on(folder / "photos"), *more, "--run", folder / name) == 0
     return folder
 
 

@@ -198,7 +198,8 @@ def test_processes_share_levels_annealed_starts_and_an_anchor(tmp_path: Path, sh
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("rings", (2, 1)), ("rings", (1, 2)), pytest.param("flowers-chains", (3, 2), marks=pytest.mark.slow)]
+    ("name", "sizes"),
+    [("rings", (2, 1)), ("rings", (1, 2)), pytest.param("flowers-chains", (3, 2), marks=pytest.mark.slow)],
 )
 def test_a_run_goes_on_with_other_processes(tmp_path: Path, undisturbed: Callable[[str], Path], name: str, sizes):
     """Sees chains lost, doubled or exchanged, and a stop that not all processes hear of."""

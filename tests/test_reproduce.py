@@ -74,7 +74,7 @@ def small_part(tmp_path: Path) -> Part:
     tiny = [f"data={tmp_path / 'x.npy'}", "data.size=none", "data.flip=false", "network=mlp", "network.hidden=[4]",
             "sampler.steps=2", "start.size=20", "training.batch=4"]  # fmt: skip
     size = RECIPE._replace(iterations=4, points=2, samples=150, settings=tuple(tiny), samplers=PAIR)
-    return Part("tiny", "tiny", "cifar10", {name: [] for name in PAIR}, size, size)
+    return Part("tiny", "tiny", "cifar10-chains", {name: [] for name in PAIR}, size, size)
 
 
 def test_every_figure_is_drawn(small_part: Part, tmp_path: Path):

@@ -23,7 +23,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model import export, hub, pretrained
 from anila.runs.model.export import CARD, CHAINS, FILES, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
 from anila.runs.model.trained import Trained
-from tiny import IMAGES, TABLE, anila
+from tiny import IMAGES, TABLE, anila, chains_on
 
 pytestmark = pytest.mark.usefixtures("unrendered")
 
@@ -82,7 +82,7 @@ def test_a_toy_is_drawn_anywhere(tmp_path: Path):
 def test_chains_that_are_kept_small_are_the_same(image_run: Path, tmp_path: Path):
     """Sees a bank rounded twice, or read in another type."""
     photos = image_run.parent / "photos"
-    assert anila("train", photos, *IMAGES, "start.storage=uint8", "--run", tmp_path / "run") == 0
+    assert anila("train", *chains_on(photos), *IMAGES, "start.storage=uint8", "--run", tmp_path / "run") == 0
     shared = export.export(Run.existing(tmp_path / "run"), tmp_path / "shared")
     assert torch.equal(package.load(tmp_path / "run").draw(8), shared.draw(8))
 

@@ -103,7 +103,9 @@ def test_images_resume_bit_equal_with_every_sampler(tmp_path: Path, monkeypatch:
     pixels = torch.rand(30, 3, 16, 16, generator=rng(0, "pixels")) * 2 - 1
     data = Rows(pixels, "pixels")
     monkeypatch.setattr(trained, "build_data", lambda _: data)
-    config = resolve(PRESETS["flowers-chains"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers-chains"].exact)
+    config = resolve(
+        PRESETS["flowers-chains"].experiment, [*IMAGES, f"sampler={sampler}"], PRESETS["flowers-chains"].exact
+    )
     train(config, tmp_path / "whole", quiet)
     train(config, tmp_path / "parts", quiet, stop_at(2, signal.SIGTERM))
     train(config, tmp_path / "parts", quiet)

@@ -13,7 +13,7 @@ from anila.cli import app
 
 TABLE = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
          "sampler.global_every=1"]  # fmt: skip
-IMAGES = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
+IMAGES = ["data.size=8", "data.flip=false", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
           "training.iterations=2", "training.threads=1"]  # fmt: skip
 ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.3, 0.8]])
 
@@ -44,7 +44,7 @@ def image_run(folder: Path) -> Path:
     """A run on sixteen 8 × 8 colour images."""
     for i in range(16):
         write_noise(folder / "photos" / ("test" if i % 2 else "train") / f"{i:02d}.png", i)
-    assert anila("train", folder / "photos", *IMAGES, "--run", folder / "run") == 0
+    assert anila("train", *chains_on(folder / "photos"), *IMAGES, "--run", folder / "run") == 0
     return folder / "run"
 
 
@@ -52,8 +52,14 @@ def class_run(folder: Path) -> Path:
     """A run on eight images of cats and dogs."""
     for i in range(8):
         write_noise(folder / "pets" / ("dogs" if i % 2 else "cats") / f"{i}.png", i)
-    assert anila("train", folder / "pets", *IMAGES, "network.classes=auto", "--run", folder / "run") == 0
+    words = [*chains_on(folder / "pets"), *IMAGES, "network.classes=auto"]
+    assert anila("train", *words, "--run", folder / "run") == 0
     return folder / "run"
+
+
+def chains_on(folder: Path) -> list[str]:
+    """What to train for chains alone on a folder of images."""
+    return ["flowers-chains", f"data.name={folder}"]
 
 
 def write_noise(path: Path, seed: int) -> None:

@@ -92,18 +92,18 @@ RINGS = (
 FLOWERS = (
     Part("flowers-printed", "flowers, as printed: K = 50, b = 1e-4, SGD 1e-3, five convolutions", "flowers-stanley",
          as_printed(0.01**2, 1.0, 1e-3, True), GLIMPSE, GRIDS),
-    Part("flowers-recipe", "flowers, our recipe", "flowers", NOTHING, RECIPE, GRIDS),
+    Part("flowers-recipe", "flowers, our recipe", "flowers-chains", NOTHING, RECIPE, GRIDS),
 )  # fmt: skip
 CIFAR10 = (
     Part("cifar10-printed", "CIFAR-10, as printed: K = 100, b = 2e-4, Adam 1e-4, five convolutions", "cifar10-stanley",
          as_printed(0.01**2, 1.0, 1e-4, False), GLIMPSE, GRIDS),
-    Part("cifar10-recipe", "CIFAR-10, our recipe", "cifar10", NOTHING, RECIPE, GRIDS),
+    Part("cifar10-recipe", "CIFAR-10, our recipe", "cifar10-chains", NOTHING, RECIPE, GRIDS),
 )  # fmt: skip
 INPAINTING = (
     Part("inpainting-printed", "CIFAR-10 with celeba's settings: K = 50, b = 1e-4, SGD 0.01", "cifar10-stanley",
          {k: [*INPAINTED, *v] for k, v in as_printed(0.01**2, 1.0, 0.01, True).items()},
          GLIMPSE, Size(50_000, 10, 10_000, (), PAIR)),
-    Part("cifar10-recipe", "CIFAR-10, our recipe", "cifar10", NOTHING, RECIPE._replace(samplers=PAIR),
+    Part("cifar10-recipe", "CIFAR-10, our recipe", "cifar10-chains", NOTHING, RECIPE._replace(samplers=PAIR),
          GRIDS._replace(samplers=PAIR)),
 )  # fmt: skip
 EXPERIMENTS: dict[str, tuple[Part, ...]] = {

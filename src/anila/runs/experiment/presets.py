@@ -99,8 +99,7 @@ EXACT_IMAGES: Changes = {
     "start": {"name": "persistent", "size": None},
     "training": {"max_grad_norm": None},
 }
-"""Exact chains of images alone: temperature 1, a base measure, a step that follows acceptance, every chain moved each
-time.
+"""Exact chains of images: temperature 1, a base measure, a step that follows acceptance, every chain moved each time.
 
 At the low temperature of the unadjusted recipe nothing would be accepted: its drift is far longer than its noise.
 """
