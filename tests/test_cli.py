@@ -21,6 +21,8 @@ pytestmark = pytest.mark.usefixtures("unrendered")
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
         "training.iterations=6", "training.checkpoint_every=3"]  # fmt: skip
+PHOTOS = ["data.size=8", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "training.batch=4",
+          "start.size=8", "training.threads=1"]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -84,9 +86,7 @@ def test_images_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         pixels = np.random.default_rng(i).integers(0, 255, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{i}.png")
     run = tmp_path / "run"
-    settings = ["data.size=8", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
-                "training.iterations=3", "training.threads=1"]  # fmt: skip
-    assert anila("train", folder, *settings, "--run", run) == 0
+    assert anila("train", folder, *PHOTOS, "stages.1.iterations=2", "stages.2.iterations=1", "--run", run) == 0
     assert anila("evaluate", run, "--count", "10") == 0
     assert {p.name for p in (run / "samples").iterdir()} >= {"000000003.png", "evaluation.png", "nearest.png"}
     assert "nearest_distance" in json.loads((run / "scores.json").read_text())
@@ -96,7 +96,15 @@ def test_images_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_presets_are_listed(capsys: pytest.CaptureFixture[str]):
     assert anila("presets", "--json") == 0
     listed = json.loads(capsys.readouterr().out)
-    assert {"rings", "mixture", "mnist", "flowers", "cifar10", "rings-stanley", "cifar10-anatomy"} <= listed.keys()
+    assert {
+        "rings",
+        "mixture",
+        "mnist",
+        "flowers",
+        "flowers-chains",
+        "rings-stanley",
+        "cifar10-anatomy",
+    } <= listed.keys()
     assert all(entry["result"] for entry in listed.values())
 
 
@@ -226,8 +234,7 @@ def test_a_broken_image_is_named_and_can_be_left_out(tmp_path: Path, monkeypatch
         Image.fromarray(pixels).save(folder / f"{i:02d}.png")
     half = (folder / "05.png").read_bytes()[:60]
     (folder / "05.png").write_bytes(half)
-    words = ["train", folder, "data.size=8", "network.width=2", "sampler.steps=1", "training.batch=4", "start.size=4",
-             "training.iterations=1", "training.threads=1", "--run", tmp_path / "run"]  # fmt: skip
+    words = ["train", folder, *PHOTOS, "stages=none", "training.iterations=1", "--run", tmp_path / "run"]
     assert anila(*words) == 2
     assert "05.png" in (err := capsys.readouterr().err)
     assert "on_error=skip" in err

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from anila.learning.starts import Persistent
 from anila.runs.folder.checkpoint import digest
 from anila.runs.folder.run import Run
 from anila.runs.model import export, hub, pretrained
+from anila.runs.model.card import limits
 from anila.runs.model.export import CARD, CHAINS, FILES, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
 from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila, chains_on
@@ -155,9 +157,10 @@ def test_the_card_says_what_the_model_is(image_run: Path, table_run: Path, table
     """Sees a limit that is kept quiet, and scores that are left out."""
     card = (images / "README.md").read_text()
     trained = Trained.load(Run.existing(image_run))
-    for said in (trained.data.fingerprint, "no preset, 2 iterations", "Biased sampler", "Not evaluated"):
+    for said in (trained.data.fingerprint, "preset `flowers-chains`, 2 iterations", "Biased sampler", "Not evaluated"):
         assert said in card
     card = (table / "README.md").read_text()
+    assert "no preset, 2 iterations" in card
     assert "Biased sampler" not in card
     assert "Outliers are judged by rows it was trained on (people.csv)" in card
     shutil.copytree(table_run, tmp_path / "run")
@@ -166,6 +169,13 @@ def test_the_card_says_what_the_model_is(image_run: Path, table_run: Path, table
     card = (tmp_path / "scored/README.md").read_text()
     assert "| energy_gap | " in card
     assert "50 samples, seed 1, iteration 2" in card
+
+
+def test_a_run_of_minutes_is_as_long_as_it_was_planned(images: Path):
+    """Sees the iterations of a preset that says minutes, which are those of no run, taken for its length."""
+    shared = package.load(images)
+    assert isinstance(shared, Shared)
+    assert "Trained 2 iterations." in limits(replace(shared.record, preset="flowers"), annealed=True)
 
 
 def test_every_flipped_or_missing_byte_is_refused(table: Path, tmp_path: Path):

@@ -151,8 +151,9 @@ def limits(record: Record, annealed: bool) -> list[str]:
     if not s.kernel.exact:
         law = f"not exactly exp(f / {s.kernel.temperature:g})" if s.kernel.temperature else "no law"
         found.append(f"Biased sampler: `{s.name}` never rejects, so its samples follow {law}; f was learned with them.")
-    preset = PRESETS[record.preset].experiment.iterations if record.preset else planned
-    short = f" of {max(planned, preset):,}" if record.iteration < max(planned, preset) else ""
+    preset = PRESETS[record.preset].experiment if record.preset else e
+    whole = planned if preset.training.minutes else max(planned, preset.iterations)
+    short = f" of {whole:,}" if record.iteration < whole else ""
     found.append(f"Trained {record.iteration:,}{short} iterations.")
     if record.returns:
         found.append(f"The divergence guard went back {record.returns} times.")
