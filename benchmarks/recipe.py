@@ -1,6 +1,6 @@
 """Which parts of a training recipe help? The image presets with one part added or taken away, several seeds.
 
-    python benchmarks/recipe.py mnist=FOLDER flowers=ZIP --out runs/recipe                       (docs; 3 seeds)
+    python benchmarks/recipe.py mnist-chains=FOLDER flowers-chains=ZIP --out runs/recipe         (docs; 3 seeds)
 
 Width 8, 16 chains, bank of 500, one thread, 400 iterations, ∇f in float32 or bf16, whichever is quicker here. Scored,
 after the last one, on 1,000 chains of K transitions from noise and 1,000 of the bank, beside 1,000 data points: squared

@@ -5,8 +5,8 @@
 
 All have the same network (4 convolutions, width 8), digits, 16 chains that persist (100 kept, 5% restarts), K = 20
 Langevin transitions with drift 5 ∂f and noise sd 0.01, and Adam(0, 0.999) at 3e-4. TorchEBM keeps its defaults
-otherwise (regulariser 0.001); the plain loop has none. Anila runs its preset `mnist` with the divergence guard, at the
-same constant learning rate.
+otherwise (regulariser 0.001); the plain loop has none. Anila runs its preset `mnist-chains` with the divergence guard,
+at the same constant learning rate.
 
 Provocations: none; learning rate × 30; step size × 100; NaN in the gradient of one parameter in iteration 50; and, for
 Anila's anisotropic sampler alone, which has one, the threshold × 1000. Reported for each: seeds whose θ is finite at
@@ -144,7 +144,7 @@ def torchebm(data: Any, p: Provocation, seed: int, iterations: int) -> Ending:
 
 
 def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str = "langevin") -> Ending:
-    """The preset `mnist`, with its guard."""
+    """The preset `mnist-chains`, with its guard."""
     config = PRESETS["mnist-chains"].experiment
     overrides = [
         f"data={path}", "network.width=8", f"sampler={sampler}", f"sampler.steps={K}",
