@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from torch.utils.flop_counter import FlopCounterMode
 
 from anila.reports import count
 from anila.reports.count import IMAGES, POINTS, count_of, evaluations, operations
@@ -24,6 +25,16 @@ def test_every_point_that_f_is_asked_about_counts(tmp_path: Path, sampler: str, 
     kind = [f"sampler.name={sampler}", "sampler.temperature=1", *(["sampler.leapfrog_steps=3"] if each > 1 else [])]
     few, many = (evaluations(of_images(tmp_path, *kind, f"sampler.steps={steps}")) for steps in (2, 9))
     assert many - few == 7 * each
+
+
+def test_a_draw_costs_what_is_counted_on_the_way(tmp_path: Path):
+    """Sees gradients counted as if they were f alone: in x alone they cost f once more at least,
+    and twice at most.
+    """
+    trained = of_images(tmp_path)
+    with FlopCounterMode(display=False) as counter:
+        trained.draw(1)
+    assert 1 <= operations(trained) / counter.get_total_flops() <= 2
 
 
 def test_draws_that_cost_more_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
