@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from anila.applications.on_runs import levels
 from anila.data import Rows
 from anila.density.log_density import value_and_grad
 from anila.density.networks import ClassesAtLevels, NoiseConditional
@@ -210,8 +211,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ["export", "{run}", "--out", "{out}"],
     ],
 )
-def test_the_jobs_of_a_run_work(runs: Path, name: str, words: list[str], tmp_path: Path):
+def test_the_jobs_of_a_run_work(
+    runs: Path, name: str, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Sees an f(x, s) taken for an f(x) somewhere on the way."""
+    monkeypatch.setattr(levels, "STEPS", 2)
     places = {"run": runs / name, "photos": runs / "photos", "out": tmp_path / "found"}
     assert anila(*(word.format(**places) for word in words)) == 0
 
