@@ -177,7 +177,7 @@ def test_a_run_that_went_back_to_a_switch_resumes_bit_for_bit(tmp_path: Path, mo
 
 
 def test_after_the_first_stage_f_knows_something():
-    """Sees a guard that waits for f to learn what it has learned, or takes for a fault what chains are to bring down."""
+    """Sees a guard that waits for f to learn what it has learned, or takes for a fault what chains are to mend."""
     trained, _ = at_switch(replace(staged(), stages=(STAGES[0], STAGES[2])))
     guard, healthy = guard_of(trained), dict.fromkeys(("chain_range", "accept_prob", "energy_sd", "grad_norm"), 1.0)
     gaps = [-3.0] * 20 + [0.0] * 10 + [-3.0] * 10
