@@ -81,7 +81,7 @@ FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
     network=Network(name="unet", widths=(32, 64, 64), lowest=0.1, highest=2.4),
     objective=Objective(name="denoising", sd=LEVELS),
-    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=2),
+    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=0),
     start=Start(name="persistent", kind="annealed", size=64),
     optimizer=Optimizer(name="adam", learning_rate=2e-3, decay="cosine", warmup=100),
     training=Training(
@@ -89,9 +89,16 @@ FLOWERS = Experiment(
     ),
     stages=(WITHOUT_CHAINS, ON_THE_FINAL_LAW),
 )
-MNIST = replace(FLOWERS, data=Data(name="mnist", size=32))
-FASHION_MNIST = replace(MNIST, data=Data(name="fashion-mnist", size=32))
-CIFAR10 = replace(FLOWERS, data=Data(name="cifar10", size=32, flip=True))
+WITH_CLASSES = replace(
+    FLOWERS,
+    network=replace(FLOWERS.network, classes="auto"),
+    sampler=replace(FLOWERS.sampler, guidance=1.0),
+    training=replace(FLOWERS.training, classify=10.0),
+)
+GREY = replace(WITH_CLASSES, sampler=replace(WITH_CLASSES.sampler, level_steps=4))
+MNIST = replace(GREY, data=Data(name="mnist", size=32))
+FASHION_MNIST = replace(GREY, data=Data(name="fashion-mnist", size=32))
+CIFAR10 = replace(WITH_CLASSES, data=Data(name="cifar10", size=32, flip=True))
 
 EXACT_IMAGES: Changes = {
     "network": {"confine": 1.0},
