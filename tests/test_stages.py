@@ -180,9 +180,9 @@ def test_after_the_first_stage_f_knows_something():
     """Sees a guard that waits for f to learn what it has learned, or takes for a fault what chains are to mend."""
     trained, _ = at_switch(replace(staged(), stages=(STAGES[0], STAGES[2])))
     guard, healthy = guard_of(trained), dict.fromkeys(("chain_range", "accept_prob", "energy_sd", "grad_norm"), 1.0)
-    gaps = [-3.0] * 20 + [0.0] * 10 + [-3.0] * 10
+    gaps = [-4.0] * 20 + [0.0] * 10 + [-2.0] * 10 + [-4.0] * 10
     *before, found = [guard.look(healthy | {"theta_grad_norm": 1.0, "energy_gap": gap}) for gap in gaps]
-    assert before[:32] == [None] * 32
+    assert before[:43] == [None] * 43
     assert found is not None
     assert "above the data" in found.what
 

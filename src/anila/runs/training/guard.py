@@ -17,7 +17,7 @@ growth from 100 iterations later.
 
 Each stage has a guard of its own. After the first one f knows something already, so those 100 iterations are the first
 of the stage, and no return leads out of it. What was learned without chains may rate them far above the data; they are
-what brings it down. So overshoot counts from when the two have met, |d| < 1.
+what brings it down. So overshoot counts from when the two have met, |d| < 1, and is d < −3.
 
 A rule counts where the objective reports the metrics that it looks at: without chains, only growth and what is not
 finite.
@@ -134,7 +134,7 @@ class Guard:
     def outrun(self) -> Trouble | None:
         """The chains are where f does not want them, or where it left them behind."""
         d = self.separation()
-        if d < OVERSHOOT and (self.met or not self.knew):
+        if d < (-SEPARATION if self.knew else OVERSHOOT) and (self.met or not self.knew):
             return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
         if self.met and d > SEPARATION:
             return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
