@@ -4,7 +4,7 @@
     python benchmarks/image_models.py runs/flowers --set flowers --data ZIP --out runs/models
 
 Draws are scored by the Fréchet distance of features (fd), that of images averaged to 8 × 8 pixels (coarse), the kernel
-distance, precision and recall. Of digits a judge, trained on the training images, says which share of draws it takes for
+distance, precision and recall. Of digits a judge, trained on the training images, says how many draws it takes for
 one at more than .9, how evenly its classes are spread, which share of draws of a class it reads as that class, and
 which share of completed lower halves it takes for a digit, and for the digit that was there. Prints a table, and writes
 it with its protocol to OUT/NAME.json, the draws beside it to OUT/NAME.png.
@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 
 import torch
-from image_sets import KNOWN, SCORED, Scorer, image_set, judge_of, points, protocol
 from torch import Tensor, nn
 
 import anila
@@ -26,6 +25,7 @@ from anila.applications.on_runs.observed import Observed
 from anila.evaluation import pictures
 from anila.evaluation.samples import judged
 from anila.runs.model.model import Model
+from image_sets import KNOWN, SCORED, Scorer, image_set, judge_of, points, protocol
 
 GRID, OF_A_CLASS, COMPLETED = 64, 20, 100
 

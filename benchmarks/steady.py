@@ -1,6 +1,6 @@
 """Do the image presets train to their end: 2,000 iterations, several seeds, a small network, one CPU thread a run?
 
-    python benchmarks/steady.py mnist=FOLDER flowers=ZIP cifar10=FOLDER --out runs/steady        (docs; 3 seeds)
+    python benchmarks/steady.py mnist-chains=FOLDER flowers-chains=ZIP cifar10-chains=FOLDER --out runs/steady   (docs)
 
 Width 8 and 16 chains in place of the presets' 16 and 32, bf16; all else is the preset. A run that is there is resumed,
 one that is complete only read, so several of these commands may share the work by naming other presets. For each run:

@@ -21,7 +21,7 @@ from anila.reports.comparison.outcome import mean_and_error, pair_of, value_and_
 from anila.reports.comparison.trial import Curve, run_trial
 from anila.rng import rng
 from anila.runs.experiment import settings
-from anila.runs.experiment.build import build_sampler
+from anila.runs.experiment.build_sampler import build_sampler
 from anila.runs.model.trained import Trained
 from anila.samplers import SAMPLERS, sample
 from tiny import anila

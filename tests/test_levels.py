@@ -16,7 +16,7 @@ from anila.learning.starts import Replay
 from anila.reports import long_run
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_learner, resolve
-from anila.runs.experiment.build import annealed
+from anila.runs.experiment.build_starts import annealed
 from anila.runs.folder.run import Run
 from anila.runs.model import export, trained
 from anila.runs.training.train import train

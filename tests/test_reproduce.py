@@ -11,7 +11,7 @@ from anila.reports.comparison import race
 from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
 from anila.reports.reproduction.experiments import PAIR, RECIPE, SAMPLERS, Part
 from anila.rng import rng
-from anila.runs.experiment.build import build_sampler
+from anila.runs.experiment.build_sampler import build_sampler
 from anila.samplers import sample
 
 PARTS = [pytest.param(e, p, id=f"{e}: {p.name}") for e, parts in EXPERIMENTS.items() for p in parts]

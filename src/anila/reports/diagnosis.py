@@ -25,7 +25,7 @@ from anila.messages import did_you_mean
 from anila.reports.long_run import LongRun, long_run
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
-from anila.runs.experiment.build import build_proposal, build_sampler
+from anila.runs.experiment.build_sampler import build_proposal, build_sampler
 from anila.runs.experiment.code import is_code, load_code
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run

@@ -26,7 +26,7 @@ from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
-from anila.runs.experiment.build import build_proposal, build_sampler
+from anila.runs.experiment.build_sampler import build_proposal, build_sampler
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.runs.training.preflight import duration, set_threads

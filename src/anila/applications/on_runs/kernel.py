@@ -15,7 +15,7 @@ from torch import Tensor
 from anila.applications import Posterior
 from anila.density.log_density import LogDensity
 from anila.runs.experiment import settings
-from anila.runs.experiment.build import CENTRES, build_sampler
+from anila.runs.experiment.build_sampler import CENTRES, build_sampler
 from anila.runs.model.model import Model
 from anila.samplers import Sampler, kernel_density, with_global_moves
 from anila.samplers.warm_up import tune

@@ -12,7 +12,7 @@ from anila.applications.descend import AtLevel, descend
 from anila.applications.on_runs.observed import Observed
 from anila.density.log_density import Anneals, LogDensity
 from anila.runs.experiment import settings
-from anila.runs.experiment.build import build_sampler
+from anila.runs.experiment.build_sampler import build_sampler
 from anila.samplers.precondition import stretched
 
 LEVELS, STEPS = 8, 28

@@ -33,7 +33,8 @@ from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
 from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
-from anila.runs.experiment.build import CENTRES, build_proposal, with_classes
+from anila.runs.experiment.build import with_classes
+from anila.runs.experiment.build_sampler import CENTRES, build_proposal
 from anila.runs.experiment.code import is_code
 from anila.runs.experiment.saved import current
 from anila.runs.folder.checkpoint import digest, flush, write_tensors

@@ -20,7 +20,8 @@ from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
 from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
-from anila.runs.experiment.build import annealed, build_sampler
+from anila.runs.experiment.build_sampler import build_sampler
+from anila.runs.experiment.build_starts import annealed
 from anila.samplers import Proposal, sample
 
 BATCH = 1000

@@ -18,7 +18,9 @@ from anila.learning.learner import Learner
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
-from anila.runs.experiment.build import build_fresh, build_proposal, set_learning_rate
+from anila.runs.experiment.build import set_learning_rate
+from anila.runs.experiment.build_sampler import build_proposal
+from anila.runs.experiment.build_starts import build_fresh
 from anila.runs.experiment.choice import reasons
 from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint

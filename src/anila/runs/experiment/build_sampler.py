@@ -1,0 +1,48 @@
+"""From settings to a kernel bound to f, with global moves where they ask for them."""
+
+from torch import Tensor
+
+from anila.data import DataSet
+from anila.density.log_density import LogDensity
+from anila.rng import rng
+from anila.runs.experiment import settings
+from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
+from anila.samplers.global_moves import IDLE_ROUNDS
+
+CENTRES = 200
+"""Data points that the global proposal's kernel density is centred on."""
+
+
+def build_sampler(
+    config: settings.Sampler,
+    f: LogDensity,
+    proposal: Proposal | None = None,
+    patience: int | None = IDLE_ROUNDS,
+    **changed: float | Tensor,
+) -> Sampler:
+    """The kernel bound to f, with global moves from the proposal where the settings ask for them.
+
+    Args:
+        config: Settings.
+        f: Log-density.
+        proposal: Where candidates of global moves come from.
+        patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
+        changed: What the kernel has in place of the settings, e.g. `step_size`.
+    """
+    kernel = config.make(f, **{"step_size": config.step_size} | config.options | changed)
+    if proposal is None or not config.global_every:
+        return kernel
+    return with_global_moves(kernel, proposal, config.global_every, patience)
+
+
+def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
+    """A kernel density of data points, where the sampler makes global moves.
+
+    Raises:
+        ValueError: If the data are images, where no global move is ever accepted.
+    """
+    if not config.global_every:
+        return None
+    if len(data.event_shape) > 1:
+        raise ValueError("global moves are for points in few dimensions; for images set sampler.global_every=0")
+    return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
