@@ -81,9 +81,9 @@ def main() -> None:
         scores |= of_classes(model, judge) if model.classes else {}
         x, y = points(data.test[0][:COMPLETED]), data.test[1][:COMPLETED]
         scores |= of_completions(model, judge, x, y, arguments.out / f"{name}-completed.png")
-    floor = scorer(points(data.test[0][-len(data.held_out) :]))
+    floor = scorer(points(data.train[: len(data.held_out)]))
     for key, value in scores.items():
-        print(f"{key:28}{value:9.3f}" + (f"   other held-out images {floor[key]:.3f}" if key in floor else ""))
+        print(f"{key:28}{value:9.3f}" + (f"   training images {floor[key]:.3f}" if key in floor else ""))
     record = {"model": arguments.model, "scores": scores, "floor": floor, "protocol": protocol()}
     (arguments.out / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n")
 

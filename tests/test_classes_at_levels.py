@@ -248,8 +248,8 @@ def test_a_draw_goes_down_as_one_of_a_class_that_it_may_be():
         def logits(self, x: Tensor) -> Tensor:
             return self(x, torch.full((len(x),), self.lowest), by_class=True)
 
-        def at(self, s: float) -> Any:
-            return lambda x: self(x, torch.full((len(x),), s))
+        def at(self, s: float | Tensor) -> Any:
+            return lambda x: self(x, torch.as_tensor(s).expand(len(x)))
 
         def given(self, y: Tensor, guidance: float) -> Any:
             self.taken = y

@@ -131,8 +131,9 @@ def of_a_class(
     """f, or where it has classes that of y, or of a class for each row, drawn given x of the highest level."""
     if not isinstance(f, HasClasses):
         return f
+    joint: Any = f
     if y is not None:
-        return f.given(y, guidance)
+        return joint.given(y, guidance)
     with torch.no_grad():
-        logits = f(x, x.new_full((len(x),), f.highest), by_class=True)
-    return f.given(torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1), guidance)
+        logits = joint(x, x.new_full((len(x),), joint.highest), by_class=True)
+    return joint.given(torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1), guidance)
