@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from torch.utils.flop_counter import FlopCounterMode
 
 from anila.reports import count
 from anila.reports.count import IMAGES, POINTS, count_of, evaluations, operations
@@ -27,14 +26,19 @@ def test_every_point_that_f_is_asked_about_counts(tmp_path: Path, sampler: str, 
     assert many - few == 7 * each
 
 
-def test_a_draw_costs_what_is_counted_on_the_way(tmp_path: Path):
-    """Sees gradients counted as if they were f alone: in x alone they cost f once more at least,
-    and twice at most.
-    """
-    trained = of_images(tmp_path)
-    with FlopCounterMode(display=False) as counter:
-        trained.draw(1)
-    assert 1 <= operations(trained) / counter.get_total_flops() <= 2
+def test_draws_of_classes_count(tmp_path: Path):
+    """Sees points that are asked about by f of a class, on the way down the levels, left out."""
+    for i in range(4):
+        write_noise(tmp_path / str(i % 2) / f"{i}.png", i)
+    words = [
+        "network.widths=[4]",
+        "training.minutes=none",
+        "sampler.levels=5",
+        "sampler.steps=3",
+        f"data.name={tmp_path}",
+    ]
+    config = resolve(PRESETS["mnist"].experiment, [*words, "sampler.level_steps=2", "data.size=8"])
+    assert evaluations(Trained.untrained(config)) >= 5 * 2 + 4 + 3
 
 
 def test_draws_that_cost_more_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -40,7 +40,7 @@ def operations(trained: Trained) -> int:
 
 
 def evaluations(trained: Trained) -> int:
-    """At how many points f is asked for one draw."""
+    """At how many points f is asked for one draw, or f of a class, which is another module around the same layers."""
     config = trained.config
     plain = replace(trained, config=replace(config, training=replace(config.training, compile=False)))
     asked: list[int] = []
@@ -48,7 +48,8 @@ def evaluations(trained: Trained) -> int:
     def ask(_: nn.Module, given: tuple[Tensor, ...]) -> None:
         asked.append(len(given[0]))
 
-    hook = trained.f.register_forward_pre_hook(ask)
+    layer = next(module for module in trained.f.modules() if not [*module.children()] and [*module.parameters()])
+    hook = layer.register_forward_pre_hook(ask)
     try:
         plain.draw(1)
     finally:
