@@ -24,6 +24,7 @@ from anila.applications.on_runs.draws import completion, drawn
 from anila.applications.on_runs.observed import Observed
 from anila.evaluation import pictures
 from anila.evaluation.samples import judged
+from anila.rng import rng
 from anila.runs.model.model import Model
 from image_sets import KNOWN, SCORED, Scorer, image_set, judge_of, points, protocol
 
@@ -81,7 +82,8 @@ def main() -> None:
         scores |= of_classes(model, judge) if model.classes else {}
         x, y = points(data.test[0][:COMPLETED]), data.test[1][:COMPLETED]
         scores |= of_completions(model, judge, x, y, arguments.out / f"{name}-completed.png")
-    floor = scorer(points(data.train[: len(data.held_out)]))
+    rows = torch.randperm(len(data.train), generator=rng(0, "training images"))[: len(data.held_out)]
+    floor = scorer(points(data.train[rows]))
     for key, value in scores.items():
         print(f"{key:28}{value:9.3f}" + (f"   training images {floor[key]:.3f}" if key in floor else ""))
     record = {"model": arguments.model, "scores": scores, "floor": floor, "protocol": protocol()}

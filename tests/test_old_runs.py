@@ -102,10 +102,18 @@ def test_an_old_export_is_the_model_it_was(name: str, expected: Path):
         require_same_draws(Path("exports", name), expected / "label.npz", "--label", "dogs")
 
 
+def command(expected: Path) -> list[str]:
+    """The command that made a run; a folder of images was learned by chains alone, which is another preset by now."""
+    train, what, *words = json.loads((expected / "command.json").read_text())
+    if not what.endswith(".zip"):
+        return [train, what, *words]
+    return [train, "flowers-chains", f"data.name={what}", "data.size=32", "data.flip=false", *words]
+
+
 @named("*/runs/*")
 def test_an_old_run_goes_on(name: str, expected: Path):
     """Sees a state that is not all restored, other noise or other data in what follows; and old words refused."""
-    assert anila(*json.loads((expected / "command.json").read_text())) == 0
+    assert anila(*command(expected)) == 0
     assert "resumed at iteration 6 of 12" in Path("runs", name, "log.txt").read_text()
     require_learned(Path("runs", name), expected)
 
@@ -118,7 +126,7 @@ def give(words: list[str]) -> None:
 @named("*/runs/processes")
 def test_an_old_run_goes_on_by_two_processes(name: str, expected: Path):
     """Sees chains lost, doubled or exchanged between processes that read what earlier ones wrote."""
-    assert ended(start(give, 2, json.loads((expected / "command.json").read_text()))) == [0, 0]
+    assert ended(start(give, 2, command(expected))) == [0, 0]
     require_learned(Path("runs", name), expected)
 
 

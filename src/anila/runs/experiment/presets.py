@@ -191,10 +191,10 @@ PRESETS: dict[str, Preset] = {
         "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
     ),
     "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "no benchmark yet"),
-    "mnist": Preset(MNIST, "digits, padded to 32 × 32", NOT_RUN),
+    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "20 min on a core: 82% read as one digit, fd 0.36"),
     "fashion-mnist": Preset(FASHION_MNIST, "clothes, padded to 32 × 32", NOT_RUN),
-    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", NOT_RUN),
-    "cifar10": Preset(CIFAR10, "CIFAR-10", NOT_RUN),
+    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "20 min on a core: blossoms, fd 1.6"),
+    "cifar10": Preset(CIFAR10, "CIFAR-10", "20 min on a core: scenes, fd 2.6"),
     "mnist-chains": Preset(
         MNIST_CHAINS, "digits by chains alone", "digits; 2,000 steady iterations at width 8", EXACT_IMAGES
     ),
