@@ -28,5 +28,6 @@ def folder(source: str) -> Path:
     name, known = source.removeprefix(PREFIX), names()
     if name not in known:
         there = ", ".join(PREFIX + other for other in known)
-        raise ValueError(f"there is no pretrained model {name!r}{did_you_mean(name, known)}; there are {there}")
+        near = did_you_mean(name, known) or "."
+        raise ValueError(f"no pretrained model {name!r}{near} There are {there}")
     return FOLDER / name
