@@ -83,6 +83,13 @@ def rendered(unrendered: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pictures, "save", unrendered)
 
 
+@pytest.fixture
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures take most of the time of so short a run; the tests that look at them draw them."""
+    if "drawn" not in request.keywords:
+        monkeypatch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a table of three related columns, people.csv beside it."""

@@ -24,6 +24,8 @@ from anila.runs.training.train import train
 from test_train import Heard, quiet, stop_at
 from tiny import anila
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
         "training.checkpoint_every=4", "training.picture_every=1000", "optimizer.warmup=2"]  # fmt: skip
 STAGES = (
@@ -52,12 +54,6 @@ def assert_equal_runs(a: Path, b: Path) -> None:
     assert all(torch.equal(tensors_a[k], tensors_b[k]) for k in tensors_a)
     assert lines(a) == lines(b)
     assert (a / "series.csv").read_text() == (b / "series.csv").read_text()
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "drawn" not in request.keywords:
-        monkeypatch.setattr(training, "draw_pictures", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,10 @@ from anila.runs.folder.run import Run, RunError
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained
 from anila.runs.training import preflight
-from anila.runs.training import train as training
 from anila.runs.training.guard import Diverged
 from anila.runs.training.train import train
+
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
          "training.checkpoint_every=5", "training.picture_every=1000", "training.iterations=12"]  # fmt: skip
@@ -63,13 +64,6 @@ def assert_equal_runs(a: Path, b: Path) -> None:
     assert all(torch.equal(tensors_a[k], tensors_b[k]) for k in tensors_a)
     assert stats_a == stats_b
     assert Run(a).series() == Run(b).series()
-
-
-@pytest.fixture(autouse=True)
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take most of the time of so short a run; the tests that look at them draw them."""
-    if "drawn" not in request.keywords:
-        monkeypatch.setattr(training, "draw_pictures", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
