@@ -281,3 +281,16 @@ def test_timing_a_few_steps_does_not_warn_of_what_all_steps_do(tmp_path: Path):
     heard = Heard()
     train(small("sampler.steps=6", "sampler.global_every=5", "training.iterations=1"), tmp_path / "run", heard)
     assert not any("global move" in line for line in heard)
+
+
+def test_images_take_the_cores_that_the_process_is_bound_to(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for config, processes in ((PRESETS["mnist"].experiment, 1), (PRESETS["mnist"].experiment, 2), (small(), 1)):
+            preflight.set_threads(config, processes)
+            found.append(torch.get_num_threads())
+        assert found == [3, 1, 1]
+    finally:
+        torch.set_num_threads(before)

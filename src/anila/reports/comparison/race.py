@@ -16,6 +16,7 @@ from multiprocessing import get_context
 
 from anila.reports.comparison.plan import Plan, Trial
 from anila.reports.comparison.trial import Curve, Stopped, require_same, run_trial
+from anila.runs.training.preflight import cores
 from anila.runs.training.stop import Stop, stop_signals
 
 
@@ -47,7 +48,7 @@ def sharing(trial: Trial, jobs: int) -> Trial:
     """The trial on its share of the cores."""
     if jobs == 1 or trial.config.training.threads:
         return trial
-    threads = max(1, (os.cpu_count() or 1) // jobs)
+    threads = max(1, cores() // jobs)
     return trial._replace(config=replace(trial.config, training=replace(trial.config.training, threads=threads)))
 
 

@@ -230,8 +230,13 @@ def duration(seconds: float) -> str:
     return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
 
 
+def cores() -> int:
+    """Those that this process is bound to: threads beyond them wait for one another."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def set_threads(config: Experiment, processes: int = 1) -> None:
     """Small networks run fastest on one thread, convolutions on all cores, shared by the processes of a machine."""
     keep_freed_memory()
     small = config.network.is_of_vectors
-    torch.set_num_threads(config.training.threads or (1 if small else max(1, (os.cpu_count() or 1) // processes)))
+    torch.set_num_threads(config.training.threads or (1 if small else max(1, cores() // processes)))
