@@ -34,6 +34,8 @@ class ImageSet(NamedTuple):
     """8-bit images of one kind, in training and held out."""
 
     name: str
+    source: str
+    """Where it was found."""
     train: Tensor
     held_out: Tensor
     """As many as are scored."""
@@ -69,7 +71,7 @@ def image_set(name: str, source: str | Path | None = None) -> ImageSet:
         other = images(source, size=SIDE, split="test")
         apart = torch.from_numpy(other.values.copy()), torch.from_numpy(other.labels)
     chosen = torch.randperm(len(apart[0]), generator=rng(1, "held out"))[: SCORED[name]]
-    return ImageSet(name, levels, apart[0][chosen], labels, apart)
+    return ImageSet(name, str(source), levels, apart[0][chosen], labels, apart)
 
 
 def judge_of(data: ImageSet, path: Path) -> nn.Module | None:

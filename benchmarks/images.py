@@ -145,7 +145,7 @@ def of_one_set(name: str, source: str, arguments: argparse.Namespace) -> list[di
     """All trials of one set, its table and its grids."""
     out, n = arguments.out, arguments.draws or SCORED[name]
     data = image_set(name, source)
-    score, size = Scorer(data, judge_of(data, out / f"judge-{name}.pt")), Size(arguments.widths, source)
+    score, size = Scorer(data, judge_of(data, out / f"judge-{name}.pt")), Size(arguments.widths, out)
     floor = [real(out, data, score, n, seed) for seed in arguments.seeds]
     recipes = [recipe for recipe in arguments.recipes if not missing(recipe)]
     trials = [

@@ -5,8 +5,8 @@
     python benchmarks/kernels_on_images.py accept --out runs/kernels                            (docs; minutes)
     python benchmarks/kernels_on_images.py learn --out runs/toy --short                         (a minute; so is accept)
 
-Both begin with an f(x, s) that learned by denoising: --start FILE of an earlier call, or one that is trained here for
---seconds and kept in --out.
+Both begin with an f(x, s) that learned by denoising: --start RUN, or one that `anila train` makes here by the preset's
+first stage, without classes, in --minutes; it is kept in --out.
 
 learn: Algorithm 1 on f(·, 0.1) by each kernel, five seeds, equal gradient evaluations, bank of 64 from the same draws,
 denoising beside it. Step size 0.03 s² for exact kernels and 0.3 s² for the others; thresholds at the 50, 80 and 95%
@@ -35,19 +35,24 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.log_density import LogDensity, gradient
-from anila.density.networks import BlurredGaussian, NoiseConditional, UNet
+from anila.density.noisy_data import denoised
 from anila.learning.chains import frozen
 from anila.learning.learner import Learner
 from anila.learning.objectives import denoising
 from anila.learning.starts import FromData, Replay
 from anila.rng import rng
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
 from anila.samplers import Sampler, anisotropic, anisotropic_mala, descent, hmc, langevin, mala, sample
-from image_recipes import BATCH, EMA, FINAL, FINE_RATE, HIGHEST, LOWEST, Dose, Size, annealed, by_levels, settled
+from anila.samplers.annealed import draw_annealed
+from image_recipes import by_preset
 from image_sets import KNOWN, SCORED, Clock, ImageSet, Scorer, cosine, image_set, judge_of, points, protocol
 from image_unets import channels_last
 from images import told
 from kernel_variants import VARIANTS, Make, blocked, haar, predicted
 
+FINAL, DENOISED, LEVELS, LAST_STEPS, CHUNK = 0.1, (0.04, 2.4), 24, 100, 128
+BATCH, EMA, FINE_RATE = 32, 0.99, 1e-4
 STEP, EXACT_STEP, LEAPFROG, PRINTED = 0.3 * FINAL**2, 0.03 * FINAL**2, 5, 1e-4
 QUANTILES = (0.5, 0.8, 0.95)
 MULTIPLES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
@@ -111,26 +116,34 @@ class Start(NamedTuple):
     f: Any
     pool: Tensor
     """Draws of f(·, 0.1)."""
-    seconds: float
+    run: str
 
 
 def matched_start(data: ImageSet, arguments: argparse.Namespace) -> Start:
-    """f(x, s) from a file, or trained here and kept; and its draws."""
-    path = arguments.start or arguments.out / f"start-{data.name}.pt"
-    event = tuple(data.train.shape[1:])
-    if not path.exists():
-        size = Size(arguments.widths, "")
-        learned = by_levels(data, arguments.seconds, 0, size, Dose(1.0))
-        kept = {"f": learned.f.state_dict(), "widths": list(size.widths), "seconds": arguments.seconds}
-        torch.save(kept, path)
-    kept = torch.load(path, weights_only=True)
-    f = NoiseConditional(UNet(event[0], 32, tuple(kept["widths"])), BlurredGaussian(event), FINAL)
-    f.load_state_dict(kept["f"])
-    f = channels_last(f)
-    pool = arguments.out / f"pool-{path.stem}-{arguments.pool}.pt"
+    """f(x, s) of a run, or of one that is trained here; and its draws."""
+    path = arguments.start or arguments.out / f"start-{data.name}"
+    if not arguments.start:
+        words = ["stages=none", "network.classes=none", f"network.widths={list(arguments.widths)}"]
+        by_preset(data.name, data, path, 0, [*words, f"training.minutes={arguments.minutes}"])
+    f: Any = channels_last(Trained.load(Run(path)).f)
+    pool = arguments.out / f"pool-{path.name}-{arguments.pool}.pt"
     if not pool.exists():
-        torch.save(annealed(f, FINAL, denoise=False)(arguments.pool, rng(0, "pool")), pool)
-    return Start(f, torch.load(pool, weights_only=True), kept["seconds"])
+        torch.save(annealed(f, arguments.pool, rng(0, "pool")), pool)
+    return Start(f, torch.load(pool, weights_only=True), path.name)
+
+
+def annealed(f: Any, n: int, generator: torch.Generator) -> Tensor:
+    """n draws of f(·, 0.1), from noise."""
+    with frozen(f):
+        return draw_annealed(f, n, generator, lambda f: langevin(f, STEP), LEVELS, steps=0)
+
+
+def settled(f: Any, n: int, generator: torch.Generator) -> Tensor:
+    """The same after transitions there, without their noise."""
+    x = annealed(f, n, generator)
+    with frozen(f):
+        parts = [sample(langevin(f, STEP), part, LAST_STEPS, generator)[0] for part in x.split(CHUNK)]
+        return torch.cat([denoised(f, part) for part in parts])
 
 
 def algorithm_1(
@@ -142,24 +155,19 @@ def algorithm_1(
         buffer.requires_grad_(False)
     kernel = make(f)
     bank = Replay(64, FromData(start.pool), fresh=0.01, generator=rng(seed, "bank"))
-    likely = Learner(
+    levels = denoising(DENOISED, data_sd=start.f.data_sd)
+    learner = Learner(
         f, kernel, bank, torch.optim.Adam(f.parameters(), betas=(0.5, 0.99)),
-        max(1, round((length.gradients - kernel.ahead) / kernel.gradients)), seed, chains=BATCH, data_noise=FINAL,
-        max_grad_norm=1.0,
+        max(1, round((length.gradients - kernel.ahead) / kernel.gradients)), seed, chains=BATCH, anchor=levels,
+        data_noise=FINAL, max_grad_norm=1.0, ema=EMA,
     )  # fmt: skip
-    levels = denoising((LOWEST, HIGHEST), data_sd=float(start.f.base.variance().sqrt()))
-    anchor = Learner(
-        f, optimizer=torch.optim.Adam(f.parameters()), seed=seed, objective=levels, max_grad_norm=1.0, ema=EMA
-    )
     clock, rows = Clock(1), []
     for i in range(length.iterations):
-        for learner in (likely, anchor):
-            learner.optimizer.param_groups[0]["lr"] = FINE_RATE * cosine(i / length.iterations, i, warmup=20)
-        rows.append(likely.update(data.batch(BATCH, seed, i)))
-        anchor.update(data.batch(BATCH // 2, seed, i))
+        learner.optimizer.param_groups[0]["lr"] = FINE_RATE * cosine(i / length.iterations, i, warmup=20)
+        rows.append(learner.update(data.batch(BATCH, seed, i)))
     last = rows[-20:]
     gap, sd = (sum(row[name] for row in last) / len(last) for name in ("energy_gap", "energy_sd"))
-    return anchor.best_model.eval(), {
+    return learner.best_model.eval(), {
         "gap": gap / sd,
         "acceptance": sum(row["accept_prob"] for row in rows) / len(rows),
         "clipped": sum(row["clipped"] for row in rows) / len(rows),
@@ -190,19 +198,19 @@ def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
     for seed in arguments.seeds:
         before = arguments.out / f"{name}-before-{seed}.json"
         if not before.exists():
-            scores = score(settled(start.f)(n, rng(seed, "draws"))) | {"in_range": staying(start.f, data, length, seed)}
+            scores = score(settled(start.f, n, rng(seed, "draws"))) | {"in_range": staying(start.f, data, length, seed)}
             before.write_text(json.dumps(scores))
         found.setdefault("before", []).append(json.loads(before.read_text()))
         for k, (kernel, make) in enumerate(makes.items()):
             path = arguments.out / f"{name}-{k}-{seed}.json"
             if not path.exists():
                 f, went = algorithm_1(start, data, make, seed, length)
-                went |= score(settled(f)(n, rng(seed, "draws"))) | {"in_range": staying(f, data, length, seed)}
+                went |= score(settled(f, n, rng(seed, "draws"))) | {"in_range": staying(f, data, length, seed)}
                 path.write_text(json.dumps({"kernel": kernel, **went}, indent=1))
                 print(f"{kernel}, seed {seed}: {json.dumps(went)}", flush=True)
             found.setdefault(kernel, []).append(json.loads(path.read_text()))
     tell_learned(name, found)
-    return {"start_seconds": start.seconds, "length": length._asdict(), "kernels": found}
+    return {"start": start.run, "length": length._asdict(), "kernels": found}
 
 
 def tell_learned(name: str, found: dict[str, list[dict[str, float]]]) -> None:
@@ -321,8 +329,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for results; what is there is not run again")
     parser.add_argument("--data", default="mnist", choices=KNOWN)
     parser.add_argument("--source", help="where the images are; by default where `anila train` finds them")
-    parser.add_argument("--start", type=Path, help="file of an f(x, s) made by an earlier call")
-    parser.add_argument("--seconds", type=float, default=600.0, help="CPU seconds of denoising at the start")
+    parser.add_argument("--start", type=Path, help="a run that learned f(x, s) without classes")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of denoising at the start")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
     parser.add_argument("--widths", type=lambda text: tuple(map(int, text.split(","))), default=(32, 64, 64))
     parser.add_argument("--pool", type=int, default=256, help="draws at the start")
@@ -330,7 +338,7 @@ def main() -> None:
     parser.add_argument("--short", action="store_true", help="small nets, seconds of everything, one seed; no JSON")
     arguments = parser.parse_args()
     if arguments.short:
-        arguments.seconds, arguments.seeds, arguments.widths, arguments.pool = 5.0, [0], (8, 16, 16), 32
+        arguments.minutes, arguments.seeds, arguments.widths, arguments.pool = 0.1, [0], (8, 16, 16), 32
     names = {"learn": f"kernels_on_images_{arguments.data}.json", "accept": "kernels_accept.json"}
     folder = arguments.out if arguments.short else Path("docs/numbers")
     torch.set_num_threads(1)

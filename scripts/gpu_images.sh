@@ -12,7 +12,12 @@ cd "$(dirname "$0")/.."
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
 WORK=${WORK:-runs/gpu}
 OUT=${OUT:-$WORK}
-toy=$([ "${LENGTH:-full}" = toy ] && echo --toy || true)
+DATA=${DATA:-cifar10}
+toy= count= length=(training.minutes=6)
+if [ "${LENGTH:-full}" = toy ]; then
+    toy=--toy count="--count 32"
+    length=(training.minutes=0.2 "network.widths=[8,16,16]" training.batch=8 start.size=8)
+fi
 patience=${toy:+4}   # compiling on a processor takes long
 patience=${patience:-1}
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
@@ -26,17 +31,19 @@ if [ -z "$toy" ] && ! "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.i
     exit 2
 fi
 
-part() { # name, seconds at most
-    echo "== $1"
-    timeout "$((patience * $2))" "$PYTHON" benchmarks/gpu_images.py "$1" --out "$OUT" --work "$WORK" --data "${DATA:-cifar10}" $toy
+within() { # seconds at most, command
+    timeout --signal=TERM "$((patience * $1))" "${@:2}"
 }
 
-part speed 180 || echo "speed was not finished; the rest goes on"
+echo "== speed"
+within 180 "$PYTHON" benchmarks/gpu_speed.py --out "$OUT" $toy || echo "speed was not finished; the rest goes on"
+echo "== train"
 status=0
-part train 450 || status=$?
+within 480 "$PYTHON" -m anila train cifar10 data.name="$DATA" "${length[@]}" --run "$WORK/cifar10" || status=$?
 if [ "$status" = 124 ]; then
     echo "training is not finished: the same command goes on"
     exit 0
 fi
 [ "$status" = 0 ] || exit "$status"
-part draw 90
+echo "== draw"
+within 120 "$PYTHON" benchmarks/image_models.py "$WORK/cifar10" --set cifar10 --data "$DATA" --out "$OUT" $count

@@ -315,3 +315,12 @@ def test_depth_and_widen_are_those_of_the_wide_residual_network():
     assert [p.shape for p in ours.parameters()] == [p.shape for p in theirs.parameters()]
     with pytest.raises(ValueError, match="network wrn: a wide residual network has depth 6 n"):
         build_network(Network(name="wrn", depth=12), (3, 8, 8), 0)
+
+
+def test_images_take_a_wider_net_where_they_learn_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    wide, small = (choose("cifar10", [f"training.device={device}"])[1] for device in ("auto", "cpu"))
+    assert (wide.network.options["widths"], wide.training.batch, wide.start.size) == ((96, 192, 256), 128, 256)
+    assert small.training.batch == PRESETS["cifar10"].experiment.training.batch
+    assert choose("cifar10", ["training.batch=9"])[1].training.batch == 9
+    assert choose("cifar10", ["network=vanilla", "stages=none", "objective=likelihood"])[1].network.name == "vanilla"

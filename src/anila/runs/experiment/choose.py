@@ -6,7 +6,7 @@ from pathlib import Path
 from anila.data.foreign import expanded
 from anila.data.tables import SUFFIXES as TABLES
 from anila.data.toys import TOYS
-from anila.runs.experiment.build import build_data
+from anila.runs.experiment.build import build_data, choose_device
 from anila.runs.experiment.changes import SettingsError
 from anila.runs.experiment.experiment import Experiment
 from anila.runs.experiment.overrides import from_toml, nearest, resolve
@@ -27,7 +27,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
     """
     path = expanded(what)
     if what in PRESETS:
-        return what, resolve(PRESETS[what].experiment, overrides, PRESETS[what].exact)
+        return what, resolved(PRESETS[what], overrides)
     if path.suffix == ".toml":
         return path.stem, resolve(from_toml(path, {k: p.experiment for k, p in PRESETS.items()}), overrides)
     if what in TOYS:
@@ -36,9 +36,17 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         if not path.exists():
             raise FileNotFoundError(f"no file or folder {path.absolute()}")
         preset = for_path(path, overrides)
-        return path.stem, resolve(preset.experiment, overrides, preset.exact)
+        return path.stem, resolved(preset, overrides)
     known = [*PRESETS, *TOYS]
     raise SettingsError(f"unknown preset {what!r}{nearest(what, known)}; a path or a .toml file will do too")
+
+
+def resolved(preset: Preset, overrides: list[str]) -> Experiment:
+    """A preset with the overrides applied, and beneath them what suits a GPU where it learns on one."""
+    found = resolve(preset.experiment, overrides, preset.exact)
+    if not preset.on_gpu or choose_device(found.training.device).type == "cpu":
+        return found
+    return resolve(resolve(preset.experiment, list(preset.on_gpu)), overrides, preset.exact)
 
 
 def for_path(path: Path, overrides: list[str]) -> Preset:
