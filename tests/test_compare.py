@@ -123,6 +123,35 @@ class TestPairs:
         assert value_and_error(1.0, pair.error[0]) == "1"
 
 
+class TestStages:
+    STAGED = (*TINY, "stages.1.objective=denoising", "stages.1.iterations=6", "stages.2.iterations=12")
+
+    def planned(self, folder: Path, *samplers: str) -> Plan:
+        return plan("rings", [*self.STAGED], list(samplers), 2, 240, folder, 3, samples=20)
+
+    def test_those_without_chains_are_the_same_for_all_and_cost_nothing(self, tmp_path: Path):
+        """Sees iterations of denoising counted as gradients of chains, and points that end before the last stage."""
+        for trial in self.planned(tmp_path, "langevin", "mala").trials:
+            first, last = trial.config.lengths
+            each = trial.config.sampler.gradients
+            assert first == 6
+            assert trial.points[-1] == first + last
+            assert [trial.gradients(i) for i in (0, 6, 7, first + last)] == [0, 0, each, last * each]
+            assert 0 <= 240 - last * each < 4 * each
+
+    def test_a_whole_comparison(self, tmp_path: Path):
+        race(planned := self.planned(tmp_path, "langevin", "anisotropic"), 1, silent)
+        outcome = outcome_of(planned)
+        assert [int(g) for g in outcome.lines["langevin"].gradients] == [
+            planned.trials[0].gradients(i) for i in planned.trials[0].points
+        ]
+        assert len(outcome.verdicts()) == 1
+
+    def test_training_without_chains_is_refused(self, tmp_path: Path):
+        with pytest.raises(ValueError, match="has none: set objective=likelihood"):
+            plan("rings", [*TINY, "objective=denoising", "objective.sd=0.3"], ["langevin", "mala"], 1, 100, tmp_path)
+
+
 @pytest.mark.filterwarnings("ignore:.*of the mass")
 def test_a_tempered_sampler_is_measured_by_the_law_it_aims_at(tmp_path: Path):
     """Sees exp f measured: langevin at T on f and mala on f/T have one law, and one KL."""

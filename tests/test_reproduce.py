@@ -1,5 +1,6 @@
 """Laws of the reproduction: printed settings, one algorithm for every sampler, a figure for each experiment."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from anila.reports.comparison import race
 from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
 from anila.reports.reproduction.experiments import PAIR, RECIPE, SAMPLERS, Part
 from anila.rng import rng
+from anila.runs.experiment.build import build_objective
 from anila.runs.experiment.build_sampler import build_sampler
+from anila.runs.experiment.settings import Sampler
 from anila.samplers import sample
 
 PARTS = [pytest.param(e, p, id=f"{e}: {p.name}") for e, parts in EXPERIMENTS.items() for p in parts]
@@ -24,7 +27,7 @@ def test_an_iteration_costs_every_sampler_the_same(experiment: str, part: Part, 
     prices = {trial.config.sampler.gradients for trial in plan.trials}
     assert max(prices) <= min(prices) + 1
     assert len({(t.config.training.iterations, t.every) for t in plan.trials}) == 1
-    if scale == "paper" and experiment != "inpainting":
+    if scale == "paper" and experiment not in ("inpainting", "matched"):
         assert {trial.config.sampler.name for trial in plan.trials} == set(SAMPLERS)
 
 
@@ -65,6 +68,18 @@ def test_the_exact_samplers_move_as_langevin_does(experiment: str, tmp_path: Pat
     torch.testing.assert_close(sample(exact, x0, 1, rng(0, "chains"))[0], plain)
     rates = [configs[name].optimizer.learning_rate for name in ("mala", "langevin")]
     assert rates[0] / rates[1] == pytest.approx(heat if configs["mala"].optimizer.name == "sgd" else 1)
+
+
+def test_a_matched_start_is_one_for_all(tmp_path: Path):
+    """Sees a first stage that a sampler changes."""
+    trials = plan_part(EXPERIMENTS["matched"][0], "small", tmp_path).trials
+    first = {
+        str(replace(stage, sampler=Sampler(name="langevin")))
+        for stage in (trial.config.stage(1) for trial in trials)
+        if not build_objective(stage).needs_chains
+    }
+    assert len(first) == 1
+    assert len({trial.sampler for trial in trials}) == 6
 
 
 @pytest.fixture

@@ -10,7 +10,9 @@ from anila.cli.console import note
 
 
 def reproduce(
-    what: Annotated[Literal["rings", "flowers", "cifar10", "inpainting", "all"], typer.Argument(help="Experiment.")],
+    what: Annotated[
+        Literal["rings", "flowers", "cifar10", "inpainting", "matched", "all"], typer.Argument(help="Experiment.")
+    ],
     scale: Annotated[
         Literal["small", "paper"], typer.Option(help="small: all within two hours on two cores.")
     ] = "small",

@@ -204,9 +204,10 @@ def protocol_of(plan: Plan) -> dict[str, Any]:
 
 def describe(trial: Any) -> dict[str, Any]:
     """A sampler's settings, and how long it trained."""
-    s, t = trial.config.sampler, trial.config.training
+    last = trial.config.flat[-1]
+    s, t = last.sampler, last.training
     return asdict(s) | {
         "gradients_an_iteration": s.gradients,
-        "iterations": t.iterations,
+        "iterations": trial.config.iterations,
         "chains": t.chains or t.batch,
     }

@@ -5,6 +5,7 @@ A gradient evaluation is one ∇f of all chains. A budget of G buys a sampler
     iterations = G / (gradients an iteration),   K for unadjusted kernels, K + 1 for Metropolis kernels, K L + 1 for hmc
 
 and K is divided by what a transition costs, L leapfrog steps of hmc, so that an iteration costs all samplers the same.
+Where training has stages, those without chains are the same for all, and the budget is that of the others.
 A trial is looked at in as many points, evenly spaced; every point is a checkpoint. The divergence guard is off, as its
 remedies would differ from sampler to sampler: training that runs away is seen to.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anila.runs.experiment import Experiment
+from anila.runs.experiment.build import build_objective
 from anila.runs.experiment.choose import choose
 from anila.runs.experiment.code import is_code
 from anila.runs.experiment.settings import Sampler
@@ -45,7 +47,13 @@ class Trial(NamedTuple):
     @property
     def points(self) -> range:
         """The iterations that are looked at."""
-        return range(self.every, self.config.training.iterations + 1, self.every)
+        return range(self.every, self.config.iterations + 1, self.every)
+
+    def gradients(self, iteration: int) -> int:
+        """Evaluations of ∇f by a chain until then."""
+        begins = [0, *self.config.ends]
+        done = [min(max(iteration - begin, 0), n) for begin, n in zip(begins, self.config.lengths, strict=False)]
+        return sum(n * each for n, each in zip(done, gradients_an_iteration(self.config), strict=True))
 
 
 class Plan(NamedTuple):
@@ -92,7 +100,7 @@ def plan(
     settings = [*SETTINGS.get(what, []), *overrides]
     name, base = choose(what, [text for text in settings if not text.startswith("sampler.")])
     base = choose(what, fitting(settings, base.sampler.name, samplers))[1]
-    budget = budget or BUDGETS.get(what, base.training.iterations * base.sampler.gradients)
+    budget = budget or BUDGETS.get(what, gradients_in_all(base))
     settings = [*SETTINGS.get(what, []), *LOCAL, *overrides]
     configs = {label(s): affordable(with_sampler(what, settings, s, samplers), budget, points) for s in samplers}
     return plan_of(name, configs, seeds, folder, points, samples)
@@ -108,19 +116,50 @@ def plan_of(
     """
     trials = []
     for sampler, config in configs.items():
-        every = config.training.iterations // points
-        if not every:
+        every, left = divmod(config.iterations, points)
+        if not every or config.lengths[-1] <= left:
             raise ValueError(
-                f"{sampler}: {config.training.iterations} iterations are fewer than the {points} points at which they "
-                "are looked at; raise the budget or lower --points"
+                f"{sampler}: {config.lengths[-1]} iterations are fewer than the {points} points at which they are "
+                "looked at; raise the budget or lower --points"
             )
-        t = replace(config.training, iterations=every * points, minutes=None, rollbacks=None)
-        t = replace(t, checkpoint_every=every, picture_every=every * points, log_every=max(1, every // 10))
+        config = looked_at(config.of_lengths([*config.lengths[:-1], config.lengths[-1] - left]), every)
         trials += [
-            Trial(sampler, s, replace(config, training=replace(t, seed=s)), folder / f"{sampler}-{s}", every, samples)
+            Trial(sampler, s, replace(config, training=replace(config.training, seed=s)), folder / f"{sampler}-{s}",
+                  every, samples)
             for s in range(seeds)
-        ]
+        ]  # fmt: skip
     return Plan(name, folder, tuple(sorted(trials, key=lambda trial: trial.seed)))
+
+
+def looked_at(config: Experiment, every: int) -> Experiment:
+    """The same with a checkpoint at every point, in all stages, and without the guard."""
+    own = {"minutes": None, "rollbacks": None, "checkpoint_every": every, "picture_every": config.iterations}
+    own["log_every"] = max(1, every // 10)
+    stages = tuple(
+        replace(stage, changes={
+            group: {name: value for name, value in fields.items() if group != "training" or name not in own}
+            for group, fields in stage.changes.items()
+        })
+        for stage in config.stages
+    )  # fmt: skip
+    return replace(config, training=replace(config.training, **own), stages=stages)
+
+
+def gradients_an_iteration(config: Experiment) -> list[int]:
+    """Evaluations of ∇f by a chain in an iteration of each stage; 0 where there are no chains."""
+    return [flat.sampler.gradients if build_objective(flat).needs_chains else 0 for flat in config.flat]
+
+
+def gradients_in_all(config: Experiment) -> int:
+    """Those of the run."""
+    return sum(n * each for n, each in zip(lengths_without_clock(config), gradients_an_iteration(config), strict=True))
+
+
+def lengths_without_clock(config: Experiment) -> list[int]:
+    """Iterations of each stage; those planned from minutes share `training.iterations` as they share the minutes."""
+    whole = sum(stage.share for stage in config.stages)
+    n = config.training.iterations
+    return [stage.iterations or max(1, round(n * stage.share / whole)) for stage in config.stages] or [n]
 
 
 def require_samplers(samplers: list[str], overrides: list[str]) -> None:
@@ -163,11 +202,18 @@ def with_sampler(what: str, settings: list[str], sampler: str, compared: list[st
 
 
 def affordable(config: Experiment, budget: int, points: int) -> Experiment:
-    """As many iterations as the budget buys."""
-    iterations = budget // config.sampler.gradients
-    if iterations < points:
+    """As many iterations with chains as the budget buys."""
+    lengths, each = lengths_without_clock(config), gradients_an_iteration(config)
+    with_chains = sum(n for n, cost in zip(lengths, each, strict=True) if cost)
+    if not with_chains:
         raise ValueError(
-            f"--budget {budget:,} buys {iterations} iterations of {config.sampler.name}, {config.sampler.gradients} "
-            f"gradients each: expected at least {points}, the points at which they are looked at"
+            f"samplers are compared in training with chains, and objective={config.objective.name} has none: "
+            "set objective=likelihood"
         )
-    return replace(config, training=replace(config.training, iterations=iterations))
+    bought = [budget * n // (with_chains * cost) if cost else n for n, cost in zip(lengths, each, strict=True)]
+    if (fewest := min(n for n, cost in zip(bought, each, strict=True) if cost)) < points:
+        raise ValueError(
+            f"--budget {budget:,} buys {fewest} iterations of {config.sampler.name}, {max(each)} gradients each: "
+            f"expected at least {points}, the points at which they are looked at"
+        )
+    return config.of_lengths(bought)

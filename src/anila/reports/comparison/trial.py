@@ -196,7 +196,7 @@ class Curve:
                 rows.append(
                     Point(
                         i,
-                        i * self.trial.config.sampler.gradients,
+                        self.trial.gradients(i),
                         math.nan if seconds is None else seconds,
                         math.inf if score is None else score,
                     )
