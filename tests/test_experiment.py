@@ -324,3 +324,11 @@ def test_images_take_a_wider_net_where_they_learn_on_a_gpu(monkeypatch: pytest.M
     assert small.training.batch == PRESETS["cifar10"].experiment.training.batch
     assert choose("cifar10", ["training.batch=9"])[1].training.batch == 9
     assert choose("cifar10", ["network=vanilla", "stages=none", "objective=likelihood"])[1].network.name == "vanilla"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("objective.penalty=1", "training.penalty"), ("training.step_size=1", "sampler.step_size")]
+)
+def test_a_setting_of_another_group_is_named(typed: str, meant: str):
+    with pytest.raises(SettingsError, match=f"did you mean '{meant}'"):
+        resolve(RINGS, [typed])

@@ -218,10 +218,12 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
 
 def nearest_setting(location: list[str], name: str) -> str:
     """The hint for an unknown group, or an unknown field of a group, in which something of this name is chosen."""
-    if len(location) == 2:
-        return nearest(".".join(location), [f"{location[0]}.{field}" for field in fields_of(location[0], [name])])
     names = {group: list(choice.TABLE) for group, choice in CHOICES.items()}
     known = {group: fields_of(group, names.get(group, [])) for group in GROUPS}
+    if len(location) == 2:
+        elsewhere = [f"{group}.{field}" for group, found in known.items() for field in found if field == location[1]]
+        own = [f"{location[0]}.{field}" for field in fields_of(location[0], [name])]
+        return nearest(".".join(location), elsewhere or own)
     full = {field: f"{group}.{field}" for group, found in known.items() for field in found if field != "name"}
     close = difflib.get_close_matches(location[0], [*GROUPS, *full], n=2)
     return nearest(location[0], list(GROUPS)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])

@@ -149,10 +149,11 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     grad = value_and_grad(trained.learner.model, z)[1].flatten()
     median, high = quantile(grad, 0.5), quantile(grad, 0.99)
     reach = training.reach(s.steps, s.step_size, threshold)
+    drift = f"drift {reach:.3g}, " if reach < math.inf else ""
     lines = [
         f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
         + ("; exact (Metropolis)" if kernel.exact else "; unadjusted: biased"),
-        f"reach     drift {reach:.3g}, noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
+        f"reach     {drift}noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
         f"coordinate an iteration; starts and data {gap:.3g} apart",
         f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
         + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
