@@ -235,7 +235,7 @@ def test_a_draw_goes_down_as_one_of_a_class_that_it_may_be():
     class Split(nn.Module):
         """Points at -1 or 1, of class 0 or 1."""
 
-        lowest, highest = 0.1, 2.0
+        lowest, highest, finest = 0.1, 2.0, 0.1
         taken: Tensor
 
         def draw_highest(self, n: int, generator: torch.Generator) -> Tensor:

@@ -26,7 +26,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.applications.posterior import Draws, Posterior
-from anila.density.log_density import HasLevels
+from anila.density.log_density import Anneals, HasLevels
+from anila.density.noisy_data import finer
 from anila.samplers import Sampler, descent, sample
 from anila.samplers.annealed import towards
 
@@ -66,17 +67,20 @@ def descend(
     return x
 
 
-def without_noise(draws: Draws, posterior: Posterior, lowest: float, generator: torch.Generator) -> Draws:
-    """The same draws, without the noise that points of the lowest level have: x ← x + s² ∇f(x) where it is free.
+def without_noise(draws: Draws, posterior: Posterior, f: Anneals, generator: torch.Generator) -> Draws:
+    """The same draws, without the noise that points of the lowest level have, where they are free (see `denoised`).
 
     Args:
         draws: Draws of the posterior.
         posterior: Of the lowest level.
-        lowest: That level, in units of x.
+        f: f(x, s).
         generator: As of any kernel; nothing is drawn.
     """
-    kernel = descent(lambda u: posterior.f(posterior.outside(u)), 2 * lowest**2)
-    u, _ = sample(kernel, posterior.inside(draws.x.flatten(0, 1)), 1, generator)
+    u = posterior.inside(draws.x.flatten(0, 1))
+    for s, lower in pairwise(finer(f)):
+        f_s = f.at(s)
+        kernel = descent(lambda u, f_s=f_s: f_s(posterior.outside(u)), 2 * (s**2 - lower**2))
+        u, _ = sample(kernel, u, 1, generator)
     x = posterior.outside(u)
     with torch.no_grad():
         energy = -posterior.f(x)

@@ -55,6 +55,8 @@ class Anneals(HasLevels, Protocol):
     lowest: float
     """The level of f(x)."""
     highest: float
+    finest: float
+    """The smallest level that is learned, at most `lowest`."""
 
     def draw_highest(self, n: int, generator: torch.Generator, /) -> Tensor:
         """n draws of the highest level, (n, *event), as far as they are known without learning."""

@@ -71,7 +71,7 @@ def drawn(
         make, x0 = bound(model, posterior, x0, generator, global_moves=are_rows)
         draws = posterior.draw(make, x0, steps, generator, keep_every)
         if isinstance(model.f, Anneals):
-            draws = without_noise(draws, posterior, model.f.lowest, generator)
+            draws = without_noise(draws, posterior, model.f, generator)
         parts.append(draws)
     return Draws(
         torch.cat([part.x for part in parts]).cpu(),

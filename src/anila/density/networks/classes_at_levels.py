@@ -27,14 +27,24 @@ class ClassesAtLevels(NoiseConditional):
         base: The Gaussian with the moments of the data.
         lowest: s of f(x), in units of x.
         highest: s at which annealed draws begin.
+        finest: The smallest s at which f is learned; that of f(x) by default.
         classes: How many there are.
 
     Raises:
         ValueError: As `NoiseConditional`, or if there are not two classes.
     """
 
-    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4, *, classes: int):
-        super().__init__(net, base, lowest, highest)
+    def __init__(
+        self,
+        net: nn.Module,
+        base: BlurredGaussian,
+        lowest: float,
+        highest: float = 2.4,
+        finest: float | None = None,
+        *,
+        classes: int,
+    ):
+        super().__init__(net, base, lowest, highest, finest)
         pooled: Any = net.pooled
         self.embedding = nn.Parameter(torch.zeros(classes, pooled))
 
@@ -87,7 +97,7 @@ class GivenAtLevels(NoiseConditional):
     """
 
     def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"], guidance: float = 0.0):
-        super().__init__(joint.net, joint.base, joint.lowest, joint.highest)
+        super().__init__(joint.net, joint.base, joint.lowest, joint.highest, joint.finest)
         self.joint, self.of_class, self.guidance = joint, labelled(y), guidance
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:

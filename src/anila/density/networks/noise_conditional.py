@@ -38,9 +38,10 @@ class NoiseConditional(nn.Module):
         base: The Gaussian with the moments of the data.
         lowest: s of f(x), in units of x.
         highest: s at which noise has covered the data, where annealed draws begin.
+        finest: The smallest s at which f is learned, through which a point loses its noise; that of f(x) by default.
 
     Raises:
-        ValueError: If the levels are not positive, or lowest is not below highest.
+        ValueError: If the levels are not positive, or do not rise from finest to highest.
 
     >>> class Still(nn.Module):
     ...     def forward(self, u, s):
@@ -51,13 +52,17 @@ class NoiseConditional(nn.Module):
     (True, False)
     """
 
-    def __init__(self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4):
+    def __init__(
+        self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4, finest: float | None = None
+    ):
         if not lowest > 0:
             raise ValueError(f"lowest must be positive: the noise level of f(x), in units of x; got {lowest!r}")
         if not lowest < highest < math.inf:
             raise ValueError(f"highest must be above lowest={lowest!r}, the range of noise levels; got {highest!r}")
+        if not 0 < (finest := lowest if finest is None else finest) <= lowest:
+            raise ValueError(f"finest must be positive and at most lowest={lowest!r}; got {finest!r}")
         super().__init__()
-        self.net, self.base, self.lowest, self.highest = net, base, lowest, highest
+        self.net, self.base, self.lowest, self.highest, self.finest = net, base, lowest, highest, finest
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
         s = self.level(x) if s is None else s

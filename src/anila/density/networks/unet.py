@@ -32,6 +32,7 @@ def unet(
     widths: Annotated[tuple[Count, ...], MinLen(1)] = (32, 64, 64),
     lowest: Positive = 0.1,
     highest: Positive = 2.4,
+    finest: Positive | None = None,
     classes: int = 0,
 ) -> NoiseConditional:
     """f(x, s) of noisy images, by a U-Net; its Gaussian is N(0, I) until it sees data.
@@ -42,6 +43,7 @@ def unet(
         widths: Channels at half the size, a quarter, and so on.
         lowest: Noise level s of f(x), in units of x.
         highest: Noise level at which annealed draws begin.
+        finest: The smallest noise level that is learned, through which draws lose their noise; None is `lowest`.
         classes: How many classes it is a density of each of; 0 for none.
 
     Raises:
@@ -49,8 +51,8 @@ def unet(
     """
     net, base = UNet(channels, size, widths), BlurredGaussian((channels, size, size))
     if classes:
-        return ClassesAtLevels(net, base, lowest, highest, classes=classes)
-    return NoiseConditional(net, base, lowest, highest)
+        return ClassesAtLevels(net, base, lowest, highest, finest, classes=classes)
+    return NoiseConditional(net, base, lowest, highest, finest)
 
 
 class UNet(nn.Module):

@@ -81,7 +81,7 @@ ON_THE_FINAL_LAW = Stage(
 """Algorithm 1, whose gradient is limited to the length of the anchor's: it would drown that."""
 FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
-    network=Network(name="unet", widths=(32, 64, 64), lowest=0.1, highest=2.4),
+    network=Network(name="unet", widths=(32, 64, 64), lowest=0.1, highest=2.4, finest=LEVELS[0]),
     objective=Objective(name="denoising", sd=LEVELS),
     sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=0),
     start=Start(name="persistent", kind="annealed", size=64),
