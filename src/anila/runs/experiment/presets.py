@@ -194,10 +194,10 @@ PRESETS: dict[str, Preset] = {
         "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
     ),
     "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "no benchmark yet"),
-    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "20 min on a core: 86% read as one, fd 0.40", on_gpu=WIDE),
+    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "20 min on a core: 86% read as one, fd 0.11", on_gpu=WIDE),
     "fashion-mnist": Preset(FASHION_MNIST, "clothes, padded to 32 × 32", NOT_RUN, on_gpu=WIDE),
-    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "20 min on a core: blossoms, fd 1.6", on_gpu=WIDE),
-    "cifar10": Preset(CIFAR10, "CIFAR-10", "20 min on a core: scenes, fd 2.6", on_gpu=WIDE),
+    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "20 min on a core: blossoms, fd 1.5", on_gpu=WIDE),
+    "cifar10": Preset(CIFAR10, "CIFAR-10", "20 min on a core: scenes, fd 2.4", on_gpu=WIDE),
     "mnist-chains": Preset(
         MNIST_CHAINS, "digits by chains alone", "digits; 2,000 steady iterations at width 8", EXACT_IMAGES
     ),
