@@ -16,16 +16,14 @@ BIN := .venv/bin
 # An image model that comes with the package, if there is one.
 PRETRAINED := $(notdir $(firstword $(wildcard $(addprefix src/anila/pretrained/,mnist flowers cifar10 rings))))
 
-demo: .venv/installed  ## draw from a pretrained model, train rings, and show what came of it
+demo: .venv/installed  ## draw from a pretrained model, train rings, and make a page of what came of it
 	mkdir -p runs
 	$(BIN)/anila sample pretrained:$(PRETRAINED) --count 64 --out runs/pretrained.png
 	$(BIN)/anila train rings --run runs/rings
 	$(BIN)/anila evaluate runs/rings
+	$(BIN)/anila report runs/rings
 	@echo
-	@echo "Open these pictures:"
-	@echo "  runs/pretrained.png                 draws of pretrained:$(PRETRAINED)"
-	@echo "  runs/rings/samples/evaluation.png   data, samples, density and energy"
-	@echo "  runs/rings/samples/curves.png       what training looked like"
+	@echo "Open this page: runs/rings/report.html"
 
 test: .venv/installed-dev  ## the default suite
 	$(BIN)/pytest

@@ -90,6 +90,23 @@ def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def unreported() -> Iterator[Callable[[Path], Path]]:
+    """Training from the command line writes no report: it takes longer than so short a run."""
+    from anila.cli import app
+
+    written = app.written
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app, "written", lambda path: path / "report.html")
+        yield written
+
+
+@pytest.fixture
+def reported(unreported: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training from the command line writes its report."""
+    monkeypatch.setattr("anila.cli.app.written", unreported)
+
+
 @pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a table of three related columns, people.csv beside it."""

@@ -26,6 +26,7 @@ from anila.cli import (
     inpaint,
     outliers,
     purify,
+    report,
     reproduce,
     restore,
 )
@@ -106,23 +107,42 @@ def train(
     if times:
         show_times(config, as_json)
         return
+    from anila.runs.training.guard import Diverged
     from anila.runs.training.train import train as train_run
 
-    with progress_of(config) as (say, progress):
-        outcome = train_run(config, path, say, progress.watch, name, overwrite, progress.begin)
+    try:
+        with progress_of(config) as (say, progress):
+            outcome = train_run(config, path, say, progress.watch, name, overwrite, progress.begin)
+    except Diverged:
+        if is_first():
+            note(f"what there is: {written(path)}")
+        raise
     if outcome.stopped_by is not None:
         if is_first():
             note(f"resume with: {shell_line(anew=outcome.iteration == 0)}")
         raise typer.Exit(128 + outcome.stopped_by)
     if not is_first():
         return
-    last = outcome.run.stats()[-1]
+    last, page = outcome.run.stats()[-1], written(path)
     if as_json:
         print_json(last)
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
     typer.echo(f"done: {outcome.iteration} iterations{kl}")
-    typer.echo(f"pictures in {outcome.run.samples}; draw with: anila sample {path} --count 1000 --out FILE")
+    typer.echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
+
+
+def written(path: Path) -> Path:
+    """The report of a run, written; a disk that does not take it is said, and ends nothing."""
+    from anila.messages import warnings_to
+    from anila.reports.page import write_page
+    from anila.runs.folder.logs import surviving_disk
+    from anila.runs.folder.run import Run
+
+    page = Run(path).report_path
+    with warnings_to(note), surviving_disk(page):
+        write_page([path], page)
+    return page
 
 
 def describe(config: Any, as_json: bool) -> None:
@@ -245,11 +265,14 @@ def diagnose(
     from anila.messages import warnings_to
     from anila.reports.diagnosis import RunDiagnosis
     from anila.reports.diagnosis import diagnose as diagnose_chains
+    from anila.runs.folder.run import Run
 
     with warnings_to(note):
         diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, dim, note)
         folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis) else None)
         figures = diagnosis.save(folder) if folder else []
+        if isinstance(diagnosis, RunDiagnosis) and not (out or sampler or overrides):
+            diagnosis.write(Run(what))
     if as_json:
         print_json(diagnosis.verdict.as_dict())
         return
@@ -258,7 +281,7 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-COMMANDS = (inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce)
+COMMANDS = (inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce, report)
 for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 

@@ -110,6 +110,8 @@ class RunDiagnosis:
 
     regime: LongRun
     chains: Diagnosis | None
+    iteration: int
+    """Of the checkpoint."""
 
     @property
     def verdict(self) -> Verdict:
@@ -123,6 +125,13 @@ class RunDiagnosis:
     def save(self, folder: Path) -> list[Path]:
         """Write the figures into a folder; which they are."""
         return self.regime.save(folder) + (self.chains.save(folder) if self.chains else [])
+
+    def write(self, run: Run) -> None:
+        """Write RUN/diagnosis.json: the verdict on the run, and that on its chains in the plane."""
+        long = self.regime.long_chains
+        about = {"iteration": self.iteration, "transitions": long.groups[long.own][-1].steps}
+        chains = {"chains": self.chains.verdict.as_dict()} if self.chains else {}
+        run.write_diagnosis(about | self.regime.verdict.as_dict() | chains)
 
 
 def diagnose(
@@ -166,7 +175,8 @@ def diagnose(
     kernel = kernel_settings(trained, words)
     regime = long_run(trained, run, kernel, steps, seed, say)
     plane = in_plane(trained.data.event_shape)
-    return RunDiagnosis(regime, judge(of_run(trained, run, kernel, seed), steps or STEPS, seed) if plane else None)
+    chains = judge(of_run(trained, run, kernel, seed), steps or STEPS, seed) if plane else None
+    return RunDiagnosis(regime, chains, trained.iteration)
 
 
 def full_key(text: str) -> str:

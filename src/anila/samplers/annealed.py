@@ -38,6 +38,7 @@ def sample_annealed(
     kernel: Callable[[LogDensity, float], Sampler] | None = None,
     steps: int = 0,
     denoise: bool = True,
+    watch: Callable[[float, Tensor], None] = lambda *_: None,
 ) -> tuple[Float[Tensor, "chains *event"], list[Trace]]:
     """Draws of f(·, s) at the lowest level, denoised.
 
@@ -49,6 +50,7 @@ def sample_annealed(
         kernel: (f.at(s), s) -> the kernel of a level, e.g. `lambda f, s: langevin(f, step_size=0.3 * s**2)`.
         steps: Its transitions K at each level.
         denoise: Whether the last step takes away the noise of the lowest level.
+        watch: Called with each level and the points that reach it.
 
     Returns:
         The points, and the trace of the kernel at each level.
@@ -74,6 +76,7 @@ def sample_annealed(
         )
     x, traces = x0, []
     for s, lower in pairwise([*levels, 0.0]):
+        watch(s, x)
         if kernel:
             x, trace = sample(kernel(f.at(s), s), x, steps, generator)
             traces.append(trace)
@@ -97,6 +100,7 @@ def draw_annealed(
     steps: int = 2,
     y: int | None = None,
     guidance: float = 0.0,
+    watch: Callable[[float, Tensor], None] = lambda *_: None,
 ) -> Float[Tensor, "n *event"]:
     """n draws of f(x), the lowest level, from noise. They have the noise that is part of its law.
 
@@ -111,6 +115,7 @@ def draw_annealed(
         steps: Transitions at each level.
         y: The class.
         guidance: w of the laws p(x | y) p(y | x)^w that the points of a class go down.
+        watch: As of `sample_annealed`, for every 250 points.
     """
 
     def kernel(f_s: LogDensity, s: float) -> Sampler:
@@ -121,7 +126,8 @@ def draw_annealed(
     for first in range(0, n, BLOCK):
         x0 = f.draw_highest(min(BLOCK, n - first), generator)
         way = of_a_class(f, x0, generator, y, guidance)
-        drawn.append(sample_annealed(way, x0, path, generator, kernel if steps else None, steps, denoise=False)[0])
+        x, _ = sample_annealed(way, x0, path, generator, kernel if steps else None, steps, denoise=False, watch=watch)
+        drawn.append(x)
     return torch.cat(drawn)
 
 

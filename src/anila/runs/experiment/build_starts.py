@@ -1,5 +1,6 @@
 """From settings to where chains start: banks, fresh chains, and draws of an f with levels of noise."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -89,11 +90,18 @@ def from_rows(data: DataSet) -> FromData:
     return FromData(rows)
 
 
-def annealed(config: settings.Sampler, f: Anneals, n: int, generator: torch.Generator, y: int | None = None) -> Tensor:
-    """n draws of f(x), or of its class y, by the kernel of the settings at every level.
+def annealed(
+    config: settings.Sampler,
+    f: Anneals,
+    n: int,
+    generator: torch.Generator,
+    y: int | None = None,
+    watch: Callable[[float, Tensor], None] = lambda *_: None,
+) -> Tensor:
+    """n draws of f(x), or of its class y, by the kernel of the settings at every level, each shown to `watch`.
 
     They have the noise that is part of its law.
     """
     with frozen(f) if isinstance(f, nn.Module) else nullcontext():
         make = partial(build_sampler, config)
-        return draw_annealed(f, n, generator, make, config.levels, config.level_steps, y, config.guidance)
+        return draw_annealed(f, n, generator, make, config.levels, config.level_steps, y, config.guidance, watch)

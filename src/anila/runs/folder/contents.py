@@ -1,11 +1,14 @@
 """What the folder of a run holds. Only this is ever deleted there: what else lies in it is its owner's.
 
 config.json      the resolved settings, the version, the data's fingerprint
-stats.jsonl      one object a log line: metrics, or an event: a return of the divergence guard, the beginning of a stage
+stats.jsonl      one object a log line: metrics, or an event: a return of the divergence guard or that it gave up, the
+                 beginning of a stage
 series.csv       one short line an iteration: the metrics whose course anila.evaluation.training reads
 checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two, the best, the one that a stage began with
 samples/         pictures of training; those that `anila evaluate` and `anila diagnose` draw
 scores.json      what `anila evaluate` found
+diagnosis.json   what `anila diagnose` found
+report.html      the run as a page (see anila.reports.page)
 log.txt          what was said
 lock, .lock      process and machine that train here now, and the kernel's lock (see anila.runs.folder.lock)
 tensorboard/     and wandb/, where training.log_to asks for them (see anila.runs.folder.logs)
@@ -25,7 +28,7 @@ OWN = (
     "tensorboard/events.out.tfevents.*",
     *(f"wandb/{name}" for name in ("id", "run-*", "offline-run-*", "latest-run", "debug*.log")),
     *(f"{folder}.*.writing" for folder in ("", "checkpoints/", "samples/")),
-    *("stats.jsonl", "series.csv", "scores.json", "log.txt", "config.json"),
+    *("stats.jsonl", "series.csv", "scores.json", "diagnosis.json", "report.html", "log.txt", "config.json"),
 )
 """Patterns of the files and folders that a run writes; config.json, which makes the folder a run, is the last."""
 

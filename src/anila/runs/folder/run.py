@@ -34,6 +34,8 @@ class Run:
         self.stats_path = self.path / "stats.jsonl"
         self.series_path = self.path / "series.csv"
         self.scores_path = self.path / "scores.json"
+        self.diagnosis_path = self.path / "diagnosis.json"
+        self.report_path = self.path / "report.html"
         self.logs = Logs()
 
     @classmethod
@@ -151,6 +153,9 @@ class Run:
     def write_scores(self, scores: dict[str, Any]) -> None:
         write_atomically(self.scores_path, json.dumps(scores, indent=2))
 
+    def write_diagnosis(self, diagnosis: dict[str, Any]) -> None:
+        write_atomically(self.diagnosis_path, json.dumps(diagnosis, indent=2))
+
     def append_stats(self, line: dict[str, Any]) -> None:
         """One more line of stats.jsonl, metrics to the other writers too; none that fails ends a training."""
         with surviving_disk(self.stats_path):
@@ -174,6 +179,11 @@ class Run:
     def switches(self) -> list[int]:
         """The iterations after which a stage but the first began."""
         return [line["iteration"] for line in self.lines() if line.get("event") == "stage"]
+
+    def failure(self) -> dict[str, Any] | None:
+        """Where and why training was given up, None if it was not, or went on since."""
+        last = self.lines()[-1:]
+        return last[0] if last and last[0].get("event") == "failure" else None
 
     def returns(self) -> list[str]:
         """What the divergence guard did, in words."""
@@ -236,7 +246,8 @@ class Run:
 
     def forget_after(self, iteration: int) -> None:
         """Drop what iterations left that the checkpoint resumed from does not know; returns of the guard stay."""
-        kept = [line for line in self.lines() if line.get("event") == "rollback" or line["iteration"] <= iteration]
+        known = [line for line in self.lines() if line.get("event") != "failure"]
+        kept = [line for line in known if line.get("event") == "rollback" or line["iteration"] <= iteration]
         names, rows = self.series_rows()
         if rows := [row for row in rows if row[0] <= iteration]:
             text = "".join(line + "\n" for line in [",".join(names), *map(series_line, rows)])

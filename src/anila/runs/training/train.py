@@ -229,7 +229,7 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
     """
     i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
     if guard.returns >= (t.rollbacks or 0):
-        raise Diverged(diagnosis(run, trained, trouble))
+        raise given_up(run, trained, trouble)
     again = guard.may_be_chance(trouble, i)
     change = "nothing changed" if again else guard.remedy(trouble, trained.config)
     remedies, repeated = guard.remedies + [change] * (not again), guard.repeated + [i] * again
@@ -275,10 +275,17 @@ def begin_again(run: Run, trained: Trained, trouble: Trouble) -> Guard:
     if trained.number == 1:
         trained.restart()
     elif (path := checkpoint.proved(run.checkpoints, trained.begin, trained.begin)) is None:
-        raise Diverged(diagnosis(run, trained, trouble))
+        raise given_up(run, trained, trouble)
     else:
         back_in(trained, path)
     return guard_of(trained)
+
+
+def given_up(run: Run, trained: Trained, trouble: Trouble) -> Diverged:
+    """That no return is left, written down and in words."""
+    if trained.learner.ranks.first:
+        run.append_stats({"iteration": trained.learner.iteration, "event": "failure", "why": trouble.what})
+    return Diverged(diagnosis(run, trained, trouble))
 
 
 def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:

@@ -1,0 +1,27 @@
+"""anila report: runs as one page of HTML."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several go side by side.")],
+    out: Annotated[Path | None, typer.Option(help="FILE.html; RUN/report.html for a single run.")] = None,
+) -> None:
+    """One page of HTML on a run, or on several: scores, verdict, curves, samples, chains. It loads nothing."""
+    from anila.applications.files.outputs import require_out
+    from anila.reports.page import write_page
+    from anila.runs.folder.run import Run
+
+    if out is None and len(runs) > 1:
+        raise ValueError(f"{len(runs)} runs go into one page: say where, with --out FILE.html")
+    path = out or Run.existing(runs[0]).report_path
+    require_out(path, {".html": ""})
+    write_page(runs, path)
+    typer.echo(f"report: {path}")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (report,)

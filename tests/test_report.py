@@ -1,0 +1,412 @@
+"""The page of a run: all there is to see is in it, nothing else is needed to see it, and it changes nothing."""
+
+import hashlib
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+import torch
+
+import tiny
+from anila.reports.page import page as module
+from anila.reports.page import seen, walk
+from anila.reports.page.chart import Chart, Line, number, safe_json, steps
+from anila.reports.page.command import command_of
+from anila.reports.page.record import Record
+from anila.reports.page.seen import seen_of
+from anila.runs.experiment import PRESETS, resolve
+from anila.runs.experiment.choose import choose
+from anila.runs.folder.run import Run
+from tiny import anila
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.iterations=6",
+        "training.checkpoint_every=3", "training.picture_every=3", "training.log_every=1"]  # fmt: skip
+ALWAYS = {"verdict", "training", "energy", "mixing", "repeat"}
+HOSTILE = "<script>alert(1)</script>"
+VOID = {"meta", "img", "input", "br", "link", "hr"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small() -> Iterator[None]:
+    """Fewer chains, steps and points than a user gets."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walk, "TRANSITIONS", 44)
+        patch.setattr(walk, "OF_LEVELS", 4)
+        patch.setattr(seen, "POINTS", 40)
+        yield
+
+
+class Page(HTMLParser):
+    """A page taken to pieces, and proof that its tags are nested."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(self.source)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] not in ("script", "style"):
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+    @property
+    def sections(self) -> set[str | None]:
+        return {attrs.get("id") for tag, attrs in self.tags if tag == "section"}
+
+    def of(self, name: str) -> list[dict[str, str | None]]:
+        return [attrs for tag, attrs in self.tags if tag == name]
+
+
+def report(*runs: Path, out: Path | None = None) -> Page:
+    """The page of runs, by the command line."""
+    assert anila("report", *runs, *(["--out", out] if out else [])) == 0
+    return Page(out or runs[0] / "report.html")
+
+
+@pytest.fixture(scope="module")
+def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "rings"
+    assert anila("train", "rings", *TINY, "--run", path) == 0
+    assert anila("evaluate", path, "--count", "40") == 0
+    return path
+
+
+@pytest.fixture
+def copied(plane_run: Path, tmp_path: Path) -> Path:
+    """A copy to be spoilt."""
+    return Path(shutil.copytree(plane_run, tmp_path / "copy"))
+
+
+class TestSections:
+    """Sees what a kind of run should show and does not."""
+
+    def test_of_the_plane(self, plane_run: Path):
+        page = report(plane_run)
+        assert page.sections == ALWAYS | {"scores", "samples", "chains"}
+        assert "KL(data ‖ model)" in page.text
+        assert "complete All 6 iterations are done." in page.text
+        assert page.text.count("plot_trace") == page.text.count("plot_rank") == 1
+        assert len(page.of("circle")) == 64
+        assert [attrs["alt"] for attrs in page.of("img")] == [
+            "samples after 3 iterations",
+            "samples after 6 iterations",
+        ]
+
+    def test_of_a_table(self, table_run: Path):
+        page = report(table_run)
+        assert page.sections == ALWAYS | {"table"}
+        assert all(page.text.count(name) >= 3 for name in ("height", "mood", "luck"))
+        assert "nats likelier beside the rest" in page.text
+        assert "Not scored yet: anila evaluate" in page.text
+
+    def test_of_images(self, image_run: Path):
+        page = report(image_run)
+        assert page.sections == ALWAYS | {"chains", "samples"}
+        strips = [attrs["alt"] for attrs in page.of("img") if "chains at" in (attrs["alt"] or "")]
+        assert strips[0] == "6 chains at 0"
+
+    def test_of_an_energy_with_levels(self, tmp_path: Path, own_cache: None):  # noqa: ARG002
+        """Chains come down the levels, the noisiest first."""
+        for i in range(8):
+            tiny.write_noise(tmp_path / "photos" / f"{i}.png", i)
+        words = ["data.size=8", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "training.batch=4",
+                 "start.size=8", "training.threads=1", "stages=none", "training.iterations=2"]  # fmt: skip
+        assert anila("train", "flowers", f"data.name={tmp_path / 'photos'}", *words, "--run", tmp_path / "run") == 0
+        page = report(tmp_path / "run")
+        labels = [attrs["alt"] for attrs in page.of("img") if "chains at" in (attrs["alt"] or "")]
+        levels = [float(label.rpartition(" ")[2]) for label in map(str, labels) if "s = " in label]
+        assert levels == sorted(levels, reverse=True)
+        assert len(levels) == 4
+
+
+class TestWhole:
+    """Sees a page that needs something else, is too large, or that not everybody can read."""
+
+    def test_it_loads_nothing(self, plane_run: Path):
+        page = report(plane_run)
+        links = [
+            attrs[key] or "" for _, attrs in page.tags for key in ("src", "href", "poster", "action") if key in attrs
+        ]
+        assert links
+        assert all(link.startswith(("data:image/png;base64,", "#")) for link in links)
+        assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", page.source)
+        (policy,) = [
+            attrs["content"] for attrs in page.of("meta") if "Content-Security" in (attrs.get("http-equiv") or "")
+        ]
+        assert "default-src 'none'" in str(policy)
+
+    def test_it_can_be_read_without_eyes(self, plane_run: Path):
+        page = report(plane_run)
+        assert page.of("html")[0]["lang"] == "en"
+        levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+        assert levels[0] == 1
+        assert levels.count(1) == 1
+        assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+        assert all(attrs.get("alt") for attrs in page.of("img"))
+        assert all(attrs.get("aria-label") for attrs in page.of("svg") if attrs.get("role") == "img")
+        ids = [attrs["id"] for _, attrs in page.tags if "id" in attrs]
+        assert len(ids) == len(set(ids))
+        assert {link["href"] for link in page.of("a")} <= {f"#{name}" for name in ids}
+
+    def test_pictures_go_where_there_is_no_room(self, copied: Path, monkeypatch: pytest.MonkeyPatch):
+        records = [Record.of(copied)]
+        whole = module.page_of(records)
+        assert len(whole.encode()) < module.LIMIT
+        view = [module.View("copy", records[0], seen_of(records[0].run))]
+        monkeypatch.setattr(module, "LIMIT", len(module.rendered(view, 1).encode()))
+        assert module.page_of(records).count("<img") == 1
+        monkeypatch.setattr(module, "LIMIT", 1000)
+        with pytest.raises(ValueError, match="report fewer"):
+            module.page_of(records)
+
+    def test_what_people_named_is_text(self, tmp_path: Path):
+        """Sees a name of a column, a file or a folder that becomes a tag, in HTML or in the data of a chart."""
+        folder = tmp_path / "<b>bold</b>"
+        folder.mkdir()
+        x = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)).double().numpy()
+        pyarrow.csv.write_csv(
+            pa.table({HOSTILE: x[:, 0], '"><img src=x onerror=alert(2)>': x[:, 1]}), folder / "a'&.csv"
+        )
+        run = folder / f"run {HOSTILE.replace('/', '')}"
+        assert anila("train", folder / "a'&.csv", *tiny.TABLE, "--run", run) == 0
+        page = report(run)
+        assert page.text.count(HOSTILE) >= 3
+        assert not [attrs for _, attrs in page.tags if "onerror" in attrs]
+        assert not page.of("b")[1:]
+        assert page.source.count("<script>") == 1
+        assert all(attrs.get("type") in (None, "application/json") for attrs in page.of("script"))
+
+    def test_it_changes_nothing(self, copied: Path):
+        """Sees a report that writes into the run, or takes random numbers of whoever trains beside it."""
+        before, state = digests(copied), torch.get_rng_state()
+        first = report(copied).source
+        assert digests(copied) == before
+        assert torch.equal(torch.get_rng_state(), state)
+        assert report(copied).source == first
+
+
+def digests(folder: Path) -> dict[Path, str]:
+    """Of all files but the report."""
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in ("report.html", ".lock")]
+    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+class TestEndings:
+    """Sees a run that did not end well and has no page, or one that does not say so."""
+
+    def test_stopped(self, copied: Path):
+        config = json.loads((copied / "config.json").read_text())
+        config["experiment"]["training"]["iterations"] = 60
+        (copied / "config.json").write_text(json.dumps(config))
+        page = report(copied)
+        assert "stopped Stopped at iteration 6 of 60. The same command again goes on." in page.text
+        assert page.sections > ALWAYS
+
+    def test_failed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+        """The command that failed names the page; it says why, marks where, and shows what there is."""
+        words = [*TINY, "sampler=langevin", "sampler.step_size=1e30", "training.iterations=60"]
+        assert anila("train", "rings", *words, "training.rollbacks=1", "--run", tmp_path / "run") == 1
+        capsys.readouterr()
+        page = report(tmp_path / "run")
+        assert "failed Training ran away at iteration" in page.text
+        assert "the guard went back to" in page.text
+        assert {"verdict", "repeat"} <= page.sections
+
+    @pytest.mark.parametrize("lost", ["checkpoints", "scores.json", "series.csv", "stats.jsonl", "samples"])
+    def test_with_something_lost(self, lost: str, copied: Path):
+        path = copied / lost
+        shutil.rmtree(path) if path.is_dir() else path.write_bytes(b"\xff{")
+        page = report(copied)
+        assert {"verdict", "repeat"} <= page.sections
+        assert ("The model cannot be shown" in page.text) == (lost == "checkpoints")
+
+    def test_not_begun(self, copied: Path):
+        for name in ("checkpoints", "samples"):
+            shutil.rmtree(copied / name)
+        for name in ("stats.jsonl", "series.csv", "scores.json"):
+            (copied / name).unlink()
+        page = report(copied)
+        assert "not begun" in page.text
+        assert "training" not in page.sections
+
+    def test_a_failure_is_forgotten_when_training_goes_on(self, copied: Path):
+        run = Run(copied)
+        run.append_stats({"iteration": 6, "event": "failure", "why": "f(data) = nan"})
+        assert (run.failure() or {})["why"] == "f(data) = nan"
+        run.forget_after(6)
+        assert run.failure() is None
+        assert len(run.stats()) == 6
+
+
+def test_runs_go_side_by_side(plane_run: Path, table_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a run that is left out, a curve that is not shared, or settings that are said to be equal."""
+    page = report(plane_run, table_run, out=tmp_path / "both.html")
+    assert page.sections == ALWAYS | {"scores", "samples", "chains", "table"}
+    assert page.text.count("rings") > 3
+    assert "Settings that differ" in page.text
+    assert "sampler.step_size" in page.text
+    gap = next(
+        json.loads(text) for text in re.findall(r'application/json">(.*?)</script>', page.source) if "run" in text
+    )
+    assert [line["name"] for line in gap["lines"]] == ["rings", "run"]
+    capsys.readouterr()
+    assert anila("report", plane_run, table_run) == 2
+    assert "--out" in capsys.readouterr().err
+
+
+def test_training_names_its_page(tmp_path: Path, reported: None, capsys: pytest.CaptureFixture[str]):  # noqa: ARG001
+    """Sees a run whose end leaves no page."""
+    assert anila("train", "rings", *TINY, "--run", tmp_path / "run") == 0
+    assert f"open {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
+    assert Page(tmp_path / "run" / "report.html").sections > ALWAYS
+
+
+def test_a_diagnosis_becomes_the_verdict(copied: Path):
+    """Sees the verdict of long chains passed over."""
+    lines = ["short-run (non-convergent), because", "  f falls", "do this: train on", "<i>seen</i>"]
+    found = {"iteration": 6, "transitions": 200, "ok": False, "lines": lines, "chains": {"lines": ["they have mixed"]}}
+    Run(copied).write_diagnosis(found)
+    text = report(copied).text
+    assert "Short-run (non-convergent) f falls What to do Train on What else was seen <i>seen</i>" in text
+    assert "They have mixed" in text
+    assert "200 transitions at iteration 6" in text
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("words", [[], ["training.seed=3", "optimizer.learning_rate=0.002"]])
+def test_the_command_makes_the_same_settings(preset: str, words: list[str]):
+    """Sees a setting that is not repeated, or is spelled as the command line does not take it."""
+    base = PRESETS[preset].experiment
+    config = resolve(base, [w for w in words if not base.stages or w.startswith("training.seed")])
+    command = command_of(config, preset, Path("a run"))
+    assert command is not None
+    anila_, train, what, *rest = shlex.split(command)
+    assert (anila_, train, rest[-2:]) == ("anila", "train", ["--run", "a run"])
+    assert choose(what, rest[:-2])[1] == config.changed(training={"minutes": None})
+
+
+def test_the_command_of_other_choices():
+    """Sees names that come after their settings, and stages that are forgotten."""
+    config = resolve(PRESETS["rings"].experiment, ["sampler=langevin", "objective=denoising", "objective.sd=0.2"])
+    command = command_of(config, "rings", Path("run"))
+    assert command is not None
+    assert choose("rings", shlex.split(command)[3:-2])[1] == config
+    staged = replace(PRESETS["mnist"].experiment, stages=PRESETS["mnist"].experiment.stages[:1])
+    assert command_of(staged, "mnist", Path("run"))
+
+
+class TestChart:
+    """Sees curves that are drawn where they are not."""
+
+    def test_a_line_is_where_its_values_are(self):
+        chart = Chart("a", [Line("a", [0, 1, 2], [0.0, 5.0, 10.0])], "x")
+        (path,) = [d for _, d in chart.paths]
+        (low, high), heights = chart.y_range, [float(y) for y in re.findall(r" ([\d.]+)", path)]
+        assert heights == pytest.approx([1 - (y - low) / (high - low) for y in (0, 5, 10)], abs=1e-4)
+
+    @pytest.mark.parametrize("scale", ["linear", "log", "signed", "fraction"])
+    def test_ticks_are_within(self, scale):
+        chart = Chart("a", [Line("a", [1, 2, 3], [0.01, 0.5, 700.0])], "x", scale)
+        assert len(chart.y_ticks) >= 2
+        assert all(0 <= place <= 200 for place, _ in chart.y_ticks)
+
+    def test_what_is_no_number_is_left_out(self):
+        nan, inf = float("nan"), float("inf")
+        chart = Chart("a", [Line("a", [1, 2, 3, 4], [nan, 1.0, inf, 2.0]), Line("b", [1], [nan])], "x")
+        assert [(line.name, x.tolist()) for line, x, _ in chart.shown] == [("a", [2, 4])]
+        assert "nan" not in str(chart.data).lower()
+        assert not Chart("a", [], "x").shown
+
+    def test_json_ends_no_script(self):
+        assert json.loads(safe_json("</script><!--&")) == "</script><!--&"
+        assert "<" not in safe_json("</script><!--")
+
+    def test_steps_are_round(self):
+        assert steps(0, 0, 4) == [0]
+        assert steps(-0.003, 0.0101, 4) == [0, 0.005, 0.01]
+        assert number(1e-9) == "1e−9"
+
+
+DRIVE = """<script>
+const say = {};
+const chart = document.querySelector('.chart[data-link="training"]');
+const key = (name) => chart.dispatchEvent(new KeyboardEvent("keydown", {key: name}));
+key("ArrowRight"); say.first = chart.querySelector(".readout").textContent;
+key("ArrowRight"); say.second = chart.querySelector(".readout").textContent;
+const frame = chart.querySelector(".frame"), box = frame.getBoundingClientRect();
+frame.setPointerCapture = () => {};
+const at = (name, part) => frame.dispatchEvent(new PointerEvent(name, {button: 0, pointerType: "mouse", pointerId: 1,
+  clientX: box.left + part * box.width, clientY: box.top + 20}));
+const views = () => [...document.querySelectorAll('.chart[data-link="training"] .plot')].map((p) => p.getAttribute("viewBox"));
+say.before = views(); at("pointerdown", 0.3); at("pointermove", 0.6); at("pointerup", 0.6); say.zoomed = views();
+key("Escape"); say.after = views();
+const range = document.querySelector("[data-album] input");
+range.value = 0; range.dispatchEvent(new Event("input"));
+say.shown = [...document.querySelectorAll(".pages figure")].map((f) => f.classList.contains("shown"));
+const film = document.querySelector("[data-film]"), moment = film.querySelector("input");
+moment.value = 0; moment.dispatchEvent(new Event("input")); say.moment = film.querySelector("output").textContent;
+say.wide = document.documentElement.scrollWidth <= window.innerWidth;
+document.title = JSON.stringify(say);
+</script>"""
+
+
+def test_the_controls_act_in_a_browser(plane_run: Path, tmp_path: Path):
+    """Sees an error on the console, a control that does nothing, and a page wider than a phone."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the page with; on Debian: apt-get install chromium")
+    page = tmp_path / "page.html"
+    page.write_text(report(plane_run).source.replace("</body>", DRIVE + "</body>"))
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=400,800",
+             f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]  # fmt: skip
+    done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    title = re.search(r"<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    said = json.loads(title[1])
+    assert said["first"].startswith("iteration 1: ")
+    assert said["second"].startswith("iteration 2: ")
+    assert len(said["before"]) > 2
+    assert all(a != b for a, b in zip(said["before"], said["zoomed"], strict=True))
+    assert [view.split()[::2] for view in said["after"]] == [view.split()[::2] for view in said["before"]]
+    assert said["shown"] == [True, False]
+    assert said["moment"] == "0"
+    assert said["wide"]
+
+
+def test_the_script_is_sound():
+    """Sees a slip of the pen where there is no browser."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node to read the script with")
+    script = Path(module.__file__).with_name("templates") / "page.js"
+    subprocess.run([node, "--check", script], check=True)
