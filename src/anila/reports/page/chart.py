@@ -232,8 +232,8 @@ def histogram(name: str, values: np.ndarray, edges: np.ndarray, look: str, fille
 
 
 def edges_of(columns: Sequence[np.ndarray], bins: int) -> np.ndarray:
-    """Edges of equal bins that hold all but the outermost half percent of every column."""
-    found = [np.quantile(column[np.isfinite(column)], (0.005, 0.995)) for column in columns if len(column)]
+    """Edges of equal bins that hold all but the outermost half percent of every column of finite values."""
+    found = [np.quantile(column, (0.005, 0.995)) for column in columns if len(column)] or [np.array([0.0, 1.0])]
     low, high = min(pair[0] for pair in found), max(pair[1] for pair in found)
     room = 0.02 * (high - low) or 0.5
     return np.linspace(low - room, high + room, bins + 1)

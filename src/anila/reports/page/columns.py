@@ -57,7 +57,7 @@ def oddest(trained: Trained) -> list[Odd]:
     x = trained.data.rows(rows).to(trained.device)
     f = values(trained.f, x)
     order = f.argsort()[:ODDEST].tolist()
-    tried = torch.quantile(x[torch.isfinite(x).all(1)], torch.linspace(0, 1, QUANTILES, device=x.device), dim=0)
+    tried = torch.from_numpy(np.quantile(x.numpy(force=True), np.linspace(0, 1, QUANTILES), axis=0)).to(x)
     return [
         Odd(int(rows[i]), -f[i].item(), shown(trained, x[i]), reason(trained, x[i], f[i].item(), tried)) for i in order
     ]

@@ -1,5 +1,6 @@
 """The page: what is known of runs, put into one HTML file that loads nothing."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -197,11 +198,11 @@ def environment() -> Environment:
 def sentence(text: str) -> str:
     """A line that begins as a sentence does, unless with a symbol.
 
-    >>> sentence("nothing runs away"), sentence("d_t = 0.1"), sentence("f falls")
-    ('Nothing runs away', 'd_t = 0.1', 'f falls')
+    >>> sentence("short-run, because"), sentence("d_t = 0.1"), sentence("f falls")
+    ('Short-run, because', 'd_t = 0.1', 'f falls')
     """
-    word = text.partition(" ")[0]
-    return text[:1].upper() + text[1:] if len(word) > 1 and word.rstrip(",.:;").isalpha() else text
+    is_word = re.match(r"[a-z][a-z-]+\b(?!_)", text)
+    return text[0].upper() + text[1:] if is_word else text
 
 
 def source(name: str) -> str:

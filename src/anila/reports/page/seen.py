@@ -43,6 +43,9 @@ class Seen:
     parameters: int = 0
     rows: int | None = None
     columns: tuple[str, ...] = ()
+    """Of a table, as many as are shown."""
+    left_out: int = 0
+    """Columns that are not."""
     energies: Chart | None = None
     film: Film | None = None
     strips: list[Picture] = field(default_factory=list)
@@ -89,7 +92,8 @@ def ask(trained: Trained, seen: Seen) -> None:
         seen.strips = strips(film(trained, chains, FRAMES), CHAINS)
         seen.comes_down = bool(chains.way_down)
     elif isinstance(trained.data, Rows):
-        seen.columns = trained.units.columns[:SHOWN]
+        names = trained.units.columns
+        seen.columns, seen.left_out = names[:SHOWN], len(names[SHOWN:])
         seen.marginals = marginals(trained, trained.reference_data(10 * POINTS), x_model)
         seen.oddest = oddest(trained)
 
@@ -104,8 +108,8 @@ def samples(trained: Trained, chains: Walk) -> Tensor:
     return chains.x[-1]
 
 
-def energies(trained: Trained, x_model: Tensor) -> Chart:
-    """Histograms of −f: data, samples, and rows that were held out where there are some."""
+def energies(trained: Trained, x_model: Tensor) -> Chart | None:
+    """Histograms of −f: data, samples, and rows that were held out where there are some; None where f has no values."""
     n = POINTS if len(trained.data.event_shape) == 1 else 4 * IMAGES
     noise, held = rng(0, "report noise"), trained.held_out(n)
     points = {"data": trained.noisy(trained.reference_data(n), noise), "samples": x_model}
@@ -120,7 +124,7 @@ def energies(trained: Trained, x_model: Tensor) -> Chart:
         if len(e)
     ]
     note = "" if held.unseen else "No rows were held out of training."
-    return Chart("energy −f, share of points", lines, "energy −f, nats", note=note)
+    return Chart("energy −f, share of points", lines, "energy −f, nats", note=note) if lines else None
 
 
 def energy(trained: Trained, x: Tensor) -> np.ndarray:
@@ -158,7 +162,7 @@ def ranks(trained: Trained, chains: Walk) -> list[Chart]:
         edges = np.repeat(np.linspace(0, 1, shares.shape[1] + 1), 2)[1:-1].tolist()
         return [Line(f"group {k + 1}", edges, np.repeat(s, 2).tolist(), f"s{k}") for k, s in enumerate(shares)]
 
-    return per_quantity(trained, chains, lambda name, x: Chart(name, lines(x), "rank among all draws", level=1.0))
+    return per_quantity(trained, chains, lambda name, x: Chart(name, lines(x), "rank among all draws", link="ranks", level=1.0))
 
 
 def per_quantity(trained: Trained, chains: Walk, draw: Callable[[str, Tensor], Chart]) -> list[Chart]:
