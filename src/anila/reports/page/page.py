@@ -201,7 +201,7 @@ def sentence(text: str) -> str:
     >>> sentence("short-run, because"), sentence("d_t = 0.1"), sentence("f falls")
     ('Short-run, because', 'd_t = 0.1', 'f falls')
     """
-    is_word = re.match(r"[a-z][a-z-]+\b(?!_)", text)
+    is_word = re.match(r"(a|[a-z][a-z-]+)\b(?!_)", text)
     return text[0].upper() + text[1:] if is_word else text
 
 

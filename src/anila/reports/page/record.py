@@ -112,11 +112,8 @@ class Record:
         """The verdict in plain words: that of `anila diagnose`, else what the series allow to say."""
         if self.failure:
             remedies = [f"do this: {remedy}" for remedy in AWAY_REMEDIES]
-            return [
-                f"{AWAY}: {self.failure['why']}",
-                *remedies,
-                *(f"the guard went back {r}" for r in self.run.returns()),
-            ]
+            returns = [f"the divergence guard went back: {words}" for words in self.run.returns()]
+            return [f"{AWAY}: {self.failure['why']}", *remedies, *returns]
         if self.diagnosis.get("lines"):
             return [str(line) for line in self.diagnosis["lines"]]
         last, ends = self.config.flat[-1], [0, *self.config.ends]

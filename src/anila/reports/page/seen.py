@@ -162,7 +162,10 @@ def ranks(trained: Trained, chains: Walk) -> list[Chart]:
         edges = np.repeat(np.linspace(0, 1, shares.shape[1] + 1), 2)[1:-1].tolist()
         return [Line(f"group {k + 1}", edges, np.repeat(s, 2).tolist(), f"s{k}") for k, s in enumerate(shares)]
 
-    return per_quantity(trained, chains, lambda name, x: Chart(name, lines(x), "rank among all draws", link="ranks", level=1.0))
+    def chart(name: str, x: Tensor) -> Chart:
+        return Chart(name, lines(x), "rank among all draws", link="ranks", level=1.0)
+
+    return per_quantity(trained, chains, chart)
 
 
 def per_quantity(trained: Trained, chains: Walk, draw: Callable[[str, Tensor], Chart]) -> list[Chart]:
