@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 import tiny
 from anila.reports.page import page as module
@@ -23,7 +24,7 @@ from anila.reports.page import seen, walk
 from anila.reports.page.chart import Chart, Line, number, safe_json, steps
 from anila.reports.page.command import command_of
 from anila.reports.page.record import Record
-from anila.runs.experiment import PRESETS, resolve
+from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.experiment.choose import choose
 from anila.runs.folder.run import Run
 from tiny import anila
@@ -328,6 +329,12 @@ def test_the_command_of_other_choices():
     assert choose("rings", shlex.split(command)[3:-2])[1] == config
     staged = replace(PRESETS["mnist"].experiment, stages=PRESETS["mnist"].experiment.stages[:1])
     assert command_of(staged, "mnist", Path("run"))
+
+
+def test_the_command_of_a_run_that_was_written_down():
+    """Sees lists of config.json that are taken for changes of the tuples of a preset."""
+    config = TypeAdapter(Experiment).validate_python(json.loads(json.dumps(asdict(PRESETS["cifar10"].experiment))))
+    assert command_of(config, "cifar10", Path("run")) == "anila train cifar10 training.minutes=none --run run"
 
 
 class TestChart:

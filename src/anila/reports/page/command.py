@@ -50,14 +50,19 @@ def attempts(what: str, config: Experiment) -> Iterator[list[str]]:
 def gives(what: str, words: list[str], config: Experiment) -> bool:
     """Whether the command makes just these settings."""
     try:
-        return choose(what, words)[1] == config
+        return written(choose(what, words)[1]) == written(config)
     except (ValueError, OSError):
         return False
 
 
+def written(config: Experiment) -> str:
+    """Settings as config.json has them, in which a tuple is a list."""
+    return json.dumps(asdict(config), sort_keys=True)
+
+
 def group_words(group: str, base: Settings, wanted: Settings) -> list[str]:
     """`group.field=value` of what differs; the name first, as it decides which other settings there are."""
-    changed = {field: value for field, value in wanted.items() if field not in base or base[field] != value}
+    changed = {key: value for key, value in wanted.items() if key not in base or spelled(base[key]) != spelled(value)}
     ordered = sorted(changed.items(), key=lambda item: item[0] != "name")
     return [f"{group}.{field}".removesuffix(".name") + f"={spelled(value)}" for field, value in ordered]
 
