@@ -23,6 +23,8 @@ class Picture(NamedTuple):
     alt: str
     width: int
     height: int
+    is_figure: bool = False
+    """Whether it is drawn on white paper, and may be turned dark."""
 
 
 def data_uri(png: bytes) -> str:
@@ -37,7 +39,8 @@ def read(path: Path, label: str, alt: str) -> Picture | None:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             image.load()
             is_figure = image.mode == "RGBA"
-            return Picture(label, data_uri(png_of(image.quantize(256)) if is_figure else content), alt, *image.size)
+            png = png_of(image.quantize(256)) if is_figure else content
+            return Picture(label, data_uri(png), alt, *image.size, is_figure)
     except (OSError, SyntaxError, ValueError):
         return None
 

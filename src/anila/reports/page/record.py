@@ -66,11 +66,6 @@ class Record:
         saved = [int(path.name) for path in checkpoint.listed(self.run.checkpoints)]
         return max([0, *saved, *(line["iteration"] for line in self.stats)])
 
-    @property
-    def seconds(self) -> float | None:
-        """How long the last process trained; the clock begins anew on resume."""
-        return self.stats[-1].get("seconds") if self.stats else None
-
     @cached_property
     def status(self) -> Status:
         """How it ended."""
