@@ -290,10 +290,10 @@ def test_a_file_of_unknown_kind_lists_the_accepted(tmp_path: Path) -> None:
         load(tmp_path / "a.docx")
 
 
-def test_a_packed_table_says_how_to_unpack_it(tmp_path: Path) -> None:
-    (tmp_path / "a b.csv.gz").touch()
-    with pytest.raises(ValueError, match=r"of no known kind; .*unpack it first: gunzip '.*a b\.csv\.gz'"):
-        load(tmp_path / "a b.csv.gz")
+def test_a_packed_file_says_how_to_unpack_it(tmp_path: Path) -> None:
+    (tmp_path / "a b.json.gz").touch()
+    with pytest.raises(ValueError, match=r"of no known kind; .*unpack it first: gunzip '.*a b\.json\.gz'"):
+        load(tmp_path / "a b.json.gz")
 
 
 def test_an_unknown_setting_names_the_nearest(tmp_path: Path) -> None:

@@ -9,21 +9,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from anila.data import archives, idx, tables
+from anila.data import archives, idx
 from anila.data.dataset import DataSet, Labelled, Rows, Stream
 from anila.data.elsewhere import Elsewhere
+from anila.data.encoding import Encoding
 from anila.data.foreign import local, printable_refusals
 from anila.data.images import Images, images
 from anila.data.known import KNOWN
 from anila.data.sources import ACCEPTED
+from anila.data.table_files import SUFFIXES, suffix_of
 from anila.data.tables import Table, table
 from anila.data.toys import TOYS, Toy
 from anila.data.units import Units
 from anila.messages import did_you_mean
 
 __all__ = [
-    "KNOWN", "TOYS", "DataSet", "Elsewhere", "Images", "Labelled", "Rows", "Stream", "Table", "Toy", "Units", "images",
-    "load", "table",
+    "KNOWN", "TOYS", "DataSet", "Elsewhere", "Encoding", "Images", "Labelled", "Rows", "Stream", "Table", "Toy",
+    "Units", "images", "load", "table",
 ]  # fmt: skip
 
 
@@ -32,7 +34,7 @@ def load(source: str | Path, **settings: Any) -> DataSet:
     """The data set of a name or a path.
 
     Args:
-        source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.npy, .npz, .csv, .tsv, .parquet), or a
+        source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.csv, .tsv, .xlsx, .parquet, .npy, .npz), or a
             folder, archive or idx file of images. Names come first: `./moons` is the path.
         settings: Arguments of `images` or `table`, whichever the source is for; a toy has none.
 
@@ -59,11 +61,11 @@ def kind_of(source: str | Path) -> Callable[..., DataSet]:
     path = local(source)
     if source in KNOWN or path.is_dir():
         return images
-    if path.suffix.lower() in tables.SUFFIXES:
+    if suffix_of(path) in SUFFIXES:
         return table
     if archives.is_archive(path.name) or idx.is_idx(path.name):
         return images
-    files = f"files accepted: {', '.join(tables.SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
+    files = f"files accepted: {', '.join(SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
     if path.exists():
         unpack = f"; unpack it first: gunzip {shlex.quote(str(path))}" if path.suffix == ".gz" else ""
         raise ValueError(f"{path} is of no known kind; {files}{unpack}")

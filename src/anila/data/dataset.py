@@ -70,6 +70,7 @@ class Rows:
             0..255; None leaves them as they are.
         labels: Index into classes of every row, (rows,); -1 where unknown, None where rows have none.
         classes: Names of the classes; by default the numbers up to the highest label.
+        incomplete: Whether NaN is a missing cell, and no fault.
 
     Attributes:
         description: What was taken, from where, and what was left out and why, in one line.
@@ -93,11 +94,13 @@ class Rows:
         half_range: float | None = None,
         labels: Tensor | np.ndarray | Sequence[int] | None = None,
         classes: Sequence[str] = (),
+        incomplete: bool = False,
     ) -> None:
         self.values = values.detach().cpu().numpy() if isinstance(values, Tensor) else values
         if self.values.ndim < 2 or not self.values.size:
             raise ValueError(f"{name}: expected rows of shape (n, *event) with n >= 1, got {self.values.shape}")
-        require_finite(self.values, name)
+        if not incomplete:
+            require_finite(self.values, name)
         self.name = name
         self.description = f"{len(self.values):,} rows from {name}"
         self.half_range = half_range

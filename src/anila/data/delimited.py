@@ -1,11 +1,14 @@
-"""Tables as text: .csv and .tsv in UTF-8, with or without a line of names.
+"""Tables as text: .csv and .tsv, packed as .gz too, with or without a line of names.
 
 What separates cells (comma, semicolon, tab or bar), whether decimals have a comma, and whether the first line holds
 names is read off the first lines. A first line with text in it where numbers follow holds names; one of numbers only
-is a row, unless it counts (0, 1, 2 or years) and no line below does.
+is a row, unless it counts (0, 1, 2 or years) and no line below does. Text is UTF-8, or UTF-16 where it says so; what is
+neither is read as Windows-1252 (Latin-1 with a few signs more), with a warning.
 """
 
+import codecs
 import csv
+import gzip
 import io
 import re
 import shlex
@@ -23,9 +26,13 @@ from anila.data.foreign import Refused, printable, reading
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 50
+MOST = 2**31 - 2**16
+"""Bytes of text that are read: the reader takes no larger block, and in one block all of a column has one type."""
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 YEARS = range(1900, 2101)
+MARKS = ("?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NUM!", "#REF!", "#VALUE!")
+"""Missing cells among numbers, beside those that Arrow knows: empty, NA, NaN, null, #N/A and the like."""
 
 Cells = list[list[str]]
 """Cells of the first lines, all lines of one length."""
@@ -45,61 +52,88 @@ class Layout(NamedTuple):
         return separator * (self.separator != ",") + " (no names in the first line)" * (not self.named)
 
 
-def read_csv(path: Path, layout: Layout | None = None) -> pa.Table:
-    """All columns; without names they are called 0, 1, ...
+def read_csv(path: Path, marks: Sequence[str] = ()) -> tuple[pa.Table, str]:
+    """All columns, without names called 0, 1, ...; and what was not as usual, for people.
 
     Args:
         path: The file.
-        layout: By default as `layout_of` reads it off.
+        marks: Texts that stand for a missing cell among numbers, beside the usual ones.
 
     Raises:
-        ValueError: If it is not UTF-8, or no table.
+        ValueError: If it is no text, or no table.
     """
-    layout = layout or layout_of(path)
+    text, encoding = text_of(path)
+    return parsed(text, path, marks, encoding)
+
+
+def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> tuple[pa.Table, str]:
+    """The table of a text.
+
+    Args:
+        text: Lines of cells.
+        path: For messages.
+        marks: As of `read_csv`.
+        how: What was not as usual about the text, for people.
+
+    Raises:
+        ValueError: If it is no table.
+    """
+    layout, raw = layout_of(text, path), text.encode()
     with reading(f"{path} cannot be read as {path.suffix.lower()}: "):
         found = pyarrow.csv.read_csv(
-            path,
-            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not layout.named),
+            pa.BufferReader(raw),
+            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not layout.named, block_size=len(raw) + 1),
             parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
-            convert_options=pyarrow.csv.ConvertOptions(decimal_point=layout.decimal),
+            convert_options=pyarrow.csv.ConvertOptions(
+                decimal_point=layout.decimal,
+                null_values=[*pyarrow.csv.ConvertOptions().null_values, *MARKS, *marks],
+            ),
         )
-    for column in found.schema:
-        if pa.types.is_binary(column.type):
-            raise not_utf8(path, f"column {column.name!r}")
-    return found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
+    named = found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
+    return named, f"{layout}{how}"
 
 
-def not_utf8(path: Path, where: str) -> Refused:
-    return Refused(
-        f"{path} is not UTF-8 text ({where}): its encoding is another, perhaps that of Windows; convert it: "
-        f"iconv -f WINDOWS-1252 -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
+def text_of(path: Path) -> tuple[str, str]:
+    """A file's text, and its encoding where that is not as usual, for people."""
+    with reading(f"{path} cannot be read: "), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
+        raw = file.read(MOST + 1)
+    if len(raw) > MOST:
+        raise Refused(f"{path} holds more than {MOST:,} bytes of text; save it as .parquet")
+    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        with reading(f"{path} cannot be read as UTF-16 text: "):
+            return raw.decode("utf-16"), " (UTF-16)"
+    try:
+        return raw.decode("utf-8-sig"), ""
+    except UnicodeDecodeError as error:
+        return windows_text(path, raw, raw[: error.start].count(b"\n") + 1)
+
+
+def windows_text(path: Path, raw: bytes, line: int) -> tuple[str, str]:
+    """What is not UTF-8 from this line on, as Windows-1252."""
+    convert = f"convert it: iconv -f ENCODING -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
+    try:
+        text = raw.decode("windows-1252")
+    except UnicodeDecodeError:
+        raise Refused(f"{path} is not UTF-8 text (line {line}): its encoding is another; {convert}") from None
+    warnings.warn(
+        printable(
+            f"{path.name}: line {line} is not UTF-8, read as Windows-1252; if names or texts look wrong, {convert}"
+        ),
+        stacklevel=2,
     )
+    return text, " (Windows-1252)"
 
 
-def layout_of(path: Path) -> Layout:
+def layout_of(text: str, path: Path) -> Layout:
     """Read off the first lines."""
-    text = first_lines(path)
-    tables = {separator: cells for separator in SEPARATORS if (cells := cells_of(text, separator))}
+    first = "".join(islice(io.StringIO(text, newline=""), LINES))
+    tables = {separator: cells for separator in SEPARATORS if (cells := cells_of(first, separator))}
     if not tables:  # one column, or ragged lines, which the reader refuses
-        separator = "\t" if path.suffix.lower() == ".tsv" else ","
-        return Layout(separator, ".", first_of(path, [[line] for line in text.splitlines() if line], "."))
+        separator = "\t" if ".tsv" in path.name.lower() else ","
+        return Layout(separator, ".", first_of(path, [[line] for line in first.splitlines() if line], "."))
     separator = max(tables, key=lambda s: share_of_numbers(tables[s], decimal_of(tables[s], s)))
     decimal = decimal_of(tables[separator], separator)
     return Layout(separator, decimal, first_of(path, tables[separator], decimal))
-
-
-def first_lines(path: Path) -> str:
-    with reading(f"{path} cannot be read: "), path.open("rb") as file:
-        raw = b"".join(islice(file, LINES))
-    if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise Refused(
-            f"{path} is UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
-        )
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise not_utf8(path, f"byte {raw[error.start]:#x} in line {line}") from error
 
 
 def cells_of(text: str, separator: str) -> Cells:

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from anila.applications.files.tables import numbers, only, require_free, with_columns
-from anila.data import KNOWN, Images, Rows, load, tables
+from anila.data import KNOWN, Images, Rows, load
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
 from anila.data.foreign import expanded
 from anila.data.sources import open_entries, survey
+from anila.data.table_files import SUFFIXES, suffix_of
 from anila.density.log_density import values
 from anila.rng import rng
 from anila.runs.model.model import Calibration, Model
@@ -60,7 +61,7 @@ def images_of(source: str, model: Model) -> Named:
     channels, height, width = model.data.event_shape
     size = height if height == width else None
     path = expanded(source)
-    if source in KNOWN or path.suffix.lower() in tables.SUFFIXES:
+    if source in KNOWN or suffix_of(path) in SUFFIXES:
         data = known_images(source, size, channels) if source in KNOWN else load(source)
         require_shape(source, data.event_shape, model)
         assert isinstance(data, Rows)

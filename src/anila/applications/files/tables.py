@@ -5,37 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from jaxtyping import Bool, Float
 
-from anila.data.foreign import local
-from anila.data.tables import SUFFIXES, read_array, read_csv
+from anila.data.table_files import read_rows, require_table
 from anila.messages import did_you_mean
 
 
 def read_table(path: str | Path) -> pa.Table:
-    """All columns of a .csv or .parquet; those of an .npy or .npz.
+    """All columns of a file.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it cannot be read as a table.
     """
-    path = local(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{path}: this run is on rows of numbers; expected one of {', '.join(SUFFIXES)}")
-    if suffix in (".npy", ".npz"):
-        found, _ = read_array(path, None, None)
-        if isinstance(found, np.ndarray):
-            raise ValueError(f"{path.name}: expected rows of numbers (rows, columns), got images {found.shape}")
-        return pa.table(found)
-    try:
-        return pyarrow.parquet.read_table(path) if suffix == ".parquet" else read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} cannot be read as {suffix}: {str(error).splitlines()[0]}") from error
+    return read_rows(require_table(path))[0]
 
 
 def only(files: Sequence[str]) -> pa.Table:

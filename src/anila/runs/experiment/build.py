@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -36,7 +36,7 @@ def build_data(config: settings.Data) -> DataSet:
         FileNotFoundError, ValueError: As `anila.data.load`.
     """
     default = settings.Data()
-    given = {k: getattr(config, k) for k in ("size", "channels", "split", "flip", "on_error", "columns", "label")}
+    given = {field.name: getattr(config, field.name) for field in fields(settings.Data) if field.name != "name"}
     return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anila.data.foreign import expanded
-from anila.data.tables import SUFFIXES as TABLES
+from anila.data.table_files import SUFFIXES, suffix_of
 from anila.data.toys import TOYS
 from anila.runs.experiment.build import build_data, choose_device
 from anila.runs.experiment.changes import SettingsError
@@ -51,7 +51,7 @@ def resolved(preset: Preset, overrides: list[str]) -> Experiment:
 
 def for_path(path: Path, overrides: list[str]) -> Preset:
     """The preset for a user's own data: `table` for tables, `flowers` without flips for images."""
-    is_array, data = path.suffix.lower() in TABLES, Data(name=str(path))
+    is_array, data = suffix_of(path) in SUFFIXES, Data(name=str(path))
     asked = resolve(Experiment(data=data), [text for text in overrides if text.startswith("data.")])
     if is_array and len(build_data(asked.data).event_shape) == 1:
         name = "table"

@@ -45,6 +45,10 @@ class Data:
     """Columns of a table; None takes all."""
     label: str | None = None
     """Column of a table, or array of an .npz, that holds the classes."""
+    missing: tuple[float | str, ...] = ()
+    """Values and texts that stand for a missing cell of a table, beside empty cells and NaN."""
+    dependent: bool = False
+    """Whether columns of a table that follow from others, copies and totals, have coordinates of their own."""
 
 
 @dataclass(frozen=True, config=STRICT, init=False)

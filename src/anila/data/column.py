@@ -1,0 +1,232 @@
+"""One column of a table: what its cells are, and how they become coordinates.
+
+Numbers, booleans (0 and 1) and dates (days, or microseconds) are one coordinate, x = (v − mean)/sd. K categories are K:
+
+    x_k = (1[v = k] − p_k)/s        s² = 1 − Σ p_k², the variance of the column in total
+
+All categories are equally far from each other, and the column varies as much as one of numbers. So a Gaussian bump on a
+row is the kernel of Aitchison & Aitken (1976) for its categories. A category that was never seen is one more corner of
+the same simplex, as far from each of the others as they are from each other.
+
+On the way back a point becomes the nearest category, and the nearest step within the range that was seen where a column
+goes in steps: whole numbers, dates, prices with two decimals.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Float64
+
+from anila.data.foreign import printable
+from anila.data.scale import bounded
+
+Kind = Literal["number", "integer", "boolean", "date", "moment", "category"]
+TIMED = ("date", "moment")
+
+FARTHEST = 1e18
+"""Coordinates end here: squares of these, and sums of some squares, are finite in float32."""
+DECIMALS = 6
+"""Steps of fractions are looked for down to 10⁻⁶."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column.
+
+    Args:
+        name: As in the file.
+        kind: What its cells are; a moment is a date with a time.
+        mean: Of each of its coordinates; none where the column has none: it is constant or follows from others.
+        scale: By which they are divided.
+        categories: Where the kind says so, sorted.
+        step: Of values that lie on a grid from `low`; None where they do not.
+        low, high: The range that was seen.
+        terms: Names and factors of the columns that it follows from.
+        constant: What is added to these.
+    """
+
+    name: str
+    kind: Kind
+    mean: tuple[float, ...]
+    scale: float = 1.0
+    categories: tuple[str | bool | int | float, ...] = ()
+    step: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    terms: tuple[tuple[str, float], ...] = ()
+    constant: float = 0.0
+
+    @classmethod
+    def of(cls, name: str, cells: pa.ChunkedArray) -> "Column":
+        """The column of these cells, with mean 0 and scale 1.
+
+        Raises:
+            ValueError: If they are neither numbers, dates nor text.
+        """
+        kind = kind_of(cells.type)
+        if kind is None:
+            raise ValueError(f"column {printable(name)!r}: expected numbers, dates or text, got {cells.type}")
+        if kind == "category":
+            found = tuple(sorted(filled(cells).unique().drop_null().to_pylist()))
+            return cls(name, kind if found else "number", (0.0,) * max(1, len(found)), categories=found)
+        seen = numbers(cells, kind)
+        seen = seen[np.isfinite(seen)]
+        if not len(seen):
+            return cls(name, kind, (0.0,))
+        return cls(name, kind, (0.0,), step=step_of(seen, kind), low=float(seen.min()), high=float(seen.max()))
+
+    def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
+        """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
+        return replace(
+            self, mean=tuple(mean.tolist()), scale=float(sd[0] if len(sd) == 1 else np.hypot.reduce(sd)) or 1.0
+        )
+
+    @property
+    def coordinates(self) -> list[str]:
+        """What its coordinates are called."""
+        if self.kind != "category":
+            return [self.name] * len(self.mean)
+        return [f"{self.name}={category}" for category in self.categories[: len(self.mean)]]
+
+    def encode(self, cells: pa.ChunkedArray) -> Float64[np.ndarray, "n k"]:
+        """Cells as coordinates, NaN where they are missing.
+
+        Raises:
+            ValueError: If they are of another kind.
+        """
+        with np.errstate(over="ignore"):
+            x = (bounded(self.raw(cells)) - self.mean) / self.scale
+        return np.clip(x, -FARTHEST, FARTHEST) + 0.0  # −0 becomes 0: equal rows are equal in bytes
+
+    def raw(self, cells: pa.ChunkedArray) -> Float64[np.ndarray, "n k"]:
+        """Cells as numbers or corners, before mean and scale."""
+        if not self.mean:
+            return np.empty((len(cells), 0))
+        return corners(len(self.categories))[self.places(cells)] if self.categories else self.values(cells)[:, None]
+
+    def values(self, cells: pa.ChunkedArray) -> Float64[np.ndarray, "n"]:
+        """The numbers of cells, NaN where they are missing.
+
+        Raises:
+            ValueError: If they are of another kind.
+        """
+        given = kind_of(cells.type)
+        fits = given is not None and given != "category" and (given in TIMED) == (self.kind in TIMED)
+        if not fits and cells.null_count < len(cells):
+            raise ValueError(
+                f"column {printable(self.name)!r}: expected {'dates' if self.kind in TIMED else 'numbers'} as in "
+                f"training, got {cells.type}"
+            )
+        return numbers(cells, self.kind)
+
+    def places(self, cells: pa.ChunkedArray) -> np.ndarray:
+        """Which category is each cell: one beyond the last where it was never seen, the next where it is missing."""
+        given, known = filled(cells).cast(pa.string()), pa.array(self.categories).cast(pa.string())
+        found = pc.call_function("index_in", [given], pc.SetLookupOptions(known)).fill_null(len(known)).to_numpy()
+        return found + given.is_null().to_numpy(zero_copy_only=False)
+
+    def decode(self, x: Float64[np.ndarray, "n k"]) -> pa.Array:
+        """Coordinates as cells."""
+        values = np.array(self.mean) + self.scale * x
+        return self.nearest(values) if self.kind == "category" else self.on_grid(values[:, 0])
+
+    def nearest(self, corner: Float64[np.ndarray, "n k"]) -> pa.Array:
+        """The category of the nearest corner."""
+        missing = np.any(np.isnan(corner), axis=1)
+        best = np.where(missing[:, None], 0, corner).argmax(1)
+        return pa.array(self.categories).take(pa.array(best, mask=missing))
+
+    def on_grid(self, values: Float64[np.ndarray, "n"]) -> pa.Array:
+        """Numbers, at the nearest step where there is one, as cells of this kind."""
+        missing = np.isnan(values)
+        if self.step is not None:
+            steps = np.round((np.clip(values, self.low, self.high) - self.low) / self.step)
+            values = np.round(self.low + self.step * steps, DECIMALS)
+        if self.kind == "number":
+            return pa.array(values, mask=missing)
+        whole = pa.array(np.where(missing, 0, np.round(values)).astype(np.int64), mask=missing)
+        match self.kind:
+            case "boolean":
+                return whole.cast(pa.bool_())
+            case "date":
+                return whole.cast(pa.int32()).cast(pa.date32())
+            case "moment":
+                return whole.cast(pa.timestamp("us"))
+        return whole
+
+
+def kind_of(arrow: pa.DataType) -> Kind | None:
+    """What cells of a type are; None where they can be nothing."""
+    types = pa.types
+    if types.is_integer(arrow):
+        return "integer"
+    if types.is_floating(arrow) or types.is_decimal(arrow) or types.is_null(arrow):
+        return "number"
+    if types.is_boolean(arrow):
+        return "boolean"
+    if types.is_date(arrow):
+        return "date"
+    if types.is_timestamp(arrow):
+        return "moment"
+    textual = types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)
+    return "category" if textual or types.is_dictionary(arrow) else None
+
+
+def numbers(cells: pa.ChunkedArray, kind: Kind) -> Float64[np.ndarray, "n"]:
+    """Cells as float64: days of dates, microseconds of moments; NaN where they are missing."""
+    if kind in TIMED:
+        cells = cells.cast(pa.timestamp("us"), safe=False).cast(pa.int64())
+    values = cells.cast(pa.float64(), safe=False).to_numpy().astype(np.float64)
+    return values / 86_400e6 if kind == "date" else values
+
+
+def filled(cells: pa.ChunkedArray) -> pa.Array:
+    """Categories without their dictionary, in one piece; an empty text is missing."""
+    whole = cells.combine_chunks()
+    if pa.types.is_dictionary(whole.type):
+        whole = whole.dictionary_decode()
+    if kind_of(whole.type) != "category":
+        return whole
+    text = whole.cast(pa.string())
+    return without(text, [""])
+
+
+def without(cells: pa.Array, values: list[str]) -> pa.Array:
+    """Null in the cells that hold one of these."""
+    there = pc.call_function("is_in", [cells], pc.SetLookupOptions(pa.array(values, cells.type)))
+    return masked(cells, there)
+
+
+def masked(cells: pa.Array, there: pa.Array) -> pa.Array:
+    """Null in some cells."""
+    return pc.call_function("if_else", [there, pa.scalar(None, cells.type), cells])
+
+
+def corners(k: int) -> Float64[np.ndarray, "corners k"]:
+    """Of k categories, of one never seen, which is as far from each, and of a missing one."""
+    unseen = (1 - (k + 1) ** 0.5) / k
+    return np.vstack([np.eye(k), np.full((1, k), unseen), np.full((1, k), np.nan)])
+
+
+def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
+    """The greatest step on which all values lie; of fractions a power of ten; None where there is none.
+
+    >>> step_of(np.array([500.0, 2500.0]), "integer"), step_of(np.array([0.25, 1.5]), "number")
+    (2000.0, 0.01)
+    """
+    if kind != "number":
+        apart = np.abs(values - values[0])
+        return float(np.gcd.reduce(apart.astype(np.int64))) or 1.0 if apart.max() < 2**62 else None
+    with np.errstate(over="ignore"):
+        return next((10.0**-k for k in range(DECIMALS + 1) if (np.round(values, k) == values).all()), None)
+
+
+def is_number(text: object) -> bool:
+    try:
+        float(str(text))
+    except ValueError:
+        return False
+    return True

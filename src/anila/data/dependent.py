@@ -1,0 +1,98 @@
+"""Columns that say nothing new: constants, copies (in other units too), and totals of other columns.
+
+Left to right, a column is kept if it is no linear function of those kept before it: a Cholesky factorisation of the
+correlations that skips columns whose pivot, the share of variance that is left, is 0. The others follow from these,
+v = c + Σ a_j v_j, by least squares, and do so in every complete row, or they are kept.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Float64
+
+from anila.data.column import Column
+from anila.data.encoding import TOLERANCE, Encoding
+
+MOST = 500
+"""Columns among which totals are looked for."""
+PIVOT = 1e-10
+"""Share of a column's variance below which nothing is left of it."""
+DIGITS = 9
+"""Of factors."""
+
+
+def independent(encoding: Encoding, rows: pa.Table, totals: bool = True) -> Encoding:
+    """The encoding without coordinates of constant columns, and of those that follow from others.
+
+    Args:
+        encoding: Of the rows.
+        rows: At least twice as many complete ones as there are columns of numbers: fewer show nothing.
+        totals: Whether columns that follow from others lose theirs.
+    """
+    columns = [without_coordinates(c) if is_constant(c) else c for c in encoding.columns]
+    numbers = [c for c in columns if c.mean and c.kind != "category"] if totals else []
+    if not 1 < len(numbers) <= MOST:
+        return Encoding(tuple(columns))
+    v = np.stack([c.values(rows.column(c.name)) for c in numbers], 1)
+    found = following(numbers, v[np.isfinite(v).all(1)])
+    return Encoding(tuple(found.get(c.name, c) for c in columns))
+
+
+def is_constant(column: Column) -> bool:
+    return len(column.categories) == 1 or (column.kind != "category" and column.low == column.high)
+
+
+def without_coordinates(column: Column) -> Column:
+    return replace(column, mean=(), constant=column.low, scale=abs(column.low))
+
+
+def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str, Column]:
+    """The columns that follow from those before them, without coordinates."""
+    n, d = v.shape
+    if n < 2 * d + 10:
+        return {}
+    mean, sd = np.array([c.mean[0] for c in columns]), np.array([c.scale for c in columns])
+    z = (v - mean) / sd
+    kept = pivots(z.T @ z / n)
+    rest = [j for j in range(d) if j not in set(kept)]
+    factors = np.linalg.lstsq(z[:, kept], z[:, rest], rcond=None)[0] if rest else np.empty((len(kept), 0))
+    found = {}
+    for j, b in zip(rest, factors.T, strict=True):
+        a = rounded(np.where(np.abs(b) > TOLERANCE, b, 0) * sd[j] / sd[kept])
+        constant = float(rounded(np.median(v[:, j] - v[:, kept] @ a)))
+        if np.abs(v[:, j] - v[:, kept] @ a - constant).max() <= TOLERANCE * sd[j]:
+            terms = tuple((columns[i].name, float(at)) for i, at in zip(kept, a, strict=True) if at)
+            found[columns[j].name] = replace(columns[j], mean=(), terms=terms, constant=constant)
+    return found
+
+
+def pivots(correlations: Float64[np.ndarray, "d d"]) -> list[int]:
+    """The columns of which something is left when what the kept ones before them explain is taken off."""
+    left, own, kept = correlations.copy(), np.diag(correlations).copy(), list[int]()
+    for j in range(len(left)):
+        if left[j, j] > PIVOT * own[j]:
+            kept.append(j)
+            left[j + 1 :, j + 1 :] -= np.outer(left[j + 1 :, j], left[j, j + 1 :] / left[j, j])
+    return kept
+
+
+def rounded(values: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
+    """To `DIGITS` significant digits: 0.99999999997 is 1."""
+    size = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(np.where(values == 0, 1, values)))))
+    return np.round(values * size) / size
+
+
+def law(column: Column) -> str:
+    """How a column follows, for people.
+
+    >>> law(Column("total", "number", (), terms=(("a", 1.0), ("b", -0.5)), constant=3.0))
+    'total = a - 0.5 b + 3'
+    """
+    if column.kind == "category":
+        return f"{column.name} = {column.categories[0]}"
+    parts = [(a, f"{'' if abs(a) == 1 else f'{abs(a):.9g} '}{name}") for name, a in column.terms]
+    if column.constant or not parts:
+        parts.append((column.constant, f"{abs(column.constant):.9g}"))
+    text = " ".join(f"{'-' if a < 0 else '+'} {part}" for a, part in parts)
+    return f"{column.name} = {text.removeprefix('+ ')}"

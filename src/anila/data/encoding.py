@@ -1,0 +1,162 @@
+"""How rows of a table become points, and points rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, Float64
+from torch import Tensor
+
+from anila.data.column import Column
+from anila.data.foreign import printable
+from anila.data.scale import bounded, mean_and_sd
+from anila.messages import did_you_mean
+
+SMALLEST = 1e-150
+"""Standard deviation below which squares vanish in float64, and beyond whose inverse they overflow."""
+TOLERANCE = 1e-6
+"""What may lie between a column and what it follows from, as a share of its scale."""
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """The columns of a table, in order: `encode` and `decode` take its rows to points and back.
+
+    `dataclasses.asdict` gives what JSON holds, and pydantic's `TypeAdapter(Encoding)` takes that back.
+
+    >>> rows = pa.table({"age": [31, 54, None], "smokes": ["no", "yes", "no"]})
+    >>> encoding = Encoding.of(rows)
+    >>> encoding.coordinates, encoding.encode(rows).shape
+    (('age', 'smokes=no', 'smokes=yes'), (3, 3))
+    >>> encoding.decode(encoding.encode(rows)).to_pylist()[1:]
+    [{'age': 54, 'smokes': 'yes'}, {'age': None, 'smokes': 'no'}]
+    """
+
+    columns: tuple[Column, ...]
+
+    @classmethod
+    def of(cls, rows: pa.Table, robust: bool = False) -> "Encoding":
+        """The encoding that suits these rows; every column gets its coordinates.
+
+        Args:
+            rows: Columns of numbers, booleans, dates, text or categories; null or NaN where a cell is missing.
+            robust: Whether cells that are far out do not count in mean and scale, as of `mean_and_sd`.
+
+        Raises:
+            ValueError: If a column is of another kind.
+        """
+        plain = cls(tuple(Column.of(name, rows.column(name)) for name in rows.column_names))
+        mean, sd = means_and_sds(bounded(plain.raw(rows)), robust)
+        return cls(
+            tuple(c.scaled(mean[at], sd[at]) for c, at in zip(plain.columns, plain.slices.values(), strict=True))
+        )
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Which coordinates are those of a column."""
+        ends = np.cumsum([len(column.mean) for column in self.columns]).tolist()
+        return {c.name: slice(end - len(c.mean), end) for c, end in zip(self.columns, ends, strict=True)}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns are called."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def coordinates(self) -> tuple[str, ...]:
+        """What the coordinates are called: as the column, and a category's `column=category`."""
+        return tuple(name for column in self.columns for name in column.coordinates)
+
+    @property
+    def mean(self) -> Float64[np.ndarray, "d"]:
+        """Of each coordinate."""
+        return np.array([mean for column in self.columns for mean in column.mean])
+
+    @property
+    def scale(self) -> Float64[np.ndarray, "d"]:
+        """Of each coordinate."""
+        return np.array([column.scale for column in self.columns for _ in column.mean])
+
+    def raw(self, rows: pa.Table) -> Float64[np.ndarray, "n d"]:
+        """What the coordinates are before mean and scale."""
+        return np.ascontiguousarray(np.concatenate([c.raw(rows.column(c.name)) for c in self.columns], 1))
+
+    def encode(self, rows: pa.Table, absent: bool = False) -> Float64[np.ndarray, "n d"]:
+        """Rows as points, NaN where a cell is missing; cells beyond 10¹⁸ scales, and ±∞, count as that far.
+
+        Args:
+            rows: A table that has these columns, in any order, among others.
+            absent: Whether columns may be absent: their cells are missing then.
+
+        Raises:
+            ValueError: If a column is absent that may not be, all are, or one is of another kind.
+        """
+        there = [name for name in self.names if name in rows.column_names]
+        if (len(there) < len(self.names) and not absent) or not there:
+            raise ValueError(missing_columns([name for name in self.names if name not in there], rows.column_names))
+        return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
+
+    def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:
+        """Points as rows: all columns, in their kinds, null where a coordinate is NaN."""
+        points = x.double().numpy(force=True) if isinstance(x, Tensor) else np.asarray(x, np.float64)
+        own = {c.name: c.decode(points[:, self.slices[c.name]]) for c in self.columns if c.mean}
+        following = {c.name: self.worked_out(c, own, len(points)) for c in self.columns if not c.mean}
+        return pa.table({name: (own | following)[name] for name in self.names})
+
+    def worked_out(self, column: Column, own: dict[str, pa.Array], n: int) -> pa.Array:
+        """A column without coordinates: constant + Σ factor · other."""
+        if column.kind == "category":
+            return pa.array([column.categories[0]] * n)
+        kinds = {other.name: other for other in self.columns}
+        parts = [factor * kinds[name].values(pa.chunked_array([own[name]])) for name, factor in column.terms]
+        return column.on_grid(sum(parts, np.full(n, column.constant)))
+
+    def broken(self, rows: pa.Table) -> dict[str, Bool[np.ndarray, "n"]]:
+        """Which rows break what held for every row that was seen, by column.
+
+        A constant has another value, a column is not what it follows from, or a category was never seen.
+
+        Args:
+            rows: As of `encode`; absent columns break nothing.
+        """
+        there = {column.name: cells_of(rows, column.name) for column in self.columns}
+        found = {c.name: self.breaks(c, there) for c in self.columns if c.kind == "category" or not c.mean}
+        return {name: at for name, at in found.items() if at.any()}
+
+    def breaks(self, column: Column, there: dict[str, pa.ChunkedArray]) -> Bool[np.ndarray, "n"]:
+        """Where a column breaks its own rule."""
+        cells = there[column.name]
+        if column.kind == "category":
+            return column.places(cells) == len(column.categories)
+        others = {other.name: other.values(there[other.name]) for other in self.columns if other.kind != "category"}
+        expected = sum((factor * others[name] for name, factor in column.terms), np.full(len(cells), column.constant))
+        with np.errstate(invalid="ignore", over="ignore"):
+            return np.abs(bounded(others[column.name]) - expected) > TOLERANCE * column.scale
+
+
+def means_and_sds(
+    x: Float64[np.ndarray, "n d"], robust: bool
+) -> tuple[Float64[np.ndarray, "d"], Float64[np.ndarray, "d"]]:
+    """Of each column, over the cells that are there; 0 where there are none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean, sd = x.mean(0), x.std(0)
+    for j in np.flatnonzero(~((sd > SMALLEST) & (sd < 1 / SMALLEST)) | robust).tolist():
+        seen = x[~np.isnan(x[:, j]), j]
+        plain = not robust and len(seen) and SMALLEST < np.ptp(seen / 2) < 1 / SMALLEST
+        mean[j], sd[j] = (seen.mean(), seen.std()) if plain else mean_and_sd(seen)
+    return mean, sd
+
+
+def cells_of(rows: pa.Table, name: str) -> pa.ChunkedArray:
+    """A column of a table; missing cells where it is absent."""
+    if name in rows.column_names:
+        return rows.column(name)
+    return pa.chunked_array([pa.nulls(len(rows))])
+
+
+def missing_columns(absent: Sequence[str], there: Sequence[str]) -> str:
+    near = did_you_mean(absent[0], there)
+    named, found = ", ".join(map(repr, absent)), ", ".join(there)
+    return printable(f"the table has no column {named}{near}; it has {found}")
