@@ -12,6 +12,7 @@ On the way back a point becomes the nearest category, and the nearest step withi
 goes in steps: whole numbers, dates, prices with two decimals.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -90,6 +91,13 @@ class Column:
         if self.kind != "category":
             return [self.name] * len(self.mean)
         return [f"{self.name}={category}" for category in self.categories[: len(self.mean)]]
+
+    def log_volume(self, h: float) -> float:
+        """The share of each coordinate, as of `Encoding.log_volume`."""
+        if self.kind != "category":
+            return math.log(self.scale or 1.0)
+        k = max(1, len(self.mean))
+        return math.log1p(k * math.exp(-1 / (h * self.scale) ** 2)) / k - math.log(h) - math.log(2 * math.pi) / 2
 
     def encode(self, cells: pa.ChunkedArray) -> Float64[np.ndarray, "n k"]:
         """Cells as coordinates, NaN where they are missing.

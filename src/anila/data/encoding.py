@@ -79,6 +79,14 @@ class Encoding:
         """Of each coordinate."""
         return np.array([column.scale for column in self.columns for _ in column.mean])
 
+    def log_volume(self, h: float) -> Float64[np.ndarray, "d"]:
+        """log p of points less log p of rows, where bumps of deviation h make p; a share for each coordinate.
+
+        Numbers have units: log scale. Categories have probabilities, no density. On the corners of K seen ones and that
+        of one never seen the bump is λ^[v ≠ v_i], λ = exp(−1/(h s)²): its sum 1 + K λ takes the place of (2π h²)^(K/2).
+        """
+        return np.concatenate([np.full(len(c.mean), c.log_volume(h)) for c in self.columns])
+
     def raw(self, rows: pa.Table) -> Float64[np.ndarray, "n d"]:
         """What the coordinates are before mean and scale."""
         return np.ascontiguousarray(np.concatenate([c.raw(rows.column(c.name)) for c in self.columns], 1))

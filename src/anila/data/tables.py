@@ -33,7 +33,7 @@ from anila.data.image_array import image_array
 from anila.data.refusals import require_numbers_usable
 from anila.data.table_files import SUFFIXES, read_labelled, require_table
 from anila.data.units import Units
-from anila.data.usable import usable
+from anila.data.usable import filled_rows, usable
 from anila.rng import rng
 
 __all__ = ["SUFFIXES", "Table", "table"]
@@ -163,8 +163,12 @@ def table(
     if isinstance(found, np.ndarray):
         labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
         return image_array(found, name, labels, classes)
-    rows, left_out, there = usable(found, name, columns or ())
-    values = None if values is None else [value for value, keep in zip(values, there, strict=True) if keep]
+    rows, left_out = usable(found, name, asked=bool(columns))
+    there = filled_rows(rows)
+    if not there.all():
+        left_out.append(f"left out {(~there).sum():,} rows without a cell")
+        rows = rows.filter(pa.array(there))
+        values = values and [value for value, keep in zip(values, there, strict=True) if keep]
     labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
     data = Table(rows, (), name, labels, classes, dependent)
     told = "".join(f"; {part}" for part in [*said(data), *left_out])

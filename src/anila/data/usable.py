@@ -1,7 +1,6 @@
 """Which columns and rows of a table anything can be learned from."""
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -16,35 +15,32 @@ EXACT = 2.0**53
 """From here on float64 does not tell whole numbers apart."""
 
 
-def usable(rows: pa.Table, name: str, asked: Sequence[str] = ()) -> tuple[pa.Table, list[str], np.ndarray]:
-    """The columns that can be learned from, and the rows that have a cell there.
+def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, list[str]]:
+    """The columns that can be learned from, and what was left out in words.
 
     Args:
         rows: All columns.
         name: Of the file.
-        asked: Columns that were asked for by name; these are not left out.
-
-    Returns:
-        The rows, what was left out in words, and which rows are there.
+        asked: Whether these columns were asked for by name: none is left out then.
 
     Raises:
-        ValueError: If a column that was asked for cannot be used, or none is left.
+        ValueError: If a column that was asked for cannot be used, or none can.
     """
     faults = {column: fault for column in rows.column_names if (fault := fault_of(rows.column(column)))}
+    if not faults:
+        return rows, []
     listed = ", ".join(f"{column} ({fault})" for column, fault in faults.items())
     rest = [column for column in rows.column_names if column not in faults]
-    if faults and (asked or not rest):
+    if asked or not rest:
         take = f"take {chosen_by(rest)}" if rest else "no other column is there"
-        raise ValueError(f"{name}: columns that cannot be learned: {listed}; {take}")
-    if faults:
-        warnings.warn(printable(f"{name}: left out {listed}"), stacklevel=4)
-    rows = rows.select(rest)
-    there = np.any([~is_missing(rows.column(column)) for column in rest], axis=0)
-    left_out = [f"left out {listed}"] * bool(faults)
-    if not there.all():
-        left_out.append(f"left out {(~there).sum():,} rows without a cell")
-        rows = rows.filter(pa.array(there))
-    return rows, left_out, there
+        raise ValueError(printable(f"{name}: columns that cannot be learned: {listed}; {take}"))
+    warnings.warn(printable(f"{name}: left out {listed}"), stacklevel=4)
+    return rows.select(rest), [f"left out {listed}"]
+
+
+def filled_rows(rows: pa.Table) -> np.ndarray:
+    """Which rows have a cell, (n,)."""
+    return np.any([~is_missing(cells) for cells in rows.columns], axis=0)
 
 
 def is_missing(cells: pa.ChunkedArray) -> np.ndarray:

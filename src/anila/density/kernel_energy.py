@@ -15,7 +15,7 @@ References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -279,7 +279,10 @@ def place(p: Float[Tensor, "*rows n"], u: Float[Tensor, "*some"]) -> Int[Tensor,
 
 
 def leave_one_out_bandwidth(
-    centres: Float[Tensor, "n d"], generator: torch.Generator, counts: Float[Tensor, "n"] | None = None
+    centres: Float[Tensor, "n d"],
+    generator: torch.Generator,
+    counts: Float[Tensor, "n"] | None = None,
+    of_categories: Callable[[float], float] = lambda _: 0.0,
 ) -> float:
     """The h of `BANDWIDTHS` under which rows are likeliest by all the others (Duin 1976).
 
@@ -290,6 +293,8 @@ def leave_one_out_bandwidth(
         centres: Rows, (n, d), standardised; NaN where a cell is missing.
         generator: Chooses the rows that judge, on the CPU.
         counts: As of `KernelEnergy`.
+        of_categories: h -> what is added to log p of a row, because some columns stand for categories: these have no
+            density, but probabilities.
     """
     judges = torch.randperm(len(centres), generator=generator)[:JUDGES].to(centres.device)
     weights = torch.ones(len(judges)) if counts is None else counts[judges]
@@ -297,6 +302,6 @@ def leave_one_out_bandwidth(
     def likelihood(h: float) -> float:
         found, order = KernelEnergy(centres, h, counts).left_out(judges).sort()
         voting = order[len(order) // 20 :]
-        return float(found[len(order) // 20 :] @ weights.to(centres)[voting])
+        return float((found[len(order) // 20 :] + of_categories(h)) @ weights.to(centres)[voting])
 
     return max(BANDWIDTHS, key=likelihood)

@@ -6,12 +6,14 @@ The kernel energy of the standardised table, in the units of the table: log p(x)
 from typing import Any, no_type_check
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float64
 from sklearn.base import BaseEstimator, DensityMixin, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from anila.estimators.frames import completed, like
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows
 from anila.rng import rng
 
@@ -48,13 +50,15 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         """Fit the kernel energy.
 
         Args:
-            X: Rows, (n, d), at least 2, of numbers; NaN where a cell is missing.
+            X: Rows, (n, d), at least 2, of numbers, NaN where a cell is missing; or a DataFrame, also of text,
+                categories, booleans and dates.
             y: Not used.
 
         Raises:
-            ValueError: If bandwidth is not positive, or X is no table of numbers.
+            ValueError: If bandwidth is not positive, or X is no table.
         """
         rows = training_rows(self, X)
+        self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         self.seed_ = check_random_state(self.random_state).randint(2**31)
         self.table_, _, _ = kernel_of_table(rows, self.bandwidth, self.seed_)
         self.bandwidth_ = self.table_.kernel.bandwidth
@@ -62,39 +66,39 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """log p of the cells that are there, (rows,), normalised, in the units of the table."""
-        x = new_rows(self, X)
-        log_prob = self.table_.kernel.log_prob(*self.table_.inward(x)).numpy()
-        return log_prob - np.where(np.isnan(x), 0, np.log(self.table_.scaling.sd)).sum(1)
+        return self.table_.log_prob(new_rows(self, X))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """The log-likelihood of all rows together."""
         return float(self.score_samples(X).sum())
 
-    def sample(self, n_samples: int = 1, random_state: Seed = None) -> Float64[np.ndarray, "n d"]:
-        """Exact draws of rows, (n_samples, d).
+    def sample(self, n_samples: int = 1, random_state: Seed = None) -> Any:
+        """Draws of rows, (n_samples, d): exact ones of numbers; a DataFrame if it was fitted to more than numbers.
 
         Args:
             n_samples: Rows.
             random_state: Seed or RandomState.
         """
         check_is_fitted(self)
-        return self.table_.scaling.outward(self.table_.kernel.draw(n_samples, generator(random_state)).numpy())
+        z = self.table_.kernel.draw(n_samples, generator(random_state))
+        return self.table_.outward(z) if self.frame_ is None else like(self.frame_, self.table_.encoding.decode(z))
 
-    def conditional_draws(self, X: Any, draws: int = 1, random_state: Seed = None) -> Float64[np.ndarray, "k rows d"]:
-        """The rows with their missing cells drawn given the others, several times, (draws, rows, d).
+    def conditional_draws(self, X: Any, draws: int = 1, random_state: Seed = None) -> Any:
+        """The rows with their missing cells drawn given the others, several times, (draws, rows, d) or DataFrames.
 
         Args:
-            X: Rows, (rows, d), NaN in the cells to draw.
+            X: Rows, (rows, d), with NaN, or null in a DataFrame, in the cells to draw.
             draws: Independent draws for each row.
             random_state: Seed or RandomState.
         """
-        x = new_rows(self, X)
+        x, g = new_rows(self, X), generator(random_state)
         z, own = self.table_.inward(x)
-        g = generator(random_state)
-        drawn = [self.table_.scaling.outward(self.table_.kernel.completed(z, g, own).numpy()) for _ in range(draws)]
-        return np.where(np.isnan(x), np.stack(drawn), x)
+        drawn = [self.table_.kernel.completed(z, g, own) for _ in range(draws)]
+        if isinstance(x, pa.Table):
+            return [completed(X, self.frame_, self.table_.encoding.decode(points)) for points in drawn]
+        return np.where(np.isnan(x), np.stack([self.table_.outward(points) for points in drawn]), x)
 
-    def transform(self, X: Any) -> Float64[np.ndarray, "rows d"]:
+    def transform(self, X: Any) -> Any:
         """The rows with each missing cell drawn once given the others: an imputer."""
         check_is_fitted(self)
         return self.conditional_draws(X, random_state=self.seed_)[0]

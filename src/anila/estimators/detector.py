@@ -16,12 +16,13 @@ References: Vovk, Gammerman & Shafer 2005, section 2.2 (p); Vincent 2011 (the er
 from typing import Any, no_type_check
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, Float64, Int64
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from torch import Tensor
 
-from anila.density.kernel_energy import KernelEnergy, Own
+from anila.density.kernel_energy import Own, within_range
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows
 
 ROUNDING = 1e-9
@@ -71,19 +72,21 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         """Fit the kernel energy and the threshold.
 
         Args:
-            X: Rows, (n, d), at least 2, of numbers; NaN where a cell is missing.
+            X: Rows, (n, d), at least 2, of numbers, NaN where a cell is missing; or a DataFrame, also of text,
+                categories, booleans and dates.
             y: Not used.
 
         Raises:
-            ValueError: If contamination or bandwidth is out of range, or X is no table of numbers.
+            ValueError: If contamination or bandwidth is out of range, or X is no table.
         """
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination must lie in (0, 0.5]: a share of rows; got {self.contamination!r}")
         rows = training_rows(self, X)
+        self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         seed = check_random_state(self.random_state).randint(2**31)
         self.table_, z, own = kernel_of_table(rows, self.bandwidth, seed)
         self.bandwidth_ = self.table_.kernel.bandwidth
-        self.calibration_ = np.sort(-oddness(self.table_.kernel, z, own).numpy())
+        self.calibration_ = np.sort(-oddness(self.table_, z, own).numpy())
         self.offset_ = float(lowered(np.percentile(self.calibration_, 100 * self.contamination)))
         self.false_alarm_rate_ = float((1 + (self.calibration_ < self.offset_).sum()) / (1 + len(self.calibration_)))
         return self
@@ -91,7 +94,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """Minus the denoising error, (rows,); in standard deviations, the lower the odder."""
         rows = new_rows(self, X)
-        return -oddness(self.table_.kernel, *self.table_.inward(rows)).numpy()
+        return -oddness(self.table_, *self.table_.inward(rows)).numpy()
 
     def decision_function(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """`score_samples` less `offset_`: negative for outliers."""
@@ -122,8 +125,14 @@ def lowered(scores: Float64[np.ndarray, "*n"] | np.float64) -> Float64[np.ndarra
     return scores - ROUNDING * np.abs(scores)
 
 
-def oddness(kernel: KernelEnergy, z: Float[Tensor, "rows d"], own: Own) -> Float[Tensor, "rows"]:
-    """The denoising error, or −f a cell where centres have missing cells."""
-    if kernel.complete:
+def oddness(table: KernelOfTable, z: Float[Tensor, "rows d"], own: Own) -> Float[Tensor, "rows"]:
+    """The denoising error, or −f a cell where centres have missing cells. A category is one cell."""
+    kernel, first = table.kernel, table.first_coordinates
+    if len(first) == z.shape[1] and kernel.complete:
         return kernel.error(z, own)
-    return -kernel(z, own) / (~z.isnan()).sum(1).clamp(min=1)
+    there = ~z[:, first].isnan()
+    cells = there.sum(1).clamp(min=1)
+    if not kernel.complete:
+        return -kernel(z, own) / cells
+    square = (within_range(z) - kernel.denoised(z, own)).square().nansum(1)
+    return (len(first) * square / cells).sqrt()

@@ -5,19 +5,24 @@ Equal rows are one centre that counts as often.
 
 A row that was trained on is judged by the others: one copy of it does not count in its own f. So the scores of the
 training table are leave-one-out scores, in any order and any part of it.
+
+A DataFrame that holds more than numbers is encoded as files are (`anila.data.column`): text and categories a coordinate
+each, booleans and dates as numbers. What cannot be learned from is left out, with a warning.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import Float, Float64
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from anila.data import Encoding
 from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
-from anila.estimators.scaling import Scaling
+from anila.estimators.frames import holds_more, rows_of
 from anila.rng import rng
 
 PAIRS, FEWEST = 10**9, 5_000
@@ -27,36 +32,74 @@ CALIBRATION = 10_000
 """Training rows at most whose scores a threshold comes from."""
 
 
+Given = Float64[np.ndarray, "given d"] | pa.Table
+"""Rows of numbers, or of a frame that holds more than numbers."""
+
+
 @dataclass(frozen=True)
 class KernelOfTable:
-    """A table's scaling and kernel.
+    """A table's encoding and kernel.
 
     Args:
-        scaling: Of the columns.
-        kernel: In standard deviations.
+        encoding: Of the columns.
+        kernel: In their scales.
         place: Which centre a row is, by its bytes.
     """
 
-    scaling: Scaling
+    encoding: Encoding
     kernel: KernelEnergy
     place: dict[bytes, int]
 
-    def inward(self, x: Float64[np.ndarray, "rows d"]) -> tuple[Float[torch.Tensor, "rows d"], Own]:
-        """The rows in standard deviations, and which centre is each row itself."""
-        z = self.scaling.inward(x)
+    @property
+    def first_coordinates(self) -> list[int]:
+        """The first coordinate of each column."""
+        return [at.start for at in self.encoding.slices.values()]
+
+    def inward(self, x: Given) -> tuple[Float[torch.Tensor, "rows d"], Own]:
+        """The rows as points, and which centre is each row itself."""
+        z = self.encoding.encode(as_table(x))
         found = torch.tensor([self.place.get(row.tobytes(), -1) for row in z])
         return torch.from_numpy(z), Own(found.clamp(min=0), (found >= 0).double())
 
+    def outward(self, z: Float[torch.Tensor, "*n d"]) -> Float64[np.ndarray, "*n d"]:
+        """Points of numbers, in their units."""
+        return self.encoding.mean + self.encoding.scale * z.numpy()
 
-def training_rows(estimator: BaseEstimator, X: Any) -> Float64[np.ndarray, "n d"]:
-    """X as numbers, its columns remembered by the estimator; NaN and infinite cells are let through."""
+    def log_prob(self, x: Given) -> Float64[np.ndarray, "rows"]:
+        """log p of the cells that are there: a density of numbers in their units, a probability of categories."""
+        z, own = self.inward(x)
+        volume = self.encoding.log_volume(self.kernel.bandwidth)
+        return self.kernel.log_prob(z, own).numpy() - np.where(z.isnan().numpy(), 0, volume).sum(1)
+
+
+def training_rows(estimator: BaseEstimator, X: Any) -> Given:
+    """X as rows, its columns remembered by the estimator; NaN and infinite cells are let through."""
+    if holds_more(X):
+        validate_data(estimator, X, skip_check_array=True)
+        return rows_of(X)
     return np.asarray(validate_data(estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=2))
 
 
-def new_rows(estimator: BaseEstimator, X: Any) -> Float64[np.ndarray, "rows d"]:
-    """X as numbers, of the columns that the estimator was fitted to."""
+def new_rows(estimator: Any, X: Any) -> Given:
+    """X as rows, of the columns that the estimator was fitted to.
+
+    Raises:
+        ValueError: If they are others, or of other kinds.
+    """
     check_is_fitted(estimator)
-    return np.asarray(validate_data(estimator, X, dtype=np.float64, ensure_all_finite=False, reset=False))
+    if estimator.frame_ is not None and hasattr(X, "columns"):
+        validate_data(estimator, X, skip_check_array=True, reset=False)
+        return rows_of(X, estimator.table_.encoding.names)
+    x = np.asarray(validate_data(estimator, X, dtype=np.float64, ensure_all_finite=False, reset=False))
+    if estimator.frame_ is not None:
+        raise ValueError(
+            f"expected a DataFrame of {', '.join(estimator.table_.encoding.names)}, as in fit; got an array"
+        )
+    return x
+
+
+def as_table(x: Given) -> pa.Table:
+    return x if isinstance(x, pa.Table) else pa.table({str(j): np.ascontiguousarray(c) for j, c in enumerate(x.T)})
 
 
 def centres_of(n: int) -> int:
@@ -65,7 +108,7 @@ def centres_of(n: int) -> int:
 
 
 def kernel_of_table(
-    x: Float64[np.ndarray, "n d"], bandwidth: float | None, seed: int
+    x: Given, bandwidth: float | None, seed: int
 ) -> tuple[KernelOfTable, Float[torch.Tensor, "rows d"], Own]:
     """The kernel energy of a table, with the rows that calibrate it, at most `CALIBRATION`.
 
@@ -73,21 +116,31 @@ def kernel_of_table(
     count if it were new.
 
     Args:
-        x: Rows, (n, d).
+        x: Rows.
         bandwidth: h in standard deviations; None for the likeliest by leave-one-out.
         seed: Chooses the rows where not all are taken.
     """
     order = torch.randperm(len(x), generator=rng(seed, "rows")).numpy()
     chosen, limit = np.sort(order[: centres_of(len(x))]), min(len(x), CALIBRATION)
-    scaling = Scaling.of(x)
-    place, first, counts = distinct(scaling.inward(x[chosen]))
-    generator = rng(seed, "bandwidth")
-    h = leave_one_out_bandwidth(first, generator, counts) if bandwidth is None else bandwidth
-    table = KernelOfTable(scaling, KernelEnergy(first, h, counts), place)
-    z, own = table.inward(x[order[:limit]])
+    rows = as_table(x)
+    encoding = Encoding.of(rows, robust=True)
+    place, first, counts = distinct(encoding.encode(rows.take(chosen)))
+    h = likeliest(encoding, first, counts, rng(seed, "bandwidth")) if bandwidth is None else bandwidth
+    table = KernelOfTable(encoding, KernelEnergy(first, h, counts), place)
+    z, own = table.inward(rows.take(order[:limit]))
     itself = torch.arange(limit) < len(chosen)
     copies = torch.minimum(own.copies + itself, counts[own.centre]).clamp(max=len(chosen) - 1)
     return table, z, Own(own.centre, copies)
+
+
+def likeliest(
+    encoding: Encoding,
+    centres: Float[torch.Tensor, "m d"],
+    counts: Float[torch.Tensor, "m"],
+    generator: torch.Generator,
+) -> float:
+    """The bandwidth under which rows, not points, are likeliest by leave-one-out."""
+    return leave_one_out_bandwidth(centres, generator, counts, lambda h: -float(encoding.log_volume(h).sum()))
 
 
 def distinct(z: Float64[np.ndarray, "n d"]) -> tuple[dict[bytes, int], torch.Tensor, torch.Tensor]:
