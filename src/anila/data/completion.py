@@ -1,8 +1,8 @@
 """Missing cells of a table, drawn given the other cells of their row.
 
 The law is that of the table's kernel energy: another row is picked with the probability that the kernel gives it in
-view of the cells that are there, and lends its cells for the missing ones, with the kernel's noise. So whatever learns
-from complete rows learns from these, each time with other draws.
+view of the cells that are there, among the rows that have the missing ones, and lends them, with the kernel's noise. So
+whatever learns from complete rows learns from these, each time with other draws.
 
 References: Rubin 1987 (multiple imputation); `anila.density.kernel_energy` (the law).
 """
@@ -12,11 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
+from anila.density.kernel_energy import Bumps, KernelEnergy, Own, leave_one_out_bandwidth, place, softmax
 from anila.rng import rng
 
-CENTRES, ENOUGH = 2000, 200
-"""Rows at most that lend cells; complete rows that are enough to take them alone."""
+CENTRES = 2000
+"""Rows at most that lend cells."""
 
 
 class Completion:
@@ -28,18 +28,29 @@ class Completion:
 
     def __init__(self, x: Float[np.ndarray, "n d"]) -> None:
         self.x = torch.from_numpy(x)
-        whole = torch.from_numpy(~np.isnan(x).any(1))
-        lenders = whole if whole.sum() >= min(ENOUGH, len(x) / 2) else torch.ones_like(whole)
-        order = torch.randperm(len(x), generator=rng(0, "completion", "centres"))
-        chosen = order[lenders[order]][:CENTRES]
+        chosen = torch.randperm(len(x), generator=rng(0, "completion", "centres"))[:CENTRES]
         self.place = torch.full((len(x),), -1).index_put_((chosen,), torch.arange(len(chosen)))
         h = leave_one_out_bandwidth(self.x[chosen], rng(0, "completion", "bandwidth"))
         self.kernel = KernelEnergy(self.x[chosen], h)
 
     def rows(self, indices: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
-        """These rows, each missing cell drawn once; none lends to itself."""
+        """These rows, each missing cell drawn once."""
         x = self.x[indices]
         at = x.isnan().any(1)
-        place = self.place[indices[at]]
-        own = Own(place.clamp(min=0), (place >= 0).to(x))
-        return x.index_put_((at,), self.kernel.completed(x[at], generator, own)) if bool(at.any()) else x
+        return x.index_put_((at,), self.completed(x[at], self.place[indices[at]], generator)) if bool(at.any()) else x
+
+    def completed(
+        self, x: Float[Tensor, "rows d"], place_of: Int[Tensor, "rows"], generator: torch.Generator
+    ) -> Float[Tensor, "rows d"]:
+        """Rows with missing cells, and which lender each is itself, if it is one."""
+        u = torch.rand(len(x), 1, generator=generator, dtype=torch.float64)
+        own = Own(place_of.clamp(min=0), (place_of >= 0).to(x))
+        weights = (self.weights(*part) for part in self.kernel.parts(x, own))
+        lenders = [place(p, at) for p, at in zip(weights, u.split(self.kernel.rows_at_once), strict=True)]
+        return torch.where(x.isnan(), self.kernel.scattered(torch.cat(lenders)[:, 0], generator), x)
+
+    def weights(self, x: Float[Tensor, "rows d"], own: Own | None, bumps: Bumps) -> Float[Tensor, "rows n"]:
+        """How likely each row lends: those that lack a wanted cell do not, unless all do."""
+        lacking = x.isnan().to(x) @ self.kernel.centres.isnan().to(x).T > 0
+        lacking &= ~lacking.all(1, keepdim=True)
+        return softmax(self.kernel.log_weights(x, own, bumps).masked_fill(lacking, -torch.inf))

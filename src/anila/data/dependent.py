@@ -60,8 +60,9 @@ def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str,
     found = {}
     for j, b in zip(rest, factors.T, strict=True):
         a = rounded(np.where(np.abs(b) > TOLERANCE, b, 0) * sd[j] / sd[kept])
-        constant = float(rounded(np.median(v[:, j] - v[:, kept] @ a)))
-        if np.abs(v[:, j] - v[:, kept] @ a - constant).max() <= TOLERANCE * sd[j]:
+        offset = v[:, j] - v[:, kept] @ a
+        constant = rounded(np.quantile(offset, [0.5])).item()
+        if np.abs(offset - constant).max() <= TOLERANCE * sd[j]:
             terms = tuple((columns[i].name, float(at)) for i, at in zip(kept, a, strict=True) if at)
             found[columns[j].name] = replace(columns[j], mean=(), terms=terms, constant=constant)
     return found

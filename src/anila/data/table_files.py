@@ -22,7 +22,7 @@ SUFFIXES = (*ARRAYS, *TEXT, ".xlsx", ".parquet")
 Columns = dict[str, np.ndarray]
 Values = list[Any] | None
 """The label column, if there is one."""
-Marks = tuple[str | float, ...]
+Marks = tuple[str | int | float, ...]
 """What stands for a missing cell."""
 
 

@@ -139,7 +139,7 @@ def table(
     path: str | Path,
     columns: Sequence[str] | None = None,
     label: str | None = None,
-    missing: Sequence[str | float] = (),
+    missing: Sequence[str | int | float] = (),
     dependent: bool = False,
 ) -> Rows:
     """Read a table, or an array of images.

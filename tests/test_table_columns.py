@@ -1,0 +1,337 @@
+"""Columns that people have: rows go to points and back, and every fault of a cell, a column or a file is handled."""
+
+import gzip
+import json
+import shlex
+from dataclasses import asdict
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from anila.data import Encoding, Rows, Table, load, table
+from anila.data.delimited import MARKS
+from anila.data.dependent import independent, law
+from anila.data.table_files import suffix_of
+
+N = 60
+G = np.random.default_rng(0)
+CITY = G.choice(["Oslo", "Köln", "Rome"], N, p=[0.5, 0.3, 0.2]).tolist()
+AGE = G.integers(18, 80, N).tolist()
+PRICE = [round(float(v), 2) for v in G.gamma(2, 30, N)]
+DAYS = [date(2020, 1, 1 + int(v)) for v in G.integers(0, 28, N)]
+KINDS = {
+    "number": pa.array(G.standard_normal(N)),
+    "decimals": pa.array(PRICE),
+    "decimal": pa.array([Decimal(f"{v:.2f}") for v in PRICE]),
+    "integer": pa.array(AGE),
+    "boolean": pa.array((G.random(N) < 0.3).tolist()),
+    "date": pa.array(DAYS),
+    "moment": pa.array([datetime(d.year, d.month, d.day, a % 24) for d, a in zip(DAYS, AGE, strict=True)]),
+    "text": pa.array(CITY),
+    "category": pa.array(CITY).dictionary_encode(),
+    "codes": pa.array([a % 4 for a in AGE]).dictionary_encode(),
+}
+
+
+def read(path: Path, **settings: Any) -> Table:
+    data = load(path, **settings)
+    assert isinstance(data, Table)
+    return data
+
+
+def write(path: Path, rows: pa.Table) -> Path:
+    pyarrow.parquet.write_table(rows, path)
+    return path
+
+
+def with_holes(cells: pa.Array) -> pa.Array:
+    return pa.array([None if i % 5 == 2 else v for i, v in enumerate(cells.to_pylist())], cells.type)
+
+
+# There and back
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_goes_to_points_and_back(kind: str) -> None:
+    """Sees another type, a lost decimal, a shifted day, categories mixed up, and a missing cell that is a number."""
+    rows = pa.table({kind: with_holes(KINDS[kind])})
+    encoding = Encoding.of(rows)
+    x = encoding.encode(rows)
+    assert np.nansum(np.nanvar(x, 0)) == pytest.approx(1)
+    assert np.isnan(x).any(1).tolist() == [i % 5 == 2 for i in range(N)]
+    back, expected = encoding.decode(x).column(0).to_pylist(), rows.column(0).to_pylist()
+    if kind in ("number", "decimal"):
+        expected = [None if v is None else pytest.approx(float(v), rel=1e-12) for v in expected]
+    assert back == expected
+    assert (
+        encoding.decode(x + 0.1 * np.sqrt(encoding.scale.size) / 99).column(0).type == encoding.decode(x).column(0).type
+    )
+    assert encoding.decode(torch.from_numpy(x).float()).column(0).null_count == x.shape[0] // 5
+
+
+@pytest.mark.parametrize("kind", [k for k in KINDS if k not in ("number", "decimal")])
+def test_points_become_values_that_can_be(kind: str) -> None:
+    """Sees 2.7 children, the 30th of a month that ends before, and −1 of what is counted."""
+    rows = pa.table({kind: KINDS[kind]})
+    encoding = Encoding.of(rows)
+    drawn = encoding.decode(3 * np.random.default_rng(1).standard_normal((200, len(encoding.coordinates))))
+    found, seen = drawn.column(0).to_pylist(), rows.column(0).to_pylist()
+    assert min(found) >= min(seen)
+    assert max(found) <= max(seen)
+    assert kind == "decimals" or set(found) <= set(seen) | set(range(18, 80)) | {
+        date(2020, 1, d) for d in range(1, 29)
+    } | {datetime(2020, 1, d, h) for d in range(1, 29) for h in range(24)}
+    assert all(type(a) is type(seen[0]) for a in found)
+    assert kind != "decimals" or all(round(v, 2) == v for v in found)
+
+
+def test_the_encoding_is_kept_as_json() -> None:
+    rows = pa.table(KINDS)
+    encoding = independent(Encoding.of(rows), rows)
+    again = TypeAdapter(Encoding).validate_python(json.loads(json.dumps(asdict(encoding), allow_nan=False)))
+    assert again == encoding
+    assert (again.encode(rows) == encoding.encode(rows)).all()
+
+
+def test_categories_are_equally_far_from_each_other_and_from_one_never_seen() -> None:
+    rows = pa.table({"city": ["Oslo", "Rome", "Köln", "Oslo"]})
+    x = Encoding.of(rows).encode(pa.table({"city": ["Oslo", "Rome", "Köln", "Atlantis"]}))
+    far = np.linalg.norm(x[:, None] - x[None], axis=2)[np.triu_indices(4, 1)]
+    assert far == pytest.approx(np.full(6, far[0]))
+    assert far[0] >= np.sqrt(2)
+
+
+def test_a_category_is_found_whatever_its_file_made_of_it() -> None:
+    """Codes that are text in one file are whole numbers in another."""
+    encoding = Encoding.of(pa.table({"code": ["1", "2", "A", "1"]}))
+    assert (encoding.encode(pa.table({"code": [2, 1]})) == encoding.encode(pa.table({"code": ["2", "1"]}))).all()
+
+
+def test_another_kind_is_refused_and_absent_columns_are_named() -> None:
+    encoding = Encoding.of(pa.table({"age": AGE, "day": DAYS}))
+    with pytest.raises(ValueError, match="column 'age': expected numbers as in training, got string"):
+        encoding.encode(pa.table({"age": ["old"], "day": DAYS[:1]}))
+    with pytest.raises(ValueError, match="column 'day': expected dates as in training, got int64"):
+        encoding.encode(pa.table({"age": [1], "day": [2]}))
+    with pytest.raises(ValueError, match="the table has no column 'day'; did you mean 'days'.*it has age, days"):
+        encoding.encode(pa.table({"age": [1], "days": [2]}))
+    x = encoding.encode(pa.table({"age": [30]}), absent=True)
+    assert np.isnan(x).tolist() == [[False, True]]
+
+
+# Cells
+
+
+@pytest.mark.parametrize("cell", [1e300, -1.7976931348623157e308, np.inf, -np.inf])
+def test_extreme_cells_are_far_out_on_their_side(cell: float) -> None:
+    """In float32 too; sees NaN, 0, and a square that overflows."""
+    encoding = Encoding.of(pa.table({"v": G.standard_normal(N), "n": AGE}))
+    x = encoding.encode(pa.table({"v": [cell, 0.0], "n": [30, 40]}))
+    assert np.sign(x[0, 0]) == np.sign(cell)
+    assert abs(x[0, 0]) > 1e17
+    assert np.isfinite(np.square(x.astype(np.float32))).all()
+    usual = Encoding.of(pa.table({"v": [*G.standard_normal(N), cell]}), robust=True)
+    assert usual.scale[0] == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize("mark", [*MARKS, "", "NA", "nan", "null", "#N/A"])
+def test_marks_of_missing_cells_among_numbers_are_missing(tmp_path: Path, mark: str) -> None:
+    rows = "".join(f"{mark if i == 7 else i},{i * i}\n" for i in range(20))
+    (tmp_path / "t.csv").write_text(f"a,b\n{rows}")
+    data = read(tmp_path / "t.csv")
+    assert data.missing == {"a": 1}
+    assert np.isnan(data.values[7, 0])
+
+
+def test_marks_of_ones_own_are_missing_among_numbers_and_texts(tmp_path: Path) -> None:
+    """Sees −999 that is a number, and a text that stands in its column's way."""
+    rows = "".join(
+        f"{-999 if i == 7 else i},{'gone' if i == 3 else i * i},{['x', 'y', 'gone'][i % 3]}\n" for i in range(21)
+    )
+    (tmp_path / "t.csv").write_text(f"a,b,c\n{rows}")
+    assert read(tmp_path / "t.csv", missing=[-999, "gone"]).missing == {"a": 1, "b": 1, "c": 7}
+    with pytest.warns(UserWarning, match="b .numbers, but for 'gone': correct these, or type 'data.missing=") as said:
+        left_out = read(tmp_path / "t.csv")
+    assert left_out.columns == ("a", "c")
+    assert shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0] == 'data.missing=["gone"]'
+
+
+def test_missing_cells_are_drawn_given_the_others() -> None:
+    """Anew in each batch, by seed and iteration; sees a mean in their place, and cells that were there and changed."""
+    g = np.random.default_rng(2)
+    a = g.standard_normal(400)
+    values = np.column_stack([a, a + 0.1 * g.standard_normal(400)])
+    values[::3, 1] = np.nan
+    data = Table(values, ["a", "b"])
+    drawn = torch.stack([data.batch(400, 0, t) for t in range(3)])
+    assert torch.equal(drawn[1], data.batch(400, 0, 1))
+    assert np.corrcoef(drawn[0].T)[0, 1] > 0.97
+    complete = data.rows(range(400)).numpy()
+    assert (complete[~np.isnan(values)] == data.values[~np.isnan(values)]).all()
+    assert (complete == data.rows(range(400)).numpy()).all()
+    order = data.indices(400, 0, 0)
+    b = torch.stack([data.batch(400, 0, 0)[order.argsort()], data.batch(400, 1, 0)[data.indices(400, 1, 0).argsort()]])
+    assert (b[0] != b[1]).any(1).sum() == len(values[::3])
+
+
+def test_a_row_lends_nothing_to_itself() -> None:
+    """Where no row is complete; sees missing cells that are drawn from anywhere."""
+    g = np.random.default_rng(2)
+    a = g.standard_normal(400)
+    values = np.column_stack([a, a, a]) + 0.1 * g.standard_normal((400, 3))
+    values[np.arange(400), np.arange(400) % 3] = np.nan
+    x = Table(values, ["a", "b", "c"]).rows(range(400)).numpy()
+    assert np.corrcoef(x.T).min() > 0.8
+
+
+def test_rows_without_a_cell_are_left_out_with_their_labels(tmp_path: Path) -> None:
+    rows = pa.table({"a": [1.0, None, 3.0, 4.5], "b": [2.0, None, None, 1.0], "y": ["u", "v", "u", "w"]})
+    data = read(write(tmp_path / "t.parquet", rows), label="y")
+    assert (len(data), data.classes, data.labels.tolist()) == (3, ("u", "w"), [0, 0, 1])
+    assert "left out 1 rows without a cell" in data.description
+
+
+# Columns
+
+
+def test_all_kinds_of_a_file_are_coordinates_and_are_said(tmp_path: Path) -> None:
+    rows = pa.table({kind: with_holes(cells) for kind, cells in KINDS.items() if kind not in ("decimal", "codes")})
+    data = read(write(tmp_path / "t.parquet", rows))
+    assert data.event_shape == (6 + 3 + 3,)
+    assert "a coordinate for each category of text (3), category (3)" in data.description
+    assert "missing cells, drawn given the others of their row: number (12), decimals (12)" in data.description
+    assert torch.isfinite(data.batch(100, 0, 0)).all()
+
+
+def test_copies_and_totals_follow_from_others() -> None:
+    """In other units too; they have no coordinate, and come back; sees a total in the wrong place or of wrong parts."""
+    g = np.random.default_rng(3)
+    a, b, c = g.integers(0, 50, N), g.gamma(2, 3, N), g.standard_normal(N)
+    rows = pa.table(
+        {"a": a, "euro": b, "cent": 100 * b, "c": c, "total": a + b - 2 * c + 7, "same": a, "unit": ["kg"] * N}
+    )
+    data = Table(rows)
+    assert data.units.columns == ("a", "euro", "c")
+    follow = [law(column) for column in data.encoding.columns if not column.mean]
+    assert follow == ["cent = 100 euro", "total = a + euro - 2 c + 7", "same = a", "unit = kg"]
+    back = data.encoding.decode(data.values)
+    assert back.column_names == rows.column_names
+    np.testing.assert_allclose(back.column("total"), rows.column("total"), rtol=1e-5)
+    assert back.column("same").to_pylist() == a.tolist()
+    assert Table(rows, dependent=True).units.columns == ("a", "euro", "cent", "c", "total", "same")
+    assert Table(rows.slice(0, 8)).event_shape == (6,)
+
+
+def test_rows_that_break_what_always_held_are_found() -> None:
+    rows = pa.table({"a": AGE, "twice": [2 * v for v in AGE], "unit": ["kg"] * N, "one": [1] * N, "city": CITY})
+    encoding = Table(rows).encoding
+    assert encoding.broken(rows) == {}
+    new = pa.table({"a": [20, 30, None], "twice": [40, 61, 5], "unit": ["kg", "g", "kg"], "one": [1, 1, 1e308],
+                    "city": ["Oslo", "Oslo", "Atlantis"]})  # fmt: skip
+    assert {name: at.tolist() for name, at in encoding.broken(new).items()} == {
+        "twice": [False, True, False], "unit": [False, True, False], "one": [False, False, True],
+        "city": [False, False, True],
+    }  # fmt: skip
+
+
+def test_cells_of_no_usable_type_are_left_out_by_name(tmp_path: Path) -> None:
+    rows = pa.table({"a": AGE, "lists": [[1, 2]] * N, "bytes": [b"x"] * N})
+    with pytest.warns(UserWarning, match=r"left out lists \(cells of type list.*bytes \(cells of type binary\)"):
+        assert read(write(tmp_path / "t.parquet", rows)).columns == ("a",)
+
+
+def test_many_categories_are_too_many(tmp_path: Path) -> None:
+    """51 texts are left out, 50 are not."""
+    for k in (50, 51):
+        rows = pa.table({"a": np.arange(4 * k), "code": [f"c{i % k}" for i in range(4 * k)]})
+        path = write(tmp_path / f"{k}.parquet", rows)
+        if k == 50:
+            assert read(path).event_shape == (51,)
+        else:
+            with pytest.warns(UserWarning, match="left out code .51 different texts in 204 rows"):
+                read(path)
+
+
+# Files
+
+
+def test_packed_text_is_the_same_table(tmp_path: Path) -> None:
+    rows = "age;price\n" + "".join(f"{a};{str(p).replace('.', ',')}\n" for a, p in zip(AGE, PRICE, strict=True))
+    (tmp_path / "t.csv").write_text(rows)
+    (tmp_path / "t.CSV.gz").write_bytes(gzip.compress(rows.encode()))
+    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress(rows.replace(";", "\t").encode()))
+    expected = read(tmp_path / "t.csv")
+    for name in ("t.CSV.gz", "t.tsv.gz"):
+        data = read(tmp_path / name)
+        assert (data.fingerprint, data.columns) == (expected.fingerprint, ("age", "price"))
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(rows.encode())[:-9])
+    with pytest.raises(ValueError, match=r"cut\.csv\.gz cannot be read"):
+        load(tmp_path / "cut.csv.gz")
+
+
+def test_a_column_has_one_type_however_long_it_is(tmp_path: Path) -> None:
+    """Sees a reader that takes whole numbers for granted after its first block of a megabyte."""
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{i},{i % 7}\n" for i in range(120_000)) + "0.5,1\n")
+    assert len(read(tmp_path / "t.csv")) == 120_001
+
+
+def test_names_end_as_they_do() -> None:
+    assert suffix_of("x.tar.gz") == ".gz"
+    assert not isinstance(Rows(np.ones((2, 2))), Table)
+
+
+class TestExcel:
+    """Sheets as people keep them."""
+
+    def workbook(self, path: Path, **sheets: list[list[object]]) -> Path:
+        openpyxl = pytest.importorskip("openpyxl", reason="the extra `excel` is not installed")
+        book = openpyxl.Workbook()
+        book.remove(book.active)
+        for title, rows in sheets.items():
+            sheet = book.create_sheet(title)
+            for row in rows:
+                sheet.append(row)
+        book.save(path)
+        return path
+
+    def test_cells_are_what_they_are(self, tmp_path: Path) -> None:
+        rows = [[a, d, datetime(2020, 1, 1, a % 24, 5), c, a > 40] for a, d, c in zip(AGE, DAYS, CITY, strict=True)]
+        rows[3] = [None, "#DIV/0!", None, None, None]
+        header = [None, "age", "day", "time", "city", "old"]
+        sheet = [[], header, *([None, *row] for row in rows), [None]]
+        data = read(self.workbook(tmp_path / "t.xlsx", empty=[], people=sheet, more=[["a"], [1]]))
+        kinds = {column.name: column.kind for column in data.encoding.columns}
+        assert kinds == {"age": "integer", "day": "date", "time": "moment", "city": "category", "old": "boolean"}
+        assert "(sheet 'people' of 'people', 'more')" in data.description
+        assert len(data) == N - 1
+        assert data.encoding.decode(data.values[:1]).to_pylist()[0] == dict(zip(kinds, rows[0], strict=True))
+
+    def test_years_as_names(self, tmp_path: Path) -> None:
+        data = read(
+            self.workbook(
+                tmp_path / "t.xlsx", s=[[2019, 2020], *([a + 0.5, p] for a, p in zip(AGE, PRICE, strict=True))]
+            )
+        )
+        assert (data.columns, len(data)) == (("2019", "2020"), N)
+
+    def test_what_is_no_sheet_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match=r"t.xlsx: expected a sheet with a row of names"):
+            load(self.workbook(tmp_path / "t.xlsx", s=[]))
+        (tmp_path / "u.xlsx").write_bytes(b"PK not a zip")
+        with pytest.raises(ValueError, match=r"u.xlsx cannot be read as .xlsx: .*save it again, or as .csv"):
+            load(tmp_path / "u.xlsx")
+
+
+def test_without_openpyxl_the_way_out_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "openpyxl", None)
+    (tmp_path / "t.xlsx").touch()
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'anila\[excel\]'; or save the sheet as .csv"):
+        table(tmp_path / "t.xlsx")
