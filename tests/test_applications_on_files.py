@@ -293,7 +293,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected .csv or .parquet"),
         (["denoise", "TABLE", "words.csv", "--out", "x.csv"], "give --sd"),
         (["outliers", "TABLE", "few.csv"], "the table has no column 'height', 'luck'"),
-        (["outliers", "TABLE", "holes.csv"], "1 missing, NaN or infinite values in mood (1), the first in row 1"),
+        (["outliers", "TABLE", "holes.csv"], "1 missing values in mood (1), the first in row 1"),
         (["outliers", "TABLE", "whole.csv", "--rate", "0.0001"], "needs at least 9999 held-out rows; got 400"),
         (["outliers", "TABLE", "whole.csv", "--rate", "2"], "between 0 and 1"),
         (["outliers", "TABLE", "scored.csv"], "already has a column 'score'"),

@@ -465,11 +465,13 @@ def test_whole_numbers_beyond_float64_are_not_called_constant(tmp_path: Path) ->
         assert read(text(tmp_path / "t.csv", f"a,b\n{rows}")).columns == ("b",)
 
 
-def test_rows_too_far_out_are_refused_by_name() -> None:
-    units = Units(("height",), (170.0,), (10.0,))
-    with pytest.raises(ValueError, match="the first in row 1: height = 1e\\+300; correct or remove"):
-        units.inward(np.array([[170.0], [1e300]]))
-    assert units.inward(np.array([[400.0], [np.nan]]))[0].tolist() == [23.0]
+@pytest.mark.parametrize("cell", [1e300, -1.7976931348623157e308, np.inf, -np.inf])
+def test_rows_too_far_out_are_as_far_as_float32_bears(cell: float) -> None:
+    """Sees NaN, and a square that is infinite."""
+    x = Units(("height",), (170.0,), (1e-3,)).inward(np.array([[170.0], [cell], [np.nan]]))
+    assert x[:2, 0].tolist() == [0.0, pytest.approx(np.sign(cell) * 1e18)]
+    assert torch.isfinite(x[:2].square()).all()
+    assert x[2].isnan()
 
 
 # Arrays

@@ -54,7 +54,7 @@ def numbers(table: pa.Table, columns: Sequence[str], missing: bool = False) -> n
     Args:
         table: What was read.
         columns: Those of the model.
-        missing: Whether columns and cells may be missing; they are NaN then.
+        missing: Whether columns and cells may be missing; they are NaN then, and none may be infinite.
 
     Raises:
         ValueError: If they may not be and are, or a column is not of numbers, or nothing is there.
@@ -73,12 +73,12 @@ def numbers(table: pa.Table, columns: Sequence[str], missing: bool = False) -> n
             values[:, i] = floats(table.column(column), column)
     if not len(values):
         raise ValueError("the table has no rows")
-    if np.isinf(values).any() or (not missing and np.isnan(values).any()):
-        bad = ~np.isfinite(values) if not missing else np.isinf(values)
+    bad = np.isinf(values) if missing else np.isnan(values)
+    if bad.any():
         where = ", ".join(f"{columns[i]} ({n})" for i, n in enumerate(bad.sum(0)) if n)
         raise ValueError(
-            f"{bad.sum()} missing, NaN or infinite values in {where}, the first in row {int(bad.any(1).argmax())}; "
-            "remove these rows, or have missing cells drawn with anila inpaint"
+            f"{bad.sum()} {'infinite' if missing else 'missing'} values in {where}, the first in row "
+            f"{int(bad.any(1).argmax())}; remove these rows, or have missing cells drawn with anila inpaint"
         )
     return values
 
