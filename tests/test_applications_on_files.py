@@ -17,7 +17,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from anila.applications.files.beside import BesideTable
 from anila.applications.files.inputs import rows_from
 from anila.applications.files.tables import missing_cells
 from anila.applications.on_runs.compose import combined, draw_combined
@@ -67,7 +66,7 @@ def test_missing_cells_follow_their_conditional_law(known: Trained):
     given = np.array([[184.25, math.nan, math.nan], [171.5, -3.1, math.nan], [150.0, -4.0, 1.0]])
     hidden = torch.from_numpy(missing_cells(given))
     draws = filled(known, known.units.inward(given), hidden, count=800, steps=60)
-    x, seen = BesideTable(pa.table({}), known.units, given).cells(draws), ~np.isnan(given)
+    x, seen = np.where(np.isnan(given)[:, None], known.units.outward(draws.x), given[:, None]), ~np.isnan(given)
     assert np.array_equal(x[:, 0][seen], given[seen])
     assert (x == x[:, :1])[np.broadcast_to(seen[:, None], x.shape)].all()
     mean, scale, cov = known.data.mean.numpy(), known.data.scale.numpy(), (ROOT @ ROOT.T).numpy()  # pyright: ignore[reportAttributeAccessIssue]
@@ -87,7 +86,7 @@ def test_cleaned_rows_follow_their_posterior(known: Trained):
     """Sees a noise in other units than the column's sd."""
     values = known.data.mean.numpy() + 2 * known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
     draws = drawn(known, Observed(known.units.inward(values[None]), sd=0.5), cleaning, count=800, steps=60)
-    x = BesideTable(pa.table({}), known.units).cells(draws)
+    x = known.units.outward(draws.x)
     cov = torch.linalg.inv(torch.linalg.inv(ROOT @ ROOT.T) + torch.eye(3) / 0.25).numpy()
     mean = cov @ np.full(3, 2.0) / 0.25
     z = (x[0] - known.data.mean.numpy()) / known.data.scale.numpy()  # pyright: ignore[reportAttributeAccessIssue]
@@ -286,9 +285,9 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--box", "0,0,1,1", "--out", "x.csv"], "--box is for images"),
         (["inpaint", "TABLE", "--out", "x.csv"], "give one table"),
         (["inpaint", "TABLE", "--given", "hight=1", "--out", "x.csv"], "no column"),
-        (["inpaint", "TABLE", "--given", "height=tall", "--out", "x.csv"], "expected COLUMN=NUMBER"),
+        (["inpaint", "TABLE", "--given", "height=", "--out", "x.csv"], "expected COLUMN=VALUE"),
         (["inpaint", "TABLE", "--given", "height=1,mood=2,luck=3", "--out", "x.csv"], "no cell is missing"),
-        (["inpaint", "TABLE", "words.csv", "--out", "x.csv"], "column 'mood' is not of numbers"),
+        (["inpaint", "TABLE", "words.csv", "--out", "x.csv"], "column 'mood': expected numbers as in training"),
         (["inpaint", "TABLE", "empty.csv", "--out", "x.csv"], "row 1 has none of the model's columns"),
         (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected .csv or .parquet"),
         (["denoise", "TABLE", "words.csv", "--out", "x.csv"], "give --sd"),

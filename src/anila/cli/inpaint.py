@@ -101,13 +101,13 @@ def fill(
 
     require_out(out, TABLES)
     require(
-        (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=NUMBER,..."
+        (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=VALUE,..."
     )
     table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
-    values = tables.numbers(table, units.columns, missing=True)
     tables.require_free(table, RESULTS)
-    y, hidden = units.inward(values), torch.from_numpy(tables.missing_cells(values))
-    beside = BesideTable(table, units, values)
+    y = tables.points(table, units, missing=True)
+    hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
+    beside = BesideTable(table, units, kept=True)
     finish(lambda: filled(model, y, hidden, count, steps, seed), beside, out)
 
 

@@ -13,8 +13,7 @@ goes in steps: whole numbers, dates, prices with two decimals.
 """
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,8 +32,7 @@ DECIMALS = 6
 """Steps of fractions are looked for down to 10⁻⁶."""
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column.
 
     Args:
@@ -81,9 +79,8 @@ class Column:
 
     def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
         """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
-        return replace(
-            self, mean=tuple(mean.tolist()), scale=float(sd[0] if len(sd) == 1 else np.hypot.reduce(sd)) or 1.0
-        )
+        scale = float(sd[0] if len(sd) == 1 else np.hypot.reduce(sd)) or 1.0
+        return self._replace(mean=tuple(mean.tolist()), scale=scale)
 
     @property
     def coordinates(self) -> list[str]:

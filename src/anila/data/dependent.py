@@ -5,8 +5,6 @@ correlations that skips columns whose pivot, the share of variance that is left,
 v = c + Σ a_j v_j, by least squares, and do so in every complete row, or they are kept.
 """
 
-from dataclasses import replace
-
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
@@ -44,7 +42,7 @@ def is_constant(column: Column) -> bool:
 
 
 def without_coordinates(column: Column) -> Column:
-    return replace(column, mean=(), constant=column.low, scale=abs(column.low))
+    return column._replace(mean=(), constant=column.low, scale=abs(column.low))
 
 
 def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str, Column]:
@@ -64,7 +62,7 @@ def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str,
         constant = rounded(np.quantile(offset, [0.5])).item()
         if np.abs(offset - constant).max() <= TOLERANCE * sd[j]:
             terms = tuple((columns[i].name, float(at)) for i, at in zip(kept, a, strict=True) if at)
-            found[columns[j].name] = replace(columns[j], mean=(), terms=terms, constant=constant)
+            found[columns[j].name] = columns[j]._replace(mean=(), terms=terms, constant=constant)
     return found
 
 

@@ -1,8 +1,6 @@
 """How rows of a table become points, and points rows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +18,10 @@ TOLERANCE = 1e-6
 """What may lie between a column and what it follows from, as a share of its scale."""
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(NamedTuple):
     """The columns of a table, in order: `encode` and `decode` take its rows to points and back.
 
-    `dataclasses.asdict` gives what JSON holds, and pydantic's `TypeAdapter(Encoding)` takes that back.
+    It is plain data: `json.dumps` takes it as it is, and pydantic's `TypeAdapter(Encoding)` takes back what JSON holds.
 
     >>> rows = pa.table({"age": [31, 54, None], "smokes": ["no", "yes", "no"]})
     >>> encoding = Encoding.of(rows)
@@ -53,7 +50,7 @@ class Encoding:
             tuple(c.scaled(mean[at], sd[at]) for c, at in zip(plain.columns, plain.slices.values(), strict=True))
         )
 
-    @cached_property
+    @property
     def slices(self) -> dict[str, slice]:
         """Which coordinates are those of a column."""
         ends = np.cumsum([len(column.mean) for column in self.columns]).tolist()
@@ -103,7 +100,12 @@ class Encoding:
         """
         there = [name for name in self.names if name in rows.column_names]
         if (len(there) < len(self.names) and not absent) or not there:
-            raise ValueError(missing_columns([name for name in self.names if name not in there], rows.column_names))
+            lacking = [name for name in self.names if name not in there]
+            near, needed = did_you_mean(lacking[0], rows.column_names), ", ".join(self.names)
+            raise ValueError(printable(
+                f"the table has no column {', '.join(map(repr, lacking))}{near}; the model's are {needed}, the table's "
+                f"{', '.join(rows.column_names)}"
+            ))  # fmt: skip
         return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
 
     def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:
@@ -162,9 +164,3 @@ def cells_of(rows: pa.Table, name: str) -> pa.ChunkedArray:
     if name in rows.column_names:
         return rows.column(name)
     return pa.chunked_array([pa.nulls(len(rows))])
-
-
-def missing_columns(absent: Sequence[str], there: Sequence[str]) -> str:
-    near = did_you_mean(absent[0], there)
-    named, found = ", ".join(map(repr, absent)), ", ".join(there)
-    return printable(f"the table has no column {named}{near}; it has {found}")

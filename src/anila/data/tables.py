@@ -56,7 +56,7 @@ class Table(Rows):
         columns: Name of each column.
         mean: Mean of each coordinate, float64.
         scale: Scale of each coordinate, float64.
-        units: The names of the coordinates and the two of them.
+        units: The names of the coordinates, the two of them, and the encoding.
 
     Raises:
         ValueError: If there are fewer than 2 rows, a number is infinite or so far out that it hides the others, or
@@ -84,7 +84,8 @@ class Table(Rows):
         super().__init__(points, name, fingerprint, None, labels, classes, incomplete=True)
         self.columns = self.encoding.names
         self.mean, self.scale = torch.from_numpy(self.encoding.mean), torch.from_numpy(self.encoding.scale)
-        self.units = Units(self.encoding.coordinates, tuple(self.mean.tolist()), tuple(self.scale.tolist()))
+        mean, scale = tuple(self.mean.tolist()), tuple(self.scale.tolist())
+        self.units = Units(self.encoding.coordinates, mean, scale, self.encoding)
 
     @cached_property
     def missing(self) -> dict[str, int]:

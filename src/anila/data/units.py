@@ -8,7 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.data.column import FARTHEST
+from anila.data.column import FARTHEST, Column
+from anila.data.encoding import Encoding
 
 
 class Units(NamedTuple):
@@ -22,6 +23,14 @@ class Units(NamedTuple):
     columns: tuple[str, ...]
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+    encoding: Encoding | None = None
+    """How rows become points and come back, where a table was read."""
+
+    @property
+    def rows(self) -> Encoding:
+        """How rows become points and come back; numbers only where no table was read."""
+        plain = zip(self.columns, self.mean, self.scale, strict=True)
+        return self.encoding or Encoding(tuple(Column(name, "number", (mean,), scale) for name, mean, scale in plain))
 
     @classmethod
     def plain(cls, event_shape: Sequence[int]) -> "Units":

@@ -7,12 +7,11 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float
 from torch import Tensor
 
 from anila.applications import Draws
 from anila.applications.files.outputs import write_table
-from anila.applications.files.tables import floats, named, with_columns
+from anila.applications.files.tables import filled_in, named, with_columns
 from anila.data import Units
 from anila.evaluation import pictures
 
@@ -67,30 +66,26 @@ class BesideTable:
     Args:
         table: What was read, n rows.
         units: The model's columns and their units.
-        kept: Cells of the model's columns that stay as they are, in the file's units, NaN where they are drawn; None
-            where all are drawn.
+        kept: Whether the cells that are there stay as they are.
     """
 
     table: pa.Table
     units: Units
-    kept: Float[np.ndarray, "n d"] | None = None
+    kept: bool = False
     names: Sequence[str] = ()
     what: ClassVar[str] = "rows"
-
-    def cells(self, draws: Draws) -> Float[np.ndarray, "n k d"]:
-        """The model's columns in the file's units."""
-        found = self.units.outward(draws.x)
-        return found if self.kept is None else np.where(np.isnan(self.kept)[:, None], found, self.kept[:, None])
 
     def joined(self, draws: Draws) -> pa.Table:
         """The model's columns drawn, `draw` and `energy` beside; the other columns as they were."""
         n, k, _ = draws.x.shape
-        table = named(self.table, self.units.columns).take(np.repeat(np.arange(n), k))
-        for name, values in zip(self.units.columns, self.cells(draws).reshape(n * k, -1).T, strict=True):
+        drawn = self.units.rows.decode(draws.x.flatten(0, 1))
+        table = named(self.table, drawn.column_names).take(np.repeat(np.arange(n), k))
+        for name, cells in zip(drawn.column_names, drawn.columns, strict=True):
             if name not in table.column_names:
-                table = table.append_column(name, pa.array(values))
-            elif not np.array_equal(floats(table.column(name), name), values):  # an equal column keeps its type
-                table = table.set_column(table.column_names.index(name), name, pa.array(values))
+                table = table.append_column(name, cells)
+            else:
+                own = filled_in(table.column(name), cells) if self.kept else cells
+                table = table.set_column(table.column_names.index(name), name, own)
         energy = draws.energy.double().numpy(force=True).ravel()
         return with_columns(table, {"draw": np.tile(np.arange(1, k + 1), n), "energy": energy})
 

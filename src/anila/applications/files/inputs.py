@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from anila.applications.files.tables import numbers, only, require_free, with_columns
+from anila.applications.files.tables import only, points, require_free, with_columns
 from anila.data import KNOWN, Images, Rows, load
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
@@ -52,7 +52,7 @@ def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ())
         return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
     table = only(sources)
     require_free(table, results)
-    x = model.units.inward(numbers(table, model.units.columns))
+    x = points(table, model.units)
     return Named([f"{sources[0]}[{i}]" for i in range(len(x))], x, table)
 
 

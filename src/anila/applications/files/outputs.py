@@ -53,7 +53,7 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
         case ".csv" | ".parquet":
             if values.ndim != 2:
                 raise ValueError(f"images of shape {values.shape[1:]} do not go into {path.suffix}; use .npz or .png")
-            write_table(pa.table(dict(zip(names, values.T, strict=True))), path)
+            write_table(model.units.rows.decode(x), path)
 
 
 def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:

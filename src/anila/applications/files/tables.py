@@ -1,14 +1,20 @@
 """Tables that people bring to a run: any columns, of which some are the model's; results are joined to them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+import torch
 from jaxtyping import Bool, Float
+from torch import Tensor
 
+from anila.data import Units
+from anila.data.column import kind_of
 from anila.data.table_files import read_rows, require_table
-from anila.messages import did_you_mean
+from anila.data.usable import is_missing
 
 
 def read_table(path: str | Path) -> pa.Table:
@@ -33,54 +39,50 @@ def only(files: Sequence[str]) -> pa.Table:
 
 
 def given(text: str) -> pa.Table:
-    """One row of "height=180,weight=70".
+    """One row of "height=180,city=Oslo".
 
     Raises:
         ValueError: If it is not written so.
     """
     pairs = [part.partition("=") for part in text.split(",")]
-    try:
-        values = {name.strip(): [float(value)] for name, _, value in pairs}
-    except ValueError:
-        raise ValueError(f"--given {text}: expected COLUMN=NUMBER,COLUMN=NUMBER, e.g. height=180,weight=70") from None
+    values = {name.strip(): [as_number(value.strip())] for name, _, value in pairs}
+    if not all(value for _, _, value in pairs):
+        raise ValueError(f"--given {text}: expected COLUMN=VALUE,COLUMN=VALUE, e.g. height=180,weight=70")
     if len(values) < len(pairs) or "" in values:
         raise ValueError(f"--given {text}: each column once, by its name")
     return pa.table(values)
 
 
-def numbers(table: pa.Table, columns: Sequence[str], missing: bool = False) -> np.ndarray:
-    """The model's columns of a table, (rows, columns) float64; the columns of a plain array are taken in their order.
+def as_number(text: str) -> int | float | str:
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
+
+
+def points(table: pa.Table, units: Units, missing: bool = False) -> Float[Tensor, "rows d"]:
+    """The rows of a table as points; the columns of a plain array are taken in their order.
 
     Args:
         table: What was read.
-        columns: Those of the model.
-        missing: Whether columns and cells may be missing; they are NaN then, and none may be infinite.
+        units: Of the model.
+        missing: Whether columns and cells may be missing; their coordinates are NaN then.
 
     Raises:
-        ValueError: If they may not be and are, or a column is not of numbers, or nothing is there.
+        ValueError: If they may not be and are, a column is of another kind, or nothing is there.
     """
-    table = named(table, columns)
-    absent = [column for column in columns if column not in table.column_names]
-    if (absent and not missing) or len(absent) == len(columns):
-        near = did_you_mean(absent[0], table.column_names)
-        raise ValueError(
-            f"the table has no column {', '.join(map(repr, absent))}{near}; the model's are {', '.join(columns)}, the "
-            f"table's {', '.join(table.column_names)}"
-        )
-    values = np.full((len(table), len(columns)), np.nan)
-    for i, column in enumerate(columns):
-        if column not in absent:
-            values[:, i] = floats(table.column(column), column)
-    if not len(values):
+    encoding = units.rows
+    x = encoding.encode(named(table, encoding.names), absent=missing)
+    if not len(x):
         raise ValueError("the table has no rows")
-    bad = np.isinf(values) if missing else np.isnan(values)
-    if bad.any():
-        where = ", ".join(f"{columns[i]} ({n})" for i, n in enumerate(bad.sum(0)) if n)
+    holes = {name: np.isnan(x[:, at]).any(1) for name, at in encoding.slices.items()}
+    if not missing and np.isnan(x).any():
+        where = ", ".join(f"{name} ({hole.sum()})" for name, hole in holes.items() if hole.any())
         raise ValueError(
-            f"{bad.sum()} {'infinite' if missing else 'missing'} values in {where}, the first in row "
-            f"{int(bad.any(1).argmax())}; remove these rows, or have missing cells drawn with anila inpaint"
+            f"{sum(hole.sum() for hole in holes.values())} missing values in {where}, the first in row "
+            f"{int(np.isnan(x).any(1).argmax())}; remove these rows, or have missing cells drawn with anila inpaint"
         )
-    return values
+    return torch.from_numpy(x.astype(np.float32))
 
 
 def missing_cells(values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
@@ -105,11 +107,14 @@ def named(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     return table.rename_columns(list(columns)) if bare else table
 
 
-def floats(column: pa.ChunkedArray, name: str) -> np.ndarray:
-    kind = column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)):
-        raise ValueError(f"column {name!r} is not of numbers but of {kind}")
-    return column.cast(pa.float64()).to_numpy().astype(np.float64)
+def filled_in(own: pa.ChunkedArray, cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """A column with drawn cells where its own are missing, of its own type where it can be."""
+    holes = is_missing(own)
+    if not holes.any():
+        return own
+    textual = kind_of(cells.type) == "category" or pa.types.is_null(own.type)
+    own, cells = (part.cast(cells.type if textual else own.type, safe=False) for part in (own, cells))
+    return pc.call_function("if_else", [pa.array(holes), cells, own])
 
 
 def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
+from anila.data import Encoding
 from anila.runs.experiment import PRESETS, Experiment
 from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
@@ -36,6 +37,8 @@ class Record:
     """How often the divergence guard went back."""
     scores: dict[str, Any]
     versions: dict[str, str]
+    encoding: Encoding | None = None
+    """How rows of a table become points and come back."""
 
     @model_validator(mode="after")
     def check(self) -> "Record":

@@ -188,6 +188,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         returns=len(run.events()),
         scores=json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else {},
         versions={name: version(name) for name in ("anila", "torch")},
+        encoding=trained.units.encoding,
     )
 
 
@@ -267,7 +268,7 @@ def data_of(record: Record) -> DataSet:
     """A toy, which can be drawn anywhere; of other data what is known without the rows."""
     if record.data in TOYS and (toy := Toy(record.data)).fingerprint == record.fingerprint:
         return toy
-    units = Units(record.columns, record.mean, record.scale)
+    units = Units(record.columns, record.mean, record.scale, record.encoding)
     return Elsewhere(record.event_shape, record.data, record.fingerprint, record.classes, units)
 
 
