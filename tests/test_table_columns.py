@@ -229,6 +229,8 @@ def test_copies_and_totals_follow_from_others() -> None:
     assert back.column_names == rows.column_names
     np.testing.assert_allclose(back.column("total"), rows.column("total"), rtol=1e-5)
     assert back.column("same").to_pylist() == a.tolist()
+    torn = rows.set_column(1, "euro", with_holes(pa.array(b)))
+    assert Table(torn).units.columns == ("a", "euro", "c")
     assert Table(rows, dependent=True).units.columns == ("a", "euro", "cent", "c", "total", "same")
     assert Table(rows.slice(0, 8)).event_shape == (6,)
 
@@ -338,3 +340,49 @@ def test_without_openpyxl_the_way_out_is_named(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "t.xlsx").touch()
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'anila\[excel\]'; or save the sheet as .csv"):
         table(tmp_path / "t.xlsx")
+
+
+# A real table, from the command line
+
+
+def test_a_real_table_with_holes_and_categories_trains_flags_and_draws(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """scikit-learn's wines as a German Excel saves them; sees coordinates where rows are wanted."""
+    frame = pytest.importorskip("sklearn.datasets").load_wine(as_frame=True).frame[::2]
+    frame = frame[["alcohol", "color_intensity", "proline"]].assign(
+        kind=frame.target.map({0: "Barolo", 1: "Grignolino", 2: "Barbera größer"}), land="Italien",
+        cents=100 * frame.color_intensity, bottle=[f"Nr. {i}" for i in range(len(frame))],
+    )  # fmt: skip
+    for j, name in enumerate(["color_intensity", "proline", "kind"]):
+        frame.iloc[j::9, frame.columns.get_loc(name)] = None
+    monkeypatch.chdir(tmp_path)
+    frame.to_csv("wine.csv", index=False, sep=";", decimal=",", encoding="latin-1")
+    few = "training.iterations=2 training.chains=20 network.hidden=[8] training.threads=1"
+    said = run("train", "wine.csv", *few.split(), "--run", "r")
+    assert "kind (3); no coordinate for what follows from others: land = Italien, cents = 100 color_intensity" in said
+    assert "warning: wine.csv: left out bottle (89 different texts in 89 rows: too many for categories)" in said
+    run("sample", "r", "--count", "30", "--out", "drawn.parquet")
+    drawn = pyarrow.parquet.read_table("drawn.parquet")
+    assert drawn.column_names == [name for name in frame.columns if name != "bottle"]
+    assert set(drawn["kind"].to_pylist()) <= {"Barolo", "Grignolino", "Barbera größer"}
+    assert all(value == int(value) for value in drawn["proline"].to_pylist())
+    run("inpaint", "r", "wine.csv", "--count", "1", "--steps", "4", "--out", "filled.parquet")
+    filled = pyarrow.parquet.read_table("filled.parquet")
+    assert len(filled) == sum(frame.isna().any(axis=1))
+    assert {filled[name].null_count for name in frame.columns} == {0}
+    run("inpaint", "r", "--given", "kind=Barolo", "--count", "3", "--steps", "4", "--out", "given.csv")
+    assert Path("given.csv").read_text().count('"Barolo"') == 3
+    Path("odd.csv").write_text("alcohol,color_intensity,proline,kind\n13,5,700,Barolo\n1e300,5,700,Barolo\n")
+    rows = run("outliers", "r", "odd.csv", "--rate", "0.05", "--out", "judged.csv") and Path("judged.csv").read_text()
+    assert rows.splitlines()[2].endswith("true")
+
+
+def run(*words: str) -> str:
+    from typer.testing import CliRunner
+
+    from anila.cli.app import app
+
+    result = CliRunner().invoke(app, list(words))
+    assert result.exit_code == 0, result.output
+    return result.output

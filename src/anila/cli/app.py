@@ -97,9 +97,11 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
+    from anila.messages import warnings_to
     from anila.runs.experiment.choose import choose
 
-    name, config = choose(what, overrides or [])
+    with warnings_to(lambda _: None):  # what is to be said of the data is said where they are read to learn
+        name, config = choose(what, overrides or [])
     path = run or Path("runs") / name
     if dry_run:
         describe(config, as_json)

@@ -19,9 +19,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 def load(path: Path, label: str | None = None) -> Any:
     """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
     from anila.applications.on_runs.classify import OfClass
+    from anila.messages import warnings_to
     from anila.runs.model.export import load as load_model
 
-    model = load_model(path)
+    with warnings_to(note):
+        model = load_model(path)
     for notice in model.notices:
         note(notice)
     return model if label is None else OfClass(model, label)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load
+from anila.cli.console import Label, RunFolder, Seed, load, note
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -98,12 +98,14 @@ def fill(
     from anila.applications.files.beside import BesideTable
     from anila.applications.files.outputs import TABLES, require_out
     from anila.applications.on_runs.draws import filled
+    from anila.messages import warnings_to
 
     require_out(out, TABLES)
     require(
         (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=VALUE,..."
     )
-    table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
+    with warnings_to(note):
+        table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
     tables.require_free(table, RESULTS)
     y = tables.points(table, units, missing=True)
     hidden = torch.from_numpy(tables.missing_cells(y.numpy()))

@@ -92,15 +92,15 @@ class Encoding(NamedTuple):
         """Rows as points, NaN where a cell is missing; cells beyond 10¹⁸ scales, and ±∞, count as that far.
 
         Args:
-            rows: A table that has these columns, in any order, among others.
+            rows: A table that has these columns, in any order, among others; those without coordinates may be absent.
             absent: Whether columns may be absent: their cells are missing then.
 
         Raises:
             ValueError: If a column is absent that may not be, all are, or one is of another kind.
         """
-        there = [name for name in self.names if name in rows.column_names]
-        if (len(there) < len(self.names) and not absent) or not there:
-            lacking = [name for name in self.names if name not in there]
+        wanted = [column.name for column in self.columns if column.mean]
+        lacking = [name for name in wanted if name not in rows.column_names]
+        if lacking and (not absent or lacking == wanted):
             near, needed = did_you_mean(lacking[0], rows.column_names), ", ".join(self.names)
             raise ValueError(printable(
                 f"the table has no column {', '.join(map(repr, lacking))}{near}; the model's are {needed}, the table's "
