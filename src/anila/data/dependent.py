@@ -50,10 +50,10 @@ def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str,
     n, d = v.shape
     if n < 2 * d + 10:
         return {}
-    sd = np.where(v.std(0) > 0, v.std(0), 1.0)
+    sd = np.array([c.scale for c in columns])
     z = (v - v.mean(0)) / sd
     kept = pivots(z.T @ z / n)
-    rest = [j for j in range(d) if j not in set(kept)]
+    rest = [j for j in range(d) if j not in set(kept) and np.ptp(z[:, j]) > TOLERANCE]
     factors = np.linalg.lstsq(z[:, kept], z[:, rest], rcond=None)[0] if rest else np.empty((len(kept), 0))
     found = {}
     for j, b in zip(rest, factors.T, strict=True):
