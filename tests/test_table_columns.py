@@ -19,6 +19,7 @@ from anila.data import Encoding, Rows, Table, load, table
 from anila.data.delimited import MARKS
 from anila.data.dependent import independent, law
 from anila.data.table_files import suffix_of
+from anila.runs.experiment.saved import current
 
 N = 60
 G = np.random.default_rng(0)
@@ -388,3 +389,10 @@ def run(*words: str) -> str:
     result = CliRunner().invoke(app, list(words))
     assert result.exit_code == 0, result.output
     return result.output
+
+
+def test_a_table_run_of_0_1_0_keeps_a_coordinate_for_every_column() -> None:
+    """Sees its net fed fewer coordinates than it has inputs, and toys and images told of columns."""
+    assert current({"data": {"name": "a/b.CSV"}})["data"] == {"name": "a/b.CSV", "dependent": True}
+    assert not current({"data": {"name": "b.csv", "dependent": False}})["data"]["dependent"]
+    assert current({"data": {"name": "rings"}})["data"] == {"name": "rings"}

@@ -1,20 +1,34 @@
 """Settings that were written down, by this version or an earlier one, as this one knows them."""
 
+from pathlib import Path
 from typing import Any
 
 from anila.runs.experiment.choice import Choice
 from anila.runs.experiment.settings import Network, Sampler
+
+FORMER_TABLES = (".npy", ".npz", ".csv", ".parquet")
+"""Tables that version 0.1.0 read."""
 
 
 def current(experiment: Any) -> Any:
     """What config.json or an export says of an experiment, without what version 0.1.0 wrote of other choices."""
     if not isinstance(experiment, dict):
         return experiment
-    return experiment | {
-        choice.GROUP: without_former(choice, experiment[choice.GROUP])
-        for choice in (Network, Sampler)
-        if isinstance(experiment.get(choice.GROUP), dict)
-    }
+    return (
+        experiment
+        | {"data": with_former_columns(experiment.get("data"))}
+        | {
+            choice.GROUP: without_former(choice, experiment[choice.GROUP])
+            for choice in (Network, Sampler)
+            if isinstance(experiment.get(choice.GROUP), dict)
+        }
+    )
+
+
+def with_former_columns(data: Any) -> Any:
+    """What is learned, with a coordinate for every column of a table where it was written before that was a choice."""
+    is_table = isinstance(data, dict) and Path(str(data.get("name"))).suffix.lower() in FORMER_TABLES
+    return {"dependent": True} | data if is_table else data
 
 
 def without_former(choice: type[Choice], settings: dict[str, Any]) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from anila.runs.training.guard import Guard, guard_of
 
 CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
               "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
-              "training.device", "training.compile")  # fmt: skip
-"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
+              "training.device", "training.compile", "data.dependent")  # fmt: skip
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding; or the fingerprint of
+the data tells."""
 
 
 def refuse_other_folders(run: Run, say: Say) -> None:
