@@ -51,6 +51,11 @@ class GlobalState(NamedTuple):
         """∇f where the chains stand."""
         return self.local.grad
 
+    @property
+    def value(self) -> Tensor:
+        """f where the chains stand."""
+        return self.local.value
+
 
 class GlobalInfo(NamedTuple):
     """The local kernel's info, and the acceptance probability of the global move (NaN where none was made)."""

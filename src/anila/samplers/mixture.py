@@ -38,6 +38,11 @@ class MixtureState(NamedTuple):
         """∇f where the chains stand."""
         return self.local.grad
 
+    @property
+    def value(self) -> Tensor:
+        """f where the chains stand."""
+        return self.local.value
+
 
 class MixtureInfo(NamedTuple):
     """The info of the kernel that made the step, and which it was."""

@@ -46,6 +46,11 @@ class ReplicaState(NamedTuple):
         """∇f where the cold chains stand."""
         return self.local.grad[:, 0]
 
+    @property
+    def value(self) -> Tensor:
+        """f where the cold chains stand."""
+        return self.local.value[:, 0]
+
 
 class ReplicaInfo(NamedTuple):
     """The cold rung's info, and the acceptance of swaps averaged over the pairs tried (NaN where none was)."""

@@ -33,7 +33,9 @@ from anila.density.log_density import LogDensity, require_one_number_a_row
 from anila.samplers import Sampler, anisotropic_mala, sample
 from anila.samplers.adaptation import adapted
 from anila.samplers.kernel import require_metropolis
-from anila.samplers.warm_up import BOLD_QUANTILE, Settings, keywords, preconditioner, quantile
+from anila.samplers.metric import preconditioner
+from anila.samplers.phase import Settings, quantile
+from anila.samplers.warm_up import BOLD_QUANTILE, keywords
 
 ESS_FRACTION = 0.8
 """C: effective share of the chains after a rung of the pilot."""

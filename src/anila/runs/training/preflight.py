@@ -23,7 +23,7 @@ from anila.runs.experiment import Experiment
 from anila.runs.model.trained import Trained
 from anila.runs.training.plan import lengths_in
 from anila.runs.training.timing import estimate, in_stage, own_data, pace, start_of_chains
-from anila.samplers.warm_up import quantile
+from anila.samplers.phase import quantile
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of mallopt(3)."""

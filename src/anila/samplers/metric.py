@@ -1,0 +1,81 @@
+"""Metric: a preconditioner L from points and the gradients there, with C = cov(x) and G = cov(∇f).
+
+    dense     L Lᵀ = M with M G M = C        diagonal     Lᵢ = (var xᵢ / var ∂ᵢf)^¼
+
+M makes L⁻¹x and Lᵀ∇f have the same covariance, and is the best in Fisher divergence. For a Gaussian it is exact from
+points of *any* spread (∇f = −Σ⁻¹x, so M = Σ): chains need not have mixed, and the points of one path serve. Where
+there are fewer than 5 points a number, C and G are both shrunk by 1e-5 towards the metric that one comes from, so
+that a few rounds find even what is wider than the points are many.
+
+References: Seyboldt, Carlson & Carpenter 2025 (M, shrinkage); Titsias 2023 (metrics from gradients alone).
+"""
+
+import torch
+from torch import Tensor
+
+from anila.samplers.precondition import DENSE_LIMIT
+
+ENOUGH = 5
+"""Points a number that need no shrinkage."""
+SHRINK = 1e-5
+FEWEST = 10
+"""Points below which a metric is diagonal."""
+
+
+def improved(L: Tensor | None, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
+    """L times the metric of its own coordinates u = L⁻¹ x, shrunk towards L; and the gradients in its units.
+
+    Args:
+        L: Of the kernel that visited the points; None for the identity.
+        x: Points, (points, *event).
+        grad: Lᵀ ∇f there, as that kernel's state has it.
+    """
+    more = preconditioner(coordinates(L, x), grad)
+    if more.shape == x.shape[1:]:
+        scaled = grad * more
+        more = more if L is None or L.shape == more.shape else more.flatten().diag()
+    else:
+        scaled = (grad.flatten(1) @ more).view_as(grad)
+    if L is None:
+        return more, scaled
+    if L.shape == x.shape[1:]:
+        return L.flatten()[:, None] * more if more.shape != L.shape else L * more, scaled
+    return (L.double() @ more.double()).to(L), scaled
+
+
+def coordinates(L: Tensor | None, x: Tensor) -> Tensor:
+    """u = L⁻¹ x, (points, *event)."""
+    if L is None:
+        return x
+    if L.shape == x.shape[1:]:
+        return x / L
+    return torch.linalg.solve_triangular(L.double(), x.flatten(1).double().T, upper=False).T.view_as(x).to(x)
+
+
+def preconditioner(x: Tensor, grad: Tensor) -> Tensor:
+    """L from points and gradients, (points, *event) each: dense where there are at most 500 numbers, else diagonal."""
+    points, d = len(x), x[0].numel()
+    x64, g64 = x.flatten(1).double(), grad.flatten(1).double()
+    scale = (x64.var(0) / g64.var(0)) ** 0.25
+    scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, torch.ones_like(scale))
+    if d == 1 or d > DENSE_LIMIT or points < FEWEST:
+        return scale.view(x.shape[1:]).to(x)
+    C, G = (x64 / scale).T.cov(), (g64 * scale).T.cov()
+    if points < ENOUGH * d:
+        more = SHRINK * C.diagonal().mean() * torch.eye(d, dtype=C.dtype, device=C.device)
+        C, G = C + more, G + more
+    factor, failed = torch.linalg.cholesky_ex(between(C, G))
+    good = not bool(failed) and bool(factor.isfinite().all())
+    return (scale[:, None] * factor).to(x) if good else scale.view(x.shape[1:]).to(x)
+
+
+def between(C: Tensor, G: Tensor) -> Tensor:
+    """The symmetric positive M with M G M = C: G^(−½) (G^½ C G^½)^½ G^(−½), (d, d)."""
+    root, inverse = power(G, 0.5), power(G, -0.5)
+    return inverse @ power(root @ C @ root, 0.5) @ inverse
+
+
+def power(A: Tensor, p: float) -> Tensor:
+    """A^p of a symmetric matrix whose eigenvalues are lifted to 1e-12 of the largest."""
+    values, vectors = torch.linalg.eigh((A + A.T) / 2)
+    return (vectors * values.clamp(min=1e-12 * values.max()) ** p) @ vectors.T

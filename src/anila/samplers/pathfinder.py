@@ -1,0 +1,238 @@
+"""Pathfinder: chains that start far out are put where the mass is, by an optimiser and the normal laws along its path.
+
+From each start BFGS climbs on its own. H is its estimate of (−∇²f)⁻¹, so that at each point of the path
+
+    q = N(x + H ∇f, H)               ELBO = E_q[f − log q],  a lower bound of the log mass near the path
+
+and the point of the highest ELBO is chosen: its q gives some draws, and one of them is taken with probability
+proportional to exp f / q. The highest f would not do: a funnel is highest in its neck, where there is no mass.
+
+A path is *lost* if its ELBO is 10 + d nats below the best: around it lies less than e⁻¹⁰ of the mass. A start is *far*
+if f there is 10 d + 20 nats below what draws of q have on every path that is not lost, or not finite. Far chains start
+at a draw of their own path, or of another where theirs is lost or none was made; all others stay where they are.
+
+References: Zhang, Carpenter, Gelman & Vehtari 2022, Algorithm 1 (here with BFGS, for d ≤ 500); Lewis & Overton 2013,
+Algorithm 2.6 (the line search, for slope and rise alone).
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+DRAWS = 8
+"""Draws of each q."""
+MOST_PATHS, FEWEST_PATHS, NUMBERS = 32, 4, 400_000
+"""Paths made at most and at least, and between them so many numbers in all their H."""
+DONE, PATIENCE = 0.01, 5
+"""Nats a number that a step gains or promises; a path ends after so many steps in a row below."""
+TRIES = 30
+"""Points tried along a direction."""
+RISE, SLOPE = 1e-4, 0.5
+"""A step ends where f has risen by this share of what the slope promised, and the slope has fallen to this share."""
+
+
+class Point(NamedTuple):
+    """Positions with f and ∇f there, in float64."""
+
+    x: Tensor
+    """(n, d)."""
+    value: Tensor
+    grad: Tensor
+
+    def rows(self, which: Tensor) -> "Point":
+        return Point(*(field[which] for field in self))
+
+    def finite(self) -> Tensor:
+        """Where f and ∇f are numbers, (n,)."""
+        return torch.isfinite(self.value) & torch.isfinite(self.grad).all(1)
+
+
+At = Callable[[Tensor], Point]
+
+
+class Normal(NamedTuple):
+    """The q of each chain that has the highest ELBO so far, as what it is needed for."""
+
+    elbo: Tensor
+    """(n,)."""
+    typical: Tensor
+    """Mean of f over draws, (n,)."""
+    draws: Tensor
+    """(n, DRAWS, d)."""
+    log_weight: Tensor
+    """log exp f / q of the draws, (n, DRAWS)."""
+
+
+class Starts(NamedTuple):
+    """Where chains start, and how they came there."""
+
+    x: Tensor
+    far: int
+    """How many starts were far."""
+    paths: int
+    kept: int
+    """How many of the paths are not lost."""
+
+
+def far_below(d: int) -> float:
+    """Nats between f where chains belong and f of a point that is far."""
+    return 10.0 * d + 20
+
+
+def starts(at: At, x0: Tensor, most: int, generator: torch.Generator) -> Starts:
+    """Starts near the mass: x0 where it is, and draws of q where it is far.
+
+    Args:
+        at: Points (n, d) -> f and ∇f there, the same f whatever the row.
+        x0: (n, d), float64 on the CPU, like all that is computed from it.
+        most: Steps of BFGS at most.
+        generator: Source of the draws.
+
+    Raises:
+        ValueError: If f is finite at no start.
+    """
+    first = at(x0)
+    rows = chosen(first.finite(), x0.shape[1])
+    found = climb(at, first.rows(rows), most, generator)
+    kept = ~(found.elbo < found.elbo.max() - 10 - x0.shape[1])
+    far = ~(first.finite() & (first.value >= found.typical[kept].min() - far_below(x0.shape[1])))
+    others = kept.nonzero().flatten()
+    source = others[(uniform(generator, len(x0)) * len(others)).long()]
+    source[rows[others]] = others
+    x = torch.where(far[:, None], drawn(found, source, generator), x0)
+    return Starts(x, int(far.sum()), len(rows), len(others))
+
+
+def chosen(finite: Tensor, d: int) -> Tensor:
+    """Which starts paths are made from: evenly among those where f is finite, (paths,).
+
+    Raises:
+        ValueError: If there is none.
+    """
+    rows = finite.nonzero().flatten()
+    if not len(rows):
+        raise ValueError(
+            f"expected starts at which f and its gradient are finite; they are at none of the {len(finite)}: start "
+            "nearer"
+        )
+    paths = min(len(rows), max(FEWEST_PATHS, min(MOST_PATHS, NUMBERS // d**2)))
+    return rows[torch.linspace(0, len(rows) - 1, paths).round().long()]
+
+
+def uniform(generator: torch.Generator, *shape: int) -> Tensor:
+    """U(0, 1) in float64 on the CPU, whatever the generator's device."""
+    return torch.rand(shape, generator=generator, device=generator.device, dtype=torch.float32).double().cpu()
+
+
+def drawn(found: Normal, source: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw of the q of each source, with probability proportional to exp f / q, (n, d)."""
+    weight = (found.log_weight - found.log_weight.amax(1, True)).exp()[source].cumsum(1)
+    chosen = torch.searchsorted(weight, uniform(generator, len(source), 1) * weight[:, -1:], right=True)[:, 0]
+    return found.draws[source, chosen.clamp(max=DRAWS - 1)]
+
+
+def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal:
+    """BFGS from each point, and the best q along its path: some where f has risen far, and that at its end."""
+    n, d = first.x.shape
+    here, best = first, nothing(first)
+    active, idle, fresh = here.finite(), torch.zeros(n), torch.ones(n, dtype=torch.bool)
+    H, since = torch.zeros(n, d, d, dtype=torch.float64), here.value
+    for k in range(most):
+        rows = active.nonzero().flatten()
+        if not len(rows):
+            break
+        old = here.rows(rows)
+        now = torch.where(fresh[rows, None, None], first_length(old)[:, None, None] * torch.eye(d), H[rows])
+        new = searched(at, old, along(now, old.grad))
+        H[rows] = updated(now, new.x - old.x, old.grad - new.grad, fresh[rows])
+        here = Point(*(whole.index_copy(0, rows, part) for whole, part in zip(here, new, strict=True)))
+        if k % max(1, d // 25) == 0:
+            best = better(at, here, H, rows[new.value > first.value[rows] + far_below(d)], best, generator)
+        gained, promised = new.value - old.value, (new.grad * along(H[rows], new.grad)).sum(1) / 2
+        idle[rows] = torch.where((torch.maximum(gained, promised) > DONE * d) & (gained > 0), 0, idle[rows] + 1)
+        fresh = idle >= PATIENCE
+        active &= ~fresh | (here.value > since + DONE * d)
+        since, idle = torch.where(fresh, here.value, since), idle.masked_fill(fresh, 0)
+    return better(at, here, H, here.finite().nonzero().flatten(), best, generator)
+
+
+def nothing(first: Point) -> Normal:
+    """Before any q was looked at: the start itself."""
+    low = torch.full_like(first.value, -math.inf)
+    return Normal(low, low, first.x[:, None].repeat(1, DRAWS, 1), torch.zeros(len(low), DRAWS, dtype=low.dtype))
+
+
+def first_length(point: Point) -> Tensor:
+    """H of the first step: one that goes a tenth of |x|, or of 1 where |x| is less, (n,)."""
+    tiny = torch.finfo(torch.float64).tiny
+    return 0.1 * point.x.norm(dim=1).clamp(min=1.0) / point.grad.norm(dim=1).clamp(min=tiny)
+
+
+def along(H: Tensor, v: Tensor) -> Tensor:
+    """H v, (n, d)."""
+    return (H @ v[..., None])[..., 0]
+
+
+def searched(at: At, start: Point, direction: Tensor) -> Point:
+    """The point along the direction at which f has risen enough and its slope fallen; the start where none is found."""
+    slope = (start.grad * direction).sum(1)
+    lo, hi = torch.zeros_like(slope), torch.full_like(slope, math.inf)
+    length, reached, open_ = torch.ones_like(slope), start, slope > 0
+    for _ in range(TRIES):
+        rows = open_.nonzero().flatten()
+        if not len(rows):
+            break
+        a, s = length[rows], slope[rows]
+        new = at(start.x[rows] + a[:, None] * direction[rows])
+        rises = new.finite() & (new.value >= start.value[rows] + RISE * a * s)
+        rises &= new.value >= reached.value[rows]
+        still = rises & ((new.grad * direction[rows]).sum(1) > SLOPE * s)
+        kept = rows[rises]
+        reached = Point(*(w.index_copy(0, kept, p[rises]) for w, p in zip(reached, new, strict=True)))
+        lo[rows], hi[rows] = torch.where(rises, a, lo[rows]), torch.where(rises, hi[rows], a)
+        open_[rows] = still | ~rises
+        length = torch.where(hi.isinf(), 4 * length, torch.where(lo == 0, hi / 10, (lo + hi) / 2))
+    return reached
+
+
+def updated(H: Tensor, s: Tensor, y: Tensor, first: Tensor) -> Tensor:
+    """H after a step s that lowered the gradient by y (Nocedal & Wright 2006, eq. 6.17), scaled by it if the first.
+
+    Where f does not curve down along s, H stays.
+    """
+    sy, yy = (s * y).sum(1), (y * y).sum(1)
+    ok = sy > 1e-10 * (s.norm(dim=1) * y.norm(dim=1))
+    sy = torch.where(ok, sy, torch.ones_like(sy))
+    scaled = torch.where(ok, sy / yy, 1.0)[:, None, None] * torch.eye(H.shape[1], dtype=H.dtype)
+    H = torch.where((ok & first)[:, None, None], scaled, H)
+    Hy = along(H, y)
+    square, cross = s[:, :, None] * s[:, None], Hy[:, :, None] * s[:, None]
+    ratio = (sy + (y * Hy).sum(1)) / sy.square()
+    new = H + ratio[:, None, None] * square - (cross + cross.mT) / sy[:, None, None]
+    return torch.where((ok & new.flatten(1).isfinite().all(1))[:, None, None], new, H)
+
+
+def better(at: At, here: Point, H: Tensor, rows: Tensor, best: Normal, generator: torch.Generator) -> Normal:
+    """The best q so far, where those of these rows count too."""
+    if not len(rows):
+        return best
+    now = normal(at, here.rows(rows), H[rows], generator)
+    rises = now.elbo > best.elbo[rows]
+    kept = rows[rises]
+    return Normal(*(w.index_copy(0, kept, p[rises]) for w, p in zip(best, now, strict=True)))
+
+
+def normal(at: At, here: Point, H: Tensor, generator: torch.Generator) -> Normal:
+    """q = N(x + H ∇f, H) at these points."""
+    n, d = here.x.shape
+    factor, failed = torch.linalg.cholesky_ex(H)
+    z = torch.randn(n, DRAWS, d, generator=generator, device=generator.device).double().cpu()
+    draws = (here.x + along(H, here.grad))[:, None] + z @ factor.mT
+    log_q = -z.square().sum(2) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1, True) - d / 2 * math.log(2 * math.pi)
+    point = at(draws.flatten(0, 1))
+    value = torch.where(point.finite(), point.value, -math.inf).view(n, DRAWS)
+    weight = torch.where((failed == 0)[:, None], value - log_q, -math.inf)
+    return Normal(weight.mean(1), value.mean(1), draws, weight)

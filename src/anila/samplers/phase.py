@@ -1,0 +1,141 @@
+"""A phase of a warm-up: windows of a fixed kernel, and after each its settings follow what the chains did.
+
+    step_size follows acceptance at the rate 3/√k in window k
+    threshold follows a quantile of |∂f| where the chains stand            (`adaptation` has the rules)
+
+All chains share the settings. So a chain whose f is 10 d + 20 nats below the median chain's is left out of what is
+shared, and moved onto another. So is one that accepted nothing in 30 steps in which others did, but its acceptance
+counts: a step_size with which chains get stuck is too long.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from anila.samplers.adaptation import RATE, adapted, averaged
+from anila.samplers.kernel import Sampler
+from anila.samplers.pathfinder import far_below
+
+WINDOW = 10
+"""Steps between changes of the settings."""
+POINTS = 5000
+"""About so many points make a preconditioner."""
+STILL = 3
+"""Windows without an acceptance after which a chain is stranded."""
+
+Settings = dict[str, Any]
+Make = Callable[..., Sampler]
+
+
+class Window(NamedTuple):
+    """What a fixed kernel did in some steps, every field (steps, chains, ...)."""
+
+    x: Tensor
+    value: Tensor
+    grad: Tensor
+    accept_prob: Tensor
+
+
+class Phase(NamedTuple):
+    """What some windows led to, measured over the second half of them."""
+
+    x: Tensor
+    settings: Settings
+    quantile: float
+    """Of |∂f|, the one that the threshold followed."""
+    target: float
+    """Acceptance aimed at."""
+    accept_prob: float
+    jump: Tensor
+    """Mean square of a step, (*event)."""
+    points: Tensor
+    """Positions visited, (points, *event)."""
+    grads: Tensor
+    """∇f there, as the kernel's state has it."""
+    moved: int
+    """Times that a stranded chain was moved onto another."""
+
+
+def run_phase(
+    make: Make,
+    x: Tensor,
+    settings: Settings,
+    windows: int,
+    q: float,
+    target: float,
+    moving: bool,
+    generator: torch.Generator,
+) -> Phase:
+    """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
+    half, moved, still = windows // 2, 0, x.new_zeros(len(x))
+    log_steps, accepts, jumps, points, grads = [], [], [], [], []
+    every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
+    for k in range(1, windows + 1):
+        seen = window(make(**settings), x, generator)
+        still = torch.where(seen.accept_prob.mean(0) < 1e-3, still + 1, 0)
+        low = far_down(seen) if moving else torch.zeros_like(still, dtype=torch.bool)
+        accepts.append(seen.accept_prob[:, ~low].double().mean().item())
+        jumps.append(torch.cat([x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
+        points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
+        grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
+        settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
+        log_steps.append(math.log(settings["step_size"]))
+        out = stranded(seen, low, still, target) if moving else low
+        x, still, moved = onto_others(seen.x[-1], out, generator), still.masked_fill(out, 0), moved + int(out.sum())
+    settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
+    visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
+    return Phase(
+        x, settings, q, target, mean(accepts[half:]), torch.stack(jumps[half:]).mean(0), visited, slopes, moved
+    )
+
+
+def window(kernel: Sampler, x: Tensor, generator: torch.Generator) -> Window:
+    """Some steps from x, with every state on the way."""
+    state, seen = kernel.init(x), []
+    for _ in range(WINDOW):
+        state, info = kernel.step(state, kernel.draw_noise(state.x, generator))
+        seen.append((state.x, state.value, state.grad, info.accept_prob))
+    return Window(*(torch.stack(column) for column in zip(*seen, strict=True)))
+
+
+def far_down(seen: Window) -> Tensor:
+    """Chains whose f is far below the median chain's, (chains,)."""
+    value = seen.value[-1].double().nan_to_num(-math.inf)
+    return value < value.median() - far_below(seen.x[0, 0].numel())
+
+
+def stranded(seen: Window, low: Tensor, still: Tensor, target: float) -> Tensor:
+    """Chains far down, or at a standstill where the median chain is not, (chains,)."""
+    stuck = (still >= STILL) & (seen.accept_prob.mean(0).median() > target / 2)
+    return (low | stuck) & ~(low | stuck).all()
+
+
+def onto_others(x: Tensor, out: Tensor, generator: torch.Generator) -> Tensor:
+    """The positions, with each chain that is out put where a random one stands that is not."""
+    if not bool(out.any()):
+        return x
+    good = (~out).nonzero().flatten()
+    drawn = torch.randint(len(good), (int(out.sum()),), generator=generator, device=generator.device)
+    return x.index_copy(0, out.nonzero().flatten(), x[good[drawn.to(x.device)]])
+
+
+def after_window(k: int, settings: Settings, excess: float, steep: float) -> Settings:
+    """The settings after window k, in which acceptance was off by `excess` and |∂f| had the quantile `steep`."""
+    settings = settings | {"step_size": adapted(settings["step_size"], 3 / math.sqrt(k), excess)}
+    if "threshold" in settings:
+        settings["threshold"] = averaged(settings["threshold"], RATE, steep)
+    return settings
+
+
+def quantile(grad: Tensor, q: float) -> float:
+    """The q-quantile of |∂f|, at least the smallest positive number; of every k-th where there are many."""
+    size = grad.detach().abs().flatten().double()
+    size = size[:: max(1, len(size) // 100_000)]
+    return max(size.quantile(q).item(), torch.finfo(torch.float32).tiny)
+
+
+def mean(numbers: list[float]) -> float:
+    return sum(numbers) / len(numbers)
