@@ -1,6 +1,7 @@
 """What `sample` says and streams: stuck chains with their numbers, positions to a callback in place of the trace."""
 
 import math
+import re
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 from anila.density.targets import banana
 from anila.evaluation.chains import ess, mcse, rhat
 from anila.rng import rng
-from anila.samplers import SAMPLERS, anisotropic_mala, barker, hmc, langevin, mala, sample
+from anila.samplers import SAMPLERS, Sampler, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.kernel import PointState, accept
 
 
@@ -140,6 +141,45 @@ def test_chains_that_have_not_mixed_are_said_in_the_summary(size: float):
         x0 = torch.randn(16, 2, generator=rng(0))
         _, trace = sample(mala(lambda x: -x.square().sum(1) / 2, size), x0, 60, rng(1), 4)
     assert "NOT CONVERGED" in trace.summary().splitlines()[-1]
+
+
+def funnel(x: Tensor) -> Tensor:
+    """v = x₀ ~ N(0, 9), xⱼ ~ N(0, exp v)."""
+    return -x[:, 0].square() / 18 - (x[:, 1:].square() * (-x[:, :1]).exp() + x[:, :1]).sum(1) / 2
+
+
+def two_modes(x: Tensor) -> Tensor:
+    return torch.logaddexp(-(x - 8).square().sum(1) / 2, -(x + 8).square().sum(1) / 2)
+
+
+def stretched(x: Tensor) -> Tensor:
+    return -(x * torch.tensor([1.0, 0.01])).square().sum(1) / 2
+
+
+def standard(x: Tensor) -> Tensor:
+    return -x.square().sum(1) / 2
+
+
+FAULTS: dict[str, tuple[Sampler, int, str]] = {
+    "biased": (langevin(standard, 1.5), 400, "mixed, but NOT exp f: the kernel takes every proposal"),
+    "funnel": (anisotropic_mala(funnel, 2.0, 0.5), 400, "NOT CONVERGED: a funnel: x0 sets"),
+    "modes": (mala(two_modes, 1.0), 400, "move between modes"),
+    "slow": (mala(stretched, 1.0), 400, "NOT CONVERGED: chains are slow, not short: let tune"),
+    "short": (mala(standard, 1.0), 40, r"NOT CONVERGED: run \d+ times as long"),
+    "timid": (mala(standard, 1e-3), 400, "NOT CONVERGED: raise step_size"),
+    "stuck": (mala(standard, 30.0), 400, "chains never moved: lower step_size"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*stuck")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_the_advice_fits_the_fault(fault: str):
+    """Sees a law that is not exp f called good enough, a funnel told to move between modes, or "run longer" for all."""
+    kernel, steps, said = FAULTS[fault]
+    x0 = 3 * torch.randn(32, 5 if fault == "funnel" else 2, generator=rng(0, "start"))
+    x0[:, 1] *= 30 if fault == "slow" else 1
+    _, trace = sample(kernel, x0, steps, rng(1), 4)
+    assert re.search(said, trace.summary().splitlines()[-1])
 
 
 def test_a_summary_needs_no_positions():

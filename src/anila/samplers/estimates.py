@@ -18,6 +18,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.samplers.remedy import FUNNEL, Symptoms, funnel, funnel_said, remedy, stuck
+
 RHAT = 1.01
 ESS = 400
 SHOWN = 6
@@ -74,11 +76,43 @@ def monitored(x: Tensor, value: Tensor) -> tuple[list[str], Float[Tensor, "kept 
     return ["f", *(f"x{i}" for i in index.tolist())], torch.cat([value[..., None], flat[..., index]], 2)
 
 
-def estimates(x: Float[Tensor, "kept chains *event"]) -> list[str]:
+def symptoms(
+    columns: Tensor, names: list[str], x: Tensor, accept_prob: float | None = None, grad_norm: Tensor | None = None
+) -> Symptoms:
+    """What chains look like, for the remedy.
+
+    Args:
+        columns: Draws of what is looked at, (kept, chains, quantities).
+        names: Of the quantities.
+        x: Draws, (kept, chains, *event).
+        accept_prob: Mean acceptance; None for kernels that take every proposal.
+        grad_norm: ‖∇f‖ at the first draws, (some, chains), where it is known.
+    """
+    r = torch.nan_to_num(rhat(columns), nan=torch.inf)
+    fewest = torch.minimum(*(torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail")))
+    worst = columns[:, :, [int(r.argmax())]]
+    alone = torch.cat([ess(worst[:, [k]]) for k in range(columns.shape[1])]).nan_to_num(0.0)
+    own = [k for k, name in enumerate(names) if name != "f"]
+    pair = funnel(columns[..., own], [names[k] for k in own], grad_norm)
+    return Symptoms(
+        rhat=r.max().item(), ess=fewest.min().item(), wanted=ESS, alone=alone.median().item(), stuck=stuck(x),
+        chains=x.shape[1], funnel=pair, accept_prob=accept_prob,
+    )  # fmt: skip
+
+
+def estimates(
+    x: Float[Tensor, "kept chains *event"],
+    accept_prob: float | None = None,
+    grad_norm: Tensor | None = None,
+    exact: bool | None = None,
+) -> list[str]:
     """A table of means over kept draws, and a line on whether to trust them; empty where too little was kept to know.
 
     Args:
         x: Draws as `sample` keeps them, (kept, chains, *event); at least 4 of 2 chains, finite.
+        accept_prob: Mean acceptance of the kernel.
+        grad_norm: ‖∇f‖ at the first draws, (some, chains), where it is known.
+        exact: Whether the kernel leaves exp f invariant; None if that is not known.
     """
     if len(x) < 4 or x.shape[1] < 2 or not bool(torch.isfinite(x).all()):
         return []
@@ -86,13 +120,27 @@ def estimates(x: Float[Tensor, "kept chains *event"]) -> list[str]:
     names, columns = names[1:], columns[..., 1:]
     draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    fewest = torch.minimum(bulk, tail)
     lines = [f"{'':12}{'mean':>12}{'± error':>12}{'sd':>12}{'R̂':>9}{'ESS bulk':>10}{'tail':>8}"]
-    for k in fewest.argsort()[:SHOWN].sort().values.tolist():
+    for k in torch.minimum(bulk, tail).argsort()[:SHOWN].sort().values.tolist():
         mean, sd = draws[:, k].mean(), draws[:, k].std()
         lines.append(f"{names[k]:12}{mean:12.4g}{error[k]:12.2g}{sd:12.4g}{r[k]:9.3f}{bulk[k]:10.0f}{tail[k]:8.0f}")
-    worst = torch.nan_to_num(r, nan=torch.inf).max().item()
-    good = worst <= RHAT and fewest.min().item() >= ESS
-    said = "good enough" if good else "NOT CONVERGED: run longer, or see `anila.evaluation.chains`"
-    lines.append(f"R̂ up to {worst:.3f} (at most {RHAT}), ESS from {fewest.min():.0f} (at least {ESS}): {said}")
-    return lines
+    found = symptoms(columns, names, x, accept_prob if exact is not False else None, grad_norm)
+    head = f"R̂ up to {found.rhat:.3f} (at most {RHAT}), ESS from {found.ess:.0f} (at least {ESS}): "
+    return [*lines, head + judged(found, exact)]
+
+
+def judged(found: Symptoms, exact: bool | None) -> str:
+    """Whether such draws are good enough, and for what law; else what to do."""
+    if found.stuck or not (found.rhat <= RHAT and found.ess >= ESS):
+        return f"NOT CONVERGED: {remedy(found)}" + (f"; and NOT exp f: {INEXACT}" if exact is False else "")
+    if exact is False:
+        return f"mixed, but NOT exp f: {INEXACT}"
+    if abs(found.funnel[2]) >= FUNNEL:
+        return f"good enough where chains went, but {funnel_said(found.funnel)}, whose neck they may have missed"
+    return "good enough"
+
+
+INEXACT = (
+    "the kernel takes every proposal, so its law depends on step_size; use mala or anisotropic_mala, or see by "
+    "anila diagnose how far off it is"
+)

@@ -12,6 +12,7 @@ from anila.density.precision import Precision, gradients_in
 from anila.rng import rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.kernel import Noise, Sampler, draw_noise
+from anila.samplers.remedy import SHORTER
 from anila.samplers.trace import Trace
 
 
@@ -104,7 +105,7 @@ def sample(
     warn_of_lost_chains(state.x)
     warn_of_stuck_chains(infos)
     warn_of_no_global_move(infos)
-    return state.x, Trace({"x": kept, **infos})
+    return state.x, Trace({"x": kept, **infos}, sampler.exact)
 
 
 def dense(x: Tensor) -> Tensor:
@@ -152,7 +153,7 @@ def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
             f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STUCK_STEPS} steps "
             f"(acceptance of all chains {prob.double().mean():.2g}, step_size "
             f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
-            f"{middle:.2g}, 90% {high:.2g}); lower step_size, use anisotropic_mala or barker, or let tune choose",
+            f"{middle:.2g}, 90% {high:.2g}); {SHORTER}",
             RuntimeWarning,
             stacklevel=3,
         )

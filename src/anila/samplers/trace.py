@@ -16,8 +16,10 @@ class Trace(Mapping[str, Tensor]):
     (steps, chains), e.g. `trace["accept_prob"]`.
     """
 
-    def __init__(self, fields: dict[str, Tensor]):
+    def __init__(self, fields: dict[str, Tensor], exact: bool | None = None):
         self._fields = fields
+        self.exact = exact
+        """Whether the kernel leaves exp f invariant; None where that is not known."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self._fields[name]
@@ -40,7 +42,7 @@ class Trace(Mapping[str, Tensor]):
         """A line for each info: mean, and the range over chains of the mean along each chain.
 
         Then, where positions were kept, the coordinates with the fewest effective samples: mean over all draws, its
-        standard error, standard deviation, R̂ and ESS, and whether they are good enough.
+        standard error, standard deviation, R̂ and ESS, and whether they are good enough, and for exp f; else what to do.
         """
 
         lines = [f"{'':12}{'mean':>12}{'lowest chain':>14}{'highest chain':>14}"]
@@ -49,12 +51,20 @@ class Trace(Mapping[str, Tensor]):
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
         if count := self.non_finite():
             lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
-        return "\n".join([*lines, *estimates(self["x"])])
+        accept_prob = self.means().get("accept_prob")
+        return "\n".join([*lines, *estimates(self["x"], accept_prob, self.steepness(), self.exact)])
+
+    def steepness(self) -> Tensor | None:
+        """‖∇f‖ where kept positions are, but for the last, (kept − 1, chains); None where nothing tells."""
+        if "grad_norm" not in self or not len(self["x"]):
+            return None
+        every = len(self["grad_norm"]) // len(self["x"])
+        return self["grad_norm"][every::every][: len(self["x"])]
 
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
         """The traces of different chains over the same steps as one."""
-        return cls({name: torch.cat([trace[name] for trace in traces], 1) for name in traces[0]})
+        return cls({name: torch.cat([trace[name] for trace in traces], 1) for name in traces[0]}, traces[0].exact)
 
     def to_arviz(self) -> Any:
         """The kept positions and infos as an ArviZ data tree (extra `arviz`), chains first, draws second."""

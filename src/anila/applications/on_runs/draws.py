@@ -96,7 +96,9 @@ def begun(model: Model, observed: Observed, law: Law, count: int, generator: tor
 def joined_trace(parts: Sequence[Draws]) -> Trace:
     """One trace of the infos of all chains; positions are in `path`."""
     names = [name for name in parts[0].trace if name != "x"]
-    return Trace({name: torch.cat([part.trace[name] for part in parts], 1).cpu() for name in names})
+    return Trace(
+        {name: torch.cat([part.trace[name] for part in parts], 1).cpu() for name in names}, parts[0].trace.exact
+    )
 
 
 def filled(

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import Trace
-from anila.samplers.estimates import by_arviz, ess, mcse, monitored, rhat
+from anila.samplers.estimates import by_arviz, ess, mcse, monitored, rhat, symptoms
+from anila.samplers.remedy import Symptoms
 
 CHUNK = 1 << 14
 """Points on which f is evaluated at a time."""
@@ -87,6 +88,10 @@ class Convergence:
     """|∂ᵢf| at 50%, 80% and 95% of coordinates and draws."""
     threshold_quantile: float | None
     """Share of |∂ᵢf| below the threshold; None for kernels without one."""
+    exact: bool | None
+    """Whether the kernel leaves exp f invariant; None where the trace does not know."""
+    symptoms: Symptoms
+    """What the remedy goes by."""
 
 
 def convergence(
@@ -114,6 +119,7 @@ def convergence(
     heat, heat_error = configurational_temperature(x, grad)
     slope = grad.abs().flatten().double()
     means = trace.means()
+    accept_prob = None if trace.exact is False else means["accept_prob"]
     return Convergence(
         chains=x.shape[1],
         draws=len(x),
@@ -129,6 +135,8 @@ def convergence(
         temperature_error=heat_error,
         grad_quantiles=tuple(np.quantile(slope.numpy(force=True), (0.5, 0.8, 0.95)).tolist()),
         threshold_quantile=None if threshold is None else (slope < threshold).double().mean().item(),
+        exact=trace.exact,
+        symptoms=symptoms(columns, names, x, accept_prob, trace.steepness()),
     )
 
 

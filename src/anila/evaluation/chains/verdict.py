@@ -12,10 +12,9 @@ from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays
-from anila.samplers.estimates import ESS, RHAT
+from anila.samplers.estimates import ESS, INEXACT, RHAT
+from anila.samplers.remedy import LOW, remedy
 
-LOW, HIGH = 0.1, 0.95
-"""Acceptance below which steps are too long, and above which they are too short."""
 WARM = 0.05
 """Temperatures further from 1, and by more than four standard errors, are another law's."""
 CLOSE = 0.01
@@ -63,7 +62,7 @@ def verdict(
         head = [
             "these chains have NOT mixed, because",
             *(f"  {reason}" for reason in against),
-            *remedies(convergence, meetings),
+            *remedies(convergence),
         ]
     else:
         head = [f"these chains have mixed{', but not to exp f' if foreign else ''}: {grounds(convergence)}"]
@@ -83,21 +82,16 @@ def reasons(c: Convergence) -> list[str]:
     return found
 
 
-def remedies(c: Convergence, meetings: Meetings | None) -> list[str]:
+def remedies(c: Convergence) -> list[str]:
     """What to do about it."""
-    if c.accept_prob < LOW:
-        return [f"do this: lower step_size, acceptance is {c.accept_prob:.2g} and 0.57 is best"]
-    if c.threshold_quantile is not None and c.threshold_quantile < 0.3:
+    if c.accept_prob >= LOW and c.threshold_quantile is not None and c.threshold_quantile < 0.3:
         low, high = c.grad_quantiles[1:]
         return [
             f"do this: raise the threshold to {low:.2g} .. {high:.2g}, the 80-95% quantiles of |∂f|; it lies at the "
             f"{c.threshold_quantile:.0%} quantile, so nearly every coordinate is slowed"
         ]
-    if HIGH < c.accept_prob < 1:
-        return [f"do this: raise step_size, acceptance is {c.accept_prob:.2f} and 0.57 is best"]
-    if r_hat(c)[1] > 1.1 or (meetings is not None and meetings.unmet):
-        return ["do this: move between modes (with_global_moves; sampler.global_every=1 in a run), or run much longer"]
-    return [f"do this: run {max(2, math.ceil(ESS / max(1.0, c.ess_bulk, c.ess_tail)))} times as long"]
+    nested = c.symptoms._replace(rhat=r_hat(c)[1])
+    return [f"do this: {remedy(nested)}"]
 
 
 def another_law(c: Convergence, drift: Drift | None) -> list[str]:
@@ -114,6 +108,8 @@ def another_law(c: Convergence, drift: Drift | None) -> list[str]:
             f"drift and noise do not balance as exp f asks: temperature {c.temperature:.3g} ± {c.temperature_error:.1g}"
             ", and 1 is that of exp f"
         )
+    if c.exact is False and drift is None and not found:
+        found.append(INEXACT)
     return found
 
 
