@@ -166,7 +166,7 @@ def test_the_threshold_is_a_quantile_of_the_gradients():
     plain = tune(
         lambda step_size, threshold: anisotropic_mala(gaussian(100.0, 2), threshold, step_size),
         100 * start(64, 2),
-        400,
+        290,
         rng(0),
     )
     assert plain.settings["threshold"] == pytest.approx(0.0144, abs=0.003)

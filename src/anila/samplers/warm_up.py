@@ -33,7 +33,7 @@ from anila.samplers.sample import dense, require_points
 
 QUANTILE = 0.85
 """The threshold is this quantile of |∂f|."""
-LONG = 500
+LONG = 300
 """Steps from which a warm-up has a bolder phase."""
 BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
 """Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
@@ -193,9 +193,8 @@ def first_step(make: Make, settings: Settings, x: Tensor, target: float, generat
 
 def preconditioned(plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]:
     """The plain phase or a preconditioned one, whichever moves the slowest coordinate farther; and why."""
-    phase = plain
-    for _ in range(2):
-        phase, found = run(phase.x, shaped(plain, phase)), phase
+    found = run(plain.x, shaped(plain, plain))
+    phase = run(found.x, shaped(plain, found))
     gain, target = farther(phase, plain), plain.target
     kind = described(phase.settings["preconditioner"], found.points)
     times = f"{gain:.3g}-fold" if gain < 1000 else "over 1000-fold"
