@@ -123,7 +123,7 @@ def test_a_gaussian_is_known_from_points_of_any_spread(shape: str, spread: float
     """L Lᵀ = Σ exactly: sees an estimate that waits for chains to have mixed."""
     L = torch.tensor([[2.0, 0.0, 0.0], [0.5, 0.1, 0.0], [-3.0, 0.2, 30.0]], dtype=torch.float64)
     sigma = L @ L.T if shape == "dense" else (L @ L.T).diag().diag()
-    x = spread * torch.randn(400 if shape == "dense" else 9, 3, generator=rng(0), dtype=torch.float64)
+    x = spread * torch.randn(400 if shape == "dense" else 14, 3, generator=rng(0), dtype=torch.float64)
     found = preconditioner(x, -x @ torch.linalg.inv(sigma))
     found = found @ found.T if shape == "dense" else found.square().diag()
     torch.testing.assert_close(found, sigma, rtol=1e-4, atol=1e-4)

@@ -30,7 +30,7 @@ def improved(L: Tensor | None, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]
         x: Points, (points, *event).
         grad: Lᵀ ∇f there, as that kernel's state has it.
     """
-    more = preconditioner(coordinates(L, x), grad)
+    more = preconditioner(coordinates(L, x), grad, rough=True)
     if more.shape == x.shape[1:]:
         scaled = grad * more
         more = more if L is None or L.shape == more.shape else more.flatten().diag()
@@ -52,13 +52,20 @@ def coordinates(L: Tensor | None, x: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(L.double(), x.flatten(1).double().T, upper=False).T.view_as(x).to(x)
 
 
-def preconditioner(x: Tensor, grad: Tensor) -> Tensor:
-    """L from points and gradients, (points, *event) each: dense where there are at most 500 numbers, else diagonal."""
+def preconditioner(x: Tensor, grad: Tensor, rough: bool = False) -> Tensor:
+    """L from points and gradients: dense where there are at most 500 numbers and enough points, else diagonal.
+
+    Args:
+        x: Points, (points, *event).
+        grad: ∇f there.
+        rough: Whether fewer points than 5 a number make a dense one too, shrunk; it is to be tried before it is kept.
+    """
     points, d = len(x), x[0].numel()
     x64, g64 = x.flatten(1).double(), grad.flatten(1).double()
     scale = (x64.var(0) / g64.var(0)) ** 0.25
     scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, torch.ones_like(scale))
-    if d == 1 or d > DENSE_LIMIT or points < FEWEST:
+    finite = bool(torch.isfinite(x64).all() and torch.isfinite(g64).all())
+    if d == 1 or d > DENSE_LIMIT or points < (FEWEST if rough else ENOUGH * d) or not finite:
         return scale.view(x.shape[1:]).to(x)
     C, G = (x64 / scale).T.cov(), (g64 * scale).T.cov()
     if points < ENOUGH * d:
