@@ -74,6 +74,10 @@ class Outliers:
             )
         return self.held_out[k - 1].item()
 
+    def promised(self, rate: float) -> float:
+        """The rate, or the least that so many held-out rows can show: 1/(n + 1)."""
+        return max(rate, 1 / (len(self.held_out) + 1))
+
     def flagged(self, score: Float[Tensor, "rows"], rate: float) -> Bool[Tensor, "rows"]:
         """Which rows are outliers at this rate of false alarms."""
         return score > self.threshold(rate)

@@ -129,6 +129,10 @@ def train(
     if as_json:
         print_json(last)
         return
+    if config.network.by_seeing:
+        draw = f"anila sample {path} --count 1000 --out FILE"
+        typer.echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
+        return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
     typer.echo(f"done: {outcome.iteration} iterations{kl}")
     typer.echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
@@ -269,11 +273,12 @@ def diagnose(
     from anila.messages import warnings_to
     from anila.reports.diagnosis import RunDiagnosis
     from anila.reports.diagnosis import diagnose as diagnose_chains
+    from anila.reports.fit import FitDiagnosis
     from anila.runs.folder.run import Run
 
     with warnings_to(note):
         diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, dim, note)
-        folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis) else None)
+        folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis | FitDiagnosis) else None)
         figures = diagnosis.save(folder) if folder else []
         if isinstance(diagnosis, RunDiagnosis) and not (out or sampler or overrides):
             diagnosis.write(Run(what))

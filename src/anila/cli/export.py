@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import RunFolder
+from anila.cli.console import RunFolder, note
 
 
 def export(
@@ -15,7 +15,7 @@ def export(
     push: Annotated[str | None, typer.Option(help="OWNER/NAME: upload it to the Hugging Face Hub too.")] = None,
     private: Annotated[bool, typer.Option("--private", help="A repository made now is for its owner only.")] = False,
 ) -> None:
-    """Make a folder to pass on: parameters, kept chains, recipe, model card, checksums; no data."""
+    """Make a folder to pass on: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
     from anila.runs.folder.run import Run
     from anila.runs.model import hub
     from anila.runs.model.export import export as export_run
@@ -23,6 +23,8 @@ def export(
     if push is not None:
         hub.client()
     shared = export_run(Run.existing(run), out)
+    if shared.config.network.by_seeing:
+        note("warning: the model is made of rows of its data, and the folder holds them: pass it on as you would them")
     typer.echo(
         f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE"
     )

@@ -18,6 +18,8 @@ class Elsewhere:
         fingerprint: sha256 of content and settings.
         classes: Names of the classes; none where the rows have no labels.
         units: Names and units of the columns of a table.
+        rows: How many there are, where they are not drawn afresh.
+        why: Why they are not here.
     """
 
     event_shape: tuple[int, ...]
@@ -25,6 +27,8 @@ class Elsewhere:
     fingerprint: str
     classes: tuple[str, ...]
     units: Units
+    rows: int | None = None
+    why: str = "this model came without its data"
 
     def batch(self, n: int, seed: int, iteration: int) -> Tensor:
         """Refuses: there are none.
@@ -34,8 +38,7 @@ class Elsewhere:
         """
         del n, seed, iteration
         raise ValueError(
-            f"this model came without its data ({self.name}): give files of your own, "
-            "or use the run folder that it was exported from"
+            f"{self.why} ({self.name}): give files of your own, or use the run folder and the data that it is from"
         )
 
     def batch_labels(self, n: int, seed: int, iteration: int) -> Tensor:

@@ -17,7 +17,7 @@ References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -87,9 +87,15 @@ class KernelEnergy(nn.Module):
         super().__init__()
         counts = torch.ones(len(centres)) if counts is None else counts
         refuse_unusable(centres, bandwidth, counts)
-        self.bandwidth = float(bandwidth)
+        self.h = nn.Parameter(torch.tensor(float(bandwidth), dtype=torch.float64), requires_grad=False)
         self.register_buffer("centres", within_range(centres))
         self.register_buffer("counts", counts.to(centres))
+        self.register_load_state_dict_pre_hook(take_sizes)
+
+    @property
+    def bandwidth(self) -> float:
+        """h."""
+        return float(self.h)
 
     @property
     def complete(self) -> bool:
@@ -135,6 +141,29 @@ class KernelEnergy(nn.Module):
         moved = within_range(x) - self.denoised(x, own)
         return x.shape[1] ** 0.5 * moved.square().nanmean(1).nan_to_num(0.0).sqrt()
 
+    def oddness(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
+        """The denoising error; −f a cell where centres have missing cells: the error mixes rows of few and many cells.
+
+        Args:
+            x: Rows, (rows, d).
+            own: As of f.
+        """
+        if self.complete:
+            return self.error(x, own)
+        return -self(x, own) / (~x.isnan()).sum(1).clamp(min=1)
+
+    def expected(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows d"]:
+        """x with every NaN replaced by its mean given the other cells of the row.
+
+        Args:
+            x: Rows, (rows, d).
+            own: As of f.
+        """
+        means = torch.cat(
+            [softmax(self.log_weights(*part)) @ self.centres.nan_to_num(0.0) for part in self.parts(x, own)]
+        )
+        return torch.where(x.isnan(), means, x)
+
     def gradient(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
         """∇f(x) = (D(x) − x)/h²; 0 where x is NaN."""
         return ((self.denoised(x) - within_range(x)) / self.bandwidth**2).nan_to_num(0.0)
@@ -144,9 +173,9 @@ class KernelEnergy(nn.Module):
 
         Args:
             n: Draws.
-            generator: Source of the randomness, on the CPU.
+            generator: Source of the randomness.
         """
-        u = torch.rand(n, generator=generator, dtype=torch.float64).to(self.counts.device)
+        u = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64).to(self.counts.device)
         return self.scattered(place(self.counts / self.counts.sum(), u), generator)
 
     def completed(
@@ -156,10 +185,10 @@ class KernelEnergy(nn.Module):
 
         Args:
             x: Rows, (rows, d).
-            generator: Source of the randomness, on the CPU.
+            generator: Source of the randomness.
             own: As of f.
         """
-        u = torch.rand(len(x), 1, generator=generator, dtype=torch.float64).to(x.device)
+        u = torch.rand(len(x), 1, generator=generator, device=generator.device, dtype=torch.float64).to(x.device)
         weights = (softmax(self.log_weights(*part)) for part in self.parts(x, own))
         chosen = torch.cat([place(p, at) for p, at in zip(weights, u.split(self.rows_at_once), strict=True)])
         return torch.where(x.isnan(), self.scattered(chosen[:, 0], generator), x)
@@ -167,7 +196,7 @@ class KernelEnergy(nn.Module):
     def scattered(self, chosen: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
         """A draw of the bump on each chosen centre."""
         x = self.centres[chosen]
-        noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=torch.float64).to(x)
         return x.nan_to_num(0.0) + (self.bandwidth**2 + x.isnan().to(x)).sqrt() * noise
 
     def marginal(self, columns: list[int]) -> "KernelEnergy":
@@ -237,11 +266,21 @@ class KernelEnergy(nn.Module):
         return ((p @ bumps.towards + stay) / p.sum(1, keepdim=True)).masked_fill(x.isnan(), torch.nan)
 
 
+def take_sizes(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Have as many centres as a state that is loaded."""
+    assert isinstance(module, KernelEnergy)
+    for name, own in (("centres", module.centres), ("counts", module.counts)):
+        if (found := state.get(prefix + name)) is not None and found.shape[1:] == own.shape[1:]:
+            setattr(module, name, own.new_empty(found.shape))
+
+
 def refuse_unusable(centres: Tensor, bandwidth: float, counts: Tensor) -> None:
     if centres.ndim != 2 or not centres.numel():
         raise ValueError(f"expected centres of shape (n, d), at least one row and column; got {tuple(centres.shape)}")
     if not bandwidth > 0:
         raise ValueError(f"bandwidth must be positive; got {bandwidth!r}")
+    if centres.is_meta:
+        return
     if counts.shape != centres.shape[:1] or not bool((counts >= 0).all() and counts.sum() > 0):
         raise ValueError(f"expected counts of shape ({len(centres)},), none negative and not all 0")
 
@@ -291,7 +330,7 @@ def leave_one_out_bandwidth(
 
     Args:
         centres: Rows, (n, d), standardised; NaN where a cell is missing.
-        generator: Chooses the rows that judge, on the CPU.
+        generator: Chooses the rows that judge.
         counts: As of `KernelEnergy`.
         of_categories: h -> what is added to log p of a row, because some columns stand for categories: these have no
             density, but probabilities.

@@ -63,6 +63,45 @@ class Anneals(HasLevels, Protocol):
         ...
 
 
+@runtime_checkable
+class ClosedForm(Protocol):
+    """f(x) whose integral and draws are known without chains, and that says itself how odd a row is."""
+
+    ordinary: Tensor
+    """`oddness` of ordinary rows that it does not know, sorted, (n,)."""
+
+    def __call__(self, x: Tensor, /) -> Tensor:
+        """f of points (n, d), (n,)."""
+        ...
+
+    @property
+    def log_z(self) -> float:
+        """log ∫ exp f(x) dx."""
+        ...
+
+    def draw(self, n: int, generator: torch.Generator, /) -> Tensor:
+        """n exact draws, (n, d)."""
+        ...
+
+    def completed(self, x: Tensor, generator: torch.Generator, /) -> Tensor:
+        """x (n, d) with every NaN replaced by an exact draw given the other coordinates."""
+        ...
+
+    def oddness(self, x: Tensor, /) -> Tensor:
+        """The larger, the odder, (n,)."""
+        ...
+
+    def reasons(self, x: Tensor, cell: Tensor | None = None, /) -> Any:
+        """Which coordinates make each point odd (`share`), and what is likely there (`likely`), (n, d); those of one
+        cell, (d,), go together.
+        """
+        ...
+
+    def leave_one_out(self) -> Tensor:
+        """log p of points that it knows under all others, (n,)."""
+        ...
+
+
 def from_energy(energy: LogDensity) -> LogDensity:
     """The log-density f = -energy.
 

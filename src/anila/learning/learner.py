@@ -156,6 +156,9 @@ class Learner:
             ValueError: If classes are missing, or are given and not learned.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
+        if not self.objective.moves:
+            self.iteration += 1
+            return {}
         if (y_data is None) == self.needs_classes:
             needs, got = "needs" if y_data is None else "takes no", "none" if y_data is None else "some"
             raise ValueError(f"update: this objective {needs} classes y_data; got {got}")

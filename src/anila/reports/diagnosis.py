@@ -1,8 +1,8 @@
 """Is it any good: a run by its regime, and chains of a density or of a run in the plane by what they do.
 
-The regime of a run is judged by `long_run`. Where exact draws are known, chains start in groups, each group at one
-point of a normal law twice as wide as the target. After a warm-up as long as what is kept, `anila.evaluation.chains` is
-asked everything it knows; figures show what it found.
+The regime of a run is judged by `long_run`; a fit in closed form by `fit`, unless a sampler is asked about. Where exact
+draws are known, chains start in groups, each group at one point of a normal law twice as wide as the target. After a
+warm-up as long as what is kept, `anila.evaluation.chains` is asked everything it knows; figures show what it found.
 """
 
 import copy
@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.log_density import LogDensity, check_log_density, value_and_grad
+from anila.density.networks import Kernel
 from anila.density.targets import DENSITIES
 from anila.evaluation import chains, pictures
 from anila.evaluation.chains import DriftInequality, Meetings, Verdict
 from anila.evaluation.likelihood import density
 from anila.evaluation.likelihood.grid import in_plane, plane_grid
 from anila.messages import did_you_mean
+from anila.reports.fit import FitDiagnosis, judge_fit
 from anila.reports.long_run import LongRun, long_run
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
@@ -49,6 +51,8 @@ FOUND = 1000
 """Chains, and steps after a warm-up of as many, by which a density without draws of its own is found."""
 WARM_UP = 300
 """Steps in which a density's kernel is tuned."""
+AFFORDED = 20_000_000
+"""Draws, times centres of a kernel."""
 SIDES = {1: 600, 2: 48}
 """Cells along an axis where the decay is computed by grid."""
 
@@ -142,7 +146,7 @@ def diagnose(
     seed: int = 0,
     dim: int | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> Diagnosis | RunDiagnosis:
+) -> Diagnosis | RunDiagnosis | FitDiagnosis:
     """Judge the chains of a density, or a run.
 
     Args:
@@ -172,6 +176,11 @@ def diagnose(
     trained = Trained.load(run)
     for notice in trained.notices:
         say(notice)
+    if isinstance(trained.f, Kernel):
+        return (
+            judge(of_kernel(trained.f, words, seed), steps or STEPS, seed) if words or steps else judge_fit(trained.f)
+        )
+    trained.require_data()
     kernel = kernel_settings(trained, words)
     regime = long_run(trained, run, kernel, steps, seed, say)
     plane = in_plane(trained.data.event_shape)
@@ -188,6 +197,13 @@ def of_density(name: str, overrides: list[str], seed: int) -> Subject:
     """An exact target with a kernel whose threshold and step suit it, where they are not given."""
     f = DENSITIES[name]()
     return with_kernel(f, f.draw(2 * DRAWS, rng(seed, "draws"), torch.float64), True, overrides, seed)
+
+
+def of_kernel(f: Kernel, overrides: list[str], seed: int) -> Subject:
+    """A run whose f has exact draws, fewer of them where f has many centres."""
+    draws = min(DRAWS, max(500, AFFORDED // len(f.energy.centres)))
+    exact = f.draw(2 * draws, rng(seed, "draws")).double()
+    return with_kernel(doubled(f), exact, True, overrides, seed)
 
 
 def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str], seed: int) -> Subject:
@@ -295,12 +311,12 @@ def judge(subject: Subject, steps: int, seed: int) -> Diagnosis:
     _, trace = sample(kernel, x, steps, rng(seed, "chains"), keep_every=every)
     threshold = float(kernel.threshold) if kernel.threshold < math.inf else None
     meetings = coupled(subject, kernel, 2 * steps, seed)
-    centre, scale = subject.draws.mean(0), subject.draws.std(0).norm().item()
+    half, centre, scale = len(subject.draws) // 2, subject.draws.mean(0), subject.draws.std(0).norm().item()
     radii = scale * torch.logspace(-0.6, 2, 20, dtype=torch.float64)
     inequality = chains.drift_inequality(subject.make, subject.thetas, centre, radii, rng(seed, "drift"))
     verdict = chains.verdict(
         chains.convergence(f, trace, groups, threshold),
-        chains.drift(kernel, f, subject.draws[:DRAWS], subject.draws[DRAWS:], DRIFT_STEPS, rng(seed, "moved"))
+        chains.drift(kernel, f, subject.draws[:half], subject.draws[half:], DRIFT_STEPS, rng(seed, "moved"))
         if subject.exact
         else None,
         meetings,

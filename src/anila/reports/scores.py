@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from anila.data import Rows
-from anila.density.log_density import Anneals
+from anila.density.log_density import Anneals, ClosedForm
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
 from anila.evaluation.likelihood import (
@@ -58,6 +58,7 @@ def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
 
     Returns:
         energy_gap: mean f(data) − mean f(samples), nats.
+        log_likelihood: mean log p of a row of data under all others, nats, of standardised columns (closed forms).
         kl, log_z: exact by grid, nats (plane).
         w2: exact 2-Wasserstein distance, in units of x; w2_data is that between two sets of data (plane, tables).
         mode_mass: fraction of samples nearest each mode or ring (where modes are known).
@@ -66,16 +67,26 @@ def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
     with torch.no_grad():
         gap = (trained.f(x_data).mean() - trained.f(x_model).mean()).item()
     found: dict[str, Any] = {"energy_gap": gap}
+    if isinstance(trained.f, ClosedForm):
+        found |= of_closed_form(trained.f, x_model)
     if len(trained.data.event_shape) == 1:
         n = min(W2_ROWS, len(x_model) // 2, len(x_data) // 2)
         found["w2"] = wasserstein2(x_model[:n], x_data[:n])
         found["w2_data"] = wasserstein2(x_data[n : 2 * n], x_data[:n])
     if in_plane(trained.data.event_shape):
-        found["log_z"] = log_z(trained.f, plane_grid(x_data))
+        found.setdefault("log_z", log_z(trained.f, plane_grid(x_data)))
         exact = exact_kl(trained, x_data)
         found |= {"kl": exact} if exact is not None else {}
         found |= masses(trained.config.data.name, x_model)
     return found
+
+
+def of_closed_form(f: ClosedForm, x_model: Tensor) -> dict[str, float]:
+    """Scores of an f that knows rows of the data: each of them is judged by the others."""
+    log_p = f.leave_one_out().mean().item()
+    with torch.no_grad():
+        gap = log_p + f.log_z - f(x_model).mean().item()
+    return {"energy_gap": gap, "log_z": f.log_z, "log_likelihood": log_p}
 
 
 def masses(name: str, x: Tensor) -> dict[str, list[float]]:
@@ -152,6 +163,8 @@ def names_of(extractor: Extractor) -> dict[str, str]:
 def sampling_recipe(trained: Trained) -> dict[str, Any]:
     """How `Trained.draw` makes samples."""
     start, s, ema = trained.start, trained.sampler, trained.config.training.ema
+    if isinstance(trained.f, ClosedForm):
+        return {"from": "exact draws", "parameters": f"in closed form: {trained.config.network.name}"}
     kept = f"{len(start.bank):,} kept chains, in random order" if isinstance(start, Persistent) else "new starts"
     if isinstance(trained.f, Anneals):
         kept = f"noise, annealed along {s.levels} levels; noise taken away at the end"
@@ -251,6 +264,7 @@ def evaluate_run(
     Raises:
         ValueError: If features are asked for of what is no image.
     """
+    trained.require_data()
     run, protocol = Run(path), {}
     run.samples.mkdir(exist_ok=True)
     of_images = len(trained.data.event_shape) == 3 and isinstance(trained.data, Rows)

@@ -110,7 +110,7 @@ def require_shape(name: str, shape: tuple[int, ...], model: Model) -> None:
 
 
 def calibration(model: Model, n: int, source: str | None = None) -> Calibration:
-    """f of up to n rows in random order that the model was not trained on, where there are some.
+    """How usual up to n ordinary rows are, in random order; rows that the model was not trained on, if it has some.
 
     Args:
         model: The model.
@@ -125,4 +125,4 @@ def calibration(model: Model, n: int, source: str | None = None) -> Calibration:
     seed = rng(model.config.training.seed, "held out").initial_seed() % 2**31
     x = rows_from([source], model).x
     chosen = x[torch.randperm(len(x), generator=rng(seed))[:n]]
-    return Calibration(values(model.f, chosen.to(model.device)), source, True)
+    return Calibration(values(model.usual, chosen.to(model.device)), f"rows of {source}", True)

@@ -17,7 +17,7 @@ from anila.applications.descend import without_noise
 from anila.applications.on_runs.kernel import bound, transitions
 from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
-from anila.density.log_density import Anneals, LogDensity
+from anila.density.log_density import Anneals, ClosedForm, LogDensity
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
@@ -116,6 +116,10 @@ def filled(
     """
     y = y.to(model.device)
     x = y[:, None].repeat(1, count, 1)
+    if isinstance(model.f, ClosedForm):
+        given = x.masked_fill(hidden.to(x.device)[:, None], torch.nan).flatten(0, 1)
+        x = model.f.completed(given, rng(seed, "apply", device=model.device)).unflatten(0, x.shape[:2])
+        hidden = torch.zeros_like(hidden)
     for i, pattern in enumerate(hidden.unique(dim=0)):
         here = (hidden == pattern).all(1)
         if pattern.any():

@@ -1,19 +1,47 @@
-"""Outliers among the rows of files, judged by a run's model: scores joined to the file, and what is oddest."""
+"""Outliers among the rows of files, judged by a run's model: scores joined to the file, what is oddest, and why."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from anila.applications import Outliers, calibrated
 from anila.applications.files.inputs import Named, calibration
+from anila.density.log_density import ClosedForm
 from anila.evaluation import pictures
 from anila.runs.model.model import Calibration, Model
 
 SHOWN = 16
-RESULTS = ("score", "percentile", "outlier")
-"""Columns that are joined to the file."""
+RESULTS = ("score", "percentile", "outlier", "why")
+"""Columns that are joined to the file; the last where the model can say."""
+AT_ONCE = 100
+"""Rows that are explained at once."""
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A cell that carries a part of a row's score, and what would be likely in its place."""
+
+    column: str
+    value: Any
+    likely: Any
+    share: float
+
+    def __str__(self) -> str:
+        return f"likely {self.column} {shown(self.likely)}, not {shown(self.value)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """In JSON's types: dates as text."""
+        plain = {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in vars(self).items()}
+        return plain
+
+
+def shown(cell: Any) -> str:
+    """A cell as people read it: numbers to five digits."""
+    return f"{cell:.5g}" if isinstance(cell, float) else str(cell)
 
 
 @dataclass(frozen=True)
@@ -21,13 +49,15 @@ class Judged:
     """Rows with their scores.
 
     Args:
+        model: The run.
         judge: The calibrated score.
-        calibration: The held-out rows.
-        rate: Chosen rate of false alarms.
+        calibration: The ordinary rows that it is calibrated on.
+        rate: Rate of false alarms that was asked for.
         rows: What was judged.
         score: (n,).
     """
 
+    model: Model
     judge: Outliers
     calibration: Calibration
     rate: float
@@ -35,22 +65,65 @@ class Judged:
     score: Tensor
 
     @property
+    def promised(self) -> float:
+        """The rate that so many ordinary rows can promise."""
+        return self.judge.promised(self.rate)
+
+    @property
     def flagged(self) -> Tensor:
-        return self.judge.flagged(self.score, self.rate)
+        return self.judge.flagged(self.score, self.promised)
+
+    @property
+    def order(self) -> list[int]:
+        """The rows, the oddest first."""
+        return self.score.argsort(descending=True, stable=True).tolist()
+
+    @cached_property
+    def reasons(self) -> dict[int, list[Reason]]:
+        """Why each outlier is odd, where the model can say: the cells that carry its score, the most first."""
+        f, flagged, rows = self.model.f, self.flagged.nonzero()[:, 0], self.model.units.rows
+        if not isinstance(f, ClosedForm):
+            return {}
+        cell = torch.tensor([i for i, at in enumerate(rows.slices.values()) for _ in range(at.start, at.stop)])
+        found: dict[int, list[Reason]] = {}
+        for chosen in flagged.split(AT_ONCE):
+            x = self.rows.x[chosen]
+            share, likely = (part.cpu() for part in f.reasons(x.to(self.model.device), cell.to(self.model.device)))
+            values, instead = (
+                rows.decode(x).to_pylist(),
+                rows.decode(torch.where(likely.isnan(), x, likely)).to_pylist(),
+            )
+            of_cell = torch.zeros(len(x), len(rows.slices)).to(share).index_add_(1, cell, share)
+            for i, row in enumerate(chosen.tolist()):
+                order = of_cell[i].argsort(descending=True)[: int((of_cell[i] > 0).sum())].tolist()
+                names = [list(rows.slices)[j] for j in order]
+                found[row] = [
+                    Reason(name, self.given(row, name, values[i][name]), instead[i][name], of_cell[i, j].item())
+                    for name, j in zip(names, order, strict=True)
+                ]
+        return found
+
+    def given(self, row: int, column: str, otherwise: Any) -> Any:
+        """The cell of the file, which may be out of the range that a model gives cells."""
+        file = self.rows.file
+        there = file is not None and column in file.column_names
+        return file.column(column)[row].as_py() if there else otherwise
 
     def columns(self) -> dict[str, np.ndarray]:
         """What is joined to the file."""
         percentile = self.judge.percentile(self.score).numpy()
-        return dict(zip(RESULTS, (self.score.numpy(), percentile, self.flagged.numpy()), strict=True))
+        found = {"score": self.score.numpy(), "percentile": percentile, "outlier": self.flagged.numpy()}
+        if isinstance(self.model.f, ClosedForm):
+            found["why"] = np.array(["; ".join(map(str, self.reasons.get(i, []))) for i in range(len(self.score))])
+        return found
 
     def top(self, n: int) -> list[dict[str, Any]]:
         """The n oddest rows, the oddest first."""
-        percentile = self.judge.percentile(self.score)
-        order = self.score.argsort(descending=True)[:n].tolist()
+        percentile, flagged = self.judge.percentile(self.score), self.flagged
         return [
-            {"name": self.rows.names[i], "score": self.score[i].item(), "percentile": percentile[i].item(),
-             "outlier": bool(self.flagged[i])}
-            for i in order
+            {"name": self.rows.names[i], "index": i, "score": self.score[i].item(), "percentile": percentile[i].item(),
+             "outlier": bool(flagged[i]), "reasons": [reason.as_dict() for reason in self.reasons.get(i, [])]}
+            for i in self.order[:n]
         ]  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
@@ -58,48 +131,89 @@ class Judged:
         return {
             "rows": len(self.score),
             "outliers": int(self.flagged.sum()),
-            "rate": self.rate,
-            "threshold": self.judge.threshold(self.rate),
-            "score": "energy" if self.judge.centre is None else "distance of f from its median",
+            "rate": self.promised,
+            "rate_wanted": self.rate,
+            "threshold": self.judge.threshold(self.promised),
+            "score": self.what,
             "held_out": self.calibration.source,
             "held_out_rows": len(self.judge.held_out),
             "held_out_unseen": self.calibration.unseen,
         }
 
+    @property
+    def what(self) -> str:
+        """What the score is called."""
+        if self.judge.centre is not None:
+            return "distance of f from its median"
+        return "denoising error" if isinstance(self.model.f, ClosedForm) else "energy"
+
     def picture(self) -> Any:
-        """The oddest images above the most usual ones."""
-        order = self.score.argsort(descending=True)
-        odd, usual = order[:SHOWN], order.flip(0)[:SHOWN]
+        """The oddest images above the most usual ones; the outliers of a table with what makes them odd.
+
+        Raises:
+            ValueError: If there is nothing to show.
+        """
+        if len(self.model.data.event_shape) == 1:
+            return self.table_picture()
+        odd, usual = self.order[:SHOWN], self.order[::-1][:SHOWN]
         return pictures.image_rows({"oddest": self.rows.x[odd], "most usual": self.rows.x[usual]})
+
+    def table_picture(self) -> Any:
+        """The outliers of a table, the oddest first."""
+        odd = [i for i in self.order if self.reasons.get(i)][:SHOWN]
+        if not odd:
+            raise ValueError(
+                "no picture: no row is an outlier" if self.flagged.sum() == 0 else "no picture of this run"
+            )
+        rows = self.model.units.rows
+        share, instead = np.zeros((len(odd), len(rows.names))), [[""] * len(rows.names) for _ in odd]
+        for line, row in enumerate(odd):
+            for reason in self.reasons[row]:
+                at = rows.names.index(reason.column)
+                share[line, at], instead[line][at] = reason.share, shown(reason.likely)
+        decoded = rows.decode(self.rows.x[odd]).to_pylist()
+        values = [
+            [shown(self.given(i, name, cell)) for name, cell in row.items()]
+            for i, row in zip(odd, decoded, strict=True)
+        ]
+        names = [self.rows.names[i].rpartition("[")[2].rstrip("]") for i in odd]
+        return pictures.odd_rows(names, rows.names, values, instead, share, self.score[odd].tolist())
 
 
 def judged(
     model: Model, rows: Named, rate: float, source: str | None = None, typical: bool = False, most: int = 5000
 ) -> Judged:
-    """Score rows and judge them beside held-out ones.
+    """Score rows and judge them beside ordinary ones.
 
     Args:
         model: The run.
         rows: What is to be judged.
-        rate: Chosen rate of false alarms.
-        source: Held-out rows; see `calibration`.
+        rate: Wanted rate of false alarms; where there are too few ordinary rows, the least they can promise is taken.
+        source: Ordinary rows; see `calibration`.
         typical: As `anila.applications.outliers`.
-        most: Held-out rows used.
+        most: Ordinary rows used.
 
     Raises:
-        ValueError: As `anila.applications.outliers`, or if the rate needs more held-out rows.
+        ValueError: As `anila.applications.outliers`, or if an f that has a score of its own is to have the typical one.
     """
+    if typical and isinstance(model.f, ClosedForm):
+        raise ValueError("--typical is for networks that learn; this one has a score of its own: leave it out")
     kept = calibration(model, most, source)
-    judge = calibrated(model.f, kept.f, typical)
-    judge.threshold(rate)
-    return Judged(judge, kept, rate, rows, judge.score(rows.x.to(model.device)))
+    judge = calibrated(model.usual, kept.f, typical)
+    judge.threshold(judge.promised(rate))
+    return Judged(model, judge, kept, rate, rows, judge.score(rows.x.to(model.device)))
 
 
-def unseen_warning(calibration: Calibration) -> str | None:
-    """What to say where the held-out rows were trained on."""
-    if calibration.unseen:
-        return None
-    return (
-        f"warning: calibrated on rows the model was trained on ({calibration.source}): new rows score higher, so "
-        "expect more false alarms than the rate; give rows that were kept out with --held-out"
-    )
+def warnings_of(found: Judged) -> list[str]:
+    """What must be said of the rate and of the rows that it was found on."""
+    said, n = [], len(found.judge.held_out)
+    if found.promised > found.rate:
+        said.append(
+            f"{n} ordinary rows can promise a rate of {found.promised:.2g} at best: it is that, not {found.rate:g}"
+        )
+    if not found.calibration.unseen:
+        said.append(
+            f"warning: calibrated on {found.calibration.source}, which the model was trained on: new rows score "
+            "higher, so expect more false alarms than the rate; give rows that were kept out with --held-out"
+        )
+    return said

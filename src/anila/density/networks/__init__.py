@@ -10,6 +10,7 @@ from anila.density.networks.blurred_gaussian import BlurredGaussian
 from anila.density.networks.classes_at_levels import ClassesAtLevels
 from anila.density.networks.conditional import Conditional
 from anila.density.networks.fit import fitted, is_of_vectors, see
+from anila.density.networks.kernel import Kernel
 from anila.density.networks.mlp import mlp
 from anila.density.networks.nijkamp import nonlocal_, toy, vanilla
 from anila.density.networks.noise_conditional import NoiseConditional
@@ -26,11 +27,12 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "resnet": ResNet,
     "wrn": partial(WideResNet, depth=10, widen=1, nonlinearity="silu", slope=0.05),
     "unet": unet,
+    "kernel": Kernel,
 }
 """Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
 
 __all__ = [
-    "NETWORKS", "BlurredGaussian", "ClassesAtLevels", "Conditional", "Confined", "NoiseConditional", "ResNet",
-    "Tempered", "UNet", "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_", "power_iteration",
-    "see", "spectral", "toy", "unet", "vanilla",
+    "NETWORKS", "BlurredGaussian", "ClassesAtLevels", "Conditional", "Confined", "Kernel", "NoiseConditional",
+    "ResNet", "Tempered", "UNet", "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_",
+    "power_iteration", "see", "spectral", "toy", "unet", "vanilla",
 ]  # fmt: skip

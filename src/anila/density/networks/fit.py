@@ -17,10 +17,16 @@ from torch import Tensor, nn
 SHAPE = ("dim", "channels", "size", "event_shape", "out", "classes")
 """Arguments that the data decide, not the settings."""
 
+SEEN = 2000
+"""Data points that a network sees before it learns, where it says no other number."""
+
 
 @runtime_checkable
 class Sees(Protocol):
-    """A module that takes something from the data before it learns, such as their moments, and keeps it in buffers."""
+    """A module that takes something from the data before it learns, such as their moments, and keeps it in buffers.
+
+    Its attribute `sees` says how many points it asks for at most, where it is not enough to see `SEEN`.
+    """
 
     def see(self, x_data: Tensor, /) -> None:
         """Take it from these points, (n, *event)."""
@@ -68,14 +74,12 @@ def is_of_vectors(make: Callable[..., nn.Module]) -> bool:
     return "dim" in signature(make).parameters
 
 
-def see(f: nn.Module, rows: Callable[[], Tensor]) -> None:
+def see(f: nn.Module, rows: Callable[[int], Tensor]) -> None:
     """Show data to all that wants to see some in f.
 
     Args:
         f: A network, or what is put around one.
-        rows: Makes the points, (n, *event), where they are wanted.
+        rows: Makes at most so many points, (n, *event), in random order.
     """
-    if takers := [module for module in f.modules() if isinstance(module, Sees)]:
-        x_data = rows()
-        for module in takers:
-            module.see(x_data)
+    for module in [module for module in f.modules() if isinstance(module, Sees)]:
+        module.see(rows(getattr(module, "sees", SEEN)))

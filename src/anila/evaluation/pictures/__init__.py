@@ -8,6 +8,8 @@ from anila.evaluation.pictures.comparison import comparison, course_of_samples
 from anila.evaluation.pictures.curves import sampler_comparison, training_curves
 from anila.evaluation.pictures.ergodicity import chain_overview, coupling_bound, drift_ratio
 from anila.evaluation.pictures.images import image_grid, neighbours_grid
+from anila.evaluation.pictures.odd_rows import odd_rows
+from anila.evaluation.pictures.ordinary import ordinary_scores
 from anila.evaluation.pictures.plane import plane_panel, trajectories
 from anila.evaluation.pictures.regime import long_chain_images, long_chains, training_course
 from anila.evaluation.pictures.rows import image_rows
@@ -24,6 +26,8 @@ __all__ = [
     "long_chain_images",
     "long_chains",
     "neighbours_grid",
+    "odd_rows",
+    "ordinary_scores",
     "plane_panel",
     "sampler_comparison",
     "save",

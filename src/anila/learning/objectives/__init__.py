@@ -6,6 +6,7 @@ from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.classes import classes, of_classes
 from anila.learning.objectives.denoising import denoising
 from anila.learning.objectives.likelihood import likelihood
+from anila.learning.objectives.nothing import nothing
 from anila.learning.objectives.recovery import recovery
 from anila.learning.objectives.transport import transport
 
@@ -19,5 +20,6 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
 learn classes too."""
 
 __all__ = [
-    "OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "of_classes", "recovery", "transport",
+    "OBJECTIVES", "Contrast", "Objective", "classes", "denoising", "likelihood", "nothing", "of_classes", "recovery",
+    "transport",
 ]  # fmt: skip

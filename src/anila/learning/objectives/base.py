@@ -92,6 +92,8 @@ class Objective(NamedTuple):
     """Whether f is of classes (`HasClasses`), and data come with classes: `contrast` takes them as `classes=`."""
     needs_levels: bool = False
     """Whether f is an f(x, s), and the contrast says at which levels."""
+    moves: bool = True
+    """Whether θ moves at all; else f was found before."""
     may_round: bool = True
     """Whether f may be rounded where θ is differentiated."""
     sides: tuple[str, str] = ("data", "chains")

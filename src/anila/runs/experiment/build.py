@@ -4,14 +4,15 @@ import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from anila.data import DataSet, Labelled, Rows, load
+from anila.data import DataSet, Elsewhere, Labelled, Rows, Table, load
 from anila.density.log_density import HasClasses, HasLevels
 from anila.density.networks import Conditional, Confined, Tempered, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
@@ -25,8 +26,8 @@ from anila.runs.experiment.experiment import Experiment
 from anila.samplers import Sampler
 from anila.samplers.adaptation import AdaptiveSampler
 
-SEEN = 2000
-"""Data points that a network sees before it learns."""
+OWN = ("name", "held_out")
+"""Settings of data that are not for `load`."""
 
 
 def build_data(config: settings.Data) -> DataSet:
@@ -36,8 +37,26 @@ def build_data(config: settings.Data) -> DataSet:
         FileNotFoundError, ValueError: As `anila.data.load`.
     """
     default = settings.Data()
-    given = {field.name: getattr(config, field.name) for field in fields(settings.Data) if field.name != "name"}
+    given = {field.name: getattr(config, field.name) for field in fields(settings.Data) if field.name not in OWN}
     return load(config.name, **{k: v for k, v in given.items() if v != getattr(default, k)})
+
+
+def divided(data: DataSet, config: settings.Data, seed: int) -> tuple[DataSet, Rows | None]:
+    """The data to learn from, and those that `data.held_out` keeps apart, a function of the seed."""
+    apart = round(config.held_out * len(data)) if isinstance(data, Table) else 0
+    if not isinstance(data, Table) or not apart:
+        return data, None
+    order = torch.randperm(len(data), generator=rng(seed, "held out")).numpy()
+    return rows_of(data, order[apart:]), rows_of(data, order[:apart])
+
+
+def rows_of(data: Table, chosen: np.ndarray) -> Table:
+    """The table with these of its rows."""
+    found = copy.copy(data)
+    for name in [name for name, kind in vars(type(data)).items() if isinstance(kind, cached_property)]:
+        vars(found).pop(name, None)
+    found.values, found.labels = data.values[chosen], data.labels[chosen]
+    return found
 
 
 def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
@@ -164,7 +183,8 @@ def build_learner(
     elif anew:
         see(model, partial(seen, data, t.seed))
     optimizer, schedule = build_optimizer(config, model)
-    proposal = build_proposal(config.sampler, data, t.seed)
+    here = not isinstance(data, Elsewhere)
+    proposal = build_proposal(config.sampler, data, t.seed) if here else None
 
     def kernel(step_size: float | Tensor, **more: float | Tensor) -> Sampler:
         return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
@@ -172,7 +192,7 @@ def build_learner(
     objective = build_objective(config)
     of_chains: dict[str, Any] = {}
     if objective.needs_chains:
-        start = build_start(config, data, model, averaged(model, after))
+        start = build_start(config if here else unfilled(config), data, model, averaged(model, after))
         of_chains = {"sampler": adaptive(config, kernel, begin), "start": start, "steps": s.steps}
         of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
     learner = Learner(
@@ -197,6 +217,13 @@ def build_learner(
     return learner
 
 
+def unfilled(config: Experiment) -> Experiment:
+    """The settings where chains are put in the place of those that begin, as no data are here to begin from."""
+    start = config.start
+    fills = start.kind == "data" and start.name in ("persistent", "replay")
+    return replace(config, start=replace(start, kind="normal")) if fills else config
+
+
 def averaged(model: nn.Module, after: Mapping[str, Any] | None) -> nn.Module:
     """f as it is sampled: with the average of θ where a learner kept one, else as it is."""
     average = {k.removeprefix("module."): v for k, v in after["ema"].items() if k != "n_averaged"} if after else {}
@@ -207,9 +234,9 @@ def averaged(model: nn.Module, after: Mapping[str, Any] | None) -> nn.Module:
     return best
 
 
-def seen(data: DataSet, seed: int) -> Tensor:
+def seen(data: DataSet, seed: int, n: int) -> Tensor:
     """The data points that a network sees before it learns, at most all there are."""
-    n = min(SEEN, len(data)) if isinstance(data, Rows) else SEEN
+    n = min(n, len(data)) if isinstance(data, Rows) else n
     return data.batch(n, rng(seed, "seen").initial_seed() % 2**31, 0)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from anila.data import DataSet
-from anila.density.log_density import Anneals
+from anila.density.log_density import Anneals, ClosedForm
 from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromModel, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
@@ -71,6 +71,8 @@ def build_fresh(config: Experiment, data: DataSet, model: nn.Module) -> Start:
         ValueError: If they are to be annealed and f has no levels.
     """
     start = config.start
+    if isinstance(model, ClosedForm):
+        return FromModel(model.draw)
     if start.kind == "annealed":
         if not isinstance(model, Anneals):
             raise ValueError(

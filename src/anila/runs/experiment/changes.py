@@ -11,6 +11,8 @@ CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network,
 """Groups whose fields depend on what is named."""
 Changes = dict[str, dict[str, Any]]
 """Group -> field -> value."""
+BY_SEEING: Changes = {"training": {"iterations": 1, "minutes": None, "ema": 0.0, "penalty": 0.0}}
+"""What changes with it when a network that learns gives way to one that is found when it sees the data."""
 
 
 class SettingsError(ValueError):
@@ -54,7 +56,15 @@ def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: C
         becomes_exact = exact_now and not Sampler.typical(settings["sampler"]["name"]).exact
         settings = lay_over(settings, exact if becomes_exact else {})
         settings = lay_over(settings, {"sampler": Sampler.switched_off(name)})
+    if choice is Network and by_seeing(name) and not by_seeing(settings["network"]["name"]):
+        none = {"name": "none"}
+        return lay_over(settings | {"network": {}, "objective": none, "anchor": none, "stages": ()}, BY_SEEING)
     return settings | {choice.GROUP: carried(choice, name, settings[choice.GROUP])}
+
+
+def by_seeing(name: str) -> bool:
+    """Whether a network of this name is found when it sees the data."""
+    return bool(getattr(Network.kind(name).make, "by_seeing", False))
 
 
 def carried(choice: type[Choice], name: str, settings: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,14 @@ from anila.data.foreign import expanded
 from anila.data.table_files import SUFFIXES, suffix_of
 from anila.data.toys import TOYS
 from anila.runs.experiment.build import build_data, choose_device
-from anila.runs.experiment.changes import SettingsError
+from anila.runs.experiment.changes import SettingsError, by_seeing
 from anila.runs.experiment.experiment import Experiment
 from anila.runs.experiment.overrides import from_toml, nearest, resolve
 from anila.runs.experiment.presets import PRESETS, Preset
-from anila.runs.experiment.settings import Data
+from anila.runs.experiment.settings import Data, Network
+
+UNLEARNED = {f"training.{name}" for name in ("seed", "threads", "device", "log_to", "timeout")}
+"""Settings of training that say nothing of how something is learned."""
 
 
 def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
@@ -50,11 +53,24 @@ def resolved(preset: Preset, overrides: list[str]) -> Experiment:
 
 
 def for_path(path: Path, overrides: list[str]) -> Preset:
-    """The preset for a user's own data: `table` for tables, `flowers` without flips for images."""
+    """The preset for a user's own data: `flowers` without flips for images; for tables `kernel`, or `table` where the
+    settings ask for what learns.
+    """
     is_array, data = suffix_of(path) in SUFFIXES, Data(name=str(path))
     asked = resolve(Experiment(data=data), [text for text in overrides if text.startswith("data.")])
     if is_array and len(build_data(asked.data).event_shape) == 1:
-        name = "table"
+        name = "table" if asks_to_learn(overrides) else "kernel"
     else:
         name, data = "flowers", Data(name=str(path), size=None if is_array else 32)
-    return PRESETS[name]._replace(experiment=replace(PRESETS[name].experiment, data=data))
+    experiment = PRESETS[name].experiment
+    return PRESETS[name]._replace(experiment=replace(experiment, data=replace(data, held_out=experiment.data.held_out)))
+
+
+def asks_to_learn(overrides: list[str]) -> bool:
+    """Whether settings are for a network that learns, or for how one does."""
+    keys = [text.partition("=")[0].strip() for text in overrides]
+    named = [text.partition("=")[2].strip() for text in overrides if text.startswith(("network=", "network.name="))]
+    if named:
+        return not by_seeing(named[-1])
+    own = {f"network.{option}" for option in Network.kind("kernel").own} | UNLEARNED
+    return any(key not in own and not key.startswith("data.") for key in keys)

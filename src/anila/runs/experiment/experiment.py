@@ -140,6 +140,7 @@ def require_fit(config: Experiment) -> None:
         ValueError: Saying what does.
     """
     t, start, objective, sampler = config.training, config.start, config.objective, config.sampler
+    require_seeing(config)
     chains, bank = t.chains or t.batch, start.size
     if bank is not None and bank < chains:
         raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
@@ -152,3 +153,28 @@ def require_fit(config: Experiment) -> None:
             f"{sampler.name} is exact, and chains rounded to {start.storage} between iterations are not: "
             "use start.storage=float32, or langevin or anisotropic"
         )
+
+
+def require_seeing(config: Experiment) -> None:
+    """Refuse to teach a network that is found when it sees the data, and one that is not to learn nothing.
+
+    Raises:
+        ValueError: Saying what to set.
+    """
+    network, t = config.network, config.training
+    if not network.by_seeing:
+        if config.objective.name == "none":
+            raise ValueError(f"objective=none learns nothing, and network {network.name} has to: choose an objective")
+        return
+    wanted = {
+        "objective": (config.objective.name, "none"),
+        "anchor": (config.anchor.name, "none"),
+        "training.iterations": (t.iterations, 1),
+        "network.temperature": (network.temperature, 1.0),
+        "network.confine": (network.confine, None),
+        "network.spectral": (network.spectral, False),
+        "network.classes": (network.classes, None),
+    }
+    wrong = [f"{key}={str(value).lower()}" for key, (given, value) in wanted.items() if given != value]
+    if wrong:
+        raise ValueError(f"network {network.name} is found when it sees the data: leave out, or set {', '.join(wrong)}")

@@ -44,12 +44,20 @@ MIXTURE = replace(RINGS, data=Data(name="mixture"))
 
 TABLE = replace(
     RINGS,
-    data=Data(name="table"),
+    data=Data(name="table", held_out=0.2),
     network=Network(name="mlp", hidden=(128, 128), confine=3.0),
     sampler=Sampler(
         name="anisotropic_mala", steps=10, step_size=0.3, threshold=3.0, accept=0.57, global_every=5, draw_steps=200
     ),
     training=replace(RINGS.training, batch=500, chains=250),
+)
+KERNEL = replace(
+    TABLE,
+    data=Data(name="table"),
+    network=Network(name="kernel"),
+    objective=Objective(name="none"),
+    sampler=replace(TABLE.sampler, global_every=0),
+    training=Training(iterations=1),
 )
 
 FLOWERS_CHAINS = Experiment(
@@ -193,7 +201,8 @@ PRESETS: dict[str, Preset] = {
         "eight Gaussians on a circle; exact chains with global moves",
         "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
     ),
-    "table": Preset(TABLE, "numbers: anila train FILE.csv (.parquet, .npy, .npz)", "no benchmark yet"),
+    "kernel": Preset(KERNEL, "rows of a table, in a second: anila train FILE.csv", "outliers: docs/tables.md"),
+    "table": Preset(TABLE, "the same by a net, in a minute: anila train FILE.csv network=mlp", "no benchmark yet"),
     "mnist": Preset(MNIST, "digits, padded to 32 × 32", "20 min on a core: 86% read as one, fd 0.11", on_gpu=WIDE),
     "fashion-mnist": Preset(FASHION_MNIST, "clothes, padded to 32 × 32", NOT_RUN, on_gpu=WIDE),
     "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "20 min on a core: blossoms, fd 1.5", on_gpu=WIDE),

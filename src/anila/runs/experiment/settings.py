@@ -3,6 +3,7 @@
 What a field means, its unit and its range stand beside it; `anila train --dry-run` prints the resolved values.
 """
 
+from collections import ChainMap
 from functools import cache
 from inspect import signature
 from typing import Annotated, Any, Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
 from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
-from anila.learning.objectives import OBJECTIVES
+from anila.learning.objectives import OBJECTIVES, nothing
 from anila.runs.experiment.choice import STRICT, Choice, listed, reasons
 from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
@@ -49,6 +50,8 @@ class Data:
     """Values and texts that stand for a missing cell of a table, beside empty cells and NaN."""
     dependent: bool = False
     """Whether columns of a table that follow from others, copies and totals, have coordinates of their own."""
+    held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the rows of a table that is not learned from: it says which scores of rows are odd."""
 
 
 @dataclass(frozen=True, config=STRICT, init=False)
@@ -75,6 +78,11 @@ class Network(Choice):
     def is_of_vectors(self) -> bool:
         """Whether it sees a point as a list of coordinates."""
         return is_of_vectors(self.make)
+
+    @property
+    def by_seeing(self) -> bool:
+        """Whether it is found when it sees the data, and learns nothing afterwards."""
+        return bool(getattr(self.make, "by_seeing", False))
 
 
 MAKES_A_KERNEL = "expected a function of (f, step_size, …) that returns an anila.Sampler"
@@ -208,7 +216,7 @@ class Objective(Choice):
     is `training.penalty`.
     """
 
-    GROUP, TABLE, GIVEN = "objective", OBJECTIVES, ("penalty",)
+    GROUP, TABLE, GIVEN = "objective", ChainMap(OBJECTIVES, {"none": nothing}), ("penalty",)
     FORMER = ()
 
     name: str = "likelihood"

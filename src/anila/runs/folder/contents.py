@@ -20,7 +20,7 @@ from typing import Any
 FOLDERS = ("checkpoints", "samples", "tensorboard", "wandb")
 LOCKS = ("lock", ".lock")
 NUMBER = "[0-9]" * 9
-PICTURES = ("curves", "evaluation", "nearest", "long_chains", "course", "ladder", "chains", "drift", "coupling")
+PICTURES = ("curves", "evaluation", "nearest", "long_chains", "course", "ladder", "chains", "drift", "coupling", "fit")
 OWN = (
     *(f"samples/{name}.png" for name in (NUMBER, *PICTURES)),
     f"checkpoints/{NUMBER}",

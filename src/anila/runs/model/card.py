@@ -102,6 +102,8 @@ def data(record: Record) -> str:
 def training(record: Record) -> str:
     """How it was trained."""
     e = record.experiment
+    if e.network.by_seeing:
+        return f"- network `{e.network.name}`: found in closed form from the rows of the data, nothing was trained"
     preset = f"preset `{record.preset}`" if record.preset else "no preset"
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     average = f", parameters averaged over about {1 / (1 - e.training.ema):,.0f} iterations" if e.training.ema else ""
@@ -115,6 +117,8 @@ def training(record: Record) -> str:
 def sampler(record: Record, annealed: bool) -> str:
     """The recipe that the chains of training followed, and samples do."""
     s = record.experiment.sampler
+    if record.experiment.network.by_seeing:
+        return "None: draws are exact."
     options = "".join(f", {name} {shown(value)}" for name, value in s.options.items() if name != "temperature")
     moves = f", a global move every {s.global_every}" if s.global_every else ""
     start = record.experiment.start.name
@@ -150,6 +154,9 @@ def shown(value: Any) -> str:
 def limits(record: Record, annealed: bool) -> list[str]:
     """What must be known before it is relied on."""
     e, found = record.experiment, []
+    if e.network.by_seeing:
+        evaluated = [] if record.scores else ["Not evaluated: no score is known."]
+        return ["It holds rows of the data: whoever has `model.safetensors` can read them.", *evaluated]
     s, planned = e.sampler, e.training.iterations
     if not s.kernel.exact:
         law = f"not exactly exp(f / {s.kernel.temperature:g})" if s.kernel.temperature else "no law"

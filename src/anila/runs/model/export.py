@@ -6,8 +6,8 @@ chains.safetensors   kept chains, and f of held-out rows, which judges outliers
 manifest.json        sha256 of these three
 README.md            the model card
 
-The rows of data stay behind. Nothing is ever unpickled, no memory is taken on a file's word, and what does not match
-its checksum is refused.
+The rows of data stay behind, but for those that `network=kernel` is made of. Nothing is ever unpickled, no memory is
+taken on a file's word, and what does not match its checksum is refused.
 
     anila.load("digits")           a folder made by `anila export`, or a run
     anila.load("hub:me/digits")    the same from the Hugging Face Hub (extra `hub`)
@@ -34,7 +34,7 @@ from anila.density.networks import NETWORKS
 from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import with_classes
-from anila.runs.experiment.build_sampler import CENTRES, build_proposal
+from anila.runs.experiment.build_sampler import build_proposal
 from anila.runs.experiment.code import is_code
 from anila.runs.experiment.saved import current
 from anila.runs.folder.checkpoint import digest, flush, write_tensors
@@ -44,7 +44,7 @@ from anila.runs.model.card import Record, card
 from anila.runs.model.model import Calibration, HeldOut, Model
 from anila.runs.model.stand_in import portable, ported
 from anila.runs.model.trained import Trained
-from anila.samplers import Proposal, kernel_density
+from anila.samplers import Proposal
 
 RECORD, WEIGHTS, CHAINS, MANIFEST, CARD = FILES = (
     "anila.json", "model.safetensors", "chains.safetensors", "manifest.json", "README.md"
@@ -177,7 +177,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         experiment=shown,
         event_shape=data.event_shape,
         data=data.name,
-        rows=len(data) if isinstance(data, Rows) else None,
+        rows=len(data) if isinstance(data, Rows) else getattr(data, "rows", None),
         fingerprint=data.fingerprint,
         classes=trained.classes,
         columns=trained.units.columns,
@@ -241,15 +241,13 @@ class Shared(Model):
         """A kernel density of data points; of kept chains where the data are not here."""
         if not isinstance(self.data, Elsewhere):
             return build_proposal(self.sampler, self.data, self.config.training.seed)
-        if not (self.sampler.global_every and isinstance(self.start, Persistent)):
-            return None
-        return kernel_density(self.reference_data(CENTRES), self.sampler.global_sd)
+        return self.proposal_of_chains()
 
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data, or chains where the data are not here, (n, *event)."""
         if not isinstance(self.data, Elsewhere):
             return self.data.batch(n, self.config.training.seed, 0)
-        return self.start.x[:n] if isinstance(self.start, Persistent) else self.draw(n)
+        return self.chains_as_data(n)
 
     def held_out(self, n: int) -> HeldOut:
         """Fresh draws of a toy.

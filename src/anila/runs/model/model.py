@@ -13,16 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
-from anila.density.log_density import Anneals, HasClasses, LogDensity, values
+from anila.density.log_density import Anneals, ClosedForm, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
 from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
-from anila.runs.experiment.build_sampler import build_sampler
+from anila.runs.experiment.build_sampler import CENTRES, build_sampler
 from anila.runs.experiment.build_starts import annealed
-from anila.samplers import Proposal, sample
+from anila.samplers import Proposal, kernel_density, sample
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
@@ -40,11 +40,12 @@ class HeldOut(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """f of held-out rows, (n,) float64, in random order, and what must be said of them."""
+    """What `Model.usual` gives of ordinary rows, (n,) float64, in random order, and what must be said of them."""
 
     f: Tensor
     source: str
     unseen: bool
+    """Whether what judged them was not trained on them."""
 
 
 @runtime_checkable
@@ -89,6 +90,16 @@ class Model(Protocol):
         """Up to n rows of data, or chains in their place, (n, *event): for frames and proposals."""
         ...
 
+    def proposal_of_chains(self) -> Proposal | None:
+        """A kernel density of kept chains, if the sampler makes global moves."""
+        if not (self.sampler.global_every and isinstance(self.start, Persistent)):
+            return None
+        return kernel_density(self.chains_as_data(CENTRES), self.sampler.global_sd)
+
+    def chains_as_data(self, n: int) -> Tensor:
+        """Up to n kept chains in the place of data that are not here; samples where none are kept."""
+        return self.start.x[:n] if isinstance(self.start, Persistent) else self.draw(n)
+
     def held_out(self, n: int) -> HeldOut:
         """Up to n rows in random order that training did not see, where there are some.
 
@@ -98,9 +109,15 @@ class Model(Protocol):
         ...
 
     def calibration(self, n: int) -> Calibration:
-        """f of `held_out` rows."""
+        """f of `held_out` rows; what an f in closed form says of rows that it did not see."""
+        if isinstance(self.f, ClosedForm):
+            return Calibration(-self.f.ordinary.cpu()[:n], f"rows of {self.data.name}, each judged by others", True)
         x, source, unseen = self.held_out(n)
         return Calibration(values(self.f, x.to(self.device)), source, unseen)
+
+    def usual(self, x: Tensor) -> Tensor:
+        """How usual points are, (n,): f, or what an f in closed form says of it."""
+        return -self.f.oddness(x) if isinstance(self.f, ClosedForm) else self.f(x)
 
     def __call__(self, x: Tensor) -> Tensor:
         """f(x), (n, *event) -> (n,)."""
@@ -166,9 +183,13 @@ class Model(Protocol):
             label: Only of this class, by name or index.
 
         Raises:
-            ValueError: As `given`.
+            ValueError: As `given`, or if an f in closed form, whose draws are exact, is to make transitions.
         """
         s, f = self.sampler, self.f if label is None else self.given(label)
+        if isinstance(f, ClosedForm):
+            if steps is not None:
+                raise ValueError(f"draws of network {self.config.network.name} are exact: leave out --steps")
+            return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
         sampler = build_sampler(s, f, self.proposal())
         drawn = []
         for first in range(0, count, BATCH):
@@ -180,10 +201,12 @@ class Model(Protocol):
         return torch.cat(drawn)
 
     def convergence(self, seed: int = 0) -> Convergence | None:
-        """What chains that run as `draw` runs them say about themselves; None for fewer than 4 transitions."""
+        """What chains that run as `draw` runs them say about themselves; None without any, or for fewer than 4
+        transitions.
+        """
         s = self.sampler
         steps = s.draw_steps or s.steps
-        if steps < 4:
+        if steps < 4 or isinstance(self.f, ClosedForm):
             return None
         sampler = build_sampler(s, self.f, self.proposal())
         generator = rng(seed, "convergence", device=self.device)

@@ -8,7 +8,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
-from anila.data import DataSet, Images, Labelled, Rows
+from anila.data import DataSet, Elsewhere, Images, Labelled, Rows
 from anila.density.log_density import Anneals
 from anila.density.noisy_data import noised
 from anila.density.targets import DENSITIES
@@ -18,14 +18,15 @@ from anila.learning.learner import Learner
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
-from anila.runs.experiment.build import set_learning_rate
+from anila.runs.experiment.build import divided, set_learning_rate
 from anila.runs.experiment.build_sampler import build_proposal
 from anila.runs.experiment.build_starts import build_fresh
 from anila.runs.experiment.choice import reasons
 from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
-from anila.runs.model.model import HeldOut, Model
+from anila.runs.model.model import Calibration, HeldOut, Model
+from anila.runs.model.remembered import recalled
 from anila.samplers import Proposal
 from anila.samplers.adaptation import AdaptiveSampler
 
@@ -41,6 +42,8 @@ class Trained(Model):
         config: The settings of the stage that it is in, where the guard left them.
         whole: The settings of the run.
         number: The stage, from 1.
+        apart: Rows that are not learned from.
+        judged: f of ordinary rows as the checkpoint that it was restored from holds it.
     """
 
     config: Experiment
@@ -49,6 +52,8 @@ class Trained(Model):
     notices: list[str]
     whole: Experiment
     number: int = 1
+    apart: Rows | None = None
+    judged: Calibration | None = None
 
     @classmethod
     def load(cls, run: Run) -> "Trained":
@@ -57,7 +62,9 @@ class Trained(Model):
         Raises:
             RunError: If the run has no sound checkpoint.
         """
-        trained, best = cls.untrained(config_of(run), anew=False), checkpoint.best_of(run.checkpoints)
+        config = config_of(run)
+        trained = cls.untrained(config, anew=False, known=recalled(run, config.data))
+        best = checkpoint.best_of(run.checkpoints)
         if best:
             try:
                 trained.restore(best)
@@ -72,25 +79,34 @@ class Trained(Model):
         return trained
 
     @classmethod
-    def untrained(cls, config: Experiment, ranks: Ranks = ALONE, anew: bool = True) -> "Trained":
+    def untrained(
+        cls,
+        config: Experiment,
+        ranks: Ranks = ALONE,
+        anew: bool = True,
+        known: tuple[DataSet, list[str]] | None = None,
+    ) -> "Trained":
         """An experiment at iteration 0, on this one of its processes.
 
         Args:
             config: All settings.
             ranks: The processes.
             anew: As of `build_learner`.
+            known: The data, and what must be said of them; read as the settings say by default.
 
         Raises:
             ValueError, FileNotFoundError: If data or settings are refused.
         """
         device = ranks.device(choose_device(config.training.device))
         with ranks.machine_first():
-            data = build_data(config.data)
+            data, said = known or (build_data(config.data), [])
         first = config.stage(1)
         chosen = [group for stage in config.flat for group in (stage.network, stage.sampler)]
         own = dict.fromkeys(group.name for group in chosen if group.has_changed)
-        notices = [f"{name} is another file than the one that the run began with" for name in own]
-        return cls(first, data, build_learner(first, data, device, ranks, anew=anew), notices, config)
+        notices = [*said, *(f"{name} is another file than the one that the run began with" for name in own)]
+        data, apart = divided(data, config.data, config.training.seed)
+        learner = build_learner(first, data, device, ranks, anew=anew)
+        return cls(first, data, learner, notices, config, apart=apart)
 
     def restore(self, path: Path) -> dict[str, Any]:
         """Be where a checkpoint was written, with the settings that the guard had changed until then.
@@ -108,6 +124,7 @@ class Trained(Model):
             self.rebuild(anew=False)
             self.learner.load_state_dict(parts["learner"])
             require_fit(self.learner, iteration)
+            self.judged = calibration_in(path)
         except torch.OutOfMemoryError:
             raise
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -182,6 +199,8 @@ class Trained(Model):
 
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
+        if isinstance(self.data, Elsewhere):
+            return self.chains_as_data(n)
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
         return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
 
@@ -193,18 +212,47 @@ class Trained(Model):
 
     def proposal(self) -> Proposal | None:
         """A kernel density of data points."""
+        if isinstance(self.data, Elsewhere):
+            return self.proposal_of_chains()
         return build_proposal(self.sampler, self.data, self.config.training.seed)
+
+    def calibration(self, n: int) -> Calibration:
+        """As `Model.calibration`; where the data are not here, as they were when the run was saved."""
+        if isinstance(self.data, Elsewhere) and self.judged:
+            return self.judged._replace(f=self.judged.f[:n])
+        return super().calibration(n)
+
+    def require_data(self) -> None:
+        """Refuse what needs the data themselves.
+
+        Raises:
+            ValueError: If they are not here.
+        """
+        if isinstance(self.data, Elsewhere):
+            self.data.batch(1, 0, 0)
 
     def held_out(self, n: int) -> HeldOut:
         """Up to n rows in random order that training did not see, where there are some.
 
-        Fresh draws of a toy, the test images of a set that was trained on its train images; else the rows of training.
+        Rows of a table that are not learned from, fresh draws of a toy, the test images of a set that was trained on
+        its train images; else the rows of training.
         """
+        if self.apart:
+            rows = self.apart.rows(range(min(n, len(self.apart))))
+            return HeldOut(rows, f"rows of {self.data.name} that were kept out of training", True)
         data = test_split(self.config.data, self.data) or self.data
         unseen = data is not self.data or not isinstance(data, Rows)
         rows = min(n, len(data)) if isinstance(data, Rows) else n
         seed = rng(self.config.training.seed, "held out").initial_seed() % 2**31
         return HeldOut(data.batch(rows, seed, 0), f"{data.name}{', test' if data is not self.data else ''}", unseen)
+
+
+def calibration_in(path: Path) -> Calibration | None:
+    """f of ordinary rows as a checkpoint holds it; None where it does not."""
+    if not (path / "calibration.json").is_file():
+        return None
+    kept = checkpoint.load(path, "calibration")[1]["calibration"]
+    return Calibration(kept["f"], str(kept["source"]), bool(kept["unseen"]))
 
 
 def test_split(config: settings.Data, data: DataSet) -> Rows | None:

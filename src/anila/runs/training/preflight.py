@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from anila.data import Rows
+from anila.data import TOYS, Rows
 from anila.density.log_density import value_and_grad
+from anila.density.networks import Kernel
 from anila.evaluation import training
 from anila.learning.distributed import whole
 from anila.learning.learner import Learner
@@ -70,13 +71,14 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
         stages: The same in each of its stages; by default in the one that it is in.
     """
     data, learner, whole = trained.data, trained.learner, (stages or [trained])[0].whole
-    parameters = sum(p.numel() for p in learner.model.parameters())
+    config, parameters = trained.config, sum(p.numel() for p in learner.model.parameters())
     head = [
         f"data      {data.name}: points of shape {data.event_shape}"
         + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
         *([f"taken     {data.description}"] if isinstance(data, Rows) else []),
-        f"network   {trained.config.network.name}, {parameters:,} parameters, on {trained.device}"
+        f"network   {trained.config.network.name}, {size_in_words(learner.model)}, on {trained.device}"
         + (f", {learner.ranks.size} processes" if learner.ranks.size > 1 else ""),
+        *([about_tables(trained)] if len(data.event_shape) == 1 and config.data.name not in TOYS else []),
     ]
     about = [about_stage(stage) for stage in stages or [trained]]
     lines = [line for found in about for line in found.lines]
@@ -88,9 +90,25 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
     return Preflight(parameters, warned, seconds / iterations, [*head, *lines])
 
 
+def size_in_words(model: nn.Module) -> str:
+    """Parameters of a network; centres of one in closed form, and their width."""
+    if isinstance(model, Kernel):
+        return f"{len(model.energy.centres):,} centres of width {model.energy.bandwidth:.2g} sd, in closed form"
+    return f"{sum(p.numel() for p in model.parameters()):,} parameters"
+
+
+def about_tables(trained: Trained) -> str:
+    """What this network is good for on a table, and which one is for the rest."""
+    if trained.config.network.by_seeing:
+        return "good for  odd rows, at once; network=mlp takes a minute and is closer in new rows and missing cells"
+    return "good for  new rows and missing cells; network=kernel finds odd rows better, and at once"
+
+
 def about_stage(trained: Trained) -> AboutStage:
     """Reach, memory and time of the stage that an experiment is in."""
     config, learner, t = trained.config, trained.learner, trained.config.training
+    if not learner.objective.moves:
+        return AboutStage([], [], 0.0)
     x, warned = own_data(trained), list[str]()
     if learner.chains:
         x0 = start_of_chains(trained)

@@ -37,6 +37,8 @@ def profile(config: Experiment) -> dict[str, float]:
     set_threads(config)
     trained = Trained.untrained(config)
     learner, found = trained.learner, {}
+    if not learner.objective.moves:
+        raise ValueError(f"network {config.network.name} learns nothing: there are no iterations to time")
 
     def measure(name: str, action: Callable[..., Any]) -> Callable[..., Any]:
         seconds = found.setdefault(name, [])

@@ -2,7 +2,7 @@
 
 import platform
 import re
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,16 @@ def refuse_other_folders(run: Run, say: Say) -> None:
         say(BACK)
     if why := not_a_run(run):
         raise RunError(f"{run.path.absolute()} {why}; choose a new or empty folder for --run")
+
+
+def as_begun(run: Run, config: Experiment) -> Experiment:
+    """The settings; those that the version did not know which began the run are as they were then."""
+    saved = run.config()
+    if saved is None or not describes_a_run(saved):
+        return config
+    then, groups = asdict(config_of(run)), ("data", "start", "optimizer", "training")
+    new = {g: {k: v for k, v in then[g].items() if k not in saved["experiment"].get(g, {})} for g in groups}
+    return config.changed(**new)
 
 
 def not_a_run(run: Run) -> str | None:

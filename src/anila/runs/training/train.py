@@ -17,8 +17,8 @@ from typing import Any
 
 from torch import Tensor
 
-from anila.data import TOYS
-from anila.density.log_density import check_log_density
+from anila.data import TOYS, Table
+from anila.density.log_density import ClosedForm, check_log_density
 from anila.evaluation import pictures, training
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.evaluation.training.metric import KL
@@ -32,15 +32,18 @@ from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import build_objective, with_classes
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run
+from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
 from anila.runs.training.plan import in_words, planned
 from anila.runs.training.preflight import about_stage, memory_explained, preflight, set_threads, try_objective
-from anila.runs.training.resume import refuse_other_folders, restored, resume
+from anila.runs.training.resume import as_begun, refuse_other_folders, restored, resume
 from anila.runs.training.stop import Stop, stop_signals
 
 SHOWN, SHOWN_POINTS = 64, 2000
 """Images in a grid, points in a scatter."""
+CALIBRATED = 5000
+"""Ordinary rows of a table at most of which f is kept."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def train_among(
     logs.require(config.training.log_to)
     if ranks.first:
         refuse_other_folders(run, say)
+    config = config if overwrite else as_begun(run, config)
     set_threads(config, ranks.machine_size)
     if config.data.name not in TOYS:
         say(f"reading {config.data.name} (images are decoded the first time and cached)")
@@ -120,7 +124,7 @@ def train_among(
         trained.whole = planned(trained, run, overwrite, say)
         trained.restart()
     begins(trained.whole)
-    record = {"preset": preset, "experiment": asdict(trained.whole), "data": {"fingerprint": trained.data.fingerprint}}
+    record = {"preset": preset, "experiment": asdict(trained.whole), "data": remembered(trained.data)}
     speak = said_and_logged(run, say) if ranks.first else unsaid
     with warnings_to(speak), run.claim() if ranks.first else nullcontext(), memory_explained(trained):
         ranks.wait()
@@ -135,7 +139,7 @@ def train_among(
             writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
             with writers, stop_signals() as stop:
                 loop(run, trained, guard, speak, watch, stop)
-        if ranks.first and stop.number is None:
+        if ranks.first and stop.number is None and trained.learner.objective.moves:
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
@@ -300,6 +304,9 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     state = learner.state_dict() | {"stage": trained.number}
     parts = {"learner": state, "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
+    if isinstance(trained.data, Table) and not isinstance(trained.f, ClosedForm):
+        with whole(trained.f):
+            parts["calibration"] = trained.calibration(CALIBRATED)._asdict()
     if learner.ranks.first:
         with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
             run.save(learner.iteration, parts, floor=trained.begin)

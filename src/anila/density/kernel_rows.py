@@ -1,0 +1,86 @@
+"""Rows of a table as centres of a kernel energy: equal rows are one centre, and a row that is a centre is known again.
+
+A row that was trained on is judged by the others: one copy of it does not count for it. A new row that is equal to one
+of them is judged in the same way.
+
+Scores of ordinary rows, which say how odd a score is, are made by cross-validation: the rows are divided into folds,
+and those of a fold are judged by the rows that are not in it, in standard deviations of these. Fewer rows judge more
+severely, so what is promised of the scores of new rows holds, a little on the safe side.
+
+References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors".
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anila.density.kernel_energy import KernelEnergy, Own
+
+FOLDS = 10
+
+
+class Centres:
+    """The different ones of some rows, how often each is there, and which of them a row is.
+
+    Args:
+        rows: Rows, (n, d).
+        counts: How often each counts, (n,); once by default.
+
+    Attributes:
+        distinct: The different rows, in the order of their first places, (m, d).
+        counts: How often each is there, (m,).
+    """
+
+    def __init__(self, rows: Float[Tensor, "n d"], counts: Float[Tensor, "n"] | None = None):
+        self.place: dict[bytes, int] = {}
+        index = torch.tensor([self.place.setdefault(key, len(self.place)) for key in keys(rows)])
+        first = torch.full((len(self.place),), len(rows)).scatter_reduce(0, index, torch.arange(len(rows)), "amin")
+        self.distinct = rows[first.to(rows.device)]
+        self.counts = index.bincount(None if counts is None else counts.cpu()).to(rows)
+
+    def own(self, x: Float[Tensor, "rows d"]) -> Own:
+        """The centre that each row is, one copy of which does not count; none where it is none, or the only one."""
+        found = torch.tensor([self.place.get(key, -1) for key in keys(x)], dtype=torch.int64).to(x.device)
+        known = (found >= 0) & (self.counts.sum() > 1)
+        return Own(found.clamp(min=0), known.to(self.counts))
+
+
+def keys(rows: Float[Tensor, "rows d"]) -> list[bytes]:
+    """The bytes of each row; −0 is 0."""
+    return [row.tobytes() for row in (rows + 0.0).cpu().numpy()]
+
+
+def cross_validated(
+    rows: Float[Tensor, "n d"], centres: int, bandwidth: float, most: int, generator: torch.Generator
+) -> Float[Tensor, "m"]:
+    """Scores of up to `most` rows by the others, sorted.
+
+    Args:
+        rows: Rows in random order, of which the first `centres` are those of the energy.
+        centres: How many.
+        bandwidth: h, in standard deviations of the columns.
+        most: Rows that are judged: those that are no centres first.
+        generator: Source of the folds.
+    """
+    last = torch.arange(max(0, len(rows) - most), len(rows))
+    fold = torch.randperm(len(last), generator=generator) % min(FOLDS, len(last))
+    scores = [of_fold(rows, last[fold == k], centres, bandwidth) for k in range(int(fold.max()) + 1)]
+    return torch.cat(scores).sort().values
+
+
+def of_fold(rows: Float[Tensor, "n d"], judged: Int[Tensor, "m"], centres: int, bandwidth: float) -> Float[Tensor, "m"]:
+    """Scores of some rows by the centres that are not among them."""
+    others = torch.ones(len(rows), dtype=torch.bool)
+    others[judged] = False
+    kept = rows[:centres][others[:centres]]
+    mean, sd = mean_and_sd(kept)
+    known = Centres((kept - mean) / sd)
+    x = (rows[judged] - mean) / sd
+    return KernelEnergy(known.distinct, bandwidth, known.counts).oddness(x, known.own(x))
+
+
+def mean_and_sd(rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
+    """Of the cells that are there in each column; 0 and 1 where nothing varies."""
+    mean = rows.nanmean(0).nan_to_num(0.0)
+    sd = (rows - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
+    return torch.where(sd > 0, mean, 0.0), torch.where(sd > 0, sd, 1.0)

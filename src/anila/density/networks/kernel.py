@@ -1,0 +1,155 @@
+"""The kernel energy as a network: f has a closed form, found at once when it sees the data. Nothing is trained.
+
+    f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))
+
+The rows x_i are those of the data, at most `centres` of them. h is the likeliest by leave-one-out. Scores of ordinary
+rows come from cross-validation (`anila.density.kernel_rows`), and say which scores are odd. Draws and conditional draws
+are exact (`anila.density.kernel_energy`).
+
+f holds rows of the data: whoever has the model has them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from anila.density.kernel_energy import KernelEnergy, leave_one_out_bandwidth
+from anila.density.kernel_reasons import Reasons, reasons
+from anila.density.kernel_rows import Centres, cross_validated
+from anila.density.ranges import Count, Positive
+from anila.rng import rng
+
+EXTREME = 1e4
+"""Standard deviations of a column beyond which a cell belongs to no scale."""
+JUDGED = 5_000
+"""Rows at most whose scores say what is ordinary."""
+
+
+class Kernel(nn.Module):
+    """log Σ_i w_i exp(−|x − x_i|²/(2h²)) over the rows x_i that it has seen.
+
+    Args:
+        event_shape: (d,): rows of d numbers.
+        bandwidth: h, in standard deviations of a column; None for the likeliest by leave-one-out.
+        centres: Rows that are centres at most; where there are more, these are drawn at random.
+
+    Attributes:
+        ordinary: Scores of ordinary rows by cross-validation, sorted, (n,).
+
+    Raises:
+        ValueError: If points are no rows of numbers.
+    """
+
+    by_seeing: ClassVar[bool] = True
+    """Whether it is found when it sees the data, without learning."""
+    ordinary: Tensor
+
+    def __init__(self, event_shape: tuple[int, ...], bandwidth: Positive | None = None, centres: Count = 20_000):
+        if len(event_shape) != 1:
+            raise ValueError(f"it takes rows of numbers (d,); the data are {event_shape}; use another network")
+        super().__init__()
+        self.chosen, self.most = bandwidth, centres
+        self.energy = KernelEnergy(torch.zeros(1, *event_shape, dtype=torch.float64), bandwidth or 1.0)
+        self.register_buffer("ordinary", torch.zeros(0, dtype=torch.float64))
+        self.register_load_state_dict_pre_hook(take_size)
+        self.known: Centres | None = None
+
+    @property
+    def sees(self) -> int:
+        """Rows of data that it asks for."""
+        return self.most + JUDGED
+
+    @torch.no_grad()
+    def see(self, x_data: Float[Tensor, "n d"]) -> None:
+        """Be the energy of these rows, which are in random order."""
+        rows = without_extremes(x_data.to(self.energy.centres))
+        seen = Centres(rows[: self.most])
+        probabilities = of_two_values(rows)
+        h = self.chosen or leave_one_out_bandwidth(seen.distinct, rng(0, "bandwidth"), seen.counts, probabilities)
+        self.energy = KernelEnergy(seen.distinct, h, seen.counts)
+        self.ordinary = cross_validated(rows, self.most, h, JUDGED, rng(0, "folds"))
+        self.known = None
+
+    def forward(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows"]:
+        return self.energy(self.inward(x)).to(x.dtype)
+
+    @property
+    def log_z(self) -> float:
+        """log ∫ exp f(x) dx."""
+        return self.energy.log_z
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """n exact draws."""
+        return self.energy.draw(n, generator).to(torch.get_default_dtype())
+
+    def completed(self, x: Float[Tensor, "rows d"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
+        """x with every NaN replaced by an exact draw given the other cells of its row."""
+        return self.energy.completed(self.inward(x), generator).to(x.dtype)
+
+    @torch.no_grad()
+    def oddness(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows"]:
+        """The denoising error, in standard deviations; a row that was seen is judged by the others."""
+        z = self.inward(x)
+        return self.energy.oddness(z, self.centres.own(z))
+
+    @torch.no_grad()
+    def reasons(self, x: Float[Tensor, "rows d"], cell: Int[Tensor, "d"] | None = None) -> Reasons:
+        """Which cells make each row odd, and what would be likely there.
+
+        Args:
+            x: Rows, (rows, d).
+            cell: Of which cell each coordinate is, as a number; one each by default.
+        """
+        z = self.inward(x)
+        return reasons(self.energy, z, self.centres.own(z), cell)
+
+    @torch.no_grad()
+    def leave_one_out(self) -> Tensor:
+        """log p of up to 2,000 centres under all others, (n,)."""
+        return self.energy.left_out(torch.arange(min(2000, len(self.energy.centres))))
+
+    @property
+    def centres(self) -> Centres:
+        """Which centre each row is."""
+        self.known = self.known or Centres(self.energy.centres, self.energy.counts)
+        return self.known
+
+    def inward(self, x: Tensor) -> Tensor:
+        """In the precision of the centres."""
+        return x.to(self.energy.centres)
+
+
+def without_extremes(x: Float[Tensor, "n d"]) -> Float[Tensor, "some d"]:
+    """The rows without cells that are so far out that they make no scale, such as 1e300: no draw comes near them.
+
+    They are odd rows afterwards, as any other of the kind.
+    """
+    near = (x.abs() <= EXTREME).all(1)
+    return x[near] if bool(near.any()) else x
+
+
+def of_two_values(x: Float[Tensor, "n d"]) -> Callable[[float], float]:
+    """h -> log p of a row less its density: columns of two values, as those of categories, have probabilities.
+
+    Of bumps on two values s apart the sum 1 + exp(−s²/(2h²)) takes the place of the integral h √(2π): no h is likelier
+    only because it is narrow.
+    """
+    low, high = x.amin(0), x.amax(0)
+    apart = (high - low)[((x == low) | (x == high)).all(0) & (high > low)]
+
+    def more(h: float) -> float:
+        sums = (-apart.square() / (2 * h**2)).exp().log1p()
+        return len(apart) * (math.log(h) + math.log(2 * math.pi) / 2) - float(sums.sum())
+
+    return more
+
+
+def take_size(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Have as many scores as a state that is loaded."""
+    assert isinstance(module, Kernel)
+    if (found := state.get(f"{prefix}ordinary")) is not None and found.ndim == 1:
+        module.ordinary = module.ordinary.new_empty(len(found))

@@ -1,0 +1,63 @@
+"""Is a fit in closed form any good: what it says of rows that it leaves out, and what it can promise."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.networks import Kernel
+from anila.evaluation import pictures
+from anila.evaluation.chains import Verdict
+
+JUDGED = 2000
+"""Rows whose likelihoods are compared, at most."""
+
+
+@dataclass(frozen=True)
+class FitDiagnosis:
+    """The verdict on a fit, with the scores of ordinary rows."""
+
+    verdict: Verdict
+    ordinary: Float[Tensor, "n"]
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write the figure into a folder; which it is."""
+        folder.mkdir(parents=True, exist_ok=True)
+        pictures.save(pictures.ordinary_scores(self.ordinary), folder / "fit.png")
+        return [folder / "fit.png"]
+
+
+def judge_fit(f: Kernel) -> FitDiagnosis:
+    """Weigh what the fit says of rows that it leaves out.
+
+    Args:
+        f: The network of a run.
+    """
+    others, gaussian = f.leave_one_out().mean().item(), gaussian_likelihood(f.energy.centres[:JUDGED])
+    n, ok = len(f.ordinary), gaussian is None or others > gaussian
+    lines = [
+        "the density has a closed form: draws are exact, and there are no chains to judge",
+        f"a row has log p = {others:.4g} nats under all other rows (standardised columns)"
+        + ("" if gaussian is None else f", and {gaussian:.4g} by the Gaussian with the moments of all"),
+        f"false alarms: {n:,} ordinary rows can promise a rate of {1 / (n + 1):.2g} and above",
+    ]
+    if not ok:
+        lines.append(
+            "do this: a Gaussian says more of these rows, which are few for so many columns. Odd rows are found all "
+            "the same; for draws and missing cells train network=mlp, or leave columns out"
+        )
+    numbers = {"log_likelihood": others, "gaussian": gaussian, "bandwidth": f.energy.bandwidth, "ordinary_rows": n}
+    return FitDiagnosis(Verdict(ok, tuple(lines), {"fit": numbers}), f.ordinary.cpu())
+
+
+def gaussian_likelihood(x: Float[Tensor, "n d"]) -> float | None:
+    """Mean log-likelihood of rows by their own Gaussian; None of rows that do not fix one."""
+    x = x[~x.isnan().any(1)]
+    n, d = x.shape
+    z = x - x.mean(0)
+    log_det = torch.linalg.slogdet(z.T @ z / n)
+    if n <= 2 * d or log_det.sign <= 0:
+        return None
+    return -(log_det.logabsdet.item() + d * (1 + torch.log(torch.tensor(2 * torch.pi)).item())) / 2

@@ -1,0 +1,60 @@
+"""What a run remembers of its data in config.json: names and units, so that it is used without the rows."""
+
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from anila.data import DataSet, Elsewhere, Rows, Table, Units
+from anila.runs.experiment import build_data, settings
+from anila.runs.folder.run import Run, RunError
+
+
+def remembered(data: DataSet) -> dict[str, Any]:
+    """What config.json holds of the data."""
+    units = data.units if isinstance(data, Table) else Units.plain(data.event_shape)
+    return {
+        "fingerprint": data.fingerprint,
+        "name": data.name,
+        "rows": len(data) if isinstance(data, Rows) else None,
+        "event_shape": data.event_shape,
+        "classes": getattr(data, "classes", ()),
+        "units": TypeAdapter(Units).dump_python(units, mode="json"),
+    }
+
+
+def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:
+    """The data of a run, or what it remembers of them where they are another than it was trained on, or gone.
+
+    Returns:
+        The data, and what must be said of them.
+
+    Raises:
+        RunError: If they have changed and the run, of an earlier version, does not remember what they were.
+        FileNotFoundError, ValueError: If they cannot be read and it does not remember them.
+    """
+    saved = (run.config() or {}).get("data", {})
+    try:
+        data = build_data(config)
+    except (OSError, ValueError) as error:
+        if "units" not in saved:
+            raise
+        return elsewhere(run, saved, f"the data cannot be read: {error}"), []
+    if data.fingerprint == saved.get("fingerprint", data.fingerprint):
+        return data, []
+    changed = f"{config.name} is not what the run was trained on: it has changed since"
+    if "units" not in saved:
+        raise RunError(f"{changed}, and its units of then are not known; put back the file as it was")
+    return elsewhere(run, saved, changed), [f"{changed}. Units and columns are those of the training"]
+
+
+def elsewhere(run: Run, saved: dict[str, Any], why: str) -> Elsewhere:
+    """The data without their rows.
+
+    Raises:
+        RunError: If config.json says something else of them.
+    """
+    try:
+        return TypeAdapter(Elsewhere).validate_python({**saved, "why": why})
+    except ValidationError as error:
+        where = (run.path / "config.json").absolute()
+        raise RunError(f"{where} does not say what the data are: {error.errors()[0]['msg']}; put back a copy") from None

@@ -1,0 +1,289 @@
+"""Runs of the kernel energy: found at once, used from anywhere, with alarms as rare as promised and their reasons."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import anila as package
+from anila.data import Table
+from anila.density.kernel_energy import KernelEnergy
+from anila.density.networks import Kernel
+from anila.density.networks.kernel import JUDGED
+from anila.rng import rng
+from anila.runs.experiment import SettingsError, build_learner
+from anila.runs.experiment.build import divided
+from anila.runs.experiment.choose import choose
+from anila.runs.experiment.settings import Data
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
+from tiny import TABLE, anila
+
+pytestmark = pytest.mark.usefixtures("unrendered")
+
+
+def rows(n: int, name: str, d: int = 4) -> Tensor:
+    """Normal rows; the last column is the first with a little noise."""
+    x = torch.randn(n, d, generator=rng(0, name))
+    x[:, -1] = x[:, 0] + 0.3 * x[:, -1]
+    return x
+
+
+def write(path: Path, x: Tensor) -> Path:
+    """Rows as a table of age, height, weight and children."""
+    lines = [",".join(f"{v:.4f}" for v in row) for row in (x * 10 + 50).tolist()]
+    path.write_text("\n".join(["age,height,weight,children", *lines]) + "\n")
+    return path
+
+
+def of_rows(x: Tensor, **options: Any) -> Kernel:
+    f = Kernel(tuple(x.shape[1:]), **options)
+    f.see(x)
+    return f
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, unrendered: None) -> Path:  # noqa: ARG001
+    """A run that was made beside its table, which is gone since."""
+    folder = tmp_path_factory.mktemp("kernel")
+    write(folder / "people.csv", rows(300, "people"))
+    write(folder / "odd.csv", odd_rows())
+    assert anila("train", folder / "people.csv", "--run", folder / "run") == 0
+    (folder / "people.csv").rename(folder / "elsewhere.csv")
+    return folder / "run"
+
+
+def odd_rows() -> Tensor:
+    """An ordinary row, and three with a cell that does not fit: two far out, one that only breaks the relation."""
+    x = torch.zeros(4, 4)
+    x[1, 1], x[2, 2], x[3, 3] = 9.0, -9.0, 2.5
+    return x
+
+
+def test_it_is_the_kernel_energy_of_its_rows():
+    """Sees a row that is left out, a bandwidth that is not that asked for, and a state that does not come back."""
+    x = rows(80, "x").round(decimals=1)
+    f, expected = of_rows(x, bandwidth=0.4), KernelEnergy(x.double(), 0.4)
+    torch.testing.assert_close(f(x), expected(x.double()).float())
+    again = Kernel((4,), bandwidth=0.4)
+    again.load_state_dict(f.state_dict())
+    for a, b in ((again(x), f(x)), (again.oddness(x), f.oddness(x)), (again.ordinary, f.ordinary)):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("centres", "decimals"), [(20_000, 9), (20_000, 0), (150, 9)])
+def test_alarms_on_new_ordinary_rows_are_as_rare_as_promised(centres: int, decimals: int):
+    """At 1% and 5%, over 12 tables, within binomial error; also where new rows equal old ones, and not all rows are
+    centres. Sees ordinary rows that judge themselves (80% alarms)."""
+    alarms: dict[float, list[float]] = {0.01: [], 0.05: []}
+    for table in range(12):
+        old, new = (rows(n, f"{name} {table}", 3).round(decimals=decimals) for n, name in ((300, "old"), (1000, "new")))
+        f = of_rows(old, centres=centres)
+        scores = f.oddness(new)
+        for rate, found in alarms.items():
+            k = int(np.ceil((1 - rate) * (len(f.ordinary) + 1) - 1e-9))
+            found.append((scores > f.ordinary[k - 1]).double().mean().item())
+    for rate, found in alarms.items():
+        error = 3 * (rate * (1 - rate) * (1 / 300 + 1 / 1000) / 12) ** 0.5
+        assert np.mean(found) < rate + error
+        assert np.mean(found) > rate / 2 - error or decimals == 0
+
+
+def test_a_row_that_was_learned_is_judged_by_the_others():
+    """Sees a table without outliers when it is judged by itself: each row lies on a centre."""
+    x = torch.cat([rows(200, "x"), torch.full((1, 4), 6.0)])
+    f = of_rows(x)
+    assert f.oddness(x).argmax() == 200
+    assert (f.oddness(x) > f.ordinary[-3]).double().mean() < 0.05
+
+
+def test_ordinary_rows_are_those_that_are_no_centres_where_there_are_some():
+    f = of_rows(rows(400, "x"), centres=100)
+    assert len(f.energy.centres) == 100
+    assert len(f.ordinary) == min(400, JUDGED)
+
+
+def test_the_cell_that_was_spoiled_is_named():
+    """One cell of each ordinary row is moved by 3 to 6: it is the one named, and what it was is about what is likely.
+
+    Sees the cells that denoising moves, which are those that were right.
+    """
+    f, x = of_rows(rows(500, "x")), rows(100, "spoiled")
+    column = torch.arange(100) % 4
+    spoiled = x.clone()
+    spoiled[torch.arange(100), column] += 3 + 3 * torch.rand(100, generator=rng(0, "by"))
+    odd = f.oddness(spoiled) > f.ordinary[-3]
+    share, likely = f.reasons(spoiled)
+    assert odd.sum() > 60
+    assert (share.argmax(1) == column)[odd].double().mean() > 0.9
+    assert bool((share.sum(1) <= 1 + 1e-9).all())
+    error = (likely.gather(1, column[:, None])[:, 0] - x.gather(1, column[:, None])[:, 0])[odd]
+    related = (column % 3 == 0)[odd]
+    assert error[related].nanquantile(0.9) < 1.0
+
+
+def test_extreme_cells_are_odd_and_never_drawn():
+    """Sees draws near 1e18, where a table puts 1e300."""
+    x = rows(200, "x")
+    x[3, 1] = 1e18
+    f = of_rows(x)
+    assert f.draw(2000, rng(0, "draws")).abs().max() < 8
+    assert f.oddness(x).argmax() == 3
+
+
+def test_missing_cells_are_drawn_given_the_others():
+    f = of_rows(rows(600, "x"))
+    given = torch.tensor([[1.5, 0.0, 0.0, torch.nan]]).expand(400, -1)
+    filled = f.completed(given, rng(0, "draws"))
+    assert torch.equal(filled[:, :3], given[:, :3])
+    assert filled[:, 3].mean().item() == pytest.approx(1.5, abs=0.3)
+
+
+def test_a_table_alone_is_fitted_and_settings_of_learning_ask_for_a_net(tmp_path: Path):
+    """Sees a command of before that means another network now."""
+    path = write(tmp_path / "people.csv", rows(50, "people"))
+    for words in ([], ["network=kernel"], ["training.seed=1", "data.columns=[age,height]"], ["network.bandwidth=0.3"]):
+        config = choose(str(path), words)[1]
+        assert (config.network.name, config.data.held_out) == ("kernel", 0.0)
+    for words in (["network=mlp"], ["network.hidden=[8]"], ["sampler.steps=3"], ["training.iterations=9"]):
+        config = choose(str(path), words)[1]
+        assert (config.network.name, config.data.held_out) == ("mlp", 0.2)
+    assert choose("rings", ["network=kernel"])[1].objective.name == "none"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["network=kernel", "training.iterations=60"], "leave out, or set training.iterations=1"),
+        (["network=kernel", "network.confine=3"], "set network.confine=none"),
+        (["network=kernel", "objective=denoising"], "set objective=none"),
+        (["objective=none"], "objective=none learns nothing, and network mlp has to"),
+    ],
+)
+def test_what_is_found_at_once_is_not_taught(words: list[str], message: str):
+    with pytest.raises(SettingsError, match=message):
+        choose("rings", words)
+
+
+def test_a_run_is_used_from_anywhere_without_its_table(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Draws, gaps, odd rows and an export, in the units of the table that is gone."""
+    monkeypatch.chdir(tmp_path)
+    assert anila("sample", run, "--count", "500", "--out", "drawn.csv") == 0
+    drawn = np.genfromtxt("drawn.csv", delimiter=",", skip_header=1)
+    assert drawn.mean(0) == pytest.approx([50] * 4, abs=2)
+    assert np.corrcoef(drawn.T)[0, 3] > 0.8
+    assert anila("inpaint", run, "--given", "age=65", "--count", "200", "--out", "filled.csv") == 0
+    filled = np.genfromtxt("filled.csv", delimiter=",", skip_header=1)
+    assert set(filled[:, 0]) == {65}
+    assert np.mean(filled[:, 3]) == pytest.approx(65, abs=4)
+    assert anila("export", run, "--out", "shared") == 0
+    assert "holds them" in capsys.readouterr().err
+    assert "anyone" not in Path("shared/README.md").read_text()
+    assert "It holds rows of the data" in Path("shared/README.md").read_text()
+    for model in (run, "shared"):
+        assert anila("outliers", model, run.parent / "odd.csv", "--json", "--picture", "odd.png") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["outliers"], found["held_out_unseen"], found["held_out_rows"]) == (3, True, 300)
+        named = {row["name"][-2]: [reason["column"] for reason in row["reasons"]] for row in found["top"]}
+        assert named == {"0": [], "1": ["height"], "2": ["weight"], "3": ["children"]}
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(package.load("shared")(x), package.load(run)(x))
+
+
+def test_scores_and_reasons_stand_beside_the_rows(run: Path, tmp_path: Path):
+    assert anila("outliers", run, run.parent / "odd.csv", "--out", tmp_path / "scores.csv") == 0
+    lines = (tmp_path / "scores.csv").read_text().splitlines()
+    assert lines[0].replace('"', "").endswith("score,percentile,outlier,why")
+    assert lines[1].endswith('false,""')
+    assert "likely height" in lines[2]
+
+
+def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """40 rows cannot show what happens once in a hundred."""
+    path = write(tmp_path / "few.csv", rows(40, "few"))
+    assert anila("train", path, "--run", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert anila("outliers", tmp_path / "run", write(tmp_path / "odd.csv", odd_rows()), "--json") == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert (found["rate"], found["rate_wanted"]) == (pytest.approx(1 / 41), 0.01)
+    assert "40 ordinary rows can promise a rate of 0.024 at best" in captured.err
+    assert found["outliers"] >= 2
+
+
+def test_a_table_that_has_changed_is_said_and_not_believed(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Sees new units used in silence, and samples that are scored beside samples."""
+    table = run.parent / "people.csv"
+    assert anila("evaluate", run, "--count", "50") == 2
+    assert "the data cannot be read: no file" in capsys.readouterr().err
+    write(table, rows(300, "other") * 100)
+    try:
+        assert anila("sample", run, "--count", "200", "--out", tmp_path / "drawn.csv") == 0
+        assert "has changed since" in capsys.readouterr().err
+        assert np.genfromtxt(tmp_path / "drawn.csv", delimiter=",", skip_header=1).mean() == pytest.approx(50, abs=3)
+        assert anila("evaluate", run, "--count", "50") == 2
+        assert "has changed since" in capsys.readouterr().err
+        (run.parent / "elsewhere.csv").replace(table)
+        assert anila("evaluate", run, "--count", "50") == 0
+        scores = json.loads((run / "scores.json").read_text())
+        assert {"energy_gap", "log_z", "log_likelihood", "w2"} <= scores.keys()
+        assert anila("diagnose", run) == 0
+        assert "draws are exact" in capsys.readouterr().out
+    finally:
+        if table.exists():
+            table.replace(run.parent / "elsewhere.csv")
+
+
+def test_the_same_command_finds_it_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = write(tmp_path / "people.csv", rows(60, "people"))
+    for _ in range(2):
+        assert anila("train", path, "--run", tmp_path / "run") == 0
+    assert "resumed at iteration 1 of 1" in capsys.readouterr().err
+    assert Run(tmp_path / "run").stats()[-1]["iteration"] == 1
+
+
+def test_rows_that_are_kept_out_are_not_learned():
+    """A fifth of a table; the units and the fingerprint are those of the whole. Sees a row in both parts."""
+    data = Table(rows(50, "x").double().numpy(), ["a", "b", "c", "d"])
+    part, apart = divided(data, Data(name="x", held_out=0.2), seed=3)
+    assert apart is not None
+    assert isinstance(part, Table)
+    assert (len(apart), len(part), part.units, part.fingerprint) == (10, 40, data.units, data.fingerprint)
+    everything = torch.cat([part.batch(40, 0, 0), apart.rows(range(10))])
+    torch.testing.assert_close(everything.sort(0).values, data.rows(range(50)).sort(0).values)
+    assert divided(data, Data(name="x"), seed=3) == (data, None)
+
+
+def test_a_net_is_judged_by_rows_that_it_did_not_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """And without its table afterwards. Sees "held out" said of rows of training."""
+    path = write(tmp_path / "people.csv", rows(100, "people"))
+    assert anila("train", path, *TABLE, "--run", tmp_path / "run") == 0
+    trained, odd = Trained.load(Run.existing(tmp_path / "run")), write(tmp_path / "odd.csv", odd_rows())
+    assert (len(trained.held_out(50).x), trained.held_out(50).unseen) == (20, True)
+    found = []
+    for _ in range(2):
+        capsys.readouterr()
+        assert anila("outliers", tmp_path / "run", odd, "--rate", "0.2", "--json") == 0
+        captured = capsys.readouterr()
+        assert captured.err == ""
+        found.append(json.loads(captured.out))
+        path.unlink(missing_ok=True)
+    assert found[0] == found[1]
+    assert found[0]["held_out"] == "rows of people.csv that were kept out of training"
+    assert anila("sample", tmp_path / "run", "--count", "5", "--out", tmp_path / "drawn.csv") == 0
+
+
+def test_a_network_that_learns_nothing_has_a_learner_all_the_same():
+    config = choose("rings", ["network=kernel"])[1]
+    data = Table(rows(30, "x").double().numpy(), ["a", "b", "c", "d"])
+    learner = build_learner(config, data)
+    assert learner.update(data.batch(5, 0, 0)) == {}
+    assert learner.iteration == 1
