@@ -274,3 +274,30 @@ def test_without_scikit_learn_the_way_out_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.delitem(sys.modules, "anila.estimators")
     with pytest.raises(ModuleNotFoundError, match=r"pip install 'anila\[sklearn\]'"):
         importlib.import_module("anila.estimators")
+
+
+@pytest.mark.parametrize("cell", [1e300, -1.7e308, np.inf, -np.inf])
+def test_extreme_cells_poison_no_draw(cell: float):
+    """Sees draws of 1e150, and a far row that counts as likely because one like it was there."""
+    x = rows(100)
+    x[7, 1], x[8, 0] = cell, -cell
+    density = EnergyDensity(random_state=0).fit(x)
+    usual = np.delete(x, [7, 8], 0)
+    for drawn in (density.sample(2000, random_state=0), density.conditional_draws([[np.nan] * 3], 500, 0)[:, 0]):
+        assert (np.abs(drawn - usual.mean(0)) < 8 * usual.std(0)).all()
+    assert density.score_samples(x[7:8])[0] < density.score_samples(usual).min() - 100
+
+
+def test_the_cell_that_was_spoiled_is_explained():
+    """In the units of the table; of a frame with categories too. Sees coordinates in the place of columns."""
+    x = rows(300)
+    odd = np.array([[0.0, 5e4 + 9e3, 9e-3 - 9e-3], [0.5, 5e4, 9e-3]])
+    share, likely = EnergyDetector().fit(x).explain(odd)
+    assert share.argmax(1).tolist() == [1, 2]
+    assert likely[0, 1] == pytest.approx(5e4, abs=1.5e3)
+    assert np.isnan(likely[share == 0]).all()
+    city = np.where(x[:, 0] > 0, "Rome", "Oslo")
+    frame = pd.DataFrame({"a": x[:, 0], "city": city, "b": x[:, 1]})
+    share, likely = EnergyDetector().fit(frame).explain(pd.DataFrame({"a": [2.0], "city": ["Oslo"], "b": [5e4]}))
+    assert share.shape == (1, 3)
+    assert likely[0, int(share[0].argmax())] in ("Rome", pytest.approx(-0.7, abs=0.7))

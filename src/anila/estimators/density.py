@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from anila.estimators.frames import completed, like
-from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows
+from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows, without_extremes
 from anila.rng import rng
 
 Seed = int | np.random.RandomState | None
@@ -61,6 +61,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         self.seed_ = check_random_state(self.random_state).randint(2**31)
         self.table_, _, _ = kernel_of_table(rows, self.bandwidth, self.seed_)
+        self.table_ = without_extremes(self.table_)
         self.bandwidth_ = self.table_.kernel.bandwidth
         return self
 

@@ -10,7 +10,7 @@ A DataFrame that holds more than numbers is encoded as files are (`anila.data.co
 each, booleans and dates as numbers. What cannot be learned from is left out, with a warning.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,9 @@ PAIRS, FEWEST = 10**9, 5_000
 
 CALIBRATION = 10_000
 """Training rows at most whose scores a threshold comes from."""
+
+EXTREME = 1e4
+"""Scales beyond which a cell stands for nothing that could be drawn: 1e300, ±∞."""
 
 
 Given = Float64[np.ndarray, "given d"] | pa.Table
@@ -149,3 +152,10 @@ def distinct(z: Float64[np.ndarray, "n d"]) -> tuple[dict[bytes, int], torch.Ten
     index = np.array([place.setdefault(row.tobytes(), len(place)) for row in z])
     first = np.unique(index, return_index=True)[1]
     return place, torch.from_numpy(z[first]), torch.from_numpy(np.bincount(index).astype(np.float64))
+
+
+def without_extremes(table: KernelOfTable) -> KernelOfTable:
+    """The table's kernel, in which cells so far out that they make no scale are missing: no draw comes near them."""
+    kernel = table.kernel
+    centres = kernel.centres.masked_fill(kernel.centres.abs() > EXTREME, torch.nan)
+    return replace(table, kernel=KernelEnergy(centres, kernel.bandwidth, kernel.counts))
