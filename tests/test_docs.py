@@ -9,7 +9,17 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.mark.parametrize(
-    "page", ["sampling.md", "training.md", "extend.md", "applications.md", "classes.md", "evaluation.md", "sharing.md"]
+    "page",
+    [
+        "sampling.md",
+        "training.md",
+        "extend.md",
+        "applications.md",
+        "classes.md",
+        "evaluation.md",
+        "sharing.md",
+        "tables.md",
+    ],
 )
 def test_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees a name, a signature or a promise of the page that is no longer so, and one that warns."""
