@@ -15,7 +15,7 @@ import torch
 import anila as package
 from anila.density.networks import NETWORKS
 from anila.learning.objectives import OBJECTIVES
-from anila.reports import diagnosis
+from anila.reports import diagnosis, own_density
 from anila.runs.experiment import PRESETS, SettingsError, resolve
 from anila.runs.experiment.code import load_code
 from anila.runs.folder.checkpoint import digest
@@ -102,11 +102,11 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         "DRAWS": 1000,
         "PAIRS": 20,
         "LAG": 20,
-        "FOUND": 200,
         "WARM_UP": 60,
         "SIDES": {},
     }.items():
         monkeypatch.setattr(diagnosis, name, value)
+    monkeypatch.setattr(own_density, "FOUND", 200)
 
 
 def saved(run: str) -> dict[str, Any]:

@@ -5,34 +5,32 @@ draws are known, chains start in groups, each group at one point of a normal law
 warm-up as long as what is kept, `anila.evaluation.chains` is asked everything it knows; figures show what it found.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from anila.density.log_density import LogDensity, check_log_density, value_and_grad
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.networks import Kernel
 from anila.density.targets import DENSITIES
 from anila.evaluation import chains, pictures
 from anila.evaluation.chains import DriftInequality, Meetings, Verdict
-from anila.evaluation.likelihood import density
-from anila.evaluation.likelihood.grid import in_plane, plane_grid
+from anila.evaluation.likelihood.grid import in_plane
 from anila.messages import did_you_mean
 from anila.reports.fit import FitDiagnosis, judge_fit
 from anila.reports.long_run import LongRun, long_run
+from anila.reports.own_density import doubled, grid_draws, own_density
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
-from anila.runs.experiment.code import is_code, load_code
+from anila.runs.experiment.code import is_code
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.samplers import Proposal, Sampler, Trace, anisotropic_mala, sample
+from anila.samplers import Proposal, Sampler, Trace, sample
 from anila.samplers.warm_up import tune
 
 GROUPS, CHAINS = 8, 32
@@ -47,8 +45,6 @@ STEPS = 1000
 PAIRS, LAG = 500, 100
 WIDER = 2.0
 """Standard deviation of the starts, in those of the target."""
-FOUND = 1000
-"""Chains, and steps after a warm-up of as many, by which a density without draws of its own is found."""
 WARM_UP = 300
 """Steps in which a density's kernel is tuned."""
 AFFORDED = 20_000_000
@@ -219,36 +215,8 @@ def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str],
 
 def of_code(word: str, dim: int | None, overrides: list[str], seed: int) -> Subject:
     """A density that a file defines: its own draws are exact, and so are those from a grid of the plane."""
-    target = load_code(word, "diagnose").thing
-    if isinstance(target, type):
-        raise ValueError(f"diagnose {word}: it is a class; name an instance of it, or a function of points (n, d)")
-    if hasattr(target, "log_prob"):
-        draws = own_draws(target, word, seed)
-        if dim not in (None, draws.shape[1]):
-            raise ValueError(f"diagnose {word}: its points have {draws.shape[1]} numbers, not {dim}: leave out --dim")
-        return with_kernel(lambda x: target.log_prob(x.to(draws)).to(x), draws.double(), True, overrides, seed)
-    target = doubled(target) if isinstance(target, nn.Module) else target
-    if dim is None:
-        raise ValueError(f"diagnose {word}: how many numbers has a point? add --dim, e.g. --dim 2")
-    x = torch.randn(FOUND, dim, generator=rng(seed, "first"), dtype=torch.float64)
-    check_log_density(target, x[:2])
-    tuned = tune(lambda **kw: anisotropic_mala(target, **kw), x, FOUND, rng(seed, "found"))
-    _, trace = sample(tuned.sampler, tuned.x, FOUND, rng(seed, "found chains"), keep_every=5)
-    visited = trace["x"].flatten(0, 1)
-    if dim == 2:
-        return with_kernel(target, grid_draws(target, visited, seed), True, overrides, seed)
-    order = torch.randperm(len(visited), generator=rng(seed, "draws"))[: 2 * DRAWS]
-    return with_kernel(target, visited[order], False, overrides, seed)
-
-
-def own_draws(target: Any, word: str, seed: int) -> Tensor:
-    """2 × DRAWS draws of a distribution of torch, (2 × DRAWS, d)."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng(seed, "draws").initial_seed())
-        draws = target.sample((2 * DRAWS,))
-    if draws.ndim != 2:
-        raise ValueError(f"diagnose {word}: expected points (d,); its draws have shape {tuple(draws.shape[1:])}")
-    return draws
+    f, draws, exact = own_density(word, "diagnose", dim, 2 * DRAWS, seed)
+    return with_kernel(f, draws, exact, overrides, seed)
 
 
 def with_suitable_step(subject: Subject, generator: torch.Generator) -> settings.Sampler:
@@ -265,17 +233,12 @@ def of_run(trained: Trained, run: Run, kernel: settings.Sampler, seed: int) -> S
     """A run in the plane with a kernel; exact draws come from its density on a grid."""
     f, x_data = doubled(trained.f), trained.reference_data(DRAWS)
     proposal = build_proposal(kernel, trained.data, trained.config.training.seed)
-    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), seed), True, thetas_of(trained, run))
+    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), 2 * DRAWS, seed), True, thetas_of(trained, run))
 
 
 def kernel_settings(trained: Trained, overrides: list[str]) -> settings.Sampler:
     """The run's sampler with what is overridden; where training left it if nothing is."""
     return resolve(trained.config, overrides).sampler if overrides else trained.sampler
-
-
-def doubled(model: nn.Module) -> nn.Module:
-    """A copy of f that computes in double precision and has no gradient in θ."""
-    return copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
 
 
 def thetas_of(trained: Trained, run: Run) -> list[LogDensity]:
@@ -290,16 +253,6 @@ def thetas_of(trained: Trained, run: Run) -> list[LogDensity]:
         learner.load_state_dict(parts["learner"])
         found.append(doubled(learner.best_model))
     return found
-
-
-def grid_draws(f: LogDensity, x_data: Tensor, seed: int) -> Tensor:
-    """2 × DRAWS draws of exp f in the plane: a cell by its mass, then uniform within it."""
-    grid, generator = plane_grid(x_data), rng(seed, "draws")
-    mass = density(f, grid).flatten() * grid.cell
-    cells = torch.multinomial(mass, 2 * DRAWS, replacement=True, generator=generator)
-    widths = torch.tensor([(b - a) / grid.side for a, b in zip(grid.low, grid.high, strict=True)], dtype=torch.float64)
-    inside = torch.rand(len(cells), 2, generator=generator, dtype=torch.float64) - 0.5
-    return grid.points()[cells] + inside * widths
 
 
 def judge(subject: Subject, steps: int, seed: int) -> Diagnosis:
