@@ -25,6 +25,7 @@ from anila.cli import (
     export,
     inpaint,
     outliers,
+    playground,
     purify,
     report,
     reproduce,
@@ -290,7 +291,10 @@ def diagnose(
     typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
-COMMANDS = (inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce, report)
+COMMANDS = (
+    inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce, report,
+    playground,
+)  # fmt: skip
 for command in (command for group in COMMANDS for command in group.COMMANDS):
     app.command()(command)
 

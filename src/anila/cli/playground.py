@@ -1,0 +1,37 @@
+"""anila playground: one page in which chains move on an energy of the plane."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from anila.cli.console import note
+
+
+def playground(
+    what: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN|TARGET|FILE.py:NAME|POINTS", help="A law, a run, your own f, or points.csv."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("playground.html"),
+    serve: Annotated[bool, typer.Option("--serve", help="Serve it on 127.0.0.1 instead.")] = False,
+) -> None:
+    """Make one page to play in: two samplers side by side on an energy of the plane."""
+    from anila.applications.files.outputs import require_out
+    from anila.messages import warnings_to
+    from anila.reports.playground import page, subject_of
+    from anila.reports.playground import serve as serve_page
+
+    if not serve:
+        require_out(out, {".html": "for the page"})
+    with warnings_to(note):
+        made = page(subject_of(what))
+    if serve:
+        serve_page(made.text, made.policy, typer.echo)
+        return
+    out.write_text(made.text, "utf-8")
+    typer.echo(f"{out}: open it in a browser; it asks nothing of any network")
+
+
+COMMANDS: tuple[Callable[..., None], ...] = (playground,)

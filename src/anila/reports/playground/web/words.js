@@ -1,0 +1,77 @@
+// What the page says: the stories that open it, and the one sentence under each picture.
+
+/** Each story is a state to start from, a title and what there is to see. */
+export const STORIES = {
+  steep: {
+    title: "Survive steep walls",
+    text:
+      "The same chains twice: same start, same noise. On the left every step has the same size. " +
+      "On a steep wall it overshoots, lands where it is steeper still, and the chain flies off. " +
+      "On the right steps shrink where it is steep, and every chain stays.",
+    state: { target: "rings", left: "langevin", right: "anisotropic", step_size: 0.3, threshold: 3, speed: 8, show: "landscape" },
+  },
+  bias: {
+    title: "See the bias",
+    text:
+      "Shrinking steps have a price. A chain that takes short steps on a slope stays there longer. " +
+      "So the left chains crowd on the slopes and leave the top, though the top is likeliest. " +
+      "On the right each step may be refused, by a rule that makes the law exact.",
+    state: { target: "gaussian", left: "anisotropic", right: "anisotropic_mala", step_size: 0.5, threshold: 0.4, speed: 60, show: "law" },
+  },
+  neck: {
+    title: "Enter a narrow neck",
+    text:
+      "The funnel is wide above and thin as a needle below. Steps that suit the top are refused in the neck. " +
+      "Steps that shrink on steep walls reach further down, at the same settings.",
+    state: { target: "funnel", left: "mala", right: "anisotropic_mala", step_size: 1, threshold: 1.5, speed: 60, show: "landscape" },
+  },
+  hills: {
+    title: "Cross a valley",
+    text:
+      "Eight hills with deep valleys between them. Click a picture: all chains start there, and few ever cross. " +
+      "Raise the temperature and they do, but then the law is another one.",
+    state: { target: "mixture", left: "anisotropic_mala", right: "hmc", step_size: 0.02, threshold: 8, speed: 60, show: "landscape" },
+  },
+  yours: {
+    title: "Draw your own law",
+    text:
+      "Drag over a picture to scatter points. They become a landscape at once, and chains move on it. " +
+      "Then train a small network on your points and slide through its training.",
+    state: { target: "yours", left: "langevin", right: "anisotropic_mala", step_size: 0.05, threshold: 4, speed: 30, show: "landscape" },
+  },
+};
+
+const FREE = "Both sides have the same start and the same noise. Change one thing at a time and watch both pictures.";
+
+/** The story that a state still tells: none once its law or a kernel is another. */
+export function toldBy(state) {
+  const { target, left, right } = STORIES[state.story].state;
+  return target === state.target && left === state.left && right === state.right ? state.story : null;
+}
+
+/** What there is to see in a state. */
+export const textOf = (state) => (toldBy(state) ? STORIES[state.story].text : FREE);
+
+const MOVES = {
+  langevin: "Every step has the same size: half of it follows the slope, the rest is noise. Watch the steep places.",
+  anisotropic: "Steps shrink on steep ground, so no chain is thrown out. Watch where they crowd: on the slopes, more than the law allows.",
+  mala: "A step that lands badly is refused, which keeps the law exact. Where it is steep most are refused, and chains stand still.",
+  anisotropic_mala: "Short steps on steep ground, and a refusal now and then that takes out the bias: the chains follow the exact law.",
+  barker: "The noise leans uphill and is never longer than noise, however steep it is. Refusals keep the law exact.",
+  hmc: "Each chain rolls along the landscape for some leapfrog steps, then is accepted or refused. Watch how far one move goes.",
+};
+
+/** The sentence under a picture of chains. */
+export function whatToSee(name, gone, chains) {
+  if (!gone) return MOVES[name];
+  const who = gone === chains ? "All chains have flown off" : `${gone} of ${chains} chains have flown off`;
+  return `${who}: one step overshoots, the next overshoots further. Make the step smaller and start again.`;
+}
+
+/** Backgrounds. */
+export const SHOWS = {
+  landscape: "landscape −f",
+  exact: "exact law",
+  law: "law of each kernel",
+  visited: "where chains were",
+};
