@@ -21,24 +21,24 @@ class Known:
     def draw_highest(self, n: int, generator: torch.Generator) -> Tensor:
         return self.highest * torch.randn(n, 1, generator=generator)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.at(self.lowest)(x)
+    def __call__(self, x: Tensor, s: Tensor) -> Tensor:
+        return self.at(s)(x)
 
-    def at(self, s: float) -> LogDensity:
+    def at(self, s: float | Tensor) -> LogDensity:
         raise NotImplementedError
 
 
 class Gaussian(Known):
     """Data N(1, 0.5²)."""
 
-    def at(self, s: float) -> LogDensity:
+    def at(self, s: float | Tensor) -> LogDensity:
         return lambda x: -(x - 1).square().sum(1) / (2 * (0.25 + s**2))
 
 
 class Points(Known):
     """Data at −1 and 1."""
 
-    def at(self, s: float) -> LogDensity:
+    def at(self, s: float | Tensor) -> LogDensity:
         return lambda x: torch.logsumexp(torch.cat([-(x - m).square() / (2 * s**2) for m in (-1, 1)], 1), 1)
 
 

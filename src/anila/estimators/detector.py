@@ -145,7 +145,8 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         of_cell = torch.zeros(len(z), len(encoding.names)).to(share).index_add_(1, cell, share).numpy()
         rows = encoding.decode(torch.where(instead.isnan(), z, instead))
         likely = np.stack([column.to_numpy(zero_copy_only=False) for column in rows.columns], 1)
-        return Explanation(of_cell, np.where(of_cell > 0, likely, None if likely.dtype == object else np.nan))
+        nothing: Any = None if likely.dtype == object else np.nan
+        return Explanation(of_cell, np.where(of_cell > 0, likely, nothing))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

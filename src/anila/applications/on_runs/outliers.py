@@ -106,8 +106,7 @@ class Judged:
     def given(self, row: int, column: str, otherwise: Any) -> Any:
         """The cell of the file, which may be out of the range that a model gives cells."""
         file = self.rows.file
-        there = file is not None and column in file.column_names
-        return file.column(column)[row].as_py() if there else otherwise
+        return otherwise if file is None or column not in file.column_names else file.column(column)[row].as_py()
 
     def columns(self) -> dict[str, np.ndarray]:
         """What is joined to the file."""

@@ -39,20 +39,21 @@ def odd_rows(
     """
     if not len(names):
         raise ValueError("expected at least one row")
-    rows, shown = min(ROWS, len(names)), np.sort(np.argsort(-share[:ROWS].sum(0), kind="stable")[:COLUMNS])
+    rows = min(ROWS, len(names))
+    shown = [int(column) for column in np.sort(np.argsort(-share[:ROWS].sum(0), kind="stable")[:COLUMNS])]
     figure = Figure((WIDTH, HEIGHT * (rows + 1.3)))
     axes = figure.subplots()
     axes.set(xlim=(-1.4, len(shown) + 0.7), ylim=(rows, -1))
     axes.axis("off")
     axes.text(-1.35, -0.35, "row", color=FAINT)
     axes.text(len(shown) + 0.65, -0.35, "score", color=FAINT, ha="right")
-    for place, column in enumerate(shown.tolist()):
+    for place, column in enumerate(shown):
         axes.text(place + 0.5, -0.35, cut(columns[column]), color=FAINT, ha="center")
     for i in range(rows):
         axes.plot([-1.4, len(shown) + 0.7], [i, i], color=RULE, linewidth=0.8)
         axes.text(-1.35, i + 0.5, cut(names[i]), va="center")
         axes.text(len(shown) + 0.65, i + 0.5, f"{scores[i]:.3g}", va="center", ha="right")
-        for place, column in enumerate(shown.tolist()):
+        for place, column in enumerate(shown):
             part, instead = float(share[i, column]), likely[i][column]
             axes.add_patch(
                 Rectangle((place + 0.04, i + 0.06), 0.92, 0.88, color=MODEL, alpha=0.75 * part**0.5, linewidth=0)
