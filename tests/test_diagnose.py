@@ -194,7 +194,7 @@ def test_draws_from_the_grid_have_the_density():
         return -((x[:, 0] - 1) / 2).square() / 2 - ((x[:, 1] + x[:, 0]) / 0.5).square() / 2
 
     x_data = torch.tensor([[-8.0, -10.0], [10.0, 8.0]], dtype=torch.float64)
-    x = module.grid_draws(f, x_data, 0)
+    x = module.grid_draws(f, x_data, 4000, 0)
     assert x.mean(0).tolist() == pytest.approx([1, -1], abs=0.08)
     assert x.T.cov().flatten().tolist() == pytest.approx([4, -4, -4, 4.25], abs=0.25)
 

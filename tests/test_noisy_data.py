@@ -21,8 +21,8 @@ class Known:
     def draw_highest(self, n: int, generator: torch.Generator) -> Tensor:
         return self.highest * torch.randn(n, 1, generator=generator)
 
-    def __call__(self, x: Tensor, s: Tensor) -> Tensor:
-        return self.at(s)(x)
+    def __call__(self, x: Tensor, s: Tensor | None = None) -> Tensor:
+        return self.at(self.lowest if s is None else s)(x)
 
     def at(self, s: float | Tensor) -> LogDensity:
         raise NotImplementedError
