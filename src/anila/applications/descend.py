@@ -28,8 +28,9 @@ from torch import Tensor
 from anila.applications.posterior import Draws, Posterior
 from anila.density.log_density import Anneals, HasLevels
 from anila.density.noisy_data import finer
-from anila.samplers import Sampler, descent, sample
+from anila.samplers import Sampler, descent
 from anila.samplers.annealed import towards
+from anila.samplers.sample import transitions
 
 
 class AtLevel(NamedTuple):
@@ -59,10 +60,10 @@ def descend(
     """
     x = x0
     for s, lower in pairwise(levels):
-        x, _ = sample(towards(f.at(s), s, lower), x, 1, generator)
+        x, _ = transitions(towards(f.at(s), s, lower), x, 1, generator)
         for _ in range(steps):
             posterior, kernel = at(lower)
-            u, _ = sample(kernel, posterior.inside(x), 1, generator)
+            u, _ = transitions(kernel, posterior.inside(x), 1, generator)
             x = posterior.outside(u)
     return x
 
@@ -80,7 +81,7 @@ def without_noise(draws: Draws, posterior: Posterior, f: Anneals, generator: tor
     for s, lower in pairwise(finer(f)):
         f_s = f.at(s)
         kernel = descent(lambda u, f_s=f_s: f_s(posterior.outside(u)), 2 * (s**2 - lower**2))
-        u, _ = sample(kernel, u, 1, generator)
+        u, _ = transitions(kernel, u, 1, generator)
     x = posterior.outside(u)
     with torch.no_grad():
         energy = -posterior.f(x)

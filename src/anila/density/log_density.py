@@ -7,7 +7,9 @@ Everything that differentiates f with respect to x goes through `differentiate`,
 through a generator made by `rng`, so a result is a function of (f, start, seed).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,7 +118,8 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
     """The log-density f whose value and gradient NumPy code computes, e.g. JAX, Stan or hand-written.
 
     Args:
-        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event).
+        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event). It may write into
+            x, and into the same arrays each time: it gets a copy, and what it returns is copied.
 
     Raises:
         ValueError: When called, if value or gradient has another shape.
@@ -129,7 +132,8 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
     class FromNumpy(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
-            value, grad = (torch.as_tensor(np.asarray(a)).to(x) for a in value_and_grad(x.numpy(force=True)))
+            found = value_and_grad(np.array(x.numpy(force=True)))
+            value, grad = (torch.from_numpy(np.array(a)).to(x) for a in found)
             if value.shape != x.shape[:1] or grad.shape != x.shape:
                 raise ValueError(
                     f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
@@ -166,7 +170,7 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     """
     if precision.is_rounded():
         return exact_value(f, x.detach()), gradient(f, x)
-    value, grad = differentiate(f, x.detach().requires_grad_(True))
+    value, grad = differentiate(f, apart(x).requires_grad_(True))
     return value.detach(), laid_out_as(x, grad.detach())
 
 
@@ -180,7 +184,12 @@ def gradient(f: LogDensity, x: Tensor) -> Tensor:
     Raises:
         ValueError: As `value_and_grad`.
     """
-    return laid_out_as(x, differentiate(f, x.detach().requires_grad_(True))[1].detach())
+    return laid_out_as(x, differentiate(f, apart(x).requires_grad_(True))[1].detach())
+
+
+def apart(x: Tensor) -> Tensor:
+    """x for an f that may write into it: chains are moved by their kernel alone."""
+    return x.detach().clone()
 
 
 def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
@@ -191,9 +200,22 @@ def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
 def exact_value(f: LogDensity, x: Tensor) -> Tensor:
     """f(x) without rounding, (chains,)."""
     with torch.no_grad(), precision.exact(x.device):
-        value = f(x)
+        value = f(apart(x))
     require_one_number_a_row(value, x)
     return value
+
+
+VALUES: ContextVar[Tensor | None] = ContextVar("VALUES", default=None)
+
+
+@contextmanager
+def adding_values(total: Tensor | None) -> Iterator[None]:
+    """f of every row, where it is differentiated inside, is added to total, (chains,): one that is not finite stays."""
+    token = VALUES.set(total)
+    try:
+        yield
+    finally:
+        VALUES.reset(token)
 
 
 def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
@@ -202,6 +224,8 @@ def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor
         with precision.forward(x.device):
             value = f(x)
         require_one_number_a_row(value, x)
+        if (total := VALUES.get()) is not None and total.shape == value.shape:
+            total += value.detach()
         grad = precision.slope(value, x, twice)
     if grad is None:
         raise ValueError(CUT)
@@ -237,8 +261,8 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
 
     Raises:
         ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
-            differentiated, or couples the rows of a batch (as batch norm in training mode does): chains must not talk
-            to each other.
+            differentiated, is random (as dropout in training mode is), or couples the rows of a batch (as batch norm
+            in training mode does): chains must not talk to each other.
     """
     two = x[:2]
     try:
@@ -247,15 +271,36 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         if isinstance(error, torch.OutOfMemoryError):
             raise
         raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error
-    more, _ = value_and_grad(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
-    tolerance = 1e-3 if both.dtype != torch.float64 else 1e-9
-    if bool((both[0] - more[0]).abs() > tolerance * (1 + both[0].abs())):
-        raise ValueError(
-            f"f couples the rows of a batch: f(x₀) is {both[0]:.6g} beside x₁ and {more[0]:.6g} beside x₀ and x₁; "
-            "chains would not be independent (batch norm in training mode? call model.eval())"
-        )
+    require_rows_apart(f, two)
     if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
         raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")
+
+
+def require_rows_apart(f: LogDensity, two: Tensor) -> None:
+    """Refuse an f of which one row of two, (2, *event), depends on the others or on chance.
+
+    Raises:
+        ValueError: Saying which.
+    """
+    both = exact_value(f, two)
+    more = exact_value(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
+    if same(both[0], more[0]):
+        return
+    if not same(both[0], again := exact_value(f, two)[0]):
+        raise ValueError(
+            f"f is random: f(x₀) is {both[0]:.6g}, and then {again:.6g}; a chain needs one f (dropout in training "
+            "mode? call model.eval())"
+        )
+    raise ValueError(
+        f"f couples the rows of a batch: f(x₀) is {both[0]:.6g} beside x₁ and {more[0]:.6g} beside x₀ and x₁; "
+        "chains would not be independent (batch norm in training mode? call model.eval())"
+    )
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """Whether they differ by rounding only."""
+    tolerance = 1e-3 if a.dtype != torch.float64 else 1e-9
+    return not bool((a - b).abs() > tolerance * (1 + a.abs()))
 
 
 def kind(x: Tensor) -> str:

@@ -20,7 +20,7 @@ Reference: Micikevicius et al. 2018, "Mixed precision training" (which operation
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Literal, NamedTuple, get_args
 
@@ -57,6 +57,33 @@ def gradients_in(name: Precision | None) -> Iterator[None]:
         yield
     finally:
         ROUNDING.reset(token)
+
+
+@contextmanager
+def unrounded(device: torch.device) -> Iterator[None]:
+    """What callers have around them does not round what is inside: autocast would reach acceptance."""
+    if not torch.is_autocast_enabled(device.type):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+@contextmanager
+def own_defaults() -> Iterator[None]:
+    """torch's defaults, whatever the caller has set: float32, made on the CPU, with gradients, without autocast."""
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.enable_grad(),
+            unrounded(torch.device("cpu")),
+            unrounded(torch.device("cuda")),
+            nullcontext() if device.type == "cpu" else torch.device("cpu"),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def current() -> Precision | None:

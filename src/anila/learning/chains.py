@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
 from anila.learning.starts import Persistent, Start
-from anila.samplers import Sampler, Trace, sample
+from anila.samplers import Sampler, Trace
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.kernel import among
+from anila.samplers.sample import transitions
 
 IDLE_ITERATIONS = 20
 """After so many iterations in a row without an accepted global move, no more are made."""
@@ -85,7 +86,7 @@ class Chains:
                 first = rows.start + size * len(done)
                 generator.set_state(noise)
                 part_of = among(sampler, slice(first, first + len(part)), count)
-                done.append(sample(part_of, part, self.steps, generator, **how))
+                done.append(transitions(part_of, part, self.steps, generator, **how))
         ends, traces = zip(*done, strict=True)
         return torch.cat(ends), Trace.beside(traces)
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from anila.density.log_density import exact_value, require_one_number_a_row
+from anila.density.log_density import exact_value, require_one_number_a_row, require_rows_apart
 from anila.density.networks import is_normalised, power_iteration
 from anila.density.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
 from anila.evaluation.training.metric import Metric
@@ -134,6 +134,7 @@ class Learner:
                 shard(self.ema.module, ranks)
         self.replica = replicate(model, ranks)
 
+    @torch.enable_grad()
     def update(self, x_data: Float[Tensor, "n *event"], y_data: Int[Tensor, "n"] | None = None) -> dict[str, float]:
         """One iteration.
 
@@ -153,7 +154,8 @@ class Learner:
             Where there is an anchor, what it reports by other names, and anchor_grad_norm: the norm of its gradient.
 
         Raises:
-            ValueError: If classes are missing, or are given and not learned.
+            ValueError: If classes are missing, or are given and not learned; at the first iteration, if chains run and
+                the model is random or couples the rows of a batch.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
         if not self.objective.moves:
@@ -167,6 +169,8 @@ class Learner:
         z, count, clean = None, self.chains.count or n if self.chains else 0, x_data
         with whole(self.model):
             if self.chains:
+                if self.iteration == 0 and n > 1:
+                    require_rows_apart(self.model, x_data[:2])
                 z = self.chains.draw(count, generator).to(x_data)
             x_data = self.noisy(x_data, generator)
             noise, mine = self.objective.draw_noise(x_data, generator), self.ranks.share(n)

@@ -23,7 +23,7 @@ from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity
 from anila.samplers.kernel import Sampler
 from anila.samplers.langevin import descent, langevin
 from anila.samplers.precondition import stretched
-from anila.samplers.sample import sample
+from anila.samplers.sample import transitions
 from anila.samplers.trace import Trace
 
 BLOCK = 250
@@ -78,10 +78,10 @@ def sample_annealed(
     for s, lower in pairwise([*levels, 0.0]):
         watch(s, x)
         if kernel:
-            x, trace = sample(kernel(f.at(s), s), x, steps, generator)
+            x, trace = transitions(kernel(f.at(s), s), x, steps, generator)
             traces.append(trace)
         if lower or denoise:
-            x, _ = sample(towards(f.at(s), s, lower), x, 1, generator)
+            x, _ = transitions(towards(f.at(s), s, lower), x, 1, generator)
     return x, traces
 
 

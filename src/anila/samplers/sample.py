@@ -8,9 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.precision import Precision, gradients_in
+from anila.density.log_density import adding_values
+from anila.density.precision import Precision, gradients_in, unrounded
 from anila.rng import rng
 from anila.samplers.compiled import graphs_of
+from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.kernel import Noise, Sampler, draw_noise
 from anila.samplers.remedy import SHORTER
 from anila.samplers.trace import Trace
@@ -43,6 +45,8 @@ def sample(
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
+    Autocast around a call does not reach f: what is rounded is said by `precision`.
+
     Args:
         sampler: Kernel bound to f.
         x0: Where the chains start, (chains, *event), floating point.
@@ -51,7 +55,7 @@ def sample(
         keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
         progress: Show a progress bar.
         callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
-            run to disk.
+            run to disk. The positions are a copy.
         precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
             an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
         compile: Compile steps into one graph, which takes seconds once for a kernel and a shape and then saves what
@@ -62,9 +66,31 @@ def sample(
         The final positions (chains, *event) and the trace.
 
     Raises:
-        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, there is a
-            callback and keep_every does not say when to call it, or precision is another word or x0 not float32 then.
+        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, couples the
+            rows of a batch or (for a Metropolis kernel) is random, there is a callback and keep_every does not say when
+            to call it, or precision is another word or x0 not float32 then.
+
+    Warns:
+        RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
     """
+    require_points(x0)
+    with unrounded(x0.device):
+        require_rows_apart(sampler, x0)
+    return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile)
+
+
+def transitions(
+    sampler: Sampler,
+    x0: Float[Tensor, "chains *event"],
+    steps: int,
+    generator: torch.Generator,
+    keep_every: int = 0,
+    progress: bool = False,
+    callback: Callable[[int, Tensor], None] | None = None,
+    precision: Precision | None = None,
+    compile: bool = False,
+) -> tuple[Tensor, Trace]:
+    """`sample` without a look at the kernel beforehand: for those who make many short runs with one f."""
     require_points(x0)
     if precision and x0.dtype != torch.float32:
         raise ValueError(
@@ -76,13 +102,15 @@ def sample(
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
     infos: dict[str, Tensor] = {}
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
-    x0 = dense(x0.detach())
-    with gradients_in(precision):
+    x0 = dense(x0.detach().clone())
+    visited = None if sampler.exact or compile else x0.new_zeros(len(x0))
+    with unrounded(x0.device), gradients_in(precision):
         state = sampler.init(x0)
+        warn_of_starts(value_of(state))
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
-        with gradients_in(precision):
+        with unrounded(x0.device), gradients_in(precision), adding_values(visited):
             if graphs:
                 noise = draw_block(sampler, state.x, n, generator)
                 state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
@@ -98,11 +126,13 @@ def sample(
             first = done // keep_every
             if callback:
                 for k, x in enumerate(xs):
-                    callback((first + k + 1) * keep_every, x)
+                    callback((first + k + 1) * keep_every, x.clone())
             else:
                 kept[first : first + len(xs)] = xs
+        if done == 0:
+            warn_of_starts(visited)
         done += n
-    warn_of_lost_chains(state.x)
+    warn_of_lost_chains(state.x, visited)
     warn_of_stuck_chains(infos)
     warn_of_no_global_move(infos)
     return state.x, Trace({"x": kept, **infos}, sampler.exact)
@@ -124,13 +154,40 @@ def require_points(x: Tensor) -> None:
         raise ValueError(f"x0 must be finite; {bad} of {len(x)} chains start at a NaN or infinite point")
 
 
-def warn_of_lost_chains(x: Tensor) -> None:
-    """Non-finite positions are kept as they are, and said."""
-    lost = int((~torch.isfinite(x).flatten(1).all(1)).sum())
-    if lost:
+def value_of(state: Any) -> Tensor | None:
+    """f where chains stand, for kernels that remember it; of a ladder, on each rung."""
+    value, local = getattr(state, "value", None), getattr(state, "local", None)
+    return value if isinstance(value, Tensor) or local is None else value_of(local)
+
+
+def warn_of_starts(value: Tensor | None) -> None:
+    """Chains that start where f is not finite are said before they run: a Metropolis kernel never leaves there."""
+    if value is None or bool(torch.isfinite(value).all()):
+        return
+    wrong = ~torch.isfinite(value)
+    kinds = " or ".join(sorted({str(v) for v in value[wrong].tolist()}))
+    warnings.warn(
+        f"f is {kinds} at {int(wrong.flatten(1).any(1).sum() if wrong.ndim > 1 else wrong.sum())} of {len(value)} "
+        "starts: these chains follow no law; start them where f is finite",
+        RuntimeWarning,
+        stacklevel=4,
+    )
+
+
+def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
+    """Non-finite positions are kept as they are, and said; so are chains that came where f is not finite."""
+    lost = ~torch.isfinite(x).flatten(1).all(1)
+    if bool(lost.any()):
         warnings.warn(
-            f"{lost} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a threshold or a "
-            "Metropolis kernel",
+            f"{int(lost.sum())} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a "
+            "threshold or a Metropolis kernel",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    if visited is not None and bool((outside := ~torch.isfinite(visited) & ~lost).any()):
+        warnings.warn(
+            f"{int(outside.sum())} of {len(x)} chains went where f is NaN or infinite, and on from there: they follow "
+            "no law; use a Metropolis kernel, which rejects such steps",
             RuntimeWarning,
             stacklevel=3,
         )

@@ -30,11 +30,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
-from anila.samplers import Sampler, anisotropic_mala, sample
+from anila.samplers import Sampler, anisotropic_mala
 from anila.samplers.adaptation import adapted
 from anila.samplers.kernel import require_metropolis
 from anila.samplers.metric import preconditioner
 from anila.samplers.phase import Settings, quantile
+from anila.samplers.sample import transitions
 from anila.samplers.warm_up import BOLD_QUANTILE, keywords
 
 ESS_FRACTION = 0.8
@@ -196,7 +197,7 @@ def annealed(path: AnnealingPath, x: Tensor, generator: torch.Generator, interva
     log_weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for k in intervals:
         if k != intervals[0]:
-            x, _ = sample(path.kernel(max(k, k - intervals.step)), x, path.steps, generator)
+            x, _ = transitions(path.kernel(max(k, k - intervals.step)), x, path.steps, generator)
         log_weight += (path.rungs[k + 1].beta - path.rungs[k].beta) * advantage(path.f, path.base, x)
     return log_weight
 
@@ -251,7 +252,7 @@ def settled(
     """Chains after the pilot's steps on a rung, and the rung with the step_size that followed their acceptance."""
     for _ in range(PILOT_STEPS):
         kernel = kernel_at(f, base, rung, make)
-        x, trace = sample(kernel, x, 1, generator)
+        x, trace = transitions(kernel, x, 1, generator)
         off = trace.means()["accept_prob"] - (kernel.target_accept or 0.57)
         step_size = adapted(rung.settings["step_size"], 1.0, off)
         rung = rung._replace(settings=rung.settings | {"step_size": step_size})

@@ -22,9 +22,9 @@ from anila.evaluation.training.metric import ACCEPT_PROB, ENERGY_GAP, GRAD_NORM,
 from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import normal_noise
 from anila.rng import rng
-from anila.samplers import Sampler, langevin, sample
+from anila.samplers import Sampler, langevin
 from anila.samplers.precondition import stretched
-from anila.samplers.sample import draw_block
+from anila.samplers.sample import draw_block, transitions
 
 LEVELS = (0.05, 0.09, 0.17, 0.32, 0.58, 1.1, 2.0)
 
@@ -73,7 +73,7 @@ def recovery(
         x = x_data + t * noise.xi
         y = x + delta * noise.more
         given_y = stretched(recovered(f.at(lower), y, delta), lambda u: delta * t / T * u, kernel)
-        z, trace = sample(replaying(given_y, noise.chains), y, steps, rng(0))
+        z, trace = transitions(replaying(given_y, noise.chains), y, steps, rng(0))
         metrics = {name: trace[name].mean(0) for name in ("accept_prob", "grad_norm")}
         return Contrast(x, z, lower, lower, metrics, levels=lower)
 

@@ -18,7 +18,7 @@ from anila.learning.objectives import Objective
 from anila.rng import rng
 from anila.runs.experiment.build import build_learner
 from anila.runs.model.trained import Trained
-from anila.samplers import sample
+from anila.samplers.sample import transitions
 
 WARM, MEASURED, ENOUGH = 2, 9, 3.0
 """Iterations before the clock runs; iterations timed, or fewer that took so many seconds."""
@@ -111,7 +111,7 @@ def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: 
         kernel = chains.kernel(learner.iteration, x0.device)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
-            sample(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
+            transitions(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
 
     def ascent() -> None:
         torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))

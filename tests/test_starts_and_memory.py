@@ -1,0 +1,213 @@
+"""What user code may do to a chain, and what is said of an f that no chain can follow: at once, with the reason."""
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anila import Learner, Persistent, check_log_density, from_numpy, rng, sample, tune
+from anila.density.networks import mlp
+from anila.samplers import SAMPLERS, Sampler, hmc, langevin, mala, replica_exchange
+from anila.samplers.dry_run import require_rows_apart
+
+MADE: dict[str, Callable[[Any], Sampler]] = {
+    "langevin": lambda f: langevin(f, 0.1),
+    "anisotropic": lambda f: SAMPLERS["anisotropic"](f, 1.0, 0.1),
+    "mala": lambda f: mala(f, 0.1),
+    "anisotropic_corrected": lambda f: SAMPLERS["anisotropic_corrected"](f, 1.0, 0.1),
+    "barker": lambda f: SAMPLERS["barker"](f, 0.1),
+    "hmc": lambda f: hmc(f, 0.1, 3),
+    "replica": lambda f: replica_exchange(lambda f: mala(f, 0.1), f, (1.0, 2.0)),
+}
+UNADJUSTED = ("langevin", "anisotropic")
+
+
+def normal(x: Tensor) -> Tensor:
+    return -x.square().sum(1) / 2
+
+
+def start(n: int = 20, dim: int = 2) -> Tensor:
+    return torch.randn(n, dim, generator=rng(0, "start"))
+
+
+# The chain's own memory (FAULTS 52)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_user_code_cannot_move_a_chain(name: str):
+    """Sees a callback, an f that writes into x, or the caller's x0 share memory with the chain."""
+
+    def writes(x: Tensor) -> Tensor:
+        value = normal(1 * x)
+        x.data.mul_(7)
+        return value
+
+    x0 = start()
+    expected, trace = sample(MADE[name](normal), x0, 12, rng(0), keep_every=3)
+    seen: list[Tensor] = []
+
+    def callback(_: int, x: Tensor) -> None:
+        seen.append(x.clone())
+        x.mul_(10).add_(170)
+
+    for f in (normal, writes):
+        assert torch.equal(sample(MADE[name](f), x0, 12, rng(0), keep_every=3, callback=callback)[0], expected)
+    assert torch.equal(torch.stack(seen[:4]), trace["x"])
+    assert torch.equal(x0, start())
+
+
+@pytest.mark.parametrize("precision", [None, "bf16"])
+def test_an_f_that_writes_into_x_moves_nothing_where_gradients_are_rounded(precision: Any):
+    """Sees f evaluated without a graph, where autograd does not notice that x is written to."""
+
+    def clamps(x: Tensor) -> Tensor:
+        if not x.requires_grad:
+            x.clamp_(-0.1, 0.1)
+        return -x.square().sum(1) / 2
+
+    found = [sample(mala(f, 0.1), start(), 9, rng(0), precision=precision)[0] for f in (normal, clamps)]
+    assert bool((found[1].abs() > 0.1).any())
+    assert precision or torch.equal(*found)
+
+
+def test_no_steps_give_a_copy_of_x0():
+    """Sees the caller's own tensor come back as the result."""
+    x0 = start()
+    sample(mala(normal, 0.1), x0, 0, rng(0))[0].zero_()
+    assert torch.equal(x0, start())
+
+
+def test_numpy_code_may_write_into_its_arrays():
+    """Sees a chain whose value and gradient change after they were computed: NumPy's `out=`, and x itself."""
+    value, grad = np.zeros(20, np.float32), np.zeros((20, 2), np.float32)
+
+    def reuses(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        out = value[: len(x)], grad[: len(x)]
+        np.negative(x, out=out[1])
+        np.multiply(np.square(x).sum(1), -0.5, out=out[0])
+        x[:] = 99
+        return out
+
+    found = [sample(mala(f, 0.5), start(), 30, rng(0))[0] for f in (from_numpy(reuses), normal)]
+    assert torch.allclose(*found, atol=1e-5)
+
+
+# Outside the support (FAULTS 53)
+
+
+def half_line(x: Tensor) -> Tensor:
+    return torch.where(x[:, 0] > 0, -x[:, 0].square() / 2, -math.inf)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_starts_where_f_is_minus_infinity_are_said_at_once(name: str):
+    """Sees draws from outside the support handed over in silence."""
+    x0 = torch.tensor([[-1.0]] * 3 + [[1.0]] * 5)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        sample(MADE[name](half_line), x0, 1, rng(0))
+    assert "f is -inf at 3 of 8 starts: these chains follow no law" in str(said[0].message)
+
+
+@pytest.mark.parametrize("name", UNADJUSTED)
+@pytest.mark.parametrize("outside", [-math.inf, math.nan])
+def test_an_unadjusted_chain_that_walks_outside_is_said(name: str, outside: float):
+    """Sees a chain walk where f is not finite and back, or stay there, as if nothing was."""
+
+    def slab(x: Tensor) -> Tensor:
+        return torch.where(x[:, 0].abs() < 0.3, 0 * x[:, 0], outside)
+
+    with pytest.warns(RuntimeWarning, match="of 50 chains (went where f is NaN or infinite|ran away)"):
+        sample(MADE[name](slab), torch.zeros(50, 1), 20, rng(0))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_a_proper_f_is_not_warned_of(name: str):
+    """Sees an alarm at every run."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sample(MADE[name](normal), start(), 20, rng(0))
+
+
+def test_tune_names_the_start_and_not_the_steps():
+    """Sees a warm-up that can find nothing blame its length."""
+    with pytest.raises(ValueError, match=r"f is not finite at any of 20 starts \(f\(x₀\) = -inf\)"):
+        tune(lambda **kw: mala(half_line, **kw), -torch.ones(20, 1), 100, rng(0))
+
+
+# An f that is no function of its row
+
+
+class Net(nn.Module):
+    """A small f with a layer between that may talk or roll dice in training mode."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(2, 16), layer, nn.Tanh(), nn.Linear(16, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).squeeze(1) - x.square().sum(1) / 2
+
+
+def centred(x: Tensor) -> Tensor:
+    return normal(x - x.mean(0))
+
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "batch norm": (lambda: Net(nn.BatchNorm1d(16)), r"couples the rows of a batch: .*call model\.eval\(\)"),
+    "coupled rows": (lambda: centred, "couples the rows of a batch"),
+    "dropout": (lambda: Net(nn.Dropout(0.5)), r"f is random: .*call model\.eval\(\)"),
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("what", WRONG)
+def test_an_f_of_more_than_its_row_is_refused(what: str, name: str):
+    """Sees chains that talk, or an acceptance of two different f, run in silence."""
+    f, says = WRONG[what][0](), WRONG[what][1]
+    if what == "dropout" and not MADE[name](f).exact:
+        with pytest.warns(RuntimeWarning, match=says):
+            sample(MADE[name](f), start(), 1, rng(0))
+    else:
+        with pytest.raises(ValueError, match=says):
+            sample(MADE[name](f), start(), 1, rng(0))
+    if isinstance(f, nn.Module):
+        require_rows_apart(MADE[name](f.eval()), start())
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_tune_learner_and_check_refuse_it_too(what: str):
+    """Sees one of the ways to a chain left unguarded."""
+    f, says = WRONG[what][0](), WRONG[what][1]
+    with pytest.raises(ValueError, match=says):
+        tune(lambda **kw: mala(f, **kw), start(), 100, rng(0))
+    with pytest.raises(ValueError, match=says):
+        check_log_density(f, start())
+    if isinstance(f, nn.Module):
+        optimizer = torch.optim.SGD(f.parameters(), 0.1)
+        with pytest.raises(ValueError, match=says):
+            Learner(f, mala(f, 0.1), Persistent(start()), optimizer, steps=2).update(start())
+
+
+def test_one_chain_and_a_flat_f_are_fine():
+    """Sees the look itself fail where there is no second chain, or no slope."""
+    for f in (normal, lambda x: 0 * x.sum(1)):
+        require_rows_apart(mala(f, 0.1), torch.zeros(1, 2))
+        sample(mala(f, 0.1), torch.zeros(1, 2), 3, rng(0))
+
+
+# Autocast
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_autocast_around_a_call_changes_nothing(name: str):
+    """Sees energies rounded to eight bits inside an acceptance."""
+    f = mlp(2, hidden=(16,)).eval()
+    expected = sample(MADE[name](f), start(), 10, rng(0))[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(sample(MADE[name](f), start(), 10, rng(0))[0], expected)
