@@ -205,7 +205,7 @@ def build_learner(
         ema=t.ema,
         data_noise=lambda iteration: data_noise(t, iteration - begin),
         max_grad_norm=t.max_grad_norm or math.inf,
-        precision=t.precision,
+        precision=None if t.precision == "auto" else t.precision,
         micro_batch=t.micro_batch,
         ranks=ranks,
         sharded=t.shard,

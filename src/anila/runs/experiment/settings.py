@@ -307,8 +307,9 @@ class Training:
     """Weight of mean f² over data and chains, which keeps f from growing."""
     classify: NonNegative = 1.0
     """Weight of the cross-entropy of classes, where `network.classes` are asked for; 0 learns none."""
-    precision: Literal["bf16", "fp16", "tf32"] | None = None
-    """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing."""
+    precision: Literal["bf16", "fp16", "tf32", "auto"] | None = None
+    """Rounds matrix products and convolutions in the gradients of chains and of θ; None rounds nothing, auto rounds to
+    bf16 where that is faster, which is measured before a run begins."""
     compile: bool = False
     """Compile the transitions of an iteration into graphs: quicker for small nets, after seconds of compiling."""
     rollbacks: CountOrZero | None = 5

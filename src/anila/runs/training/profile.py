@@ -60,7 +60,7 @@ def profile(config: Experiment) -> dict[str, float]:
     for _ in range(WARM + MEASURED):
         update()
     x = trained.start.draw(config.training.chains or config.training.batch, torch.Generator(trained.device))
-    with frozen(learner.model), gradients_in(config.training.precision):
+    with frozen(learner.model), gradients_in(learner.precision):
         bare = [timed(lambda: gradient(learner.model, x)) for _ in range(WARM + MEASURED)]
     parts = {name: median(each_iteration(seconds)[WARM:]) for name, seconds in found.items()}
     return parts | ({"∇f × K": config.sampler.steps * median(bare[WARM:])} if learner.chains else {})
