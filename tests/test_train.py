@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -18,9 +19,10 @@ from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained
-from anila.runs.training import preflight
+from anila.runs.training import preflight, rounding, timing
 from anila.runs.training.guard import Diverged
 from anila.runs.training.train import train
+from faults import full
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -200,15 +202,22 @@ def test_a_folder_that_cannot_be_written_is_refused_at_once(tmp_path: Path):
         train(small(), tmp_path / "file" / "run", quiet)
 
 
-def test_two_runs_cannot_share_a_folder(tmp_path: Path):
-    """Sees the second of two processes write into the first one's run; a dead process's lock is taken over."""
+def test_two_runs_cannot_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees the second of two processes write into the first one's run; a dead process's lock is taken over.
+
+    So is that of a live one that the kernel does not know of: it got the number of a dead one.
+    """
     lock = tmp_path / "run/lock"
     lock.parent.mkdir()
     import socket
 
     lock.write_text(json.dumps({"pid": os.getppid(), "host": socket.gethostname()}))
-    with pytest.raises(RunError, match=f"process {os.getppid()} on .* is training"):
-        train(small(), tmp_path / "run", quiet)
+    with monkeypatch.context() as patch:
+        patch.setattr("anila.runs.folder.lock.FileLock", full)
+        with pytest.raises(RunError, match=f"process {os.getppid()} on .* is training"):
+            train(small(), tmp_path / "run", quiet)
+    assert lock.exists()
+    train(small("training.iterations=1"), tmp_path / "run", quiet)
     lock.write_text(json.dumps({"pid": 2**22 - 3, "host": socket.gethostname()}))
     train(small("training.iterations=1"), tmp_path / "run", quiet)
     assert not lock.exists()
@@ -294,3 +303,38 @@ def test_images_take_the_cores_that_the_process_is_bound_to(monkeypatch: pytest.
         assert found == [3, 1, 1]
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_precision_is_measured_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees a run go on at another precision than it began with, or one that is slower here taken."""
+    seconds = {None: 1.0, "bf16": 0.5}
+    monkeypatch.setattr(rounding, "pace", lambda stage, _: timing.Pace(seconds[stage.whole.training.precision], 0.0))
+    heard = Heard()
+    train(small("training.precision=auto", "training.iterations=2"), tmp_path / "a", heard)
+    assert "precision bf16: an iteration takes 1 s in float32, 0.5 s in bf16" in heard
+    assert Trained.load(Run(tmp_path / "a")).learner.precision == "bf16"
+    seconds["bf16"] = 0.95
+    train(small("training.precision=auto", "training.iterations=2"), tmp_path / "a", heard)
+    assert sum("an iteration takes" in line for line in heard) == 1
+    train(small("training.precision=auto", "training.iterations=2"), tmp_path / "b", heard)
+    assert Trained.load(Run(tmp_path / "b")).learner.precision is None
+
+
+def test_a_config_that_was_edited_is_not_believed(tmp_path: Path, uninterrupted: Path):
+    """Sees samples of another network, sampler or start than were trained, because a file says so."""
+    for group, name, value in (
+        ("network", "nonlinearity", "relu"),
+        ("sampler", "step_size", 0.5),
+        ("start", "fresh", 0.5),
+    ):
+        run = Path(shutil.copytree(uninterrupted, tmp_path / group))
+        config = json.loads((run / "config.json").read_text())
+        assert config["experiment"][group][name] != value
+        before, config["experiment"][group][name] = config["experiment"][group][name], value
+        (run / "config.json").write_text(json.dumps(config))
+        with pytest.raises(
+            RunError, match=rf"config\.json is not as it was .*\n  {group}\.{name} was {before} and is {value}\n"
+        ):
+            Trained.load(Run(run))
+        with pytest.raises(RunError, match="put back what was there"):
+            train(resolve(small(), [f"{group}.{name}={value}"]), run, quiet)

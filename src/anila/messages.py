@@ -3,11 +3,38 @@
 import difflib
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 Say = Callable[[str], None]
 """Takes a line of text for the user."""
+
+
+def printable(text: str) -> str:
+    r"""With escapes for control characters, line ends and bytes that are no text.
+
+    >>> printable("größe\x1b[31m\n")
+    'größe\\x1b[31m\\n'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def lines_printable(text: str) -> str:
+    """`printable`, with line ends left: names in it that are foreign do nothing to a terminal."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def surviving(say: Say) -> Say:
+    """Say a line should anybody still listen: a closed pipe, a full disk or an old encoding ends no work."""
+
+    def said(text: str) -> None:
+        with suppress(OSError, ValueError):
+            try:
+                say(text)
+            except UnicodeEncodeError:
+                say(text.encode("ascii", "backslashreplace").decode())
+
+    return said
 
 
 @contextmanager

@@ -37,6 +37,7 @@ AHEAD = 64
 TOO_MANY_BAD = 0.10
 NAMED = 5
 A_DAY = 86_400.0
+TEMPORARY = re.compile(r"\..+\.(?:npy|json)\.[0-9a-f]{8}(?:\.(\d+)@(.*))?\.tmp")
 
 
 @dataclass(frozen=True)
@@ -209,19 +210,22 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Delete temporary files of dead processes of this machine, and those that nobody wrote to for a day."""
+    """Delete temporary files of dead processes of this machine, and those that nobody wrote to for a day.
+
+    Only files named as `temporary_name` names them: the folder may hold others.
+    """
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
-            if orphaned(path.name) or time.time() - path.stat().st_mtime > A_DAY:
+            writer = TEMPORARY.fullmatch(path.name)
+            if writer and (orphaned(*writer.groups()) or time.time() - path.stat().st_mtime > A_DAY):
                 path.unlink()
 
 
-def orphaned(name: str) -> bool:
-    writer = re.search(r"\.(\d+)@(.*)\.tmp$", name)
-    if writer is None or writer[2] != platform.node() or os.name != "posix":
+def orphaned(pid: str | None, node: str | None) -> bool:
+    if pid is None or node != platform.node() or os.name != "posix":
         return False
     try:
-        os.kill(int(writer[1]), 0)
+        os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):

@@ -10,7 +10,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from anila.applications import Draws
-from anila.applications.files.outputs import write_table
+from anila.applications.files.outputs import whole_file, write_table
 from anila.applications.files.tables import filled_in, named, with_columns
 from anila.data import Units
 from anila.evaluation import pictures
@@ -53,7 +53,8 @@ class BesideImages:
         if path.suffix.lower() == ".npz":
             arrays = {"x": draws.x, "energy": draws.energy, "path": draws.path, **self.before, **frames, **self.after}
             found: dict[str, Any] = {name.replace(" ", "_"): array.numpy(force=True) for name, array in arrays.items()}
-            np.savez_compressed(path, names=np.array(self.names), **found)
+            with whole_file(path) as file:
+                np.savez_compressed(file, names=np.array(self.names), **found)
             return
         drawn = {f"draw {j + 1}": draws.x[:, j] for j in range(draws.x.shape[1])}
         pictures.save(pictures.image_rows({**self.before, **frames, **drawn, **self.after}), path)

@@ -1,8 +1,11 @@
 """What jobs write, by suffix: samples as .npz, .npy, .csv, .parquet or .png; tables as .csv or .parquet."""
 
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,25 +18,28 @@ from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.runs.model.model import Model
 
-SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
-TABLES = {".csv": "", ".parquet": ""}
-IMAGES = {".png": "for a picture", ".npz": "for the images and their energies"}
-"""Suffix -> what it gives, where that needs saying."""
 SHOWN = 400
 
 
-def require_out(path: Path, suffixes: Mapping[str, str], option: str = "--out") -> None:
-    """Refuse an output before work is spent on it.
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that takes its name once all of it is written: a full disk leaves what was there as it was.
 
     Raises:
-        ValueError: If the suffix is not one of these or the folder is not there.
+        OSError: As the file system has it, naming the path.
     """
-    if path.suffix.lower() not in suffixes:
-        named = [f"{suffix} {what}".strip() for suffix, what in suffixes.items()]
-        expected = " or ".join(named) if len(named) < 3 else f"one of {', '.join(named)}"
-        raise ValueError(f"{option} {path}: expected {expected}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
+    path = path.resolve()
+    aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    try:
+        with aside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def write_samples(model: Model, x: Tensor, path: Path) -> None:
@@ -47,9 +53,11 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
         case ".png":
             pictures.save(picture(model, x), path)
         case ".npy":
-            np.save(path, values)
+            with whole_file(path) as file:
+                np.save(file, values)
         case ".npz":
-            np.savez_compressed(path, x=values, columns=names)
+            with whole_file(path) as file:
+                np.savez_compressed(file, x=values, columns=names)
         case ".csv" | ".parquet":
             if values.ndim != 2:
                 raise ValueError(f"images of shape {values.shape[1:]} do not go into {path.suffix}; use .npz or .png")
@@ -66,10 +74,36 @@ def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:
 
 def write_table(table: pa.Table, path: Path) -> None:
     """By suffix."""
-    if path.suffix.lower() == ".csv":
-        pyarrow.csv.write_csv(table, path)
-    else:
-        pyarrow.parquet.write_table(table, path)
+    is_csv = path.suffix.lower() == ".csv"
+    with whole_file(path) as file:
+        if is_csv:
+            pyarrow.csv.write_csv(without_formulas(table), file)
+        else:
+            pyarrow.parquet.write_table(table, file)
+
+
+FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\d.eE+-]", re.DOTALL)
+"""What a spreadsheet runs: text that begins so. Signed numbers do not match."""
+
+
+def without_formulas(table: pa.Table) -> pa.Table:
+    """With an apostrophe before names and cells of text that a spreadsheet would run, as it shows text itself."""
+
+    def cells(column: pa.ChunkedArray) -> Any:
+        found = [cell if cell is None else quoted(cell) for cell in column.to_pylist()]
+        return pa.array(found, column.type)
+
+    columns = [cells(column) if pa.types.is_string(column.type) else column for column in table.columns]
+    return pa.table(columns, names=[quoted(name) for name in table.column_names])
+
+
+def quoted(text: str) -> str:
+    """With an apostrophe before it, where it is a formula.
+
+    >>> quoted("=1+1"), quoted("-1.5e3"), quoted("-2+3+cmd|' /C calc'!A0")
+    ("'=1+1", '-1.5e3', "'-2+3+cmd|' /C calc'!A0")
+    """
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def picture(model: Model, x: Tensor) -> Any:

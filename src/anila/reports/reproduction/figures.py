@@ -14,6 +14,7 @@ from anila.reports.comparison.figure import frame_of, save_figure
 from anila.reports.comparison.plan import Trial
 from anila.reports.comparison.trial import Curve
 from anila.reports.reproduction.experiments import Part
+from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 
@@ -43,7 +44,7 @@ def draw(plan: Plan, part: Part) -> list[Path]:
     )
     pictures.save(picture, written[1])
     text = [part.title, "", *outcome.table(), "", *(f"* {line}" for line in outcome.verdicts()), ""]
-    written[2].write_text("\n".join(text), encoding="utf-8")
+    write_atomically(written[2], "\n".join(text))
     for name, course in courses.items():
         kept = [x for x in course if x is not None]
         if kept and kept[-1].ndim == 4:
@@ -79,7 +80,7 @@ def inpainting_figure(plan: Plan) -> Path:
     pictures.save(pictures.image_rows({name: x[:IMAGES] for name, x in shown.items()}), path)
     lines = ["| filled in by | error of hidden pixels, in [-1, 1] |", "|---|---|"]
     lines += [f"| {name} | {value:.3f} |" for name, value in errors.items()]
-    path.with_suffix(".md").write_text("\n".join([*lines, ""]), encoding="utf-8")
+    write_atomically(path.with_suffix(".md"), "\n".join([*lines, ""]))
     return path
 
 

@@ -196,8 +196,9 @@ def forget_after(folder: Path, iteration: int) -> None:
 
 
 def listed(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first; their numbers order them, not their dates."""
-    return sorted((p for p in folder.glob("[0-9]*") if p.is_dir() and p.name.isdecimal()), key=lambda p: int(p.name))
+    """Complete checkpoints, oldest first; numbers order them, not dates. Folders called otherwise are their owner's."""
+    named = (p for p in folder.glob("[0-9]*") if p.name.isdecimal() and p.name == f"{int(p.name):09d}")
+    return sorted((p for p in named if p.is_dir()), key=lambda p: int(p.name))
 
 
 def mark_best(folder: Path, path: Path, score: float) -> None:

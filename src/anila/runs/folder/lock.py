@@ -28,6 +28,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     lock = folder / "lock"
     with contextlib.ExitStack() as held:
+        alone = True
         try:
             held.enter_context(FileLock(folder / ".lock", timeout=0, fallback_to_soft=False))
         except Timeout:
@@ -36,27 +37,36 @@ def locked(folder: Path) -> Iterator[None]:
                 "another --run"
             ) from None
         except OSError:
-            pass  # a file system without locks
-        if holder := holder_of(lock):
+            alone = False  # a file system without locks
+        if holder := holder_of(lock, alone):
             raise RunError(
                 f"{holder} is training in {folder.absolute()}; wait for it, choose another --run, or delete the file "
                 f"{lock.name} there if it is gone"
             )
-        lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        mine = json.dumps({"pid": os.getpid(), "host": socket.gethostname()})
+        lock.write_text(mine)
         try:
             yield
         finally:
-            lock.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the folder may be another one by now
+                if lock.read_text() == mine:
+                    lock.unlink()
 
 
-def holder_of(lock: Path) -> str | None:
-    """Who holds a lock, None if that process is dead or the file says nothing."""
+def holder_of(lock: Path, alone: bool = False) -> str | None:
+    """Who holds a lock, None if that process is dead or the file says nothing.
+
+    Args:
+        lock: The file.
+        alone: Whether the kernel knows of no other process of this machine: then another has this number by now.
+    """
     try:
         holder = json.loads(lock.read_text())
         pid, host = int(holder["pid"]), str(holder["host"])
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
-    return f"process {pid} on {host}" if host != socket.gethostname() or is_alive(pid) else None
+    alive = host != socket.gethostname() or (not alone and is_alive(pid))
+    return f"process {pid} on {host}" if alive else None
 
 
 def is_alive(pid: int) -> bool:

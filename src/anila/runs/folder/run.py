@@ -6,6 +6,7 @@ What lies in it is listed in `anila.runs.folder.contents`.
 import contextlib
 import json
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.lock import RunError, locked
 from anila.runs.folder.logs import Logs, surviving_disk
+from anila.runs.folder.place import Place
 
 BACK = "the run that was to be overwritten is back, as it was: the new one had no checkpoint yet"
 
@@ -25,18 +27,45 @@ class Run:
 
     Args:
         path: The folder; made by `claim`.
+
+    Attributes:
+        lost: What happened to the folder while the run was written, None if nothing did.
     """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        self.checkpoints = self.path / "checkpoints"
-        self.samples = self.path / "samples"
-        self.stats_path = self.path / "stats.jsonl"
-        self.series_path = self.path / "series.csv"
-        self.scores_path = self.path / "scores.json"
-        self.diagnosis_path = self.path / "diagnosis.json"
-        self.report_path = self.path / "report.html"
+        self.place: Place | None = None
+        self.record: dict[str, Any] = {}
+        self.lost: str | None = None
         self.logs = Logs()
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def stats_path(self) -> Path:
+        return self.path / "stats.jsonl"
+
+    @property
+    def series_path(self) -> Path:
+        return self.path / "series.csv"
+
+    @property
+    def scores_path(self) -> Path:
+        return self.path / "scores.json"
+
+    @property
+    def diagnosis_path(self) -> Path:
+        return self.path / "diagnosis.json"
+
+    @property
+    def report_path(self) -> Path:
+        return self.path / "report.html"
 
     @classmethod
     def existing(cls, path: Path | str) -> "Run":
@@ -87,10 +116,36 @@ class Run:
         with locked(self.path):
             checkpoint.recover(self.checkpoints)
             overwrite.settle(self.path)
-            with self.refusing():
-                self.samples.mkdir(exist_ok=True)
-                self.checkpoints.mkdir(exist_ok=True)
-            yield
+            self.make_rooms()
+            self.place = Place(self.path)
+            try:
+                yield
+            finally:
+                self.place.close()
+
+    def make_rooms(self) -> None:
+        """Have the folders for pictures and checkpoints."""
+        with self.refusing():
+            self.samples.mkdir(parents=True, exist_ok=True)
+            self.checkpoints.mkdir(exist_ok=True)
+
+    def follow(self) -> bool:
+        """Whether the folder was moved, removed or emptied; then the run is where it is now, or anew where it was."""
+        if self.lost or self.place is None:
+            return self.lost is not None
+        there = self.place.holds()
+        if there and (self.path / "config.json").exists():
+            return False
+        former = self.path.absolute()
+        if not there and (now := self.place.now()):
+            self.path, self.lost = now, f"the run's folder {former} was moved to {now} while it was written"
+            return True
+        if not there and self.path.exists():  # somebody else's by now
+            self.path = Path(tempfile.mkdtemp(prefix=f"{self.path.name}-saved-", dir=former.parent))
+        self.lost = f"what the run's folder {former} held was removed while it was written"
+        self.make_rooms()
+        self.write_config(self.record)
+        return True
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
@@ -147,7 +202,15 @@ class Run:
         checkpoint.save(self.checkpoints, iteration, parts, floor)
         overwrite.let_go(self.path)
 
+    def mark_if_best(self, line: dict[str, Any]) -> None:
+        """Mark the checkpoint of an iteration whose KL, by its line of stats.jsonl, is the lowest so far."""
+        path, score = self.checkpoints / f"{line['iteration']:09d}", line.get("kl")
+        if isinstance(score, float | int) and score < checkpoint.best_score(self.checkpoints) and path.is_dir():
+            with surviving_disk(path.with_name("best.json")):
+                checkpoint.mark_best(self.checkpoints, path, score)
+
     def write_config(self, config: dict[str, Any]) -> None:
+        self.record = config
         write_atomically(self.path / "config.json", json.dumps(config, indent=2))
 
     def write_scores(self, scores: dict[str, Any]) -> None:
@@ -170,11 +233,11 @@ class Run:
 
     def stats(self) -> list[dict[str, Any]]:
         """The metrics in stats.jsonl, a line an iteration that was logged."""
-        return [line for line in self.lines() if "event" not in line]
+        return [numbers_in(line) for line in self.lines() if "event" not in line]
 
     def events(self) -> list[dict[str, Any]]:
         """What the divergence guard wrote to stats.jsonl."""
-        return [line for line in self.lines() if line.get("event") == "rollback"]
+        return [e for e in self.lines() if e.get("event") == "rollback" and {"from", "why", "change"} <= e.keys()]
 
     def switches(self) -> list[int]:
         """The iterations after which a stage but the first began."""
@@ -264,6 +327,13 @@ class Run:
         path = self.path / "log.txt"
         with surviving_disk(path):
             append_line(path, text)
+
+
+def numbers_in(line: dict[str, Any]) -> dict[str, Any]:
+    """What of a line is a number that a float holds; what nobody but a stranger writes there is left out."""
+    return {
+        k: v for k, v in line.items() if v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1000)
+    }
 
 
 def series_line(values: Sequence[float]) -> str:

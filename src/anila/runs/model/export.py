@@ -20,6 +20,7 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from pydantic import TypeAdapter
@@ -31,6 +32,7 @@ from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
 from anila.data.foreign import expanded
 from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
+from anila.density.precision import own_defaults
 from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import with_classes
@@ -83,6 +85,7 @@ def load(source: str | Path) -> Model:
     return Trained.load(Run.existing(path))
 
 
+@own_defaults()
 def export(run: Run, path: Path | str) -> "Shared":
     """Write the model of a run into a new folder.
 
@@ -125,8 +128,7 @@ def write(trained: Trained, run: Run, path: Path, name: str) -> None:
     """
     chains, calibration = kept_chains(trained), trained.calibration(CALIBRATED)
     record = record_of(run, trained, calibration)
-    aside = path.absolute().with_name(f".{path.name}.writing")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = path.absolute().with_name(f".{path.name}.{uuid4().hex[:8]}.writing")
     aside.mkdir()
     try:
         kept = {} if chains is None else {"chains": chains}
@@ -243,12 +245,14 @@ class Shared(Model):
             return build_proposal(self.sampler, self.data, self.config.training.seed)
         return self.proposal_of_chains()
 
+    @own_defaults()
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data, or chains where the data are not here, (n, *event)."""
         if not isinstance(self.data, Elsewhere):
             return self.data.batch(n, self.config.training.seed, 0)
         return self.chains_as_data(n)
 
+    @own_defaults()
     def held_out(self, n: int) -> HeldOut:
         """Fresh draws of a toy.
 
@@ -270,6 +274,7 @@ def data_of(record: Record) -> DataSet:
     return Elsewhere(record.event_shape, record.data, record.fingerprint, record.classes, units)
 
 
+@own_defaults()
 def read(path: Path) -> Shared:
     """The model of an exported folder, verified first.
 
@@ -363,10 +368,22 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
         if (wanted := numbers(bare.state_dict())) > there:
             raise ValueError(f"the settings ask for {wanted} numbers, the file holds {there}")
         f = build_network(network, record.event_shape, seed)
+        require_kinds(weights, f.state_dict())
         f.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ShareError(f"{path} does not fit the settings in {RECORD}: {error}") from None
     return f
+
+
+def require_kinds(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    """Refuse numbers of another kind than the network's: loading would convert them unseen.
+
+    Raises:
+        ValueError: Naming the first.
+    """
+    for name in weights.keys() & own.keys():
+        if weights[name].dtype not in (own[name].dtype, torch.float16 if own[name].is_floating_point() else None):
+            raise ValueError(f"{name} is {weights[name].dtype}; expected {own[name].dtype} or float16")
 
 
 def numbers(tensors: dict[str, Tensor]) -> int:

@@ -1,6 +1,6 @@
 """A trained model: what a run folder gives back. f, the sampler it was trained with, and the chains it kept."""
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from anila.data import DataSet, Elsewhere, Images, Labelled, Rows
 from anila.density.log_density import Anneals
 from anila.density.noisy_data import noised
+from anila.density.precision import own_defaults
 from anila.density.targets import DENSITIES
 from anila.evaluation.likelihood.grid import in_plane, kl, plane_grid
 from anila.learning.distributed import ALONE, Ranks
@@ -18,10 +19,10 @@ from anila.learning.learner import Learner
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
-from anila.runs.experiment.build import divided, set_learning_rate
+from anila.runs.experiment.build import divided, set_learning_rate, with_classes
 from anila.runs.experiment.build_sampler import build_proposal
 from anila.runs.experiment.build_starts import build_fresh
-from anila.runs.experiment.choice import reasons
+from anila.runs.experiment.choice import chosen, reasons
 from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
@@ -56,6 +57,7 @@ class Trained(Model):
     judged: Calibration | None = None
 
     @classmethod
+    @own_defaults()
     def load(cls, run: Run) -> "Trained":
         """The trained model of a run: its best checkpoint where one is marked, else the newest sound one.
 
@@ -116,16 +118,23 @@ class Trained(Model):
 
         Raises:
             Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
+            RunError: If the settings are not those that it was made with.
         """
-        iteration, parts = checkpoint.load(path, "learner", "guard")
+        iteration, parts = checkpoint.load(path, "learner", "guard", "recipe")
         try:
             self.number = stage_in(parts["learner"], self.whole)
             self.config = resolve(self.whole.stage(self.number), remedies_in(parts["guard"]))
+            edited = differing(self.config, self.data, parts["recipe"])
+            if edited:
+                raise RunError(
+                    f"{(path.parents[1] / 'config.json').absolute()} is not as it was when checkpoint {path.name} was "
+                    "written:\n  " + "\n  ".join(edited) + "\nput back what was there; for other settings train anew"
+                )
             self.rebuild(anew=False)
             self.learner.load_state_dict(parts["learner"])
             require_fit(self.learner, iteration)
             self.judged = calibration_in(path)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, RunError):
             raise
         except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             self.restart()
@@ -197,6 +206,7 @@ class Trained(Model):
             return (x,)
         return x, self.data.batch_labels(t.batch, t.seed, i).to(self.device)
 
+    @own_defaults()
     def reference_data(self, n: int) -> Tensor:
         """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
         if isinstance(self.data, Elsewhere):
@@ -231,6 +241,7 @@ class Trained(Model):
         if isinstance(self.data, Elsewhere):
             self.data.batch(1, 0, 0)
 
+    @own_defaults()
     def held_out(self, n: int) -> HeldOut:
         """Up to n rows in random order that training did not see, where there are some.
 
@@ -276,6 +287,28 @@ def remedies_in(guard: dict[str, Any]) -> list[str]:
     if foreign := [r for r in remedies if r.partition("=")[0] not in CHANGED_BY_GUARD]:
         raise ValueError(f"the guard never sets {foreign[0]}")
     return remedies
+
+
+def differing(config: Experiment, data: DataSet, recipe: dict[str, Any]) -> list[str]:
+    """Settings of network, sampler and start that are not those of a checkpoint, in words.
+
+    Raises:
+        ValueError, KeyError: If the recipe is none.
+    """
+    saved, found = current(recipe), []
+    pairs = {
+        "network": (chosen(settings.Network, saved["network"]), with_classes(config.network, data)),
+        "sampler": (chosen(settings.Sampler, saved["sampler"]), config.sampler),
+        "start": (TypeAdapter(settings.Start).validate_python(saved["start"]), config.start),
+    }
+    for group, pair in pairs.items():
+        before, after = map(asdict, pair)
+        found += [
+            f"{group}.{name} was {before.get(name)} and is {after.get(name)}"
+            for name in dict.fromkeys([*before, *after])
+            if name != "code" and before.get(name) != after.get(name)
+        ]
+    return found
 
 
 def stage_in(learner: dict[str, Any], config: Experiment) -> int:

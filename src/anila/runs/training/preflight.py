@@ -3,9 +3,11 @@
 import ctypes
 import math
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -21,11 +23,14 @@ from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment
+from anila.runs.folder.checkpoint import KEPT
 from anila.runs.model.trained import Trained
 from anila.runs.training.plan import lengths_in
 from anila.runs.training.timing import estimate, in_stage, own_data, pace, start_of_chains
 from anila.samplers.phase import quantile
 
+CHECKPOINTS = KEPT + 4
+"""On the disk at once: the newest, the best, that of a stage, one that proved good, and the one being written."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Of mallopt(3)."""
 
@@ -200,6 +205,21 @@ def memory(learner: Learner, both: Tensor) -> str:
     return (
         f"memory    about {total} MiB: θ and its optimiser {each[0]}, kept chains {each[1]}, a gradient of f {each[2]}"
     )
+
+
+def disk_warning(learner: Learner, folder: Path) -> list[str]:
+    """A warning where a run's checkpoints may find no room: each holds θ, its averages and momenta, and kept chains."""
+    start = learner.chains.start if learner.chains else None
+    copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
+    chains = size([start.bank]) if isinstance(start, Persistent) else 0
+    most = CHECKPOINTS * (copies * size([*learner.model.parameters(), *learner.model.buffers()]) + chains)
+    free = shutil.disk_usage(folder).free
+    if most < free:
+        return []
+    return [
+        f"checkpoints take up to {most / 2**20:,.0f} MiB, and {folder.absolute()} has {free / 2**20:,.0f} MiB free: "
+        "make room, or choose another --run"
+    ]
 
 
 @contextmanager

@@ -91,6 +91,9 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
     if not ranks.first:
         return guard
     run.forget_after(trained.learner.iteration)
+    for line in run.stats():
+        if line["iteration"] > trained.begin:
+            run.mark_if_best(line)
     run.write_config(record | {"versions": here})
     return guard
 

@@ -1,6 +1,7 @@
 """Stopping when asked: the iteration is finished and saved first, on every process alike."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,18 +15,22 @@ class Stop:
     asked: int | None = None
     number: int | None = None
 
-    def agreed(self, ranks: Ranks) -> bool:
-        """Whether any process was asked; then all stop after the same iteration."""
-        self.number = int(ranks.gather([float(self.asked or 0)]).max()) or None
+    def agreed(self, ranks: Ranks, lost: bool = False) -> bool:
+        """Whether any process was asked, or has lost the run's folder; then all stop after the same iteration."""
+        asked = self.asked or (signal.SIGTERM if lost else 0)
+        self.number = int(ranks.gather([float(asked)]).max()) or None
         return self.number is not None
 
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
     """SIGINT or SIGTERM asks to stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not, as
-    launchers and batch systems each send one.
+    launchers and batch systems each send one. In another thread than the main one signals are left as they are.
     """
     stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     previous: dict[int, Any] = {}
 
     def ask(number: int, _: Any) -> None:

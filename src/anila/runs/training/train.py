@@ -10,7 +10,7 @@ first one speaks and writes. A checkpoint does not depend on how many there were
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from anila.data import TOYS, Table
 from anila.density.log_density import ClosedForm, check_log_density
+from anila.density.precision import own_defaults
 from anila.evaluation import pictures, training
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.evaluation.training.metric import KL
@@ -26,7 +27,7 @@ from anila.learning.chains import NotFinite
 from anila.learning.distributed import Ranks, assembled, joined, whole
 from anila.learning.objectives.base import in_series
 from anila.learning.starts import Persistent
-from anila.messages import Say, warnings_to
+from anila.messages import Say, lines_printable, surviving, warnings_to
 from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import build_objective, with_classes
@@ -36,8 +37,16 @@ from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
 from anila.runs.training.plan import in_words, planned
-from anila.runs.training.preflight import about_stage, memory_explained, preflight, set_threads, try_objective
+from anila.runs.training.preflight import (
+    about_stage,
+    disk_warning,
+    memory_explained,
+    preflight,
+    set_threads,
+    try_objective,
+)
 from anila.runs.training.resume import as_begun, refuse_other_folders, restored, resume
+from anila.runs.training.rounding import settled
 from anila.runs.training.stop import Stop, stop_signals
 
 SHOWN, SHOWN_POINTS = 64, 2000
@@ -54,6 +63,10 @@ class Outcome:
     iteration: int
     stopped_by: int | None
     """The signal that stopped it; None if it is complete."""
+
+
+class Lost(OSError):
+    """The run's folder was moved or removed while it trained."""
 
 
 Watch = Callable[[int, dict[str, float]], None]
@@ -87,11 +100,13 @@ def train(
         ImportError: If training.log_to names an extra that is not installed.
         Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
         RankLost: If another process ended or hung.
+        Lost: If the run's folder was moved or removed; what could be saved is.
         OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
         MemoryError: Saying what takes it.
     """
-    with joined(config.training.timeout) as ranks:
-        return train_among(ranks, config, path, say if ranks.first else unsaid, watch, preset, overwrite, begins)
+    with own_defaults(), joined(config.training.timeout) as ranks:
+        speak = surviving(say) if ranks.first else unsaid
+        return train_among(ranks, config, path, speak, watch, preset, overwrite, begins)
 
 
 def unsaid(text: str) -> None:
@@ -120,6 +135,9 @@ def train_among(
     with warnings_to(say):
         trained = Trained.untrained(config, ranks)
     try_objective(trained)
+    if config.training.precision == "auto":
+        trained.whole = settled(trained, run, overwrite, say)
+        trained.restart()
     if config.training.minutes is not None:
         trained.whole = planned(trained, run, overwrite, say)
         trained.restart()
@@ -135,10 +153,14 @@ def train_among(
             if trained.learner.iteration == 0:
                 for line in seen or first_look(trained):
                     speak(line)
+                for line in disk_warning(trained.learner, run.path) if ranks.first else ():
+                    speak(f"warning: {line}")
             names = config.training.log_to if ranks.first else ()
             writers = run.logs.open(names, run.path, trained.learner.iteration, record["experiment"])
             with writers, stop_signals() as stop:
                 loop(run, trained, guard, speak, watch, stop)
+            if run.lost:
+                raise Lost(f"{run.lost}; iteration {trained.learner.iteration} is saved: go on with --run {run.path}")
         if ranks.first and stop.number is None and trained.learner.objective.moves:
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
@@ -164,7 +186,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
     """Iterations until the last one or a stop signal, each a function of (settings, seed, iteration)."""
     ranks = trained.learner.ranks
     began, saved = time.perf_counter(), trained.learner.iteration
-    while not stop.agreed(ranks) and trained.learner.iteration < trained.whole.iterations:
+    while not stop.agreed(ranks, run.follow()) and trained.learner.iteration < trained.whole.iterations:
         if trained.learner.iteration == trained.end:
             guard = enter_next_stage(run, trained, say)
         learner, t, end = trained.learner, trained.config.training, trained.end
@@ -188,7 +210,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
         if due(i, t.checkpoint_every, end):
             saved = i
             save(run, trained, guard, last=i == trained.whole.iterations)
-            mark_if_best(run, line)
+            run.mark_if_best(line)
         if due(i, t.picture_every, end):
             with whole(trained.f):
                 if ranks.first:
@@ -196,7 +218,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
         watch(i, metrics)
     if saved < trained.learner.iteration:
         save(run, trained, guard, last=True)
-    if stop.number is not None:
+    if stop.number is not None and not run.lost:
         say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
 
 
@@ -320,14 +342,6 @@ def measure(trained: Trained) -> dict[str, float]:
     return {} if kl is None else {"kl": kl}
 
 
-def mark_if_best(run: Run, line: dict[str, Any]) -> None:
-    """Mark the checkpoint of an iteration whose KL is the lowest so far."""
-    path = run.checkpoints / f"{line['iteration']:09d}"
-    if line.get("kl", math.inf) < checkpoint.best_score(run.checkpoints) and path.is_dir():
-        with logs.surviving_disk(path.with_name("best.json")):
-            checkpoint.mark_best(run.checkpoints, path, line["kl"])
-
-
 def draw_pictures(run: Run, trained: Trained) -> None:
     """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
     i, shape = trained.learner.iteration, trained.data.event_shape
@@ -383,11 +397,10 @@ def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
 
 
 def said_and_logged(run: Run, say: Say) -> Say:
-    """Say a line, should anybody still listen, and write it to log.txt."""
+    """Say a line and write it to log.txt."""
 
     def both(text: str) -> None:
-        run.log(text)
-        with suppress(BrokenPipeError):
-            say(text)
+        run.log(lines_printable(text))
+        say(text)
 
     return both
