@@ -9,6 +9,8 @@ from pathlib import Path
 
 TIMEOUT = 30.0
 BLOCK = 2**20
+MOST = 2**30
+"""Bytes of a file; the largest known set has a third."""
 
 
 def download(address: str, path: Path, md5: str, progress: Callable[[int, int], None] | None = None) -> Path:
@@ -24,7 +26,7 @@ def download(address: str, path: Path, md5: str, progress: Callable[[int, int], 
 
     Raises:
         ConnectionError: If the address cannot be reached or the connection breaks off.
-        ValueError: If the bytes are not those of the checksum; they are deleted.
+        ValueError: If the bytes are not those of the checksum, or do not end; they are deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -32,6 +34,9 @@ def download(address: str, path: Path, md5: str, progress: Callable[[int, int], 
         fetch(address, part, progress)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
         raise ConnectionError(f"cannot download {address}: {getattr(error, 'reason', error)}") from error
+    except ValueError:
+        part.unlink(missing_ok=True)
+        raise
     found = md5_of(part)
     if found != md5:
         part.unlink()
@@ -54,13 +59,21 @@ def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None)
         resumed = reply.status == http.HTTPStatus.PARTIAL_CONTENT
         done = have if resumed else 0
         total = done + int(reply.headers.get("Content-Length") or 0)
+        require_reasonable(address, total)
         with part.open("ab" if resumed else "wb") as file:
             while block := reply.read(BLOCK):
                 done += file.write(block)
+                require_reasonable(address, done)
                 if progress:
                     progress(done, total)
     if done < total:
         raise ConnectionError(f"broke off after {done:,} of {total:,} bytes; the same command again goes on from there")
+
+
+def require_reasonable(address: str, size: int) -> None:
+    """Refuse a file that is none of those known, before it fills the disk."""
+    if size > MOST:
+        raise ValueError(f"{address} sends more than {MOST:,} bytes, which no known set has; nothing more is taken")
 
 
 def md5_of(path: Path) -> str:

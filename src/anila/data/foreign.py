@@ -11,6 +11,8 @@ from pathlib import Path
 
 from PIL import UnidentifiedImageError
 
+from anila.messages import printable
+
 COPY_AGAIN = "; copy or download it again"
 
 
@@ -59,15 +61,6 @@ def printable_refusals() -> Iterator[None]:
             raise
         kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
         raise kind(printable(str(error))) from None
-
-
-def printable(text: str) -> str:
-    r"""With escapes for control characters, line ends and bytes that are no text.
-
-    >>> printable("größe\x1b[31m\n")
-    'größe\\x1b[31m\\n'
-    """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def expanded(path: str | Path) -> Path:

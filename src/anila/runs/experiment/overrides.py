@@ -119,14 +119,16 @@ def from_toml(path: Path, presets: dict[str, Experiment]) -> Experiment:
         FileNotFoundError: If there is no such file.
         SettingsError: As for `resolve`, with file and line.
     """
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{path}: not valid TOML: {error}") from None
     name = content.pop("preset", None)
+    if name is not None and not isinstance(name, str):
+        raise SettingsError(f'{path}: preset: expected one name, e.g. preset = "rings"; got {name!r}')
     if name is not None and name not in presets:
-        raise SettingsError(f"{path}: unknown preset {name!r}{nearest(str(name), list(presets))}")
+        raise SettingsError(f"{path}: unknown preset {name!r}{nearest(name, list(presets))}")
     settings = asdict(presets[name] if name else Experiment())
     if "stages" in content:
         settings["stages"] = tables_of_stages(content.pop("stages"), path)
@@ -162,7 +164,7 @@ def parse(value: str) -> Any:
     if value.startswith("["):
         try:
             return json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             return value.strip("[]").split(",")
     return value
 

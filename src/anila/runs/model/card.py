@@ -1,11 +1,15 @@
 """The model card: what a model was trained on and how, how good it is known to be, and what it is not good for."""
 
+import html
+import json
+import re
 from typing import Any, Literal
 
 from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from anila.data import Encoding
+from anila.messages import printable
 from anila.runs.experiment import PRESETS, Experiment
 from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
@@ -71,15 +75,25 @@ def card(record: Record, name: str, annealed: bool) -> str:
     text = "\n\n".join(f"## {title}\n\n{body}" for title, body in sections.items())
     front = "---\nlibrary_name: anila\ntags:\n- energy-based-model\n- anila\n---"
     what = "an unnormalised log-density f, p(x) = exp(f(x) / T) / Z, higher is likelier"
-    return f"{front}\n\n# {name}\n\nAn energy-based model of {record.data}: {what}.\n\n{text}\n"
+    return f"{front}\n\n# {plain(name)}\n\nAn energy-based model of {plain(record.data)}: {what}.\n\n{text}\n"
+
+
+def plain(text: str) -> str:
+    r"""Foreign text as Markdown and HTML show it: nothing in it is markup.
+
+    >>> plain("<script>*a*")
+    '&lt;script&gt;\\*a\\*'
+    """
+    return re.sub(r"([\\`*\[\]|#])", r"\\\1", html.escape(printable(text), quote=False))
 
 
 def use(record: Record, name: str) -> str:
     """How to call it and draw from it."""
     shape = ", ".join(map(str, record.event_shape))
-    label = f', label="{record.classes[0]}"' if record.classes else ""
+    label = f", label={json.dumps(record.classes[0])}" if record.classes else ""
+    name = printable(name)
     return (
-        f'```python\nimport anila\n\nmodel = anila.load("{name}")  # this folder, or "hub:OWNER/NAME"\n'
+        f'```python\nimport anila\n\nmodel = anila.load({json.dumps(name)})  # this folder, or "hub:OWNER/NAME"\n'
         f"x = model.draw(16{label})  # (16, {shape})\nmodel(x)  # f, (16,)\n```\n\n"
         f"    anila sample {name} --count 64 --out samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
     )
@@ -88,14 +102,14 @@ def use(record: Record, name: str) -> str:
 def data(record: Record) -> str:
     """What it was trained on."""
     lines = [
-        f"- {record.data}: {f'{record.rows:,} rows' if record.rows else 'drawn afresh'}, points of shape "
+        f"- {plain(record.data)}: {f'{record.rows:,} rows' if record.rows else 'drawn afresh'}, points of shape "
         f"{record.event_shape}{', images in [-1, 1]' if len(record.event_shape) == 3 else ''}",
         f"- sha256 of the data and of how they were read: `{record.fingerprint}`",
     ]
     if record.columns and (record.mean, record.scale) != ((0.0,) * len(record.mean), (1.0,) * len(record.scale)):
-        lines += [f"- columns, standardised: {', '.join(record.columns)}"]
+        lines += [f"- columns, standardised: {plain(', '.join(record.columns))}"]
     if record.classes:
-        lines += [f"- classes: {', '.join(record.classes)}"]
+        lines += [f"- classes: {plain(', '.join(record.classes))}"]
     return "\n".join(lines)
 
 
@@ -135,7 +149,7 @@ def scores(found: dict[str, Any]) -> str:
     """The table of scores, with how they were made."""
     if not found:
         return "None: the run was not evaluated (`anila evaluate RUN`) before it was exported."
-    rows = [f"| {name} | {shown(value)} |" for name, value in found.items() if name != "protocol"]
+    rows = [f"| {plain(name)} | {plain(shown(value))} |" for name, value in found.items() if name != "protocol"]
     how = found.get("protocol")
     made = how if isinstance(how, dict) else {}
     return "\n".join(["| score | value |", "|---|---|", *rows]) + (
@@ -170,7 +184,9 @@ def limits(record: Record, annealed: bool) -> list[str]:
     if e.network.confine is None and not annealed:
         found.append("f has no confining term: exp f need not be normalisable, and far from the data f means nothing.")
     if not record.unseen:
-        found.append(f"Outliers are judged by rows it was trained on ({record.held_out}): expect more false alarms.")
+        found.append(
+            f"Outliers are judged by rows it was trained on ({plain(record.held_out)}): expect more false alarms."
+        )
     if not record.scores:
         found.append("Not evaluated: no score is known.")
     found.append("Kept chains are samples; whether they repeat rows of the data was not examined.")

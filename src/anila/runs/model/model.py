@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
 from anila.density.log_density import Anneals, ClosedForm, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
+from anila.density.precision import own_defaults
 from anila.evaluation.chains import Convergence, convergence
 from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
@@ -108,6 +109,7 @@ class Model(Protocol):
         """
         ...
 
+    @own_defaults()
     def calibration(self, n: int) -> Calibration:
         """f of `held_out` rows; what an f in closed form says of rows that it did not see."""
         if isinstance(self.f, ClosedForm):
@@ -171,6 +173,7 @@ class Model(Protocol):
             raise ValueError(f"no class {label!r}{near}; the classes are {', '.join(self.classes)}")
         return known[label]
 
+    @own_defaults()
     def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
 
@@ -200,6 +203,7 @@ class Model(Protocol):
             drawn.append(denoised(f, x).cpu())
         return torch.cat(drawn)
 
+    @own_defaults()
     def convergence(self, seed: int = 0) -> Convergence | None:
         """What chains that run as `draw` runs them say about themselves; None without any, or for fewer than 4
         transitions.
@@ -220,6 +224,7 @@ class Model(Protocol):
             return annealed(self.sampler, self.f, n, generator, y)
         return self.starts(n, generator) if label is None else self.starts_of(self.given(label), n, generator)
 
+    @own_defaults()
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
         """n kept chains in random order, each again where fewer are kept; new ones where none are."""
         start = self.start
