@@ -183,9 +183,35 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "training stopped" in capsys.readouterr().err
 
 
-def test_starting_is_fast_because_torch_is_not_imported():
-    code = "import sys, anila, anila.cli.app; assert 'torch' not in sys.modules and 'pydantic' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["presets"], 0, "four rings in the plane"),
+        (["--help"], 0, "Train, sample and judge"),
+        (["train", "--help"], 0, "the same command again resumes"),
+        (["train", "ringz"], 2, "did you mean 'rings'"),
+        (["train", "no/such.csv"], 2, "no file or folder"),
+        (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
+        (["evaluate", "pretrained:ring"], 2, "did you mean 'pretrained:rings'"),
+    ],
+)
+def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status: int, says: str):
+    """Sees seconds of imports before a list, a help page, or a refusal."""
+    code = "import sys; from anila.cli import app; sys.argv = ['anila', *sys.argv[1:]]\n"
+    code += "try: app.main()\nfinally: assert not {'torch', 'pydantic', 'PIL', 'numpy'} & sys.modules.keys()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == status
+    assert says in " ".join((done.stdout + done.stderr).split())
+
+
+def test_the_catalogue_lists_what_there_is():
+    """Sees a preset or a toy that is refused before it is looked for."""
+    from anila.data import TOYS
+    from anila.runs import catalogue
+    from anila.runs.experiment import PRESETS
+
+    assert tuple(TOYS) == catalogue.TOYS
+    assert {name: preset[1:3] for name, preset in PRESETS.items()} == catalogue.KNOWN_TO
 
 
 def test_every_public_name_is_there():

@@ -5,6 +5,7 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 """
 
 import errno
+import io
 import os
 import sys
 import time
@@ -31,7 +32,22 @@ from anila.cli import (
     reproduce,
     restore,
 )
-from anila.cli.console import AsJson, Label, RunFolder, Seed, load, load_run, note, print_json
+from anila.cli.console import (
+    SAMPLES,
+    AsJson,
+    Label,
+    RunFolder,
+    Seed,
+    echo,
+    load,
+    load_run,
+    note,
+    print_json,
+    require_out,
+    require_there,
+    spare,
+)
+from anila.messages import lines_printable
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -44,6 +60,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point: users' mistakes are one message and exit status 2, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(standalone_mode=True)
     except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
@@ -61,7 +80,7 @@ def main() -> None:
 
 def fail(message: str, status: int) -> None:
     if message:
-        print(f"anila: {message}", file=sys.stderr)  # noqa: T201
+        note(f"anila: {message}")
     sys.exit(status)
 
 
@@ -76,13 +95,13 @@ def presets(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from anila.runs.experiment.presets import PRESETS
+    from anila.runs.catalogue import KNOWN_TO
 
     if as_json:
-        print_json({name: {"summary": p.summary, "result": p.result} for name, p in PRESETS.items()})
+        print_json({name: story._asdict() for name, story in KNOWN_TO.items()})
         return
     table = Table("preset", "what", "known to reach", box=None, pad_edge=False)
-    for name, preset in PRESETS.items():
+    for name, preset in KNOWN_TO.items():
         table.add_row(f"[bold]{name}[/bold]", preset.summary, preset.result)
     Console().print(table)
 
@@ -98,6 +117,9 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
+    from anila.runs.catalogue import require_known
+
+    require_known(what)
     from anila.messages import warnings_to
     from anila.runs.experiment.choose import choose
 
@@ -135,8 +157,8 @@ def train(
         typer.echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
-    typer.echo(f"done: {outcome.iteration} iterations{kl}")
-    typer.echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
+    echo(f"done: {outcome.iteration} iterations{kl}")
+    echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
 
 
 def written(path: Path) -> Path:
@@ -167,17 +189,17 @@ def describe(config: Any, as_json: bool) -> None:
     settings = asdict(config)
     stages = settings.pop("stages")
     for group, values in settings.items():
-        typer.echo(f"[{group}]  " + spelled(values))
+        echo(f"[{group}]  " + spelled(values))
     for number, stage in enumerate(stages, 1):
         own = {key: stage[key] for key in ("iterations", "share") if stage[key] is not None}
-        typer.echo(f"[stages.{number}]  " + spelled(own))
+        echo(f"[stages.{number}]  " + spelled(own))
         for group, values in stage["changes"].items():
-            typer.echo(f"[stages.{number}.{group}]  " + spelled(values))
-    typer.echo()
+            echo(f"[stages.{number}.{group}]  " + spelled(values))
+    echo()
     for line in ahead.description:
-        typer.echo(line)
+        echo(line)
     for warning in ahead.warnings:
-        typer.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
 
 
 def spelled(values: dict[str, Any]) -> str:
@@ -197,9 +219,9 @@ def show_times(config: Any, as_json: bool) -> None:
         return
     for number, (stage, seconds) in enumerate(zip(config.flat, tables, strict=True), 1):
         if config.stages:
-            typer.echo(f"stage {number}/{len(tables)}: {stage.objective.name}")
+            echo(f"stage {number}/{len(tables)}: {stage.objective.name}")
         for name, value in sorted(seconds.items(), key=lambda item: -item[1]):
-            typer.echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
+            echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
 
 
 @app.command()
@@ -212,14 +234,15 @@ def sample(
     seed: Seed = 0,
 ) -> None:
     """Draw samples from a run."""
-    from anila.applications.files.outputs import SAMPLES, require_out, write_samples
-    from anila.messages import warnings_to
-
     require_out(out, SAMPLES)
     trained = load(run)
+    from anila.applications.files.outputs import write_samples
+    from anila.messages import warnings_to
+
+    spare(out, [trained.config.data.name])
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)
-    typer.echo(f"{count} samples in {out}")
+    echo(f"{count} samples in {out}")
 
 
 @app.command()
@@ -236,6 +259,7 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
+    require_there(run)
     from anila.evaluation.samples import inception as inception_features
     from anila.messages import warnings_to
     from anila.reports.scores import evaluate_run
@@ -251,8 +275,8 @@ def evaluate(
     for name, value in scores.items():
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
-            typer.echo(f"{names[name]:{width}} {shown}")
-    typer.echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
+            echo(f"{names[name]:{width}} {shown}")
+    echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
 
 
 @app.command()
@@ -287,8 +311,8 @@ def diagnose(
         print_json(diagnosis.verdict.as_dict())
         return
     for line in diagnosis.verdict.lines:
-        typer.echo(line)
-    typer.echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
+        echo(line)
+    echo(f"figures: {', '.join(map(str, figures))}" if figures else "for figures: --out FOLDER")
 
 
 COMMANDS = (
@@ -343,7 +367,10 @@ def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]
         yield lambda _: None, Progress(lambda *_: None)
     elif console.is_terminal:
         with bar(console, config.iterations) as show:
-            yield lambda text: console.print(text, markup=False, highlight=False), Progress(show)
+            yield (
+                lambda text: console.print(lines_printable(text), markup=False, highlight=False),
+                Progress(show),
+            )
     else:
         yield note, Progress(plain_lines())
 
@@ -355,7 +382,7 @@ def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[text]} "),
+        TextColumn("{task.fields[text]} ", markup=False),
         TimeRemainingColumn(),
         TextColumn("left"),
     )

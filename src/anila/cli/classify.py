@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import AsJson, RunFolder, load, print_json
+from anila.cli.console import TABLES, AsJson, RunFolder, echo, load, print_json, require_out
 
 LISTED = 20
 """Rows that are listed; of more, only how many are of each class."""
@@ -20,11 +20,11 @@ def classify(
 ) -> None:
     """Say which class rows or images are of, and how sure the model is."""
     from anila.applications.files.inputs import rows_from
-    from anila.applications.files.outputs import TABLES, require_out, write_table
+    from anila.applications.files.outputs import write_table
     from anila.applications.on_runs import classify
 
     if out is not None:
-        require_out(out, TABLES)
+        require_out(out, TABLES, spared=files)
     model = load(run)
     classify.require_classes(model)
     found = classify.classified(model, rows_from(files, model, classify.names(model.classes)))
@@ -35,10 +35,10 @@ def classify(
         print_json(summary)
         return
     for row in summary["classes"] if summary["rows"] <= LISTED else []:
-        typer.echo(f"{row['name']:40} {row['class']:20} {row['probability']:.3f}")
-    typer.echo(f"{summary['rows']} rows: " + ", ".join(f"{n} {name}" for name, n in summary["counts"].items()))
+        echo(f"{row['name']:40} {row['class']:20} {row['probability']:.3f}")
+    echo(f"{summary['rows']} rows: " + ", ".join(f"{n} {name}" for name, n in summary["counts"].items()))
     if out is not None:
-        typer.echo(f"classes in {out}")
+        echo(f"classes in {out}")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (classify,)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import AsJson, note, print_json
+from anila.cli.console import AsJson, echo, note, print_json
 
 
 def compare(
@@ -47,7 +47,7 @@ def compare(
         print_json(outcome.as_dict())
         return
     for line in [*outcome.table(), "", *outcome.verdicts(), "", f"numbers and figure: {figure.parent}"]:
-        typer.echo(line)
+        echo(line)
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (compare,)

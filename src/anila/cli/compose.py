@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import Seed, load, note
+from anila.cli.console import SAMPLES, Seed, echo, load, note, require_out, spare
 
 
 def compose(
@@ -21,7 +21,7 @@ def compose(
     seed: Seed = 0,
 ) -> None:
     """Draw samples of a product, a mixture or a negation of models."""
-    from anila.applications.files.outputs import SAMPLES, require_out, write_samples
+    from anila.applications.files.outputs import write_samples
     from anila.applications.on_runs.compose import combined, draw_combined
     from anila.messages import warnings_to
 
@@ -31,10 +31,11 @@ def compose(
     except ValueError:
         raise ValueError(f"--weights {weights}: expected a number for each run, e.g. 1,-0.5") from None
     trained = [load(run) for run in runs]
+    spare(out, [model.config.data.name for model in trained])
     posterior = combined(trained, wanted, rule)
     with warnings_to(note):
         write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
-    typer.echo(f"{count} samples in {out}")
+    echo(f"{count} samples in {out}")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (compose,)

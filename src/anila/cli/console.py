@@ -1,11 +1,13 @@
 """What all commands share: arguments, how a run is loaded, what is said and where. torch is imported only on use."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from anila.messages import lines_printable, surviving
 
 RunFolder = Annotated[
     Path,
@@ -16,8 +18,15 @@ Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of t
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
+SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
+TABLES = {".csv": "", ".parquet": ""}
+IMAGES = {".png": "for a picture", ".npz": "for the images and their energies"}
+"""Suffix -> what it gives, where that needs saying."""
+
+
 def load(path: Path, label: str | None = None) -> Any:
     """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
+    require_there(path)
     from anila.applications.on_runs.classify import OfClass
     from anila.messages import warnings_to
     from anila.runs.model.export import load as load_model
@@ -27,6 +36,17 @@ def load(path: Path, label: str | None = None) -> Any:
     for notice in model.notices:
         note(notice)
     return model if label is None else OfClass(model, label)
+
+
+def require_there(path: Path) -> None:
+    """Refuse a run or a model that is not there, before torch is imported; how else it can be wrong, loading says."""
+    from anila.runs.model import pretrained
+
+    name = str(path)
+    if name.startswith(pretrained.PREFIX):
+        pretrained.folder(name)
+    elif ":" not in name and not name.startswith("~") and not path.exists():
+        raise ValueError(f"{path.absolute()} is not a folder; a run is made by: anila train PRESET --run {path}")
 
 
 def load_run(path: Path) -> Any:
@@ -39,10 +59,53 @@ def load_run(path: Path) -> Any:
     return trained
 
 
+def require_out(
+    path: Path, suffixes: Mapping[str, str], option: str = "--out", spared: Iterable[str | Path] = ()
+) -> None:
+    """Refuse an output before work is spent on it.
+
+    Args:
+        path: Where the output goes.
+        suffixes: Those there are.
+        option: What the user typed before the path.
+        spared: Files that are read, and so not written over.
+
+    Raises:
+        ValueError: If the suffix is not one of these, the folder is not there, or the file is one that is read.
+    """
+    if path.suffix.lower() not in suffixes:
+        named = [f"{suffix} {what}".strip() for suffix, what in suffixes.items()]
+        expected = " or ".join(named) if len(named) < 3 else f"one of {', '.join(named)}"
+        raise ValueError(f"{option} {path}: expected {expected}")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
+    if path.is_dir():
+        raise ValueError(f"{option} {path}: there is a folder of this name; choose another")
+    spare(path, spared, option)
+
+
+def spare(path: Path, spared: Iterable[str | Path], option: str = "--out") -> None:
+    """Refuse to write over a file that is read.
+
+    Raises:
+        ValueError: If the path is one of these files, by whatever name.
+    """
+    if not path.exists():
+        return
+    from anila.data.foreign import expanded
+
+    if any(expanded(name).exists() and path.samefile(expanded(name)) for name in spared):
+        raise ValueError(f"{option} {path}: this file is read here and would be lost; choose another name")
+
+
+def echo(text: object = "") -> None:
+    """A line of the output; names in it that come from files do nothing to a terminal."""
+    typer.echo(lines_printable(str(text)))
+
+
 def note(text: str) -> None:
     """A line for whoever still listens: nothing ends because nobody does."""
-    with suppress(BrokenPipeError):
-        typer.echo(text, err=True)
+    surviving(lambda text: typer.echo(text, err=True))(lines_printable(text))
 
 
 def print_json(data: Any) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load, note
+from anila.cli.console import TABLES, Label, RunFolder, Seed, load, note, require_out
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -61,13 +61,12 @@ def denoise(
 def rows_in(model: "Model", inputs: list[str] | None, sd: float | None, add: float, out: Path) -> "Named":
     """The rows of one table."""
     from anila.applications.files.inputs import rows_from
-    from anila.applications.files.outputs import TABLES, require_out
 
     require(
         sd is not None, "the noise of a table cannot be estimated: give --sd, in standard deviations of each column"
     )
     require(not add, "--add is for images")
-    require_out(out, TABLES)
+    require_out(out, TABLES, spared=inputs or ())
     require(len(inputs or []) == 1, "give one table to clean")
     return rows_from(inputs or [], model, RESULTS)
 

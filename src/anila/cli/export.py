@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import RunFolder, note
+from anila.cli.console import RunFolder, echo, note
 
 
 def export(
@@ -25,11 +25,11 @@ def export(
     shared = export_run(Run.existing(run), out)
     if shared.config.network.by_seeing:
         note("warning: the model is made of rows of its data, and the folder holds them: pass it on as you would them")
-    typer.echo(
+    echo(
         f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE"
     )
     if push is not None:
-        typer.echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
+        echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (export,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load, note
+from anila.cli.console import TABLES, Label, RunFolder, Seed, load, note, require_out
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -96,11 +96,10 @@ def fill(
 
     from anila.applications.files import tables
     from anila.applications.files.beside import BesideTable
-    from anila.applications.files.outputs import TABLES, require_out
     from anila.applications.on_runs.draws import filled
     from anila.messages import warnings_to
 
-    require_out(out, TABLES)
+    require_out(out, TABLES, spared=inputs or ())
     require(
         (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=VALUE,..."
     )

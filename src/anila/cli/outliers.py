@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.cli.console import AsJson, RunFolder, load, note, print_json
+from anila.cli.console import TABLES, AsJson, RunFolder, echo, load, note, print_json, require_out, spare
 
 
 def outliers(
@@ -26,16 +26,18 @@ def outliers(
 ) -> None:
     """Score rows or images, and say which are outliers at a chosen rate of false alarms."""
     from anila.applications.files.inputs import rows_from
-    from anila.applications.files.outputs import TABLES, require_out, write_table
+    from anila.applications.files.outputs import write_table
     from anila.applications.on_runs.outliers import RESULTS, judged, warnings_of
     from anila.evaluation import pictures
     from anila.messages import warnings_to
 
     if out is not None:
-        require_out(out, TABLES)
+        require_out(out, TABLES, spared=files)
     if picture is not None:
-        require_out(picture, {".png": ""}, "--picture")
+        require_out(picture, {".png": ""}, "--picture", files)
     trained = load(run)
+    if out is not None:
+        spare(out, [trained.config.data.name])
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
         raise ValueError("--picture is for runs on images, and those on tables by network=kernel")
     with warnings_to(note):
@@ -55,7 +57,7 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
     if as_json:
         print_json(summary | {"top": oddest})
         return
-    typer.echo(
+    echo(
         f"{summary['outliers']} of {summary['rows']} are outliers: {summary['score']} above "
         f"{summary['threshold']:.5g}. At most {100 * summary['rate']:.3g}% of ordinary rows lie above it, by "
         f"{summary['held_out_rows']} {summary['held_out']}"
@@ -63,9 +65,9 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
     for row in oddest:
         mark = "outlier" if row["outlier"] else ""
         because = "; ".join(map(str, found.reasons.get(row["index"], [])))
-        typer.echo(f"{row['name']:40} {row['score']:12.5g} {row['percentile']:8.2f}% {mark}  {because}".rstrip())
+        echo(f"{row['name']:40} {row['score']:12.5g} {row['percentile']:8.2f}% {mark}  {because}".rstrip())
     if out is not None:
-        typer.echo(f"scores in {out}")
+        echo(f"scores in {out}")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (outliers,)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from anila.cli.console import note
+from anila.cli.console import IMAGES, echo, note, require_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,11 +63,10 @@ def refuse(options: Mapping[str, Any], because: str) -> None:
 def images_in(model: "Model", inputs: list[str] | None, images: int, out: Path) -> Seen:
     """The images of the inputs, or some held-out ones."""
     from anila.applications.files.inputs import rows_from
-    from anila.applications.files.outputs import IMAGES, require_out
 
     shape = model.data.event_shape
     require(len(shape) == 3, f"this command is for runs on images; this one is on points of shape {shape}")
-    require_out(out, IMAGES)
+    require_out(out, IMAGES, spared=inputs or ())
     if inputs:
         names, x, _ = rows_from(inputs, model)
         return Seen(names, x, True)
@@ -84,6 +83,6 @@ def finish(work: "Callable[[], Draws]", beside: "Beside", out: Path) -> None:
         draws = work()
     beside.write(draws, out)
     for name, energy in zip(beside.names[:SHOWN], draws.energy, strict=False):
-        typer.echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
+        echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
     n, k = draws.x.shape[:2]
-    typer.echo(f"{k} draws for each of {n} {beside.what} in {out}")
+    echo(f"{k} draws for each of {n} {beside.what} in {out}")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import note
+from anila.cli.console import echo, note
 
 
 def reproduce(
@@ -36,10 +36,10 @@ def reproduce(
                 note("stopped and saved; the same command again goes on")
                 raise typer.Exit(128 + stopped.number) from None
             if experiment == "inpainting":
-                typer.echo(inpainting_figure(plan))
+                echo(inpainting_figure(plan))
                 continue
             for path in draw(plan, part):
-                typer.echo(path)
+                echo(path)
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (reproduce,)

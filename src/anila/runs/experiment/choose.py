@@ -6,10 +6,11 @@ from pathlib import Path
 from anila.data.foreign import expanded
 from anila.data.table_files import SUFFIXES, suffix_of
 from anila.data.toys import TOYS
+from anila.runs.catalogue import require_known
 from anila.runs.experiment.build import build_data, choose_device
-from anila.runs.experiment.changes import SettingsError, by_seeing
+from anila.runs.experiment.changes import by_seeing
 from anila.runs.experiment.experiment import Experiment
-from anila.runs.experiment.overrides import from_toml, nearest, resolve
+from anila.runs.experiment.overrides import from_toml, resolve
 from anila.runs.experiment.presets import PRESETS, Preset
 from anila.runs.experiment.settings import Data, Network
 
@@ -25,9 +26,10 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         overrides: key=value texts.
 
     Raises:
-        SettingsError: If nothing is known by that name, or a setting is refused.
+        ValueError: If nothing is known by that name, or a setting is refused.
         FileNotFoundError: If it looks like a path and there is nothing.
     """
+    require_known(what)
     path = expanded(what)
     if what in PRESETS:
         return what, resolved(PRESETS[what], overrides)
@@ -35,13 +37,8 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         return path.stem, resolve(from_toml(path, {k: p.experiment for k, p in PRESETS.items()}), overrides)
     if what in TOYS:
         return what, resolve(replace(PRESETS["rings"].experiment, data=Data(name=what)), overrides)
-    if path.exists() or path.suffix or len(path.parts) > 1 or what.endswith("/"):
-        if not path.exists():
-            raise FileNotFoundError(f"no file or folder {path.absolute()}")
-        preset = for_path(path, overrides)
-        return path.stem, resolved(preset, overrides)
-    known = [*PRESETS, *TOYS]
-    raise SettingsError(f"unknown preset {what!r}{nearest(what, known)}; a path or a .toml file will do too")
+    preset = for_path(path, overrides)
+    return path.stem, resolved(preset, overrides)
 
 
 def resolved(preset: Preset, overrides: list[str]) -> Experiment:

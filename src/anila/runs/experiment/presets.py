@@ -9,11 +9,10 @@ step_size ε², temperature 1 and f = −2F/ε², hence network.temperature ε²
 from dataclasses import replace
 from typing import NamedTuple
 
+from anila.runs.catalogue import KNOWN_TO
 from anila.runs.experiment.changes import Changes
 from anila.runs.experiment.experiment import Experiment, Stage
 from anila.runs.experiment.settings import Data, Network, Objective, Optimizer, Sampler, Start, Training
-
-NOT_RUN = "not yet run to its end here"
 
 
 class Preset(NamedTuple):
@@ -191,49 +190,23 @@ CIFAR10_ANATOMY = Experiment(
 )
 
 PRESETS: dict[str, Preset] = {
-    "rings": Preset(
-        RINGS,
-        "four rings in the plane; exact chains with global moves",
-        "KL 0.0066 nats (worst of 10 seeds 0.0078), 42 s",
-    ),
-    "mixture": Preset(
-        MIXTURE,
-        "eight Gaussians on a circle; exact chains with global moves",
-        "KL 0.0034 nats (worst of 10 seeds 0.0040), 30 s",
-    ),
-    "kernel": Preset(KERNEL, "rows of a table, in a second: anila train FILE.csv", "outliers: docs/tables.md"),
-    "table": Preset(TABLE, "the same by a net, in a minute: anila train FILE.csv network=mlp", "no benchmark yet"),
-    "mnist": Preset(MNIST, "digits, padded to 32 × 32", "20 min on a core: 86% read as one, fd 0.11", on_gpu=WIDE),
-    "fashion-mnist": Preset(FASHION_MNIST, "clothes, padded to 32 × 32", NOT_RUN, on_gpu=WIDE),
-    "flowers": Preset(FLOWERS, "Oxford flowers at 32 × 32", "20 min on a core: blossoms, fd 1.5", on_gpu=WIDE),
-    "cifar10": Preset(CIFAR10, "CIFAR-10", "20 min on a core: scenes, fd 2.4", on_gpu=WIDE),
-    "mnist-chains": Preset(
-        MNIST_CHAINS, "digits by chains alone", "digits; 2,000 steady iterations at width 8", EXACT_IMAGES
-    ),
-    "flowers-chains": Preset(
-        FLOWERS_CHAINS, "flowers by chains alone", "flower shapes; 2,000 steady iterations at width 8", EXACT_IMAGES
-    ),
-    "cifar10-chains": Preset(
-        CIFAR10_CHAINS, "CIFAR-10 by chains alone", "colour structure; 2,000 steady iterations at width 8", EXACT_IMAGES
-    ),
-    "rings-stanley": Preset(
-        RINGS_STANLEY,
-        "STANLEY's rings as printed; start and noise not stated there: U(−1, 1) and ε = 0.125, as in the anatomy study",
-        NOT_RUN,
-    ),
-    "rings-anatomy": Preset(RINGS_ANATOMY, "anatomy's rings, convergent regime", NOT_RUN),
-    "rings-anatomy-shortrun": Preset(RINGS_SHORTRUN, "anatomy's rings, short-run regime", NOT_RUN),
-    "mixture-anatomy": Preset(
-        replace(RINGS_ANATOMY, data=Data(name="mixture")), "anatomy's mixture, convergent regime", NOT_RUN
-    ),
-    "flowers-stanley": Preset(
-        FLOWERS_STANLEY, "STANLEY's flowers; start not stated: U(−1, 1)", "published FID 48.1; reach 0.0025, see docs"
-    ),
-    "flowers-anatomy": Preset(
-        FLOWERS_ANATOMY, "anatomy's flowers, convergent regime; course of the learning rate not stated", NOT_RUN
-    ),
-    "cifar10-stanley": Preset(
-        CIFAR10_STANLEY, "STANLEY's CIFAR-10; start not stated: U(−1, 1)", "published FID 42.5; reach 0.01, see docs"
-    ),
-    "cifar10-anatomy": Preset(CIFAR10_ANATOMY, "anatomy's CIFAR-10, short-run; chains not stated: 100", NOT_RUN),
+    "rings": Preset(RINGS, *KNOWN_TO["rings"]),
+    "mixture": Preset(MIXTURE, *KNOWN_TO["mixture"]),
+    "kernel": Preset(KERNEL, *KNOWN_TO["kernel"]),
+    "table": Preset(TABLE, *KNOWN_TO["table"]),
+    "mnist": Preset(MNIST, *KNOWN_TO["mnist"], on_gpu=WIDE),
+    "fashion-mnist": Preset(FASHION_MNIST, *KNOWN_TO["fashion-mnist"], on_gpu=WIDE),
+    "flowers": Preset(FLOWERS, *KNOWN_TO["flowers"], on_gpu=WIDE),
+    "cifar10": Preset(CIFAR10, *KNOWN_TO["cifar10"], on_gpu=WIDE),
+    "mnist-chains": Preset(MNIST_CHAINS, *KNOWN_TO["mnist-chains"], EXACT_IMAGES),
+    "flowers-chains": Preset(FLOWERS_CHAINS, *KNOWN_TO["flowers-chains"], EXACT_IMAGES),
+    "cifar10-chains": Preset(CIFAR10_CHAINS, *KNOWN_TO["cifar10-chains"], EXACT_IMAGES),
+    "rings-stanley": Preset(RINGS_STANLEY, *KNOWN_TO["rings-stanley"]),
+    "rings-anatomy": Preset(RINGS_ANATOMY, *KNOWN_TO["rings-anatomy"]),
+    "rings-anatomy-shortrun": Preset(RINGS_SHORTRUN, *KNOWN_TO["rings-anatomy-shortrun"]),
+    "mixture-anatomy": Preset(replace(RINGS_ANATOMY, data=Data(name="mixture")), *KNOWN_TO["mixture-anatomy"]),
+    "flowers-stanley": Preset(FLOWERS_STANLEY, *KNOWN_TO["flowers-stanley"]),
+    "flowers-anatomy": Preset(FLOWERS_ANATOMY, *KNOWN_TO["flowers-anatomy"]),
+    "cifar10-stanley": Preset(CIFAR10_STANLEY, *KNOWN_TO["cifar10-stanley"]),
+    "cifar10-anatomy": Preset(CIFAR10_ANATOMY, *KNOWN_TO["cifar10-anatomy"]),
 }
