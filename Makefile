@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all check fuzz bench clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,10 @@ check: .venv/installed-dev  ## style, types, layers, doctests
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 0 --doctest-modules src
+
+SECONDS ?= 20
+fuzz: .venv/installed-dev  ## damaged settings, checkpoints, archives and tables: so many SECONDS for each kind of file
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n 0 tests/test_fuzz.py
 
 bench: .venv/installed-dev  ## the figures of the README
 	$(BIN)/python benchmarks/rings_samplers.py --short --out runs/bench
