@@ -34,6 +34,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )
+from anila.samplers.sample import transitions
 from exact import as_users_run_it, distance, mutant
 
 DRAWS = 40_000
@@ -240,12 +241,12 @@ def test_tf32_is_set_for_gradients_and_taken_back(outside: str):
     """Sees a setting of the process that outlives the call, on an error too, or that reaches f itself."""
     torch.set_float32_matmul_precision(outside)
     seen = []
-    sample(mala(recorded(seen), 0.5), points(), 2, rng(0), precision="tf32")
+    transitions(mala(recorded(seen), 0.5), points(), 2, rng(0), precision="tf32")
     assert {products for wanted, products, _ in seen if wanted} == {"high"}
     assert {products for wanted, products, _ in seen if not wanted} == {outside}
     assert torch.get_float32_matmul_precision() == outside
     with pytest.raises(ValueError, match="does not depend"):
-        sample(mala(lambda x: recorded(seen)(x).detach(), 0.5), points(), 2, rng(0), precision="tf32")
+        transitions(mala(lambda x: recorded(seen)(x).detach(), 0.5), points(), 2, rng(0), precision="tf32")
     assert torch.get_float32_matmul_precision() == outside
     assert not is_rounded()
 
@@ -254,10 +255,10 @@ def test_f_is_exact_inside_a_users_autocast_too():
     """Sees an acceptance that takes its rounding from around `sample`; unadjusted kernels evaluate f once."""
     seen, alone = [], []
     with torch.autocast("cpu", torch.bfloat16):
-        sample(mala(recorded(seen), 0.5), points(), 2, rng(0), precision="bf16")
+        transitions(mala(recorded(seen), 0.5), points(), 2, rng(0), precision="bf16")
     assert {autocast for wanted, _, autocast in seen if not wanted} == {False}
     assert {autocast for wanted, _, autocast in seen if wanted} == {True}
-    sample(langevin(recorded(alone), 0.5), points(), 4, rng(0), precision="bf16")
+    transitions(langevin(recorded(alone), 0.5), points(), 4, rng(0), precision="bf16")
     assert len(alone) == 4
     assert all(wanted for wanted, _, _ in alone)
 

@@ -194,6 +194,14 @@ def test_tune_learner_and_check_refuse_it_too(what: str):
             Learner(f, mala(f, 0.1), Persistent(start()), optimizer, steps=2).update(start())
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 9])
+def test_an_f_with_data_for_each_chain_is_fine(n: int):
+    """Sees chains that each follow a law of their own refused, or taken for others."""
+    y = torch.arange(2.0 * n).view(n, 2)
+    x, _ = sample(mala(lambda x: -(x - y).square().sum(1) * 50, 0.02), y.clone(), 50, rng(0))
+    assert bool(((x - y).abs() < 1).all())
+
+
 def test_one_chain_and_a_flat_f_are_fine():
     """Sees the look itself fail where there is no second chain, or no slope."""
     for f in (normal, lambda x: 0 * x.sum(1)):

@@ -25,7 +25,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, differentiate
+from anila.density.log_density import LogDensity, apart, differentiate
 from anila.density.ranges import Positive
 from anila.samplers import scales
 from anila.samplers.kernel import Info, Sampler
@@ -81,7 +81,7 @@ def corrected_kernel(f: LogDensity, scale: scales.Scale, threshold: scales.Numbe
 
 def with_slope(f: LogDensity, scale: scales.Scale, x: Tensor, probe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """∇f, γ, and v ⊙ ∇(γ · v), whose mean over probes v of ±1 is (∂ᵢγᵢ)ᵢ."""
-    x = x.detach().requires_grad_(True)
+    x = apart(x).requires_grad_(True)
     with torch.enable_grad():
         _, grad = differentiate(f, x, twice=True)
         gamma = scale(grad)

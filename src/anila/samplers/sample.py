@@ -1,7 +1,7 @@
 """The only loop: x ← step(x, noise), with what it watches for."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -100,17 +100,48 @@ def transitions(
         raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
+    visited = None if sampler.exact or compile else x0.new_zeros(len(x0))
+    with unrounded(x0.device), adding_values(visited):
+        x, trace = loop(
+            sampler,
+            dense(x0.detach().clone()),
+            steps,
+            generator,
+            keep_every,
+            progress,
+            callback,
+            precision,
+            compile,
+            visited,
+        )
+    warn_of_lost_chains(x, visited)
+    warn_of_stuck_chains(trace)
+    warn_of_no_global_move(trace)
+    return x, trace
+
+
+def loop(
+    sampler: Sampler,
+    x0: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    keep_every: int,
+    progress: bool,
+    callback: Callable[[int, Tensor], None] | None,
+    precision: Precision | None,
+    compile: bool,
+    visited: Tensor | None,
+) -> tuple[Tensor, Trace]:
+    """x ← step(x, noise) from an x0 of its own; f of what was visited is said to be wrong after the first step."""
     infos: dict[str, Tensor] = {}
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
-    x0 = dense(x0.detach().clone())
-    visited = None if sampler.exact or compile else x0.new_zeros(len(x0))
-    with unrounded(x0.device), gradients_in(precision):
+    with gradients_in(precision):
         state = sampler.init(x0)
-        warn_of_starts(value_of(state))
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
+    warn_of_starts(value_of(state))
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
-        with unrounded(x0.device), gradients_in(precision), adding_values(visited):
+        with gradients_in(precision):
             if graphs:
                 noise = draw_block(sampler, state.x, n, generator)
                 state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
@@ -132,9 +163,6 @@ def transitions(
         if done == 0:
             warn_of_starts(visited)
         done += n
-    warn_of_lost_chains(state.x, visited)
-    warn_of_stuck_chains(infos)
-    warn_of_no_global_move(infos)
     return state.x, Trace({"x": kept, **infos}, sampler.exact)
 
 
@@ -170,7 +198,7 @@ def warn_of_starts(value: Tensor | None) -> None:
         f"f is {kinds} at {int(wrong.flatten(1).any(1).sum() if wrong.ndim > 1 else wrong.sum())} of {len(value)} "
         "starts: these chains follow no law; start them where f is finite",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=5,
     )
 
 
@@ -182,14 +210,14 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
             f"{int(lost.sum())} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a "
             "threshold or a Metropolis kernel",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
     if visited is not None and bool((outside := ~torch.isfinite(visited) & ~lost).any()):
         warnings.warn(
             f"{int(outside.sum())} of {len(x)} chains went where f is NaN or infinite, and on from there: they follow "
             "no law; use a Metropolis kernel, which rejects such steps",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
@@ -197,7 +225,7 @@ STUCK_STEPS = 50
 """Steps after which a chain that was never near an acceptance is called stuck."""
 
 
-def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
+def warn_of_stuck_chains(infos: Mapping[str, Tensor]) -> None:
     """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said."""
     prob = infos.get("accept_prob")
     if prob is None or len(prob) < STUCK_STEPS:
@@ -212,18 +240,18 @@ def warn_of_stuck_chains(infos: dict[str, Tensor]) -> None:
             f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
             f"{middle:.2g}, 90% {high:.2g}); {SHORTER}",
             RuntimeWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
-def warn_of_no_global_move(infos: dict[str, Tensor]) -> None:
+def warn_of_no_global_move(infos: Mapping[str, Tensor]) -> None:
     """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):
         warnings.warn(
             f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps a call",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -44,7 +44,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model import hub, pretrained
 from anila.runs.model.card import Record, card
 from anila.runs.model.model import Calibration, HeldOut, Model
-from anila.runs.model.stand_in import portable, ported
+from anila.runs.model.stand_in import portable, ported, start_of
 from anila.runs.model.trained import Trained
 from anila.samplers import Proposal
 
@@ -192,16 +192,6 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         versions={name: version(name) for name in ("anila", "torch")},
         encoding=trained.units.encoding,
     )
-
-
-def start_of(trained: Trained) -> settings.Start:
-    """Where chains start without the rows of the data: kept chains or samples, or noise."""
-    start = trained.config.start
-    if isinstance(trained.start, FromNoise):
-        return replace(start, name="noise")
-    if isinstance(trained.start, FromModel):
-        return settings.Start(name="noise")
-    return start if isinstance(trained.start, Persistent) else settings.Start()
 
 
 class Shared(Model):
@@ -368,22 +358,15 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
         if (wanted := numbers(bare.state_dict())) > there:
             raise ValueError(f"the settings ask for {wanted} numbers, the file holds {there}")
         f = build_network(network, record.event_shape, seed)
-        require_kinds(weights, f.state_dict())
+        own = f.state_dict()
+        if odd := [
+            name for name in weights.keys() & own if weights[name].dtype not in (own[name].dtype, torch.float16)
+        ]:
+            raise ValueError(f"{odd[0]} is {weights[odd[0]].dtype}; expected {own[odd[0]].dtype} or float16")
         f.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ShareError(f"{path} does not fit the settings in {RECORD}: {error}") from None
     return f
-
-
-def require_kinds(weights: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    """Refuse numbers of another kind than the network's: loading would convert them unseen.
-
-    Raises:
-        ValueError: Naming the first.
-    """
-    for name in weights.keys() & own.keys():
-        if weights[name].dtype not in (own[name].dtype, torch.float16 if own[name].is_floating_point() else None):
-            raise ValueError(f"{name} is {weights[name].dtype}; expected {own[name].dtype} or float16")
 
 
 def numbers(tensors: dict[str, Tensor]) -> int:

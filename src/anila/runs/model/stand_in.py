@@ -1,10 +1,12 @@
-"""What stands in an export for a sampler that is code of the user's own: its facts, and how to call it.
+"""What stands in an export for what stays behind: the rows of data that chains start from, and a sampler that is code
+of the user's own, of which its facts are told and how to call it.
 
 An export carries no code. Its f can be used with any sampler; to draw as the run did, its user takes that file:
 
     anila.sample(kick(model, step_size=0.02, strength=0.3), x0, 100, generator)
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,12 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.density.ranges import NonNegative
+from anila.learning.starts import FromModel, FromNoise, Persistent
+from anila.runs.experiment import settings
 from anila.runs.experiment.choice import with_options
 from anila.runs.experiment.code import is_code
 from anila.runs.experiment.settings import Sampler
+from anila.runs.model.trained import Trained
 from anila.samplers import Sampler as Kernel
 
 
@@ -63,3 +68,13 @@ def ported(settings: dict[str, Any]) -> Any:
     if not is_code(str(settings.get("name"))):
         return settings
     return with_options(Sampler, settings["name"], stand_in, str(settings.get("code")))(**settings)
+
+
+def start_of(trained: Trained) -> settings.Start:
+    """Where chains start without the rows of the data: kept chains or samples, or noise."""
+    start = trained.config.start
+    if isinstance(trained.start, FromNoise):
+        return replace(start, name="noise")
+    if isinstance(trained.start, FromModel):
+        return settings.Start(name="noise")
+    return start if isinstance(trained.start, Persistent) else settings.Start()
