@@ -192,7 +192,7 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "ringz"], 2, "did you mean 'rings'"),
         (["train", "no/such.csv"], 2, "no file or folder"),
         (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
-        (["evaluate", "pretrained:ring"], 2, "did you mean 'pretrained:rings'"),
+        (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
     ],
 )
 def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status: int, says: str):
@@ -266,7 +266,7 @@ def test_a_broken_image_is_named_and_can_be_left_out(tmp_path: Path, monkeypatch
     assert "on_error=skip" in err
     assert not (tmp_path / "run").exists()
     assert anila(*words, "data.on_error=skip") == 0
-    assert "warning: 1 of 12 images cannot be decoded: 05.png" in capsys.readouterr().err
+    assert "photos: 1 of 12 images cannot be decoded: 05.png" in capsys.readouterr().err
 
 
 def test_the_parts_of_an_iteration_add_up_to_it(

@@ -33,7 +33,7 @@ from anila.runs.folder import checkpoint
 
 SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
 HOW = settings(
-    max_examples=500 if SECONDS else 12,
+    max_examples=200 if SECONDS else 6,
     derandomize=not SECONDS,
     database=None,
     deadline=None,
@@ -129,7 +129,7 @@ sd = 0.3
 @pytest.mark.parametrize("kind", ["damaged", "made up"])
 def test_settings_files(tmp_path: Path, kind: str):
     """Sees a traceback at a file that is no TOML, or TOML of something else."""
-    path = tmp_path / "mine.toml"
+    path, words = tmp_path / "mine.toml", [*GROUPS, "stages", "preset", "name", "iterations", "share", "changes", "x"]
     made = st.recursive(
         st.one_of(st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=5)),
         lambda inner: st.one_of(
@@ -137,7 +137,6 @@ def test_settings_files(tmp_path: Path, kind: str):
         ),
         max_leaves=8,
     )
-    words = [*GROUPS, "stages", "preset", "name", "iterations", "share", "changes", "x"]
     tables = st.dictionaries(st.sampled_from(words), made, max_size=4).map(lambda t: toml(t).encode())
 
     @given(damaged(TOML) if kind == "damaged" else tables)

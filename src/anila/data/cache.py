@@ -99,6 +99,7 @@ def read_packed(path: Path) -> tuple[UInt8[np.ndarray, "rows channels height wid
 
 def pack(
     path: Path,
+    source: Path,
     chosen: Selection,
     size: int | None,
     channels: Literal[1, 3] | None,
@@ -108,6 +109,7 @@ def pack(
 
     Args:
         path: The .npy to write.
+        source: Where the images are from, for messages.
         chosen: The images, in order.
         size: Side of the square; None demands that all have the same size.
         channels: 1, 3, or None for 1 if every image is greyscale and 3 otherwise.
@@ -122,7 +124,7 @@ def pack(
         for i, result in enumerate(decoded(entries, size, channels)):
             if isinstance(result, Exception):
                 skipped.append(f"{entries[i].name} ({result})")
-                require_few(skipped, len(entries))
+                require_few(source, skipped, len(entries))
             else:
                 rows.append(result, entries[i].name)
                 kept.append(chosen.labels[i])
@@ -167,16 +169,17 @@ def outcome(job: "Future[np.ndarray] | Exception") -> np.ndarray | Exception:
         return error
 
 
-def require_few(skipped: list[str], total: int) -> None:
+def require_few(source: Path, skipped: list[str], total: int) -> None:
     """Stop as soon as more than one and more than 10% cannot be decoded, or all, whatever the policy."""
     if len(skipped) > max(1, TOO_MANY_BAD * total) or len(skipped) == total:
-        raise ValueError(f"more than {TOO_MANY_BAD:.0%} of {total} images cannot be decoded: {some(skipped)}")
+        raise ValueError(f"{source}: more than {TOO_MANY_BAD:.0%} of {total} images cannot be decoded: {some(skipped)}")
 
 
-def judge(skipped: list[str], total: int, on_error: OnError) -> None:
+def judge(source: Path, skipped: list[str], total: int, on_error: OnError) -> None:
     """Refuse, or warn of, the images that could not be decoded.
 
     Args:
+        source: Where they are.
         skipped: Their names and what was wrong.
         total: Images found.
         on_error: "error" refuses, "skip" warns.
@@ -186,7 +189,7 @@ def judge(skipped: list[str], total: int, on_error: OnError) -> None:
     """
     if not skipped:
         return
-    what = f"{len(skipped)} of {total} images cannot be decoded: {some(skipped)}"
+    what = f"{source}: {len(skipped)} of {total} images cannot be decoded: {some(skipped)}"
     if on_error == "error":
         raise ValueError(f"{what}; repair or remove them, or leave them out with data.on_error=skip")
     warnings.warn(printable(f"{what}; left out"), stacklevel=3)

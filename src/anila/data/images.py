@@ -102,7 +102,7 @@ def images(
     key = hashlib.sha256(repr((PACKING, files.digest(), size, channels, split)).encode()).hexdigest()
     packed = cache_folder(cache) / f"{key}.npy"
     values, about = read_packed(packed) or decode_once(packed, files, size, channels, split, progress)
-    judge(about.skipped, about.total, on_error)
+    judge(files.root, about.skipped, about.total, on_error)
     remarks = [*files.remarks, *about.remarks]
     if remarks:
         warnings.warn(printable(f"{files.root}: {'; '.join(remarks)}"), stacklevel=3)
@@ -128,7 +128,7 @@ def decode_once(
     progress: Progress | None,
 ) -> tuple[UInt8[np.ndarray, "rows channels height width"], About]:
     with open_entries(files) as entries:
-        pack(packed, select(entries, split, files.root), size, channels, progress)
+        pack(packed, files.root, select(entries, split, files.root), size, channels, progress)
     found = read_packed(packed)
     if found is None:
         raise OSError(f"{packed} cannot be read back after decoding; is something else writing to the cache?")
