@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -37,7 +37,7 @@ HOW = settings(
     derandomize=not SECONDS,
     database=None,
     deadline=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=(HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large),
 )
 EXPERIMENTS = {name: preset.experiment for name, preset in PRESETS.items()}
 
@@ -265,7 +265,7 @@ def table(kind: str) -> bytes:
     if kind == "csv":
         return b"a,b,c\n" + b"\n".join(b",".join(b"%.4f" % v for v in row) for row in x) + b"\n"
     if kind == "parquet":
-        pa.parquet.write_table(pa.table({name: x[:, i] for i, name in enumerate("abc")}), raw)
+        parquet.write_table(pa.table({name: x[:, i] for i, name in enumerate("abc")}), raw)
     elif kind == "npy":
         np.save(raw, x)
     else:

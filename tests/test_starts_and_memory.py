@@ -93,8 +93,8 @@ def test_numpy_code_may_write_into_its_arrays():
         x[:] = 99
         return out
 
-    found = [sample(mala(f, 0.5), start(), 30, rng(0))[0] for f in (from_numpy(reuses), normal)]
-    assert torch.allclose(*found, atol=1e-5)
+    found, expected = (sample(mala(f, 0.5), start(), 30, rng(0))[0] for f in (from_numpy(reuses), normal))
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 # Outside the support (FAULTS 53)

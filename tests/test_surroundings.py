@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -259,7 +260,7 @@ def test_a_table_of_names_holds_no_formula(tmp_path: Path, cell: str):
     assert back.column_names == ["class", f"'{cell}", "t"]
     assert back["class"][0].as_py() == f"'{cell}"
     outputs.write_table(table, tmp_path / "x.parquet")
-    assert pa.parquet.read_table(tmp_path / "x.parquet").equals(table)
+    assert parquet.read_table(tmp_path / "x.parquet").equals(table)
     assert '"-3.5"' in (tmp_path / "x.csv").read_text()
 
 

@@ -358,11 +358,9 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
         if (wanted := numbers(bare.state_dict())) > there:
             raise ValueError(f"the settings ask for {wanted} numbers, the file holds {there}")
         f = build_network(network, record.event_shape, seed)
-        own = f.state_dict()
-        if odd := [
-            name for name in weights.keys() & own if weights[name].dtype not in (own[name].dtype, torch.float16)
-        ]:
-            raise ValueError(f"{odd[0]} is {weights[odd[0]].dtype}; expected {own[odd[0]].dtype} or float16")
+        for name, own in f.state_dict().items():
+            if name in weights and weights[name].dtype not in (own.dtype, torch.float16):
+                raise ValueError(f"{name} is {weights[name].dtype}; expected {own.dtype} or float16")
         f.load_state_dict(weights)
     except (RuntimeError, TypeError, ValueError, OverflowError) as error:
         raise ShareError(f"{path} does not fit the settings in {RECORD}: {error}") from None
