@@ -73,15 +73,12 @@ def sample(
     Warns:
         RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
     """
-    require_points(x0)
-    with unrounded(x0.device):
-        require_rows_apart(sampler, x0)
-    return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile)
+    return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile, look=True)
 
 
 def transitions(
     sampler: Sampler,
-    x0: Float[Tensor, "chains *event"],
+    x0: Tensor,
     steps: int,
     generator: torch.Generator,
     keep_every: int = 0,
@@ -89,8 +86,9 @@ def transitions(
     callback: Callable[[int, Tensor], None] | None = None,
     precision: Precision | None = None,
     compile: bool = False,
+    look: bool = False,
 ) -> tuple[Tensor, Trace]:
-    """`sample` without a look at the kernel beforehand: for those who make many short runs with one f."""
+    """`sample`, whose kernel is looked at beforehand only if asked: for those who make many short runs with one f."""
     require_points(x0)
     if precision and x0.dtype != torch.float32:
         raise ValueError(
@@ -100,20 +98,17 @@ def transitions(
         raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
-    visited = None if sampler.exact or compile else x0.new_zeros(len(x0))
-    with unrounded(x0.device), adding_values(visited):
-        x, trace = loop(
-            sampler,
-            dense(x0.detach().clone()),
-            steps,
-            generator,
-            keep_every,
-            progress,
-            callback,
-            precision,
-            compile,
-            visited,
-        )
+    x0, visited = dense(x0.detach().clone()), None if sampler.exact or compile else x0.new_zeros(len(x0))
+    with unrounded(x0.device):
+        with gradients_in(precision):
+            state = sampler.init(x0)
+            if look:
+                require_rows_apart(sampler, x0, state)
+        warn_of_starts(value_of(state))
+        with adding_values(visited):
+            x, trace = loop(
+                sampler, state, steps, generator, keep_every, progress, callback, precision, compile, visited
+            )
     warn_of_lost_chains(x, visited)
     warn_of_stuck_chains(trace)
     warn_of_no_global_move(trace)
@@ -122,7 +117,7 @@ def transitions(
 
 def loop(
     sampler: Sampler,
-    x0: Tensor,
+    state: Any,
     steps: int,
     generator: torch.Generator,
     keep_every: int,
@@ -132,13 +127,11 @@ def loop(
     compile: bool,
     visited: Tensor | None,
 ) -> tuple[Tensor, Trace]:
-    """x ← step(x, noise) from an x0 of its own; f of what was visited is said to be wrong after the first step."""
-    infos: dict[str, Tensor] = {}
+    """x ← step(x, noise); f at the starts, where only a step computes it, is said to be wrong after the first."""
+    x0, infos = state.x, dict[str, Tensor]()
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
     with gradients_in(precision):
-        state = sampler.init(x0)
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
-    warn_of_starts(value_of(state))
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
         with gradients_in(precision):
