@@ -1,7 +1,7 @@
-"""A look at a kernel before its chains run: a chain among the others, and among copies of itself.
+"""A look at a kernel before its chains run: one half of them beside the other, and beside copies of the first chain.
 
-A row of a step depends on that row of the state and of the noise, and on nothing else. So ‖∇f‖ of the first chain is
-the same both times, unless f couples rows or is random. The number of chains stays: f may hold data for each of them.
+A row of a step depends on that row of the state and of the noise, and on nothing else. So ‖∇f‖ of the one half is the
+same both times, unless f couples rows or is random. The number of chains stays: f may hold data for each of them.
 """
 
 import warnings
@@ -29,15 +29,17 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
         ValueError: Saying which of the two; of an unadjusted kernel a random f is a warning, for chains that are meant
             to follow noisy gradients.
     """
-    copies = x0[:1].expand_as(x0).clone()
-    found, beside = grad_norm(sampler, state), grad_norm(sampler, sampler.init(copies))
-    if found is None or beside is None or alike(found, beside):
+    half = max(1, len(x0) // 2)
+    beside = torch.cat([x0[:half], x0[:1].expand_as(x0[half:])])
+    before, after = (grad_norms(sampler, at)[:half] for at in (state, sampler.init(beside)))
+    if alike(before, after):
         return
-    again = grad_norm(sampler, sampler.init(x0.clone()))
-    if again is not None and alike(found, again):
+    if alike(before, grad_norms(sampler, sampler.init(x0.clone()))[:half]):
+        worst = int((before - after).abs().nan_to_num().argmax())
         raise ValueError(
-            f"f couples the rows of a batch: ‖∇f‖ at x₀ is {found:.6g} beside the other chains and {beside:.6g} beside "
-            "copies of itself; chains would not be independent (batch norm in training mode? call model.eval())"
+            f"f couples the rows of a batch: ‖∇f‖ at chain {worst} is {before[worst]:.6g} beside the other chains and "
+            f"{after[worst]:.6g} beside copies of one; chains would not be independent (batch norm in training mode? "
+            "call model.eval())"
         )
     says = "f is random: ‖∇f‖ at one point is another each time (dropout in training mode? call model.eval())"
     if sampler.exact:
@@ -45,15 +47,15 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
     warnings.warn(says, RuntimeWarning, stacklevel=5)
 
 
-def grad_norm(sampler: Sampler, state: Any) -> Tensor | None:
-    """‖∇f‖ of the first chain: of the state where it holds ∇f, else of a step; None for a kernel that tells neither."""
+def grad_norms(sampler: Sampler, state: Any) -> Tensor:
+    """‖∇f‖ of every chain, (chains,): of the state where it holds ∇f, else of a step; 0 where a kernel tells neither."""
     if isinstance(grad := getattr(state, "grad", None), Tensor):
-        return grad[0].double().norm()
-    norms = getattr(sampler.step(state, sampler.draw_noise(state.x, rng(0, "dry run")))[1], "grad_norm", None)
-    return None if norms is None else norms[0].double()
+        return grad.flatten(1).double().norm(dim=1)
+    info = sampler.step(state, sampler.draw_noise(state.x, rng(0, "dry run")))[1]
+    return getattr(info, "grad_norm", torch.zeros(len(state.x))).double()
 
 
 def alike(a: Tensor, b: Tensor) -> bool:
     """Whether they differ by rounding only; what is not finite is another's matter."""
     apart = (a - b).abs() > TOLERANCE * torch.maximum(a, b) + FLOOR
-    return not bool(apart & torch.isfinite(a) & torch.isfinite(b))
+    return not bool((apart & torch.isfinite(a) & torch.isfinite(b)).any())
