@@ -48,7 +48,7 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
 
 
 def grad_norms(sampler: Sampler, state: Any) -> Tensor:
-    """‖∇f‖ of every chain, (chains,): of the state where it holds ∇f, else of a step; 0 where a kernel tells neither."""
+    """‖∇f‖ of every chain, (chains,): of the state if it holds ∇f, else of a step; 0 where a kernel tells neither."""
     if isinstance(grad := getattr(state, "grad", None), Tensor):
         return grad.flatten(1).double().norm(dim=1)
     info = sampler.step(state, sampler.draw_noise(state.x, rng(0, "dry run")))[1]
