@@ -9,6 +9,10 @@ from anila.messages import did_you_mean
 NOT_RUN = "not yet run to its end here"
 
 
+class SettingsError(ValueError):
+    """Every problem found in a configuration, a line each."""
+
+
 class Story(NamedTuple):
     """What is told of a preset."""
 
@@ -57,7 +61,7 @@ def require_known(what: str) -> None:
     """Refuse PRESET|PATH where nothing is known by that name.
 
     Raises:
-        ValueError: Naming what is near.
+        SettingsError: Naming what is near.
         FileNotFoundError: If it looks like a path and there is nothing.
     """
     path = Path(what)
@@ -68,4 +72,4 @@ def require_known(what: str) -> None:
     if path.suffix or len(path.parts) > 1 or what.endswith("/"):
         raise FileNotFoundError(f"no file or folder {path.absolute()}")
     near = did_you_mean(what, [*KNOWN_TO, *TOYS]) or f"; known: {', '.join(dict.fromkeys([*KNOWN_TO, *TOYS]))}"
-    raise ValueError(f"unknown preset {what!r}{near}; a path or a .toml file will do too")
+    raise SettingsError(f"unknown preset {what!r}{near}; a path or a .toml file will do too")

@@ -4,6 +4,7 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
+from anila.runs.catalogue import SettingsError
 from anila.runs.experiment.choice import Choice
 from anila.runs.experiment.settings import Anchor, Network, Objective, Sampler
 
@@ -13,10 +14,6 @@ Changes = dict[str, dict[str, Any]]
 """Group -> field -> value."""
 BY_SEEING: Changes = {"training": {"iterations": 1, "minutes": None, "ema": 0.0, "penalty": 0.0}}
 """What changes with it when a network that learns gives way to one that is found when it sees the data."""
-
-
-class SettingsError(ValueError):
-    """Every problem found in a configuration, a line each."""
 
 
 def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         overrides: key=value texts.
 
     Raises:
-        ValueError: If nothing is known by that name, or a setting is refused.
+        SettingsError: If nothing is known by that name, or a setting is refused.
         FileNotFoundError: If it looks like a path and there is nothing.
     """
     require_known(what)
