@@ -39,7 +39,7 @@ from anila.samplers.compiled import compiler, graphs, lanes, torch_internals
 from anila.samplers.compiled.graphs import GRAPHS, Graphs
 from anila.samplers.compiled.translation import ARITHMETIC, Unsupported
 from anila.samplers.kernel import Noise
-from anila.samplers.sample import blocks
+from anila.samplers.sample import blocks, transitions
 from anila.samplers.trace import Trace
 
 Run = tuple[Tensor, Trace]
@@ -260,9 +260,9 @@ def test_an_f_that_changes_what_it_keeps_runs_as_it_is():
     """Sees it changed by the attempt to compile, or once instead of at every step."""
     f = Counts()
     with pytest.warns(RuntimeWarning, match="f changes a tensor that it keeps"):
-        compiled, _ = sample(langevin(f, 0.1), X0, 4, rng(0), compile=True)
+        compiled, _ = transitions(langevin(f, 0.1), X0, 4, rng(0), compile=True)
     assert f.count == 4
-    assert torch.equal(compiled, sample(langevin(Counts(), 0.1), X0, 4, rng(0))[0])
+    assert torch.equal(compiled, transitions(langevin(Counts(), 0.1), X0, 4, rng(0))[0])
 
 
 def test_an_f_that_takes_numbers_out_of_tensors_runs_as_it_is():
@@ -447,7 +447,7 @@ def test_so_they_do_without_schemas_of_operations(monkeypatch: pytest.MonkeyPatc
 def test_errors_of_f_are_those_of_f():
     """Sees them swallowed by the attempt to compile."""
     with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="one number a row"):
-        sample(langevin(lambda x: x, 0.1), X0, 2, rng(0), compile=True)
+        transitions(langevin(lambda x: x, 0.1), X0, 2, rng(0), compile=True)
 
 
 @pytest.mark.parametrize("keep_every", [0, 1, 3, 7, 10, 23])
