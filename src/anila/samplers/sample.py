@@ -105,10 +105,7 @@ def transitions(
             if look:
                 require_rows_apart(sampler, x0, state)
         warn_of_starts(value_of(state))
-        with adding_values(visited):
-            x, trace = loop(
-                sampler, state, steps, generator, keep_every, progress, callback, precision, compile, visited
-            )
+        x, trace = loop(sampler, state, steps, generator, keep_every, progress, callback, precision, compile, visited)
     warn_of_lost_chains(x, visited)
     warn_of_stuck_chains(trace)
     warn_of_no_global_move(trace)
@@ -134,7 +131,8 @@ def loop(
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
-        with gradients_in(precision):
+        watched = done % WATCHED == 0 or done + n == steps
+        with gradients_in(precision), adding_values(visited if watched else None):
             if graphs:
                 noise = draw_block(sampler, state.x, n, generator)
                 state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
@@ -214,6 +212,8 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
         )
 
 
+WATCHED = 8
+"""Of so many steps of a kernel that does not reject one is watched for an f that is not finite, and the last."""
 STUCK_STEPS = 50
 """Steps after which a chain that was never near an acceptance is called stuck."""
 
