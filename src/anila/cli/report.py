@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from anila.cli.console import echo, require_out
+
 
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several go side by side.")],
     out: Annotated[Path | None, typer.Option(help="FILE.html; RUN/report.html for a single run.")] = None,
 ) -> None:
     """One page of HTML on a run, or on several: scores, verdict, curves, samples, chains. It loads nothing."""
-    from anila.applications.files.outputs import require_out
     from anila.reports.page import write_page
     from anila.runs.folder.run import Run
 
@@ -21,7 +22,7 @@ def report(
     path = out or Run.existing(runs[0]).report_path
     require_out(path, {".html": ""})
     write_page(runs, path)
-    typer.echo(f"report: {path}")
+    echo(f"report: {path}")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (report,)
