@@ -367,10 +367,7 @@ def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]
         yield lambda _: None, Progress(lambda *_: None)
     elif console.is_terminal:
         with bar(console, config.iterations) as show:
-            yield (
-                lambda text: console.print(lines_printable(text), markup=False, highlight=False),
-                Progress(show),
-            )
+            yield lambda text: console.print(lines_printable(text), markup=False, highlight=False), Progress(show)
     else:
         yield note, Progress(plain_lines())
 
