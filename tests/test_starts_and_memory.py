@@ -135,7 +135,7 @@ def test_a_proper_f_is_not_warned_of(name: str):
 
 def test_tune_names_the_start_and_not_the_steps():
     """Sees a warm-up that can find nothing blame its length."""
-    with pytest.raises(ValueError, match=r"f is not finite at any of 20 starts \(f\(x₀\) = -inf\)"):
+    with pytest.raises(ValueError, match="starts at which f and its gradient are finite; they are at none of the 20"):
         tune(lambda **kw: mala(half_line, **kw), -torch.ones(20, 1), 100, rng(0))
 
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from anila.samplers import Sampler
+from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
 from anila.samplers.pathfinder import Point, starts
 from anila.samplers.phase import WINDOW, Make, Phase, Settings, quantile, run_phase
@@ -70,7 +71,8 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
         accept: Acceptance to aim at; by default the kernel's own, 0.57, and 0.7 for hmc.
 
     Raises:
-        ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is finite at no start.
+        ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
+            the rows of a batch or is finite at no start.
         TypeError: If `make` does not take step_size.
 
     >>> from anila import mala, rng
@@ -99,6 +101,7 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
         return phase
 
     x0 = dense(x0.detach())
+    require_rows_apart(probe, x0, probe.init(x0))
     alike = len(x0) > 1 and rows_are_alike(probe, x0)
     x, began = begun(probe, x0, alike, steps, generator)
     settings = first_settings(make, names, x)
