@@ -154,7 +154,7 @@ def train(
         return
     if config.network.by_seeing:
         draw = f"anila sample {path} --count 1000 --out FILE"
-        typer.echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
+        echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
     echo(f"done: {outcome.iteration} iterations{kl}")

@@ -25,9 +25,7 @@ def export(
     shared = export_run(Run.existing(run), out)
     if shared.config.network.by_seeing:
         note("warning: the model is made of rows of its data, and the folder holds them: pass it on as you would them")
-    echo(
-        f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE"
-    )
+    echo(f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE")
     if push is not None:
         echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
 
