@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import note
+from anila.cli.console import echo, note, require_out
 
 
 def playground(
@@ -18,7 +18,6 @@ def playground(
     serve: Annotated[bool, typer.Option("--serve", help="Serve it on 127.0.0.1 instead.")] = False,
 ) -> None:
     """Make one page to play in: two samplers side by side on an energy of the plane."""
-    from anila.applications.files.outputs import require_out
     from anila.messages import warnings_to
     from anila.reports.playground import page, subject_of
     from anila.reports.playground import serve as serve_page
@@ -28,10 +27,10 @@ def playground(
     with warnings_to(note):
         made = page(subject_of(what))
     if serve:
-        serve_page(made.text, made.policy, typer.echo)
+        serve_page(made.text, made.policy, echo)
         return
     out.write_text(made.text, "utf-8")
-    typer.echo(f"{out}: open it in a browser; it asks nothing of any network")
+    echo(f"{out}: open it in a browser; it asks nothing of any network")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (playground,)
