@@ -358,7 +358,7 @@ def test_a_dry_run_and_a_profile_tell_each_stage(capsys: pytest.CaptureFixture[s
 
 
 def test_the_progress_says_the_stage(capsys: pytest.CaptureFixture[str]):
-    from anila.cli.app import Progress
+    from anila.cli.progress import Progress
 
     shown: list[tuple[int, int, str]] = []
     progress = Progress(lambda *what: shown.append(what))

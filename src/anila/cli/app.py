@@ -6,12 +6,7 @@ Exit status: 0 done, 1 failed, 2 usage; 130 after Ctrl-C, 143 after SIGTERM. Of 
 
 import errno
 import io
-import os
 import sys
-import time
-from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +42,7 @@ from anila.cli.console import (
     require_there,
     spare,
 )
-from anila.messages import lines_printable
+from anila.cli.progress import is_first, progress_of
 
 app = typer.Typer(
     help="Train, sample and judge energy-based models.",
@@ -82,11 +77,6 @@ def fail(message: str, status: int) -> None:
     if message:
         note(f"anila: {message}")
     sys.exit(status)
-
-
-def is_first() -> bool:
-    """Whether this process speaks: the first, or only, one."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @app.command()
@@ -328,83 +318,3 @@ def shell_line(anew: bool) -> str:
     import shlex
 
     return shlex.join(["anila", *(word for word in sys.argv[1:] if anew or word != "--overwrite")])
-
-
-class Progress:
-    """How far a run is.
-
-    Args:
-        show: Takes the iteration, how many there are, and what to say of this one.
-    """
-
-    def __init__(self, show: Callable[[int, int, str], None]):
-        self.show, self.ends, self.names = show, [0], [""]
-        self.labels: dict[str, str] = {}
-
-    def begin(self, config: Any) -> None:
-        """Know how long the run is, what its stages are called, and what the metrics are."""
-        from anila.runs.experiment.build import build_objective
-
-        flat, self.ends = config.flat, config.ends
-        self.names = [f"{k}/{len(flat)} {stage.objective.name}  " for k, stage in enumerate(flat, 1)]
-        self.names = self.names if config.stages else [""]
-        watched = [metric for stage in flat for metric in build_objective(stage).watched]
-        self.labels = {metric.name: metric.short for metric in watched if metric.short}
-
-    def watch(self, i: int, metrics: dict[str, float]) -> None:
-        """Show an iteration."""
-        name = self.names[bisect_left(self.ends, i)]
-        self.show(i, self.ends[-1], name + short(metrics, self.labels))
-
-
-@contextmanager
-def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]:
-    """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not is_first():
-        yield lambda _: None, Progress(lambda *_: None)
-    elif console.is_terminal:
-        with bar(console, config.iterations) as show:
-            yield lambda text: console.print(lines_printable(text), markup=False, highlight=False), Progress(show)
-    else:
-        yield note, Progress(plain_lines())
-
-
-@contextmanager
-def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[text]} ", markup=False),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("training", total=total, text="")
-        yield lambda i, total, text: progress.update(task, completed=i, total=total, text=text)
-
-
-def plain_lines(seconds: float = 10.0) -> Callable[[int, int, str], None]:
-    """A line now and then, with the time left."""
-    from anila.runs.training.preflight import duration
-
-    first: list[float] = []
-    last = [time.monotonic()]
-
-    def show(i: int, total: int, text: str) -> None:
-        now = time.monotonic()
-        first[:] = first or [now, i]
-        if now - last[0] >= seconds and i > first[1]:
-            last[0] = now
-            left = (now - first[0]) / (i - first[1]) * (total - i)
-            note(f"{i}/{total}  {text}  {duration(left)} left")
-
-    return show
-
-
-def short(metrics: dict[str, float], labels: dict[str, str]) -> str:
-    return "  ".join(f"{label} {metrics[name]:.3g}" for name, label in labels.items() if name in metrics)
