@@ -204,6 +204,20 @@ def test_scores_and_reasons_stand_beside_the_rows(run: Path, tmp_path: Path):
     assert "likely height" in lines[2]
 
 
+def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a hole taken for a value, and a table without one of the columns let through."""
+    path = tmp_path / "holes.csv"
+    path.write_text("age,height,weight,children\n50,,50,50\n50,140,,50\n50,140,50,50\n")
+    assert anila("outliers", run, path, "--json") == 0
+    captured = capsys.readouterr()
+    found = {row["index"]: row for row in json.loads(captured.out)["top"]}
+    assert [found[i]["outlier"] for i in range(3)] == [False, True, True]
+    assert [reason["column"] for reason in found[1]["reasons"]] == ["height"]
+    assert "rows with missing cells: 2; the others judge them" in captured.err
+    path.write_text("age,height,weight\n50,50,50\n")
+    assert anila("outliers", run, path) == 2
+
+
 def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """40 rows cannot show what happens once in a hundred."""
     path = write(tmp_path / "few.csv", rows(40, "few"))

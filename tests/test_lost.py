@@ -98,7 +98,9 @@ def same_weights(a: Path, b: Path) -> bool:
 
 def test_a_run_taken_away_is_status_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
     """Sees a script go on as if there were a run."""
-    monkeypatch.setattr("anila.cli.progress.Progress.watch", lambda *_: shutil.rmtree(tmp_path / "run", ignore_errors=True))
+    monkeypatch.setattr(
+        "anila.cli.progress.Progress.watch", lambda *_: shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    )
     words = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=4"]
     assert anila("train", "rings", *words, "--run", tmp_path / "run") == 1
     assert "was removed while it was written; iteration 1 is saved" in capsys.readouterr().err

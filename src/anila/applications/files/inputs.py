@@ -15,7 +15,7 @@ from anila.data.cache import decoded, some
 from anila.data.foreign import expanded
 from anila.data.sources import open_entries, survey
 from anila.data.table_files import SUFFIXES, suffix_of
-from anila.density.log_density import values
+from anila.density.log_density import ClosedForm, values
 from anila.rng import rng
 from anila.runs.model.model import Calibration, Model
 
@@ -35,7 +35,9 @@ class Named(NamedTuple):
 
 
 def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ()) -> Named:
-    """The rows of files: images brought to the model's size and channels, or the complete rows of one table.
+    """The rows of files: images brought to the model's size and channels, or the rows of one table.
+
+    Cells of a row may be missing where f is known in closed form: such a row is a point with NaN.
 
     Args:
         sources: Image files, folders and archives of images, arrays, names of known image sets; or one table.
@@ -52,7 +54,7 @@ def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ())
         return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
     table = only(sources)
     require_free(table, results)
-    x = points(table, model.units)
+    x = points(table, model.units, missing=isinstance(model.f, ClosedForm))
     return Named([f"{sources[0]}[{i}]" for i in range(len(x))], x, table)
 
 

@@ -60,19 +60,20 @@ def as_number(text: str) -> int | float | str:
     return text
 
 
-def points(table: pa.Table, units: Units, missing: bool = False) -> Float[Tensor, "rows d"]:
+def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = False) -> Float[Tensor, "rows d"]:
     """The rows of a table as points; the columns of a plain array are taken in their order.
 
     Args:
         table: What was read.
         units: Of the model.
-        missing: Whether columns and cells may be missing; their coordinates are NaN then.
+        missing: Whether cells may be missing; their coordinates are NaN then.
+        absent: Whether whole columns may.
 
     Raises:
         ValueError: If they may not be and are, a column is of another kind, or nothing is there.
     """
     encoding = units.rows
-    x = encoding.encode(named(table, encoding.names), absent=missing)
+    x = encoding.encode(named(table, encoding.names), absent=absent)
     if not len(x):
         raise ValueError("the table has no rows")
     holes = {name: np.isnan(x[:, at]).any(1) for name, at in encoding.slices.items()}

@@ -206,6 +206,8 @@ def judged(
 def warnings_of(found: Judged) -> list[str]:
     """What must be said of the rate and of the rows that it was found on."""
     said, n = [], len(found.judge.held_out)
+    if torn := int(found.rows.x.flatten(1).isnan().any(1).sum()):
+        said.append(f"rows with missing cells: {torn}; the others judge them, at a rate that is not promised")
     if found.promised > found.rate:
         said.append(
             f"{n} ordinary rows can promise a rate of {found.promised:.2g} at best: it is that, not {found.rate:g}"

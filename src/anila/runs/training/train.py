@@ -131,7 +131,7 @@ def train_among(
     config = config if overwrite else as_begun(run, config)
     set_threads(config, ranks.machine_size)
     if config.data.name not in TOYS:
-        say(f"reading {config.data.name} (images are decoded the first time and cached)")
+        say(f"reading {config.data.name}" + (" (decoded the first time, then cached)" if config.data.size else ""))
     with warnings_to(say):
         trained = Trained.untrained(config, ranks)
     try_objective(trained)
