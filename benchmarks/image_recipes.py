@@ -95,7 +95,9 @@ def by_settings(data: ImageSet, seconds: float, seed: int, size: Size, name: str
 def by_preset(preset: str, data: ImageSet, path: Path, seed: int, words: Sequence[str]) -> Learned:
     """A preset, from the training images of a set."""
     mine = [f"data.name={source(data, path.parent)}", f"training.seed={seed}", "training.threads=1"]
-    train(resolve(PRESETS[preset].experiment, [*mine, *words]), path, say=lambda _: None, preset=preset)
+    done = train(resolve(PRESETS[preset].experiment, [*mine, *words]), path, say=lambda _: None, preset=preset)
+    if done.stopped_by is not None:
+        raise SystemExit(f"stopped by signal {done.stopped_by}; the same command goes on")
     model = Trained.load(Run(path))
 
     def draw(n: int, generator: torch.Generator) -> Tensor:
