@@ -23,7 +23,8 @@ from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_sampler
 from anila.runs.model.trained import Trained
-from anila.samplers import SAMPLERS, sample
+from anila.samplers import SAMPLERS
+from anila.samplers.sample import transitions
 from tiny import anila
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -58,7 +59,7 @@ class TestEqualGradients:
             paid += 1
             return -x.square().sum(1) / 2
 
-        sample(build_sampler(s, f), torch.randn(4, 2, generator=rng(0, "start")), s.steps, rng(0, "chains"))
+        transitions(build_sampler(s, f), torch.randn(4, 2, generator=rng(0, "start")), s.steps, rng(0, "chains"))
         assert paid == s.gradients
 
     def test_every_sampler_gets_the_budget(self, tmp_path: Path):

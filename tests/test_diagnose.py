@@ -21,7 +21,7 @@ from anila.rng import rng
 from anila.runs.experiment import PRESETS, resolve
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.run import Run
-from anila.runs.model import trained
+from anila.runs.model import remembered, trained
 from anila.runs.model.trained import Trained
 from test_cli import TINY, anila
 
@@ -115,7 +115,8 @@ def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     if start == "replay":
         request.getfixturevalue("rendered")
     pixels = Rows(torch.rand(60, 1, 16, 16, generator=rng(0, "pixels")) * 2 - 1, "pixels")
-    monkeypatch.setattr(trained, "build_data", lambda _: pixels)
+    for module_of_data in (trained, remembered):
+        monkeypatch.setattr(module_of_data, "build_data", lambda _: pixels)
     size = [] if start == "replay" else ["start.size=null"]
     small = ["network.width=4", "training.batch=4", f"start={start}", *size, "sampler.steps=2", "training.threads=1",
              "training.iterations=40", "training.picture_every=1000"]  # fmt: skip
@@ -147,7 +148,8 @@ def small(channels: int, size: int):
 def test_a_law_of_noisy_data_is_run_with_noise_and_looked_at_without(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees data that begin off the law of f, and noise that counts as distance from data."""
     pixels = Rows(torch.rand(100, 1, 8, 8, generator=rng(0, "pixels")) * 2 - 1, "pixels")
-    monkeypatch.setattr(trained, "build_data", lambda _: pixels)
+    for module_of_data in (trained, remembered):
+        monkeypatch.setattr(module_of_data, "build_data", lambda _: pixels)
     (tmp_path / "levels.py").write_text(LEVELS)
     small = [f"network={tmp_path / 'levels.py'}:small", "objective=denoising", "sampler.name=langevin",
              "sampler.step_size=0.003", "sampler.temperature=1", "sampler.steps=2", "start=noise", "start.size=null",
