@@ -424,3 +424,18 @@ def test_the_script_is_sound():
         pytest.skip("no node to read the script with")
     script = Path(module.__file__).with_name("templates") / "page.js"
     subprocess.run([node, "--check", script], check=True)
+
+
+def test_a_fit_in_closed_form_has_no_chains_and_speaks_in_cells(tmp_path: Path):
+    """Sees categories shown as coordinates, a verdict on a course of one iteration, and chains of exact draws."""
+    path = tmp_path / "towns.csv"
+    lines = [f"{('Oslo', 'Rome')[i % 2]},2025-01-{1 + i % 28:02},{i % 7}.5" for i in range(60)]
+    path.write_text("\n".join(["town,day,price", *lines, "Oslo,2025-01-03,900.5"]) + "\n")
+    assert anila("train", path, "--run", tmp_path / "run") == 0
+    assert anila("report", tmp_path / "run", "--out", tmp_path / "page.html") == 0
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "The density has a closed form" in text
+    assert "likely price" in text
+    assert "2025-01-" in text
+    assert "town=" not in text
+    assert "Do the chains mix?" not in text

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Literal
 
 import numpy as np
@@ -15,8 +16,8 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
-MOST = 400
-"""Points of a line."""
+MOST, LETTERS = 400, 40
+"""Points of a line; letters below an axis."""
 Scale = Literal["linear", "log", "signed", "fraction"]
 
 
@@ -56,6 +57,10 @@ class Chart:
     level: float | None = None
     """Where a horizontal rule is."""
     note: str = ""
+    names: Sequence[str] = ()
+    """What stands at x = 0, 1, ... in place of numbers."""
+    dates: bool = False
+    """Whether x is days since 1970."""
 
     @property
     def shown(self) -> list[tuple[Line, np.ndarray, np.ndarray]]:
@@ -75,7 +80,7 @@ class Chart:
         level = [] if self.level is None else [np.array([self.level])]
         low, high = ends([self.scaled(y) for y in (*(y for _, _, y in self.shown), *level)])
         room = 0.06 * (high - low) or 0.5
-        return (low if self.from_zero else low - room), high + room
+        return (min(0.0, low) if self.from_zero else low - room), high + room
 
     @property
     def from_zero(self) -> bool:
@@ -112,7 +117,16 @@ class Chart:
         """Places in pixels, and what stands there."""
         low, high = self.x_range
         inside = WIDTH - LEFT - RIGHT
-        return [(LEFT + inside * (x - low) / (high - low), number(x)) for x in steps(low, high, 4)]
+        places = range(len(self.names)) if self.names else steps(low, high, 3 if self.dates else 4)
+        return [(LEFT + inside * (x - low) / (high - low), self.x_text(x)) for x in places]
+
+    def x_text(self, x: float | int) -> str:
+        """What stands at a place below."""
+        if self.names:
+            name = self.names[int(x)]
+            most = max(4, LETTERS // len(self.names))
+            return name if len(name) <= most else name[: most - 1] + "…"
+        return str(date(1970, 1, 1) + timedelta(days=round(x))) if self.dates else number(x)
 
     @property
     def y_ticks(self) -> list[tuple[float, str]]:

@@ -1,22 +1,25 @@
 """A table as the model sees it: the law of each column beside the data's, and the oddest rows, each with a reason.
 
-score(x) = −f(x)
-reason   the column j, and its value v among 21 quantiles of the data, that make f(x with x_j = v) − f(x) largest
+score(x) = −f(x), or what an f in closed form says itself
+reason   what such an f says; else the coordinate j, and its value v among 21 quantiles of the data, that make
+         f(x with x_j = v) − f(x) largest
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
 from anila.data import Rows
-from anila.density.log_density import values
-from anila.reports.page.chart import Chart, edges_of, histogram, number
+from anila.data.column import Column
+from anila.density.log_density import ClosedForm, values
+from anila.reports.page.chart import Chart, Line, edges_of, histogram, number
 from anila.runs.model.trained import Trained
 
-SHOWN, ODDEST, BINS = 12, 8, 30
-"""Columns whose law is drawn, rows listed, bins."""
+SHOWN, ODDEST, BINS, CATEGORIES = 12, 8, 30, 6
+"""Columns whose law is drawn, rows listed, bins, categories of a column."""
 ROWS, QUANTILES, CHANGED = 20_000, 21, 40
 """Rows judged, values that are tried in place of one, and columns that are."""
 
@@ -26,23 +29,40 @@ class Odd(NamedTuple):
 
     row: int
     """Its number in the data, from 0."""
-    energy: float
+    score: float
     values: list[str]
     reason: str
 
 
 def marginals(trained: Trained, x_data: Tensor, x_model: Tensor) -> list[Chart]:
     """A chart for each column, in the file's units."""
-    data, model = trained.units.outward(x_data), trained.units.outward(x_model)
-    names = trained.units.columns[:SHOWN]
-    return [marginal(name, data[:, j], finite(model[:, j])) for j, name in enumerate(names)]
+    rows = trained.units.rows
+    data, model = (rows.decode(x.nan_to_num()) for x in (x_data, x_model))
+    columns = [column for column in rows.columns if column.name in rows.names][:SHOWN]
+    return [marginal(c, data.column(c.name), model.column(c.name)) for c in columns]
 
 
-def marginal(name: str, data: np.ndarray, model: np.ndarray) -> Chart:
+def marginal(column: Column, data: pa.ChunkedArray, model: pa.ChunkedArray) -> Chart:
     """The law of one column."""
-    edges = edges_of([data, model], min(BINS, max(8, int(len(data) ** 0.5))))
-    lines = [histogram("data", data, edges, "data", filled=True), histogram("samples", model, edges, "model")]
-    return Chart(name, lines, name)
+    if column.kind in ("category", "boolean"):
+        return shares(column.name, data.to_pylist(), model.to_pylist())
+    own, drawn = (finite(column.raw(cells)[:, 0]) for cells in (data, model))
+    edges = edges_of([own, drawn], min(BINS, max(8, int(len(own) ** 0.5))))
+    lines = [histogram("data", own, edges, "data", filled=True), histogram("samples", drawn, edges, "model")]
+    return Chart(column.name, lines, column.name, dates=column.kind == "date")
+
+
+def shares(name: str, data: list[Any], model: list[Any]) -> Chart:
+    """How often each category comes, the commonest first."""
+    common = sorted({*data}, key=lambda value: (-data.count(value), str(value)))[:CATEGORIES]
+    edges = np.arange(len(common) + 1) - 0.5
+
+    def line(label: str, cells: list[Any], look: str, filled: bool) -> Line:
+        y = np.repeat([cells.count(value) / max(1, len(cells)) for value in common], 2)
+        return Line(label, np.repeat(edges, 2)[1:-1].tolist(), y.tolist(), look, filled=filled)
+
+    lines = [line("data", data, "data", True), line("samples", model, "model", False)]
+    return Chart(name, lines, name, names=[str(value) for value in common])
 
 
 def finite(column: np.ndarray) -> np.ndarray:
@@ -50,22 +70,53 @@ def finite(column: np.ndarray) -> np.ndarray:
 
 
 def oddest(trained: Trained) -> list[Odd]:
-    """The rows of the data of lowest f."""
+    """The rows of the data that the model finds oddest."""
     assert isinstance(trained.data, Rows)
     n = len(trained.data)
     rows = np.arange(n) if n <= ROWS else np.sort(np.asarray(trained.data.indices(ROWS, 0, 0)))
     x = trained.data.rows(rows).to(trained.device)
-    f = values(trained.f, x)
-    order = f.argsort()[:ODDEST].tolist()
-    tried = torch.from_numpy(np.quantile(x.numpy(force=True), np.linspace(0, 1, QUANTILES), axis=0)).to(x)
+    score = -values(trained.usual, x)
+    order = score.argsort(descending=True)[:ODDEST].tolist()
+    why = reasons(trained, x, x[order])
     return [
-        Odd(int(rows[i]), -f[i].item(), shown(trained, x[i]), reason(trained, x[i], f[i].item(), tried)) for i in order
+        Odd(int(rows[i]), score[i].item(), cells, reason)
+        for i, cells, reason in zip(order, shown(trained, x[order]), why, strict=True)
     ]
 
 
-def shown(trained: Trained, x: Tensor) -> list[str]:
-    """A row in the file's units."""
-    return [number(float(f"{value:.5g}")) for value in trained.units.outward(x[None])[0, :SHOWN]]
+def shown(trained: Trained, x: Tensor) -> list[list[str]]:
+    """Rows in the file's kinds."""
+    rows = trained.units.rows
+    table = rows.decode(x.nan_to_num()).select(list(rows.names[:SHOWN]))
+    return [[text(cell) for cell in row.values()] for row in table.to_pylist()]
+
+
+def text(cell: Any) -> str:
+    """A cell as people read it."""
+    return number(float(f"{cell:.5g}")) if isinstance(cell, float) else str(cell)
+
+
+def reasons(trained: Trained, x: Tensor, odd: Tensor) -> list[str]:
+    """Why rows are odd, among all rows x."""
+    if isinstance(trained.f, ClosedForm):
+        return own_reasons(trained, odd)
+    tried = torch.from_numpy(np.nanquantile(x.numpy(force=True), np.linspace(0, 1, QUANTILES), axis=0)).to(x)
+    return [reason(trained, row, float(f), tried) for row, f in zip(odd, values(trained.f, odd), strict=True)]
+
+
+def own_reasons(trained: Trained, x: Tensor) -> list[str]:
+    """What an f in closed form says: the cells that make a row odd, and what would be likely there."""
+    f: Any = trained.f
+    rows = trained.units.rows
+    cell = torch.tensor([i for i, at in enumerate(rows.slices.values()) for _ in range(at.start, at.stop)])
+    share, likely = (part.cpu() for part in f.reasons(x, cell.to(x.device)))
+    instead = rows.decode(torch.where(likely.isnan(), x.cpu().nan_to_num(), likely)).to_pylist()
+    of_cell = torch.zeros(len(x), len(rows.slices)).to(share).index_add_(1, cell, share)
+    named = [[name for name, part in zip(rows.slices, parts, strict=True) if part > 0] for parts in of_cell.tolist()]
+    return [
+        "; ".join(f"likely {name} {text(other[name])}" for name in names) or "no single cell"
+        for names, other in zip(named, instead, strict=True)
+    ]
 
 
 def reason(trained: Trained, x: Tensor, f: float, tried: Tensor) -> str:

@@ -48,15 +48,16 @@ class View:
         """What was trained, in a line."""
         config = self.record.config
         stages = " then ".join(dict.fromkeys(stage.objective.name for stage in config.flat))
-        size = f" with {self.seen.parameters:,} parameters" if self.seen.parameters else ""
+        size = f" with {self.seen.parameters:,} parameters" if self.seen.parameters and not self.seen.fit else ""
         rows = f", {self.seen.rows:,} rows" if self.seen.rows else ""
         data = Path(config.data.name).name
-        return f"{config.network.name}{size} on {data}{rows}; {stages}, sampled by {config.sampler.name}"
+        what = f"{config.network.name}{size} on {data}{rows}"
+        return f"{what}; in closed form" if self.seen.fit else f"{what}; {stages}, sampled by {config.sampler.name}"
 
     @cached_property
     def verdict(self) -> dict[str, Any]:
         """The lines of the verdict, sorted: what it is, why, what to do, what else was seen."""
-        head, *rest = self.record.lines
+        head, *rest = self.lines
         return {
             "name": head.partition(":")[0].removesuffix(", because"),
             "because": [head.partition(":")[2].strip()] * (":" in head) + [t.strip() for t in rest if t[:2] == "  "],
@@ -67,9 +68,16 @@ class View:
         }
 
     @property
+    def lines(self) -> list[str]:
+        """That of the fit where there is one; else that of the run."""
+        return self.record.lines if self.record.failure else self.seen.fit or self.record.lines
+
+    @property
     def judge(self) -> str:
         """What the verdict rests on."""
         found = self.record.diagnosis
+        if self.seen.fit:
+            return "By the fit itself, of rows that it leaves out."
         if self.record.failure:
             return "Said by the divergence guard, which had no return left."
         if not found.get("lines"):

@@ -120,8 +120,13 @@ def protocol(record: Record) -> list[tuple[str, str]]:
     found = [(words, shown(how[key], 12)) for key, words in names.items() if key in how]
     sampling, features, reference = (dict_of(how.get(key)) for key in ("sampling", "features", "reference"))
     if sampling:
-        transitions = f"{sampling.get('transitions')} transitions, {sampling.get('parameters')}"
-        found.append(("drawn", f"from {sampling.get('from')}; {transitions}"))
+        steps = sampling.get("transitions")
+        parts = [
+            f"from {sampling.get('from')}",
+            f"{steps} transitions" if steps else "",
+            sampling.get("parameters", ""),
+        ]
+        found.append(("drawn", ", ".join(part for part in parts if part)))
     if features:
         found.append(("features", f"{features.get('name')}, sha256 {str(features.get('weights_sha256'))[:16]}…"))
     if reference:

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from anila.data import Rows
 from anila.density.log_density import values
+from anila.density.networks import Kernel
 from anila.evaluation.likelihood.grid import in_plane
 from anila.evaluation.pictures.ergodicity import rank_shares
 from anila.learning.chains import frozen
 from anila.learning.starts import Persistent
 from anila.messages import warnings_to
+from anila.reports.fit import judge_fit
 from anila.reports.page.chart import Chart, Line, edges_of, histogram
 from anila.reports.page.columns import SHOWN, Odd, marginals, oddest
 from anila.reports.page.pictures import Picture, strips
@@ -53,10 +55,14 @@ class Seen:
     """Whether the strips come down levels of noise."""
     marginals: list[Chart] = field(default_factory=list)
     oddest: list[Odd] = field(default_factory=list)
+    score: str = "energy"
+    """What the oddest have most of."""
     traces: list[Chart] = field(default_factory=list)
     ranks: list[Chart] = field(default_factory=list)
     chains: list[str] = field(default_factory=list)
     """A verdict on the chains."""
+    fit: list[str] = field(default_factory=list)
+    """A verdict on a fit in closed form, which has no chains."""
     notes: list[str] = field(default_factory=list)
     """What must be said: what is missing and why, and what was warned of."""
 
@@ -81,6 +87,10 @@ def ask(trained: Trained, seen: Seen) -> None:
     seen.iteration = trained.iteration
     seen.parameters = sum(p.numel() for p in trained.f.parameters())
     seen.rows = len(trained.data) if isinstance(trained.data, Rows) else None
+    if isinstance(trained.f, Kernel):
+        seen.fit = list(judge_fit(trained.f).verdict.lines)
+        show_table(trained, seen, trained.draw(POINTS))
+        return
     chains = walk(trained)
     x_model = samples(trained, chains)
     seen.energies = energies(trained, x_model)
@@ -92,10 +102,16 @@ def ask(trained: Trained, seen: Seen) -> None:
         seen.strips = strips(film(trained, chains, FRAMES), CHAINS)
         seen.comes_down = bool(chains.way_down)
     elif isinstance(trained.data, Rows):
-        names = trained.units.columns
-        seen.columns, seen.left_out = names[:SHOWN], len(names[SHOWN:])
-        seen.marginals = marginals(trained, trained.reference_data(10 * POINTS), x_model)
-        seen.oddest = oddest(trained)
+        show_table(trained, seen, x_model)
+
+
+def show_table(trained: Trained, seen: Seen, x_model: Tensor) -> None:
+    """The columns and the oddest rows."""
+    names = trained.units.rows.names
+    seen.columns, seen.left_out = names[:SHOWN], len(names[SHOWN:])
+    seen.marginals = marginals(trained, trained.reference_data(10 * POINTS), x_model)
+    seen.oddest = oddest(trained)
+    seen.score = "denoising error" if isinstance(trained.f, Kernel) else "energy"
 
 
 def samples(trained: Trained, chains: Walk) -> Tensor:
