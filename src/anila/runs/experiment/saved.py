@@ -14,15 +14,14 @@ def current(experiment: Any) -> Any:
     """What config.json or an export says of an experiment, without what version 0.1.0 wrote of other choices."""
     if not isinstance(experiment, dict):
         return experiment
-    return (
-        experiment
-        | {"data": with_former_columns(experiment.get("data"))}
-        | {
-            choice.GROUP: without_former(choice, experiment[choice.GROUP])
-            for choice in (Network, Sampler)
-            if isinstance(experiment.get(choice.GROUP), dict)
-        }
-    )
+    found = {
+        choice.GROUP: without_former(choice, experiment[choice.GROUP])
+        for choice in (Network, Sampler)
+        if isinstance(experiment.get(choice.GROUP), dict)
+    }
+    if "data" in experiment:
+        found["data"] = with_former_columns(experiment["data"])
+    return experiment | found
 
 
 def with_former_columns(data: Any) -> Any:
