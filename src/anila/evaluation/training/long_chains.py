@@ -33,7 +33,8 @@ from torch import Tensor
 from anila.density.log_density import LogDensity
 from anila.evaluation.samples.mmd import KernelDistance
 from anila.evaluation.training.level import Level, level
-from anila.samplers import Sampler, sample
+from anila.samplers import Sampler
+from anila.samplers.sample import transitions
 
 MARGIN = 1 / 20
 """Of the data's range, beyond which a coordinate counts as outside."""
@@ -198,7 +199,7 @@ def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> t
     if not bool(finite.any()):
         return x, 0.0
     moved = x.clone()
-    moved[finite], trace = sample(sampler, x[finite], steps, generator)
+    moved[finite], trace = transitions(sampler, x[finite], steps, generator)
     return moved, trace.means()["accept_prob"]
 
 
