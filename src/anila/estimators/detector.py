@@ -135,7 +135,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
 
         >>> X = np.random.default_rng(0).standard_normal((200, 2))
         >>> share, likely = EnergyDetector().fit(X).explain([[0.0, 9.0]])
-        >>> share.argmax(), bool(abs(likely[0, 1]) < 1)
+        >>> int(share.argmax()), bool(abs(likely[0, 1]) < 1)
         (1, True)
         """
         z, own = self.table_.inward(new_rows(self, X))
