@@ -15,6 +15,7 @@ from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.experiment.overrides import SettingsError
 from anila.runs.folder import logs
 from anila.runs.folder.run import Run
+from anila.runs.training import drawing
 from anila.runs.training import train as training
 from anila.runs.training.train import train
 
@@ -34,8 +35,8 @@ def grey(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures that are quick to draw."""
     from PIL import Image
 
-    monkeypatch.setattr(training.pictures, "plane_panel", lambda *_: Image.new("L", (6, 4), 128))
-    monkeypatch.setattr(training.pictures, "training_curves", lambda *_: Image.new("L", (6, 4), 128))
+    monkeypatch.setattr(drawing.pictures, "plane_panel", lambda *_: Image.new("L", (6, 4), 128))
+    monkeypatch.setattr(drawing.pictures, "training_curves", lambda *_: Image.new("L", (6, 4), 128))
     monkeypatch.setattr(training, "exact_kl", lambda *_: 0.5)
 
 

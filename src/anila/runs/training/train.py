@@ -7,34 +7,27 @@ Under `torchrun` every process calls `train`: they share data and chains (see `d
 first one speaks and writes. A checkpoint does not depend on how many there were.
 """
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
 
 from anila.data import TOYS, Table
 from anila.density.log_density import ClosedForm, check_log_density
 from anila.density.precision import own_defaults
-from anila.evaluation import pictures, training
-from anila.evaluation.likelihood.grid import in_plane, plane_frame
-from anila.evaluation.training.metric import KL
+from anila.evaluation import training
 from anila.learning.chains import NotFinite
 from anila.learning.distributed import Ranks, assembled, joined, whole
 from anila.learning.objectives.base import in_series
-from anila.learning.starts import Persistent
 from anila.messages import Say, lines_printable, surviving, warnings_to
-from anila.rng import rng
 from anila.runs.experiment import Experiment
-from anila.runs.experiment.build import build_objective, with_classes
+from anila.runs.experiment.build import with_classes
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.run import Run
 from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
+from anila.runs.training.drawing import draw_pictures
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
 from anila.runs.training.plan import in_words, planned
 from anila.runs.training.preflight import (
@@ -49,8 +42,6 @@ from anila.runs.training.resume import as_begun, refuse_other_folders, restored,
 from anila.runs.training.rounding import settled
 from anila.runs.training.stop import Stop, stop_signals
 
-SHOWN, SHOWN_POINTS = 64, 2000
-"""Images in a grid, points in a scatter."""
 CALIBRATED = 5000
 """Ordinary rows of a table at most of which f is kept."""
 
@@ -340,44 +331,6 @@ def measure(trained: Trained) -> dict[str, float]:
     with whole(trained.f):
         kl = exact_kl(trained, trained.reference_data(10_000)) if trained.learner.ranks.first else None
     return {} if kl is None else {"kl": kl}
-
-
-def draw_pictures(run: Run, trained: Trained) -> None:
-    """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
-    i, shape = trained.learner.iteration, trained.data.event_shape
-    path = run.samples / f"{i:09d}.png"
-    generator = rng(trained.config.training.seed, "picture")
-    start = trained.start
-    kept = len(start.bank) if isinstance(start, Persistent) else 0
-
-    def chains(n: int) -> Tensor:
-        return trained.starts(min(n, kept), generator).cpu() if kept else trained.draw(n)
-
-    if len(shape) == 3:
-        keep(pictures.image_grid(chains(SHOWN)), path, run, i)
-    elif in_plane(shape):
-        x_data = trained.reference_data(SHOWN_POINTS)
-        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, plane_frame(x_data))
-        keep(panel, path, run, i)
-    curves = columns(run.stats())
-    if len(curves.get("iteration", [])) > 1:
-        watched = {metric.name: metric for config in trained.whole.flat for metric in build_objective(config).watched}
-        drawn = (*watched.values(), KL)
-        keep(pictures.training_curves(curves, drawn, run.switches()), run.samples / "curves.png")
-
-
-def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
-    """Write a picture if the disk takes it, and show it where a run's metrics go besides."""
-    with logs.surviving_disk(path):
-        pictures.save(picture, path)
-        if run:
-            run.show(iteration, path)
-
-
-def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Log lines as columns; what a line does not say is NaN."""
-    names = dict.fromkeys(name for line in lines for name in line)
-    return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}
 
 
 def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
