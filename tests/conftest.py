@@ -129,3 +129,9 @@ def class_run(own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path
     import tiny
 
     return tiny.class_run(tmp_path_factory.mktemp("classes"))
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training without the exact KL, which takes a second."""
+    monkeypatch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)

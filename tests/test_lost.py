@@ -13,39 +13,26 @@ import torch
 
 from anila.applications.files import outputs
 from anila.data import cache
-from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.export import export
 from anila.runs.training.train import Lost, train
 from faults import full
-from tiny import anila
+from tiny import anila, quiet, small_rings, trained_rings
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
 
 
 def small(*more: str) -> Experiment:
-    quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
-             "training.log_every=1", "training.checkpoint_every=2", "training.iterations=8"]  # fmt: skip
-    return resolve(PRESETS["rings"].experiment, [*quick, *more])
-
-
-def quiet(_: str) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
+    return small_rings("training.checkpoint_every=2", "training.iterations=8", *more)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
-        patch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
-        train(small(), path, quiet)
-    return path
+    return trained_rings(
+        tmp_path_factory.mktemp("whole") / "run", "training.checkpoint_every=2", "training.iterations=8"
+    )
 
 
 def move(run: Path) -> None:

@@ -29,32 +29,18 @@ from anila.runs.model.card import plain
 from anila.runs.model.export import MANIFEST, WEIGHTS, ShareError, digest, export, load
 from anila.runs.training.train import train
 from tiny import anila as command
+from tiny import quiet, small_rings, trained_rings
 
-pytestmark = pytest.mark.usefixtures("undrawn")
+pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
 
 
 def small(*more: str) -> Experiment:
-    quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
-             "training.log_every=1", "training.iterations=3"]  # fmt: skip
-    return resolve(PRESETS["rings"].experiment, [*quick, *more])
-
-
-def quiet(_: str) -> None: ...
-
-
-@pytest.fixture(autouse=True)
-def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
+    return small_rings("training.iterations=3", *more)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("whole") / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
-        patch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
-        train(small(), path, quiet)
-    return path
+    return trained_rings(tmp_path_factory.mktemp("whole") / "run", "training.iterations=3")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

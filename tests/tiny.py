@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
+import pytest
 import torch
 from PIL import Image
 
 from anila.cli import app
+from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.training.train import train
 
 TABLE = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=2",
          "sampler.global_every=1"]  # fmt: skip
@@ -66,3 +69,23 @@ def write_noise(path: Path, seed: int) -> None:
     """An image of random pixels."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+
+
+def small_rings(*more: str) -> Experiment:
+    """Rings in a few iterations of a net of a few numbers."""
+    quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
+             "training.log_every=1"]  # fmt: skip
+    return resolve(PRESETS["rings"].experiment, [*quick, *more])
+
+
+def quiet(_: str) -> None:
+    """Takes what a run says."""
+
+
+def trained_rings(path: Path, *more: str) -> Path:
+    """A run of them without pictures and without the exact KL."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
+        patch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
+        train(small_rings(*more), path, quiet)
+    return path
