@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from anila.runs.model import trained
 from anila.runs.model.trained import Trained
 from anila.runs.training import preflight, rounding, timing
 from anila.runs.training.guard import Diverged
+from anila.runs.training.resume import as_begun
 from anila.runs.training.train import train
 from faults import full
 
@@ -338,3 +340,15 @@ def test_a_config_that_was_edited_is_not_believed(tmp_path: Path, uninterrupted:
             Trained.load(Run(run))
         with pytest.raises(RunError, match="put back what was there"):
             train(resolve(small(), [f"{group}.{name}={value}"]), run, quiet)
+
+
+def test_what_a_run_began_without_knowing_stays_as_it_was(tmp_path: Path):
+    """Sees settings that a preset gained since then take a run that knew none of them for another one."""
+    config = PRESETS["flowers"].experiment
+    assert config.network.options["finest"]
+    before = json.loads(json.dumps(asdict(config)))
+    del before["network"]["finest"]
+    Run(tmp_path).write_config({"experiment": before, "versions": {"anila": "0.1.0"}})
+    assert as_begun(Run(tmp_path), config).network.options["finest"] is None
+    other = as_begun(Run(tmp_path), resolve(config, ["network=vanilla", "stages=none", "objective=likelihood"]))
+    assert other.network.name == "vanilla"

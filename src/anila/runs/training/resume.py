@@ -9,6 +9,8 @@ from typing import Any
 
 from anila.messages import Say
 from anila.runs.experiment import Experiment
+from anila.runs.experiment.changes import CHOICES
+from anila.runs.experiment.overrides import GROUPS
 from anila.runs.folder import checkpoint
 from anila.runs.folder.contents import describes_a_run, foreign
 from anila.runs.folder.run import BACK, Run, RunError
@@ -17,9 +19,8 @@ from anila.runs.training.guard import Guard, guard_of
 
 CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
               "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
-              "training.device", "training.compile", "data.dependent")  # fmt: skip
-"""Settings that may differ on resume: they do not change what is computed, or only its rounding; or the fingerprint of
-the data tells."""
+              "training.device", "training.compile")  # fmt: skip
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 
 
 def refuse_other_folders(run: Run, say: Say) -> None:
@@ -45,7 +46,8 @@ def as_begun(run: Run, config: Experiment) -> Experiment:
     saved = run.config()
     if saved is None or not describes_a_run(saved):
         return config
-    then, groups = asdict(config_of(run)), ("data", "start", "optimizer", "training")
+    then, now = asdict(config_of(run)), asdict(config)
+    groups = [g for g in GROUPS if g not in CHOICES or then[g]["name"] == now[g]["name"]]
     new = {g: {k: v for k, v in then[g].items() if k not in saved["experiment"].get(g, {})} for g in groups}
     return config.changed(**new)
 
