@@ -28,7 +28,6 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-
 FREED = 0.1
 """Seconds in which gloo's threads let go of the last tensors. Without them it is freed while Python waits for these
 threads, and these wait for Python: in one run of twenty a process never ended.
