@@ -4,7 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -395,3 +395,20 @@ def test_tuning_brings_barker_back_from_far_out_in_float32(dim: int):
     """Sees a first step so short that the rounding of f = 10⁸ rejects it for ever."""
     tuned = tuned_from(quartic, "barker", torch.full((200, dim), 100.0), 400)
     assert tuned.x.abs().max() < 2.5
+
+
+class Bare(NamedTuple):
+    """A state that remembers nothing."""
+
+    x: Tensor
+
+
+def test_a_state_that_does_not_keep_f_is_named():
+    """Sees an AttributeError out of the warm-up for a kernel of one's own."""
+
+    def make(step_size: float) -> Sampler:
+        kernel = mala(lambda x: -x.square().sum(1), step_size)
+        return kernel._replace(init=lambda x: Bare(x))
+
+    with pytest.raises(TypeError, match="has no value and no grad"):
+        tune(make, torch.zeros(8, 2), 100, rng(0, "tune"))

@@ -19,7 +19,7 @@ References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 import math
 import warnings
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -73,7 +73,7 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
             the rows of a batch or is finite at no start.
-        TypeError: If `make` does not take step_size.
+        TypeError: If `make` does not take step_size, or the kernel's state does not keep f and ∇f.
 
     >>> from anila import mala, rng
     >>> x0 = torch.randn(64, 2, generator=rng(0, "start"))
@@ -101,7 +101,8 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
         return phase
 
     x0 = dense(x0.detach())
-    require_rows_apart(probe, x0, probe.init(x0))
+    require_point_state(state := probe.init(x0))
+    require_rows_apart(probe, x0, state)
     alike = len(x0) > 1 and rows_are_alike(probe, x0)
     x, began = begun(probe, x0, alike, steps, generator)
     settings = first_settings(make, names, x)
@@ -114,6 +115,20 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     if searches:
         phase = run(phase.x, phase.settings, phase.quantile, phase.target, last=True)
     return frozen(make, phase, verdict, began, sum(moved))
+
+
+def require_point_state(state: Any) -> None:
+    """Refuse a state without what the warm-up learns from.
+
+    Raises:
+        TypeError: Naming it.
+    """
+    lacking = [name for name in ("value", "grad") if not isinstance(getattr(state, name, None), Tensor)]
+    if lacking:
+        raise TypeError(
+            "tune learns from f and ∇f, which a Metropolis kernel keeps in its state as value and grad (see "
+            f"anila.samplers.kernel.PointState); this state has no {' and no '.join(lacking)}"
+        )
 
 
 def rows_are_alike(kernel: Sampler, x: Tensor) -> bool:
