@@ -66,8 +66,8 @@ class Length(NamedTuple):
     gradients: int = 10
     """Evaluations of ∇f by a chain in an iteration."""
     long: int = 3000
-    long_chains: int = 64
-    draws: int = 1000
+    long_chains: int = 16
+    draws: int = 500
     steps: int = 30
     """Steps at which an acceptance is measured."""
     chains: int = 32

@@ -298,7 +298,7 @@ def test_a_run_without_its_file_says_so(mine: str, capsys: pytest.CaptureFixture
     assert anila("sample", "run", "--count", "3", "--out", "x.csv") == 2
     said = capsys.readouterr().err
     assert "no file" in said
-    assert "put back what is not there" in said
+    assert "put back what was there" in said
     assert "pydantic" not in said
 
 

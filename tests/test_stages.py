@@ -215,7 +215,7 @@ def test_the_last_stage_may_be_longer_where_its_rate_is_constant(tmp_path: Path)
     """Sees another length of an earlier stage, which would be another run, let through."""
     constant = staged("stages.3.optimizer.decay=constant")
     train(constant, tmp_path / "run", quiet, stop_at(8))
-    with pytest.raises(RunError, match=r"stages.2.training.iterations: 5 -> 6"):
+    with pytest.raises(RunError, match=r"stages.2.iterations: 5 -> 6"):
         train(resolve(constant, ["stages.2.iterations=6"]), tmp_path / "run", quiet)
     with pytest.raises(RunError, match=r"stages.3.sampler.steps: 2 -> 3"):
         train(resolve(constant, ["stages.3.sampler.steps=3"]), tmp_path / "run", quiet)

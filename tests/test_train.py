@@ -295,14 +295,16 @@ def test_timing_a_few_steps_does_not_warn_of_what_all_steps_do(tmp_path: Path):
 
 
 def test_images_take_the_cores_that_the_process_is_bound_to(monkeypatch: pytest.MonkeyPatch):
+    """And no more than OMP_NUM_THREADS."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)
-    before = torch.get_num_threads()
+    before, images = torch.get_num_threads(), PRESETS["mnist"].experiment
     try:
         found = []
-        for config, processes in ((PRESETS["mnist"].experiment, 1), (PRESETS["mnist"].experiment, 2), (small(), 1)):
+        for config, processes, asked in ((images, 1, "8"), (images, 2, ""), (images, 1, "2"), (small(), 1, "")):
+            monkeypatch.setenv("OMP_NUM_THREADS", asked)
             preflight.set_threads(config, processes)
             found.append(torch.get_num_threads())
-        assert found == [3, 1, 1]
+        assert found == [3, 1, 2, 1]
     finally:
         torch.set_num_threads(before)
 

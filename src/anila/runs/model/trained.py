@@ -349,7 +349,7 @@ def config_of(run: Run) -> Experiment:
     except ValidationError as error:
         where = (run.path / "config.json").absolute()
         raise RunError(
-            f"{where} does not hold settings that can be used: {reasons(error)}; put back what is not there"
+            f"{where} does not hold settings that can be used: {reasons(error)}; put back what was there"
         ) from None
 
 

@@ -270,8 +270,10 @@ def duration(seconds: float) -> str:
 
 
 def cores() -> int:
-    """Those that this process is bound to: threads beyond them wait for one another."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Those that this process is bound to, or OMP_NUM_THREADS if fewer: threads beyond them wait for one another."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(bound, int(asked)) if asked.isdecimal() and int(asked) else bound
 
 
 def set_threads(config: Experiment, processes: int = 1) -> None:

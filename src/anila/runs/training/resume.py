@@ -118,8 +118,8 @@ def restored(trained: Trained, path: Path) -> Guard:
 def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
     """Show what differs from the settings of the run, where it would change what is computed."""
     old, new = flat(config_of(run)), flat(config)
-    last = f"stages.{len(config.stages)}." if config.stages else ""
-    longer = f"{last}training.iterations" if config.flat[-1].optimizer.decay == "constant" else ""
+    last = f"stages.{len(config.stages)}.iterations" if config.stages else "training.iterations"
+    longer = last if config.flat[-1].optimizer.decay == "constant" else ""
     differing = differences({k: old[k] for k in old if not is_changeable(k) and k != longer}, new)
     if saved.get("data", {}).get("fingerprint") != record["data"]["fingerprint"] and not differing:
         differing = [f"data: the content of {config.data.name} has changed"]
@@ -158,5 +158,6 @@ def flat(config: Experiment) -> dict[str, Any]:
             return found | values
         found[f"stages.{number}.share"] = config.stages[number - 1].share
         found |= {key: values.pop(key) for key in list(values) if key.startswith(("data.", "network."))}
+        found[f"stages.{number}.iterations"] = values.pop("training.iterations")
         found |= {f"stages.{number}.{key}": value for key, value in values.items()}
     return found
