@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -191,6 +192,14 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "--help"], 0, "the same command again resumes"),
         (["train", "ringz"], 2, "did you mean 'rings'"),
         (["train", "no/such.csv"], 2, "no file or folder"),
+        (["train", "rings", "nonsense=1"], 2, "unknown setting 'nonsense'; known: data, network"),
+        (["train", "rings", "lerning_rate=1"], 2, "did you mean 'optimizer.learning_rate'"),
+        (["train", "rings", "training.itertions=1"], 2, "did you mean 'training.iterations'"),
+        (["train", "rings", "training"], 2, "expected key=value, got 'training'"),
+        (["diagnose", "ringz"], 2, "no density or run 'ringz'; did you mean 'rings'"),
+        (["playground", "ringz"], 2, "no density, run or file 'ringz'; did you mean 'rings'"),
+        (["report", "no-run"], 2, "is not a folder; a run is made by"),
+        (["outliers", "no-run", "a.csv"], 2, "is not a folder; a run is made by"),
         (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
         (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
     ],
@@ -207,11 +216,55 @@ def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status
 def test_the_catalogue_lists_what_there_is():
     """Sees a preset or a toy that is refused before it is looked for."""
     from anila.data import TOYS
+    from anila.density.targets import DENSITIES
+    from anila.reports.playground.plane import PLANE
     from anila.runs import catalogue
     from anila.runs.experiment import PRESETS
 
-    assert tuple(TOYS) == catalogue.TOYS
+    assert [*map(tuple, (TOYS, DENSITIES, PLANE))] == [catalogue.TOYS, catalogue.DENSITIES, catalogue.PLANE]
     assert {name: preset[1:3] for name, preset in PRESETS.items()} == catalogue.KNOWN_TO
+
+
+def test_the_catalogue_knows_the_settings():
+    """Sees a setting refused that there is, and another hint than reading the values would give."""
+    from anila.runs import catalogue
+    from anila.runs.experiment import PRESETS, SettingsError, resolve
+    from anila.runs.experiment.changes import CHOICES
+    from anila.runs.experiment.overrides import GROUPS, fields_of
+
+    assert list(CHOICES) == list(catalogue.CHOSEN)
+    assert list(catalogue.SETTINGS) == list(GROUPS)
+    for group, fields in catalogue.SETTINGS.items():
+        there = fields_of(group, list(CHOICES[group].TABLE) if group in CHOICES else [])
+        assert set(fields) <= set(there) if group in CHOICES else set(fields) == set(there)
+    catalogue.require_keys(["nonsense=1", "training.batch=0"])
+    catalogue.require_keys(["stages.1.iterations=5"])
+    for text in ("nonsense=1", "batchh=1", "tresholds=1", "start.batch=3", "training=5", "data.sise=3", "=", "batch"):
+        with pytest.raises(SettingsError) as early:
+            catalogue.require_keys([text])
+        with pytest.raises(SettingsError) as late:
+            resolve(PRESETS["rings"].experiment, [text])
+        assert str(early.value) == str(late.value)
+
+
+def test_version_torch_and_device_are_printed(capsys: pytest.CaptureFixture[str]):
+    """Sees a report of a fault without what it happened on."""
+    assert anila("--version") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("anila ")
+    assert f", torch {version('torch')}" in printed
+
+
+def test_a_shell_completes_commands_and_presets():
+    """Sees a completion that is switched off, or that imports torch at every tab."""
+    code = "import sys; from anila.cli import app\n"
+    code += "try: app.main()\nfinally: assert 'torch' not in sys.modules"
+    words = {"_ANILA_COMPLETE": "complete_bash", "COMP_WORDS": "anila train ring", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.argv = ['anila']; {code}"],
+        capture_output=True, text=True, env=os.environ | words,
+    )  # fmt: skip
+    assert set(done.stdout.split()) == {"rings", "rings-stanley", "rings-anatomy", "rings-anatomy-shortrun"}
 
 
 def test_every_public_name_is_there():

@@ -28,7 +28,6 @@ from anila.cli import (
     restore,
 )
 from anila.cli.console import (
-    SAMPLES,
     AsJson,
     Label,
     RunFolder,
@@ -38,16 +37,13 @@ from anila.cli.console import (
     load_run,
     note,
     print_json,
-    require_out,
-    require_there,
+    samples_file,
     spare,
 )
 from anila.cli.progress import is_first, progress_of
 
 app = typer.Typer(
-    help="Train, sample and judge energy-based models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -79,6 +75,29 @@ def fail(message: str, status: int) -> None:
     sys.exit(status)
 
 
+def show_version(wanted: bool) -> bool:
+    """The version, torch's, and where a run would learn here."""
+    if not wanted:
+        return False
+    from importlib.metadata import version
+
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU, the CPU is used"
+    echo(f"anila {version('anila')}, torch {torch.__version__}, {device}")
+    raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print version, torch and device."),
+    ] = False,
+) -> None:
+    """Train, sample and judge energy-based models."""
+
+
 @app.command()
 def presets(as_json: AsJson = False) -> None:
     """What can be trained, with the result each preset is known to reach."""
@@ -96,9 +115,21 @@ def presets(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
+def trainable(typed: str) -> list[str]:
+    """What a shell offers to complete."""
+    from anila.runs.catalogue import KNOWN_TO, TOYS
+
+    return [name for name in dict.fromkeys([*KNOWN_TO, *TOYS]) if name.startswith(typed)]
+
+
 @app.command()
 def train(
-    what: Annotated[str, typer.Argument(metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.")],
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="PRESET|PATH", help="A preset, a TOML file, or a path to data.", autocompletion=trainable
+        ),
+    ],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change.")] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
@@ -107,9 +138,10 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
-    from anila.runs.catalogue import require_known
+    from anila.runs.catalogue import require_keys, require_known
 
     require_known(what)
+    require_keys(overrides or [])
     from anila.messages import warnings_to
     from anila.runs.experiment.choose import choose
 
@@ -218,13 +250,17 @@ def show_times(config: Any, as_json: bool) -> None:
 def sample(
     run: RunFolder,
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
-    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.", callback=samples_file, is_eager=True
+        ),
+    ],
     steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
     label: Label = None,
     seed: Seed = 0,
 ) -> None:
     """Draw samples from a run."""
-    require_out(out, SAMPLES)
     trained = load(run)
     from anila.applications.files.outputs import write_samples
     from anila.messages import warnings_to
@@ -249,7 +285,6 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
-    require_there(run)
     from anila.evaluation.samples import inception as inception_features
     from anila.messages import warnings_to
     from anila.reports.scores import evaluate_run
@@ -285,6 +320,9 @@ def diagnose(
     as_json: AsJson = False,
 ) -> None:
     """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
+    from anila.runs.catalogue import DENSITIES, require_density
+
+    require_density(what, DENSITIES, "density or run")
     from anila.messages import warnings_to
     from anila.reports.diagnosis import RunDiagnosis
     from anila.reports.diagnosis import diagnose as diagnose_chains

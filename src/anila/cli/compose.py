@@ -6,11 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import SAMPLES, Seed, echo, load, note, require_out, spare
+from anila.cli.console import SAMPLES, Seed, all_there, echo, load, note, require_out, spare
 
 
 def compose(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.", callback=all_there),
+    ],
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a grid of images.")],
     weights: Annotated[str | None, typer.Option(help="A number for each run, e.g. 1,-0.5; below 0 negates.")] = None,

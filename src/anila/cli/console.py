@@ -9,9 +9,31 @@ import typer
 
 from anila.messages import lines_printable, surviving
 
+
+def require_there(path: Path) -> Path:
+    """Refuse a run or a model that is not there, before torch is imported; how else it can be wrong, loading says."""
+    from anila.runs.model import pretrained
+
+    name = str(path)
+    if name.startswith(pretrained.PREFIX):
+        pretrained.folder(name)
+    elif ":" not in name and not name.startswith("~") and not path.exists():
+        raise ValueError(f"{path.absolute()} is not a folder; a run is made by: anila train PRESET --run {path}")
+    return path
+
+
+def all_there(paths: list[Path]) -> list[Path]:
+    """Runs or models, each of which is there."""
+    return [require_there(path) for path in paths]
+
+
 RunFolder = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="Run folder, or one of anila export; hub:OWNER/NAME; pretrained:NAME."),
+    typer.Argument(
+        metavar="RUN",
+        help="Run folder, or one of anila export; hub:OWNER/NAME; pretrained:NAME.",
+        callback=require_there,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
@@ -26,7 +48,6 @@ IMAGES = {".png": "for a picture", ".npz": "for the images and their energies"}
 
 def load(path: Path, label: str | None = None) -> Any:
     """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
-    require_there(path)
     from anila.applications.on_runs.classify import OfClass
     from anila.messages import warnings_to
     from anila.runs.model.export import load as load_model
@@ -36,17 +57,6 @@ def load(path: Path, label: str | None = None) -> Any:
     for notice in model.notices:
         note(notice)
     return model if label is None else OfClass(model, label)
-
-
-def require_there(path: Path) -> None:
-    """Refuse a run or a model that is not there, before torch is imported; how else it can be wrong, loading says."""
-    from anila.runs.model import pretrained
-
-    name = str(path)
-    if name.startswith(pretrained.PREFIX):
-        pretrained.folder(name)
-    elif ":" not in name and not name.startswith("~") and not path.exists():
-        raise ValueError(f"{path.absolute()} is not a folder; a run is made by: anila train PRESET --run {path}")
 
 
 def load_run(path: Path) -> Any:
@@ -82,6 +92,12 @@ def require_out(
     if path.is_dir():
         raise ValueError(f"{option} {path}: there is a folder of this name; choose another")
     spare(path, spared, option)
+
+
+def samples_file(path: Path) -> Path:
+    """An output for samples, refused before a run is looked for."""
+    require_out(path, SAMPLES)
+    return path
 
 
 def spare(path: Path, spared: Iterable[str | Path], option: str = "--out") -> None:

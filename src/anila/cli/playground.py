@@ -18,6 +18,10 @@ def playground(
     serve: Annotated[bool, typer.Option("--serve", help="Serve it on 127.0.0.1 instead.")] = False,
 ) -> None:
     """Make one page to play in: two samplers side by side on an energy of the plane."""
+    from anila.runs.catalogue import PLANE, require_density
+
+    if what is not None:
+        require_density(what, PLANE, "density, run or file")
     from anila.messages import warnings_to
     from anila.reports.playground import page, subject_of
     from anila.reports.playground import serve as serve_page

@@ -6,19 +6,22 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import echo, require_out
+from anila.cli.console import all_there, echo, require_out
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; several go side by side.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Run folders; several go side by side.", callback=all_there),
+    ],
     out: Annotated[Path | None, typer.Option(help="FILE.html; RUN/report.html for a single run.")] = None,
 ) -> None:
     """One page of HTML on a run, or on several: scores, verdict, curves, samples, chains. It loads nothing."""
+    if out is None and len(runs) > 1:
+        raise ValueError(f"{len(runs)} runs go into one page: say where, with --out FILE.html")
     from anila.reports.page import write_page
     from anila.runs.folder.run import Run
 
-    if out is None and len(runs) > 1:
-        raise ValueError(f"{len(runs)} runs go into one page: say where, with --out FILE.html")
     path = out or Run.existing(runs[0]).report_path
     require_out(path, {".html": ""})
     write_page(runs, path)

@@ -19,11 +19,11 @@ from anila.density.targets import DENSITIES
 from anila.evaluation import chains, pictures
 from anila.evaluation.chains import DriftInequality, Meetings, Verdict
 from anila.evaluation.likelihood.grid import in_plane
-from anila.messages import did_you_mean
 from anila.reports.fit import FitDiagnosis, judge_fit
 from anila.reports.long_run import LongRun, long_run
 from anila.reports.own_density import doubled, grid_draws, own_density
 from anila.rng import rng
+from anila.runs.catalogue import unknown_density
 from anila.runs.experiment import Experiment, build_learner, resolve, settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
 from anila.runs.experiment.code import is_code
@@ -166,8 +166,7 @@ def diagnose(
     if is_code(what):
         return judge(of_code(what, dim, words, seed), steps or STEPS, seed)
     if not Path(what).exists():
-        known = f"known: {', '.join(DENSITIES)}; your own is FILE.py:NAME"
-        raise ValueError(f"no density or run {what!r}{did_you_mean(what, DENSITIES)}; {known}")
+        raise ValueError(unknown_density(what, DENSITIES, "density or run"))
     run = Run.existing(what)
     trained = Trained.load(run)
     for notice in trained.notices:

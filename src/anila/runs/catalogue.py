@@ -1,5 +1,7 @@
-"""What can be trained by name, in words: read without torch, which takes seconds to import."""
+"""What can be trained by name, in words, and what can be set: read without torch, which takes seconds to import."""
 
+import difflib
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +57,32 @@ KNOWN_TO: dict[str, Story] = {
 }
 TOYS = ("moons", "checkerboard", "spirals", "pinwheel", "circles", "swissroll", "rings", "mixture")
 """The rows of `anila.data.TOYS`."""
+DENSITIES = ("gaussian", "mixture", "rings", "banana", "funnel", "double-well")
+"""The rows of `anila.density.targets.DENSITIES`."""
+PLANE = ("gaussian", "double-well", "rings", "funnel", "banana", "mixture", "sine")
+"""The rows of `anila.reports.playground.plane.PLANE`."""
+SETTINGS: dict[str, tuple[str, ...]] = {
+    "data": (
+        "name", "size", "channels", "split", "flip", "on_error", "columns", "label", "missing", "dependent", "held_out",
+    ),
+    "network": ("name", "spectral", "classes", "confine", "temperature", "hidden", "fourier", "width", "widths"),
+    "objective": ("name", "sd"),
+    "anchor": ("name", "sd"),
+    "sampler": (
+        "name", "steps", "step_size", "clipped", "final_temperature", "accept", "global_every", "global_sd",
+        "draw_steps", "levels", "level_steps", "guidance", "temperature", "threshold", "refresh", "leapfrog_steps",
+    ),
+    "start": ("name", "kind", "scale", "size", "fresh", "shift", "storage"),
+    "optimizer": ("name", "learning_rate", "momentum", "decay", "final_rate", "warmup"),
+    "training": (
+        "iterations", "minutes", "batch", "chains", "seed", "data_noise", "final_data_noise", "max_grad_norm",
+        "penalty", "classify", "precision", "compile", "rollbacks", "ema", "log_every", "log_to", "checkpoint_every",
+        "picture_every", "threads", "device", "micro_batch", "shard", "timeout",
+    ),
+}  # fmt: skip
+"""The fields of each group of settings. Of groups in which something is chosen, which has options of its own, some."""
+CHOSEN = ("network", "objective", "anchor", "sampler")
+WHERE = "command line"
 
 
 def require_known(what: str) -> None:
@@ -73,3 +101,63 @@ def require_known(what: str) -> None:
         raise FileNotFoundError(f"no file or folder {path.absolute()}")
     near = did_you_mean(what, [*KNOWN_TO, *TOYS]) or f"; known: {', '.join(dict.fromkeys([*KNOWN_TO, *TOYS]))}"
     raise SettingsError(f"unknown preset {what!r}{near}; a path or a .toml file will do too")
+
+
+def require_density(what: str, known: Iterable[str], kind: str) -> None:
+    """Refuse a word, no path and no name with a colon, where nothing is known by it and no file or folder has it.
+
+    Raises:
+        ValueError: Naming what is near.
+    """
+    if what not in known and not set(what) & set("/\\:~.") and not Path(what).exists():
+        raise ValueError(unknown_density(what, known, kind))
+
+
+def unknown_density(what: str, known: Iterable[str], kind: str) -> str:
+    """The refusal of a word that is no density."""
+    return f"no {kind} {what!r}{did_you_mean(what, known)}; known: {', '.join(known)}; your own is FILE.py:NAME"
+
+
+def require_keys(overrides: Iterable[str]) -> None:
+    """Refuse key=value texts that are all mistakes whatever is trained. Where one may be right, reading its value says
+    all that is wrong.
+
+    Raises:
+        SettingsError: Naming each, with the nearest known setting.
+    """
+    mistakes = [mistake_in(text) for text in overrides]
+    if mistakes and all(mistakes):
+        raise SettingsError("\n".join(f"{WHERE}: {mistake}" for mistake in mistakes))
+
+
+def mistake_in(text: str) -> str | None:
+    """What is wrong with the key of a key=value text, None where that depends on what is chosen."""
+    key, equals, _ = text.partition("=")
+    if not equals:
+        return f"expected key=value, got {text!r}"
+    group, _, field = key.strip().partition(".")
+    if group == "stages" or group in CHOSEN or (field or "name") in SETTINGS.get(group, ()):
+        return None
+    location = [group, field or "name"] if group in SETTINGS else [group]
+    return f"unknown setting {'.'.join(location)!r}{nearest_setting(location, SETTINGS, SETTINGS.get(group, ()))}"
+
+
+def nearest_setting(location: list[str], known: Mapping[str, Iterable[str]], own: Iterable[str]) -> str:
+    """The hint for an unknown group, or an unknown field of a group.
+
+    Args:
+        location: Group, or group and field.
+        known: The fields of each group, whatever is chosen in it.
+        own: Those that the group has as it is.
+    """
+    if len(location) == 2:
+        elsewhere = [f"{group}.{field}" for group, found in known.items() for field in found if field == location[1]]
+        return nearest(".".join(location), elsewhere or [f"{location[0]}.{field}" for field in own])
+    full = {field: f"{group}.{field}" for group, found in known.items() for field in found if field != "name"}
+    close = difflib.get_close_matches(location[0], [*known, *full], n=2)
+    return nearest(location[0], list(known)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """The hint that ends an unknown-name message: the closest known ones, or all."""
+    return did_you_mean(name, known) or f"; known: {', '.join(known)}"

@@ -17,10 +17,10 @@ from anila.data.foreign import local
 from anila.data.tables import SUFFIXES
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.evaluation.likelihood.grid import Grid, in_plane
-from anila.messages import did_you_mean
 from anila.reports.own_density import doubled, own_density
 from anila.reports.playground.plane import PLANE
 from anila.rng import rng
+from anila.runs.catalogue import unknown_density
 from anila.runs.experiment.code import is_code
 from anila.runs.model.export import load
 from anila.runs.model.hub import PREFIX as HUB
@@ -59,8 +59,7 @@ def subject_of(what: str | None, seed: int = 0) -> dict[str, Any]:
     if path.suffix.lower() in SUFFIXES:
         return of_points(path)
     if not path.exists() and not what.startswith((HUB, PRETRAINED)):
-        known = f"known: {', '.join(PLANE)}; your own is FILE.py:NAME"
-        raise ValueError(f"no density, run or file {what!r}{did_you_mean(what, PLANE)}; {known}")
+        raise ValueError(unknown_density(what, PLANE, "density, run or file"))
     return of_run(what)
 
 

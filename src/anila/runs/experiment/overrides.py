@@ -5,7 +5,6 @@ are written `[128, 128]`, nothing is written `none`. `stages.2.group.field=value
 `stages=none` leaves all stages out.
 """
 
-import difflib
 import json
 import tomllib
 from dataclasses import asdict, fields
@@ -14,12 +13,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from anila.messages import did_you_mean
+from anila.runs.catalogue import WHERE, nearest, nearest_setting
 from anila.runs.experiment.changes import CHOICES, Changes, SettingsError, apply, carried, is_known
 from anila.runs.experiment.experiment import Experiment, schema, stage_settings
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment) if f.name != "stages"}
-WHERE = "command line"
 OF_STAGE = ("iterations", "share")
 """Settings of a stage that are in no group."""
 
@@ -210,7 +208,10 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
     if error["type"] == "unexpected_keyword_argument":
         if name and (refusal := CHOICES[location[0]].refusal(name, location[1], error["input"])):
             return f"{at}: {refusal}"
-        return f"{at}: unknown setting {key!r}{nearest_setting(location, name)}"
+        names = {group: list(choice.TABLE) for group, choice in CHOICES.items()}
+        known = {group: fields_of(group, names.get(group, [])) for group in GROUPS}
+        own = fields_of(location[0], [name]) if len(location) == 2 else ()
+        return f"{at}: unknown setting {key!r}{nearest_setting(location, known, own)}"
     if error["type"] == "missing":
         return f"{at}: {name} needs a {location[-1]}: give {key}=…"
     if error["type"] == "value_error":
@@ -218,28 +219,10 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
     return f"{at}: {key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
 
 
-def nearest_setting(location: list[str], name: str) -> str:
-    """The hint for an unknown group, or an unknown field of a group, in which something of this name is chosen."""
-    names = {group: list(choice.TABLE) for group, choice in CHOICES.items()}
-    known = {group: fields_of(group, names.get(group, [])) for group in GROUPS}
-    if len(location) == 2:
-        elsewhere = [f"{group}.{field}" for group, found in known.items() for field in found if field == location[1]]
-        own = [f"{location[0]}.{field}" for field in fields_of(location[0], [name])]
-        return nearest(".".join(location), elsewhere or own)
-    full = {field: f"{group}.{field}" for group, found in known.items() for field in found if field != "name"}
-    close = difflib.get_close_matches(location[0], [*GROUPS, *full], n=2)
-    return nearest(location[0], list(GROUPS)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])
-
-
 def fields_of(group: str, names: list[str]) -> list[str]:
     """The settings of a group, where something of these names is chosen."""
     kinds = [CHOICES[group].kind(name) for name in names] if group in CHOICES else [GROUPS[group]]
     return list(dict.fromkeys(f.name for kind in kinds for f in fields(kind)))
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """The hint that ends an unknown-name message: the closest known ones, or all."""
-    return did_you_mean(name, known) or f"; known: {', '.join(known)}"
 
 
 def lines_of(text: str) -> dict[str, int]:
