@@ -27,6 +27,7 @@ KEPT = 2
 SETTLED = 20
 """Iterations after which training that has not run away proves a checkpoint good; one such is kept too."""
 TENSOR, PAIRS = "$tensor", "$pairs"
+WINDOWS = os.name == "nt"
 
 
 class Damaged(ValueError):
@@ -258,15 +259,16 @@ def digest(path: Path) -> str:
 
 
 def flush(*paths: Path) -> None:
-    """Have files and folders on disk before what relies on them is done."""
+    """Have files and folders on disk before what relies on them is done; Windows opens no folder."""
     for path in paths:
-        with descriptor(path) as fd:
-            os.fsync(fd)
+        if not (WINDOWS and path.is_dir()):
+            with descriptor(path) as fd:
+                os.fsync(fd)
 
 
 @contextlib.contextmanager
 def descriptor(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY)
+    fd = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)  # there, only what may be written can be flushed
     try:
         yield fd
     finally:
