@@ -129,6 +129,7 @@ def joined(timeout: float) -> Iterator[Ranks]:
 
     Raises:
         RankLost: If another process ended or did not answer in time.
+        ValueError: If the port at which they meet is taken.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -139,7 +140,8 @@ def joined(timeout: float) -> Iterator[Ranks]:
         began_here = not dist.is_initialized()
         if began_here:
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+            with port_explained():
+                dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
         yield ranks
         ranks.wait()
     except RuntimeError as error:
@@ -152,6 +154,20 @@ def joined(timeout: float) -> Iterator[Ranks]:
     if began_here:
         time.sleep(FREED)
         dist.destroy_process_group()
+
+
+@contextmanager
+def port_explained() -> Iterator[None]:
+    """A port that another program has is the user's to choose anew, and no fault of another process."""
+    try:
+        yield
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise ValueError(
+            f"port {os.environ.get('MASTER_PORT')} of this machine is in use, and the processes are to meet there; "
+            "give them another one: MASTER_PORT, or torchrun --master-port"
+        ) from None
 
 
 def is_about_peers(error: RuntimeError) -> bool:
