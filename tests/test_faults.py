@@ -166,10 +166,13 @@ def test_death_at_any_change_of_a_run(tmp_path: Path, whole: Path, first: int, e
     assert deaths > 5
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.slow)])
-def test_kill_9_at_random_moments(tmp_path: Path, kills: int):
+@pytest.mark.parametrize(
+    ("kills", "of"),
+    [(4, []), *(pytest.param(kills, of, marks=pytest.mark.slow) for kills, of in ((50, []), (20, ["--images"])))],
+)
+def test_kill_9_at_random_moments(tmp_path: Path, kills: int, of: list[str]):
     """Real processes, really killed: benchmarks/kills.py fails where one is not resumable or ends elsewhere."""
-    words = [sys.executable, ROOT / "benchmarks/kills.py", "--kills", str(kills), "--out", tmp_path / "runs"]
+    words = [sys.executable, ROOT / "benchmarks/kills.py", "--kills", str(kills), *of, "--out", tmp_path / "runs"]
     done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{kills} kills" in done.stdout
