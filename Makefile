@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check fuzz bench clean
+.PHONY: demo test test-all check fuzz bench release clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,9 @@ bench: .venv/installed-dev  ## the figures of the README
 	$(BIN)/python benchmarks/rings_samplers.py --short --out runs/bench
 	$(BIN)/python benchmarks/samplers.py --short --out runs/bench
 	$(BIN)/python benchmarks/speed.py --short --out runs/bench
+
+release:  ## the wheel and the sdist, made into dist/ and tried in a clean environment
+	PYTHON=$(PYTHON) scripts/release.sh dist
 
 clean:
 	rm -rf .venv
