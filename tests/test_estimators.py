@@ -49,6 +49,16 @@ def test_a_row_that_was_trained_on_is_judged_by_the_others():
     assert detector.score_samples(x[::-5]) == pytest.approx(detector.score_samples(x)[::-5])
 
 
+def test_anomalies_beside_each_other_do_not_hide_where_the_sparsest_rows_are_trimmed():
+    """Sees trimmed rows that are centres all the same, and ones that leave out a copy of another row."""
+    x = rows(205)
+    x[200:] = 6 + 0.01 * x[200:]
+    hidden, found = EnergyDetector(bandwidth=0.4).fit(x), EnergyDetector(bandwidth=0.4, trimmed=0.2).fit(x)
+    assert set(found.score_samples(x).argsort()[:5]) == set(range(200, 205))
+    assert not set(hidden.score_samples(x).argsort()[:5]) & set(range(200, 205))
+    assert found.calibration_ == pytest.approx(np.sort(found.score_samples(x)))
+
+
 def test_copies_count_as_often_as_they_are_there():
     x = np.repeat(rows(20), [1, 4] * 10, axis=0)
     density = EnergyDensity(bandwidth=0.4).fit(x)
@@ -264,6 +274,8 @@ def test_wrong_settings_are_refused():
             EnergyDetector(contamination=contamination).fit(rows(30))
     with pytest.raises(ValueError, match="bandwidth must be positive"):
         EnergyDetector(bandwidth=0.0).fit(rows(30))
+    with pytest.raises(ValueError, match="trimmed must lie in"):
+        EnergyDetector(trimmed=1.0).fit(rows(30))
 
 
 def test_without_scikit_learn_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -7,16 +7,21 @@ Scores of ordinary rows, which say how odd a score is, are made by cross-validat
 and those of a fold are judged by the rows that are not in it, in standard deviations of these. Fewer rows judge more
 severely, so what is promised of the scores of new rows holds, a little on the safe side.
 
-References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors".
+Rows that anomalies may be among are trimmed: those that lie sparsest, by their mean distance from their 50 nearest, are
+no centres. A handful of anomalies beside each other is sparse on that scale, however near its own rows are.
+
+References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors"; Ramaswamy et al. 2000 (distance from
+neighbours); Hadi & Luceño 1997 (trimming).
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anila.density.kernel_energy import KernelEnergy, Own
+from anila.density.kernel_energy import PAIRS, KernelEnergy, Own
 
 FOLDS = 10
+NEIGHBOURS = 50
 
 
 class Centres:
@@ -51,15 +56,19 @@ def keys(rows: Float[Tensor, "rows d"]) -> list[bytes]:
 
 
 def cross_validated(
-    rows: Float[Tensor, "n d"], centres: int, bandwidth: float, most: int, generator: torch.Generator
+    rows: Float[Tensor, "n d"],
+    centres: Int[Tensor, "some"],
+    bandwidth: float,
+    most: int,
+    generator: torch.Generator,
 ) -> Float[Tensor, "m"]:
     """Scores of up to `most` rows by the others, sorted.
 
     Args:
-        rows: Rows in random order, of which the first `centres` are those of the energy.
-        centres: How many.
+        rows: Rows in random order.
+        centres: Which of them are those of the energy.
         bandwidth: h, in standard deviations of the columns.
-        most: Rows that are judged: those that are no centres first.
+        most: Rows that are judged, the last ones.
         generator: Source of the folds.
     """
     last = torch.arange(max(0, len(rows) - most), len(rows))
@@ -68,11 +77,13 @@ def cross_validated(
     return torch.cat(scores).sort().values
 
 
-def of_fold(rows: Float[Tensor, "n d"], judged: Int[Tensor, "m"], centres: int, bandwidth: float) -> Float[Tensor, "m"]:
+def of_fold(
+    rows: Float[Tensor, "n d"], judged: Int[Tensor, "m"], centres: Int[Tensor, "some"], bandwidth: float
+) -> Float[Tensor, "m"]:
     """Scores of some rows by the centres that are not among them."""
     others = torch.ones(len(rows), dtype=torch.bool)
     others[judged] = False
-    kept = rows[:centres][others[:centres]]
+    kept = rows[centres[others[centres]]]
     mean, sd = mean_and_sd(kept)
     known = Centres((kept - mean) / sd)
     x = (rows[judged] - mean) / sd
@@ -84,3 +95,18 @@ def mean_and_sd(rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[T
     mean = rows.nanmean(0).nan_to_num(0.0)
     sd = (rows - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
     return torch.where(sd > 0, mean, 0.0), torch.where(sd > 0, sd, 1.0)
+
+
+def densest(rows: Float[Tensor, "n d"], trimmed: float) -> Int[Tensor, "m"]:
+    """Which rows are left without the share `trimmed` that lies sparsest.
+
+    Args:
+        rows: Rows, (n, d), standardised; a missing cell, NaN, counts as the mean.
+        trimmed: A share; 0 leaves all.
+    """
+    if not trimmed:
+        return torch.arange(len(rows))
+    x, k = rows.nan_to_num(0.0), min(NEIGHBOURS, len(rows) - 1)
+    nearest = [torch.cdist(part, x).topk(k + 1, largest=False).values for part in x.split(max(1, PAIRS // len(x)))]
+    sparse = torch.cat(nearest).sum(1)
+    return (sparse <= sparse.quantile(1 - trimmed)).nonzero()[:, 0].cpu()

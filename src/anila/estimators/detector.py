@@ -50,6 +50,8 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
     Args:
         contamination: Share of the training rows to call outliers, in (0, 0.5].
         bandwidth: h in standard deviations of a column; None for the likeliest by leave-one-out.
+        trimmed: Share of the training rows that judge no row, those that lie sparsest, in [0, 1). Take 0.2 where
+            anomalies may be among the training rows: a few of them beside each other do not hide each other then.
         random_state: Seed or RandomState that chooses rows where not all are taken (over 400).
 
     Attributes:
@@ -74,9 +76,11 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         contamination: float = 0.1,
         bandwidth: float | None = None,
         random_state: int | np.random.RandomState | None = None,
+        trimmed: float = 0.0,
     ):
         self.contamination = contamination
         self.bandwidth = bandwidth
+        self.trimmed = trimmed
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any = None) -> "EnergyDetector":  # noqa: ARG002
@@ -88,14 +92,16 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
             y: Not used.
 
         Raises:
-            ValueError: If contamination or bandwidth is out of range, or X is no table.
+            ValueError: If contamination, bandwidth or trimmed is out of range, or X is no table.
         """
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination must lie in (0, 0.5]: a share of rows; got {self.contamination!r}")
+        if not 0 <= self.trimmed < 1:
+            raise ValueError(f"trimmed must lie in [0, 1): a share of rows; got {self.trimmed!r}")
         rows = training_rows(self, X)
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         seed = check_random_state(self.random_state).randint(2**31)
-        self.table_, z, own = kernel_of_table(rows, self.bandwidth, seed)
+        self.table_, z, own = kernel_of_table(rows, self.bandwidth, seed, self.trimmed)
         self.bandwidth_ = self.table_.kernel.bandwidth
         self.calibration_ = np.sort(-oddness(self.table_, z, own).numpy())
         self.offset_ = float(lowered(np.percentile(self.calibration_, 100 * self.contamination)))

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anila.data import Encoding
 from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
+from anila.density.kernel_rows import densest
 from anila.estimators.frames import holds_more, rows_of
 from anila.rng import rng
 
@@ -111,7 +112,7 @@ def centres_of(n: int) -> int:
 
 
 def kernel_of_table(
-    x: Given, bandwidth: float | None, seed: int
+    x: Given, bandwidth: float | None, seed: int, trimmed: float = 0.0
 ) -> tuple[KernelOfTable, Float[torch.Tensor, "rows d"], Own]:
     """The kernel energy of a table, with the rows that calibrate it, at most `CALIBRATION`.
 
@@ -122,17 +123,19 @@ def kernel_of_table(
         x: Rows.
         bandwidth: h in standard deviations; None for the likeliest by leave-one-out.
         seed: Chooses the rows where not all are taken.
+        trimmed: Share of the centres that are none, the sparsest.
     """
     order = torch.randperm(len(x), generator=rng(seed, "rows")).numpy()
     chosen, limit = np.sort(order[: centres_of(len(x))]), min(len(x), CALIBRATION)
     rows = as_table(x)
     encoding = Encoding.of(rows, robust=True)
-    place, first, counts = distinct(encoding.encode(rows.take(chosen)))
+    centres = encoding.encode(rows.take(chosen))
+    place, first, counts = distinct(centres[densest(torch.from_numpy(centres), trimmed)])
     h = likeliest(encoding, first, counts, rng(seed, "bandwidth")) if bandwidth is None else bandwidth
     table = KernelOfTable(encoding, KernelEnergy(first, h, counts), place)
     z, own = table.inward(rows.take(order[:limit]))
-    itself = torch.arange(limit) < len(chosen)
-    copies = torch.minimum(own.copies + itself, counts[own.centre]).clamp(max=len(chosen) - 1)
+    itself = (torch.arange(limit) < len(chosen)) & (own.copies > 0)
+    copies = torch.minimum(own.copies + itself, counts[own.centre]).clamp(max=counts.sum() - 1)
     return table, z, Own(own.centre, copies)
 
 

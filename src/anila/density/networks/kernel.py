@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from anila.density.kernel_energy import KernelEnergy, leave_one_out_bandwidth
 from anila.density.kernel_reasons import Reasons, reasons
-from anila.density.kernel_rows import Centres, cross_validated
-from anila.density.ranges import Count, Positive
+from anila.density.kernel_rows import Centres, cross_validated, densest
+from anila.density.ranges import Count, Fraction, Positive
 from anila.rng import rng
 
 EXTREME = 1e4
@@ -36,6 +36,7 @@ class Kernel(nn.Module):
         event_shape: (d,): rows of d numbers.
         bandwidth: h, in standard deviations of a column; None for the likeliest by leave-one-out.
         centres: Rows that are centres at most; where there are more, these are drawn at random.
+        trimmed: Share of these that are no centres, the sparsest: 0.2 where anomalies may be among the rows.
 
     Attributes:
         ordinary: Scores of ordinary rows by cross-validation, sorted, (n,).
@@ -48,11 +49,17 @@ class Kernel(nn.Module):
     """Whether it is found when it sees the data, without learning."""
     ordinary: Tensor
 
-    def __init__(self, event_shape: tuple[int, ...], bandwidth: Positive | None = None, centres: Count = 20_000):
+    def __init__(
+        self,
+        event_shape: tuple[int, ...],
+        bandwidth: Positive | None = None,
+        centres: Count = 20_000,
+        trimmed: Fraction = 0.0,
+    ):
         if len(event_shape) != 1:
             raise ValueError(f"it takes rows of numbers (d,); the data are {event_shape}; use another network")
         super().__init__()
-        self.chosen, self.most = bandwidth, centres
+        self.chosen, self.most, self.trimmed = bandwidth, centres, trimmed
         self.energy = KernelEnergy(torch.zeros(1, *event_shape, dtype=torch.float64), bandwidth or 1.0)
         self.register_buffer("ordinary", torch.zeros(0, dtype=torch.float64))
         self.register_load_state_dict_pre_hook(take_size)
@@ -67,11 +74,12 @@ class Kernel(nn.Module):
     def see(self, x_data: Float[Tensor, "n d"]) -> None:
         """Be the energy of these rows, which are in random order."""
         rows = without_extremes(x_data.to(self.energy.centres))
-        seen = Centres(rows[: self.most])
+        centres = densest(rows[: self.most], self.trimmed)
+        seen = Centres(rows[centres])
         probabilities = of_two_values(rows)
         h = self.chosen or leave_one_out_bandwidth(seen.distinct, rng(0, "bandwidth"), seen.counts, probabilities)
         self.energy = KernelEnergy(seen.distinct, h, seen.counts)
-        self.ordinary = cross_validated(rows, self.most, h, JUDGED, rng(0, "folds"))
+        self.ordinary = cross_validated(rows, centres, h, JUDGED, rng(0, "folds"))
         self.known = None
 
     def forward(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows"]:
