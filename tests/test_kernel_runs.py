@@ -101,6 +101,15 @@ def test_a_row_that_was_learned_is_judged_by_the_others():
     assert (f.oddness(x) > f.ordinary[-3]).double().mean() < 0.05
 
 
+def test_trimmed_rows_are_no_centres_and_are_judged_all_the_same():
+    """Sees ordinary scores that are made with centres that the energy has not."""
+    x = torch.cat([rows(200, "x"), 6 + 0.01 * rows(5, "odd")])
+    f = of_rows(x, trimmed=0.2, bandwidth=0.4)
+    assert set(f.oddness(x).topk(5).indices.tolist()) == set(range(200, 205))
+    assert len(f.energy.centres) == 164
+    assert f.ordinary[-5:].min() > 5
+
+
 def test_ordinary_rows_are_those_that_are_no_centres_where_there_are_some():
     f = of_rows(rows(400, "x"), centres=100)
     assert len(f.energy.centres) == 100
@@ -293,6 +302,20 @@ def test_a_net_is_judged_by_rows_that_it_did_not_learn(tmp_path: Path, capsys: p
     assert found[0] == found[1]
     assert found[0]["held_out"] == "rows of people.csv that were kept out of training"
     assert anila("sample", tmp_path / "run", "--count", "5", "--out", tmp_path / "drawn.csv") == 0
+
+
+def test_a_net_judges_rows_with_holes_by_what_it_draws_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a hole that counts as a 0, and one that hides an odd cell beside it."""
+    write(tmp_path / "people.csv", rows(100, "people"))
+    assert anila("train", tmp_path / "people.csv", *TABLE, "--run", tmp_path / "run") == 0
+    (tmp_path / "new.csv").write_text("age,height,weight,children\n50,50,50,50\n50,,50,50\n,500,50,\n,,,\n")
+    capsys.readouterr()
+    assert anila("outliers", tmp_path / "run", tmp_path / "new.csv", "--rate", "0.2", "--json") == 0
+    captured = capsys.readouterr()
+    assert "rows with missing cells: 3; judged by the mean over 20 draws of these cells" in captured.err
+    score = {row["index"]: row["score"] for row in json.loads(captured.out)["top"]}
+    assert score[2] > max(score[0], score[1], score[3]) + 10
+    assert score[1] > score[0]
 
 
 def test_a_network_that_learns_nothing_has_a_learner_all_the_same():

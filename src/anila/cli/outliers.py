@@ -41,7 +41,7 @@ def outliers(
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
         raise ValueError("--picture is for runs on images, and those on tables by network=kernel")
     with warnings_to(note):
-        found = judged(trained, rows_from(files, trained, RESULTS), rate, held_out, typical)
+        found = judged(trained, rows_from(files, trained, RESULTS, missing=True), rate, held_out, typical)
     for text in warnings_of(found):
         note(text)
     if out is not None:

@@ -34,15 +34,14 @@ class Named(NamedTuple):
         return with_columns(pa.table({"file": self.names}) if self.file is None else self.file, columns)
 
 
-def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ()) -> Named:
+def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = (), missing: bool = False) -> Named:
     """The rows of files: images brought to the model's size and channels, or the rows of one table.
-
-    Cells of a row may be missing where f is known in closed form: such a row is a point with NaN.
 
     Args:
         sources: Image files, folders and archives of images, arrays, names of known image sets; or one table.
         model: The run.
         results: Names of columns that will be joined to a table.
+        missing: Whether cells of a row may be missing: it is a point with NaN then. They may where f has a closed form.
 
     Raises:
         FileNotFoundError: If there is nothing at a path.
@@ -54,7 +53,7 @@ def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = ())
         return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
     table = only(sources)
     require_free(table, results)
-    x = points(table, model.units, missing=isinstance(model.f, ClosedForm))
+    x = points(table, model.units, missing=missing or isinstance(model.f, ClosedForm))
     return Named([f"{sources[0]}[{i}]" for i in range(len(x))], x, table)
 
 

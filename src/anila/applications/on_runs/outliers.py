@@ -1,4 +1,10 @@
-"""Outliers among the rows of files, judged by a run's model: scores joined to the file, what is oddest, and why."""
+"""Outliers among the rows of files, judged by a run's model: scores joined to the file, what is oddest, and why.
+
+A row with missing cells is judged by the others where f has a closed form. Elsewhere they are drawn given the others,
+and the score is the mean over some such completions: if the model is right, a completed row follows the law of rows.
+
+Reference: Rubin 1987 (multiple imputation).
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +16,7 @@ from torch import Tensor
 
 from anila.applications import Outliers, calibrated
 from anila.applications.files.inputs import Named, calibration
+from anila.applications.on_runs.draws import filled
 from anila.density.log_density import ClosedForm
 from anila.evaluation import pictures
 from anila.runs.model.model import Calibration, Model
@@ -17,6 +24,8 @@ from anila.runs.model.model import Calibration, Model
 SHOWN = 16
 RESULTS = ("score", "percentile", "outlier", "why")
 """Columns that are joined to the file; the last where the model can say."""
+COMPLETIONS = 20
+"""Of a row with missing cells."""
 AT_ONCE = 100
 """Rows that are explained at once."""
 
@@ -200,14 +209,32 @@ def judged(
     kept = calibration(model, most, source)
     judge = calibrated(model.usual, kept.f, typical)
     judge.threshold(judge.promised(rate))
-    return Judged(model, judge, kept, rate, rows, judge.score(rows.x.to(model.device)))
+    return Judged(model, judge, kept, rate, rows, scores_of(model, judge, rows.x.to(model.device)))
+
+
+def scores_of(model: Model, judge: Outliers, x: Tensor) -> Tensor:
+    """The scores, (n,); of rows with missing cells the means over completions, where f cannot leave cells out."""
+    torn = torn_rows(x)
+    if isinstance(model.f, ClosedForm) or not torn.any():
+        return judge.score(x)
+    drawn = filled(model, x[torn].nan_to_num(0.0), x[torn].isnan(), COMPLETIONS).x.to(x)
+    whole = judge.score(x.nan_to_num(0.0))
+    whole[torn] = judge.score(drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2]).mean(1)
+    return whole
+
+
+def torn_rows(x: Tensor) -> Tensor:
+    """Which rows have missing cells, (n,)."""
+    return x.flatten(1).isnan().any(1)
 
 
 def warnings_of(found: Judged) -> list[str]:
     """What must be said of the rate and of the rows that it was found on."""
     said, n = [], len(found.judge.held_out)
-    if torn := int(found.rows.x.flatten(1).isnan().any(1).sum()):
-        said.append(f"rows with missing cells: {torn}; the others judge them, at a rate that is not promised")
+    if torn := int(torn_rows(found.rows.x).sum()):
+        closed = isinstance(found.model.f, ClosedForm)
+        how = "the others judge them" if closed else f"judged by the mean over {COMPLETIONS} draws of these cells"
+        said.append(f"rows with missing cells: {torn}; {how}, at a rate that is not promised")
     if found.promised > found.rate:
         said.append(
             f"{n} ordinary rows can promise a rate of {found.promised:.2g} at best: it is that, not {found.rate:g}"
