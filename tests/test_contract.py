@@ -300,6 +300,12 @@ def test_chains_run_in_any_gradient_mode(name: str, gone: str):
         assert torch.equal(sample(sampler, x0, 4, rng(0))[0], sample(sampler, x0, 4, rng(0))[0])
 
 
+@every_kernel
+def test_a_kernel_tells_its_log_density(name: str):
+    """Sees a wrapper around f, or around a kernel, that forgets f: draws would lose their names."""
+    assert KERNELS[name](bowl, EVENT).f is bowl
+
+
 BAD_STARTS = {
     "integers": (torch.zeros(4, 3, dtype=torch.int64), r"floating-point.*got torch\.int64 of shape \(4, 3\)"),
     "one axis": (torch.zeros(4), r"got torch\.float32 of shape \(4,\)"),

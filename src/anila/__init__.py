@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         gradient,
         value_and_grad,
     )
+    from anila.density.transform import Transformed, transform
     from anila.learning.learner import Learner
     from anila.learning.objectives import (
         OBJECTIVES,
@@ -58,6 +59,7 @@ WHERE = {
     "anila.density.log_density": (
         "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "value_and_grad",
     ),
+    "anila.density.transform": ("Transformed", "transform"),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
         "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
@@ -76,10 +78,11 @@ MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 
 __all__ = [
     "OBJECTIVES", "SAMPLERS", "Contrast", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise",
-    "Objective", "Persistent", "Replay", "Sampler", "Tuned", "anisotropic", "anisotropic_corrected", "anisotropic_mala",
-    "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_numpy", "gradient", "hmc",
-    "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery", "replica_exchange", "rng",
-    "sample", "sample_annealed", "transport", "tune", "value_and_grad", "with_global_moves",
+    "Objective", "Persistent", "Replay", "Sampler", "Transformed", "Tuned", "anisotropic", "anisotropic_corrected",
+    "anisotropic_mala", "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_numpy",
+    "gradient", "hmc", "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery",
+    "replica_exchange", "rng", "sample", "sample_annealed", "transform", "transport", "tune", "value_and_grad",
+    "with_global_moves",
 ]  # fmt: skip
 
 

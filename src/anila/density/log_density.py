@@ -222,7 +222,7 @@ def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor
     """f(x) and ∇f(x) of an x that requires grad, rounded where gradients are; `twice` keeps the graph of ∇f."""
     with torch.enable_grad(), precision.both_ways():
         with precision.forward(x.device):
-            value = f(x)
+            value = inside(f, x)
         require_one_number_a_row(value, x)
         if (total := VALUES.get()) is not None and total.shape == value.shape:
             total += value.detach()
@@ -234,8 +234,22 @@ def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor
 
 CUT = (
     "f(x) does not depend on x through autograd: no .detach(), .item() or numpy inside f, "
-    "and no torch.inference_mode() around it"
+    "and no torch.inference_mode() around it. If f is flat, as Uniform is, no gradient tells chains where it ends: "
+    "f = anila.transform(x=Uniform(0.0, 1.0).expand([dim])) keeps them inside"
 )
+
+
+def inside(f: LogDensity, x: Tensor) -> Tensor:
+    """f(x); a distribution of torch that was asked outside its support says what to do."""
+    try:
+        return f(x)
+    except ValueError as error:
+        if "within the support" not in str(error):
+            raise
+        raise ValueError(
+            "a chain left the support of a distribution in f; as a prior of anila.transform it keeps chains inside: "
+            f"f = anila.transform(log_density, x=distribution). PyTorch says: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def require_one_number_a_row(value: object, x: Tensor) -> None:

@@ -18,12 +18,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.density.log_density import LogDensity
+from anila.density.transform import Transformed
 from anila.samplers.remedy import FUNNEL, Symptoms, funnel, funnel_said, remedy, stuck
 
 RHAT = 1.01
 ESS = 400
 SHOWN = 6
-"""Coordinates in the table: those with the fewest effective samples."""
+"""Coordinates in the table, those with the fewest effective samples; parameters that have names are all there."""
 MONITORED = 64
 """Coordinates looked at, evenly spread where there are more."""
 
@@ -105,28 +107,42 @@ def estimates(
     accept_prob: float | None = None,
     grad_norm: Tensor | None = None,
     exact: bool | None = None,
+    f: LogDensity | None = None,
 ) -> list[str]:
     """A table of means over kept draws, and a line on whether to trust them; empty where too little was kept to know.
+
+    Of an f with named parameters the table is of these, as they are declared, and all of them.
 
     Args:
         x: Draws as `sample` keeps them, (kept, chains, *event); at least 4 of 2 chains, finite.
         accept_prob: Mean acceptance of the kernel.
         grad_norm: ‖∇f‖ at the first draws, (some, chains), where it is known.
         exact: Whether the kernel leaves exp f invariant; None if that is not known.
+        f: Log-density, which may name its parameters.
     """
     if len(x) < 4 or x.shape[1] < 2 or not bool(torch.isfinite(x).all()):
         return []
     names, columns = monitored(x, x.new_zeros(x.shape[:2]))
     names, columns = names[1:], columns[..., 1:]
-    draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
-    bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    lines = [f"{'':12}{'mean':>12}{'± error':>12}{'sd':>12}{'R̂':>9}{'ESS bulk':>10}{'tail':>8}"]
-    for k in torch.minimum(bulk, tail).argsort()[:SHOWN].sort().values.tolist():
-        mean, sd = draws[:, k].mean(), draws[:, k].std()
-        lines.append(f"{names[k]:12}{mean:12.4g}{error[k]:12.2g}{sd:12.4g}{r[k]:9.3f}{bulk[k]:10.0f}{tail[k]:8.0f}")
+    if isinstance(f, Transformed):
+        names, lines = [f.free_names[int(name[1:])] for name in names], table(f.names, f.numbers(x), len(f.names))
+    else:
+        lines = table(names, columns, SHOWN)
     found = symptoms(columns, names, x, accept_prob if exact is not False else None, grad_norm)
     head = f"R̂ up to {found.rhat:.3f} (at most {RHAT}), ESS from {found.ess:.0f} (at least {ESS}): "
     return [*lines, head + judged(found, exact)]
+
+
+def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], shown: int) -> list[str]:
+    """A line for each of so many quantities, those with the fewest effective samples."""
+    draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
+    bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
+    width = max(12, 1 + max(map(len, names)))
+    lines = [f"{'':{width}}{'mean':>12}{'± error':>12}{'sd':>12}{'R̂':>9}{'ESS bulk':>10}{'tail':>8}"]
+    for k in torch.minimum(bulk, tail).argsort()[:shown].sort().values.tolist():
+        numbers = f"{draws[:, k].mean():12.4g}{error[k]:12.2g}{draws[:, k].std():12.4g}{r[k]:9.3f}"
+        lines.append(f"{names[k]:{width}}{numbers}{bulk[k]:10.0f}{tail[k]:8.0f}")
+    return lines
 
 
 def judged(found: Symptoms, exact: bool | None) -> str:

@@ -119,7 +119,7 @@ def with_global_moves(
 
     return Sampler(
         init, step, draw_noise, local=kernel, target_accept=kernel.target_accept, threshold=kernel.threshold,
-        gradients=kernel.gradients + kernel.ahead / every, ahead=kernel.ahead,
+        gradients=kernel.gradients + kernel.ahead / every, ahead=kernel.ahead, f=kernel.f,
     )  # fmt: skip
 
 

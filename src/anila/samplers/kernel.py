@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anila.density.log_density import LogDensity
+
 
 class State(Protocol):
     """What the next step needs; a NamedTuple of per-chain tensors, always with the positions `x`."""
@@ -87,6 +89,8 @@ class Sampler(NamedTuple):
     """What a step costs, in evaluations of ∇f."""
     ahead: int = 0
     """Evaluations of ∇f that `init` makes."""
+    f: LogDensity | None = None
+    """The log-density that it is bound to; None where the kernel does not tell."""
 
     @property
     def exact(self) -> bool:

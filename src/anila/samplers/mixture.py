@@ -90,5 +90,6 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
     shares = [w / sum(weights) for w in weights]
     gradients = sum(p * (k.gradients + (1 - p) * k.ahead) for p, k in zip(shares, kernels, strict=True))
     return Sampler(
-        init, step, draw_noise, target_accept=kernels[0].target_accept, gradients=gradients, ahead=kernels[0].ahead
-    )
+        init, step, draw_noise, target_accept=kernels[0].target_accept, gradients=gradients, ahead=kernels[0].ahead,
+        f=kernels[0].f,
+    )  # fmt: skip

@@ -37,7 +37,7 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
         ValueError: If L is not finite or, at `init`, does not fit the points.
     """
     if preconditioner is None:
-        return make(f)
+        return make(f)._replace(f=f)
     if not bool(torch.isfinite(preconditioner).all()):
         raise ValueError("preconditioner must be finite; it holds a NaN or an infinity")
 
@@ -48,7 +48,7 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
         with exact(u.device):  # ∇f is wanted at the point that is proposed
             return (u.flatten(1) @ L.T).view_as(u)
 
-    return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))
+    return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))._replace(f=f)
 
 
 def stretched(

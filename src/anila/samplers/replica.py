@@ -110,7 +110,7 @@ def replica_exchange(
         return fold(kernel.init(x.flatten(0, 1)), rungs), prob.mean(1)
 
     gradients, ahead = rungs * (kernel.gradients + kernel.ahead / every), rungs * kernel.ahead
-    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept, gradients=gradients, ahead=ahead)
+    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept, gradients=gradients, ahead=ahead, f=f)
 
 
 def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:

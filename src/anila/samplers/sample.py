@@ -154,7 +154,7 @@ def loop(
         if done == 0:
             warn_of_starts(visited)
         done += n
-    return state.x, Trace({"x": kept, **infos}, sampler.exact)
+    return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every)
 
 
 def dense(x: Tensor) -> Tensor:

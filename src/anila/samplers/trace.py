@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila.density.log_density import LogDensity, exact_value
+from anila.density.transform import Transformed
 from anila.samplers.estimates import estimates
 
 
@@ -16,10 +18,16 @@ class Trace(Mapping[str, Tensor]):
     (steps, chains), e.g. `trace["accept_prob"]`.
     """
 
-    def __init__(self, fields: dict[str, Tensor], exact: bool | None = None):
+    def __init__(
+        self, fields: dict[str, Tensor], exact: bool | None = None, f: LogDensity | None = None, keep_every: int = 1
+    ):
         self._fields = fields
         self.exact = exact
         """Whether the kernel leaves exp f invariant; None where that is not known."""
+        self.f = f
+        """The log-density; None where that is not known."""
+        self.keep_every = keep_every
+        """Steps between kept positions."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self._fields[name]
@@ -52,7 +60,7 @@ class Trace(Mapping[str, Tensor]):
         if count := self.non_finite():
             lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
         accept_prob = self.means().get("accept_prob")
-        return "\n".join([*lines, *estimates(self["x"], accept_prob, self.steepness(), self.exact)])
+        return "\n".join([*lines, *estimates(self["x"], accept_prob, self.steepness(), self.exact, self.f)])
 
     def steepness(self) -> Tensor | None:
         """‖∇f‖ where kept positions are, but for the last, (kept − 1, chains); None where nothing tells."""
@@ -64,11 +72,54 @@ class Trace(Mapping[str, Tensor]):
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
         """The traces of different chains over the same steps as one."""
-        return cls({name: torch.cat([trace[name] for trace in traces], 1) for name in traces[0]}, traces[0].exact)
+        first = traces[0]
+        fields = {name: torch.cat([trace[name] for trace in traces], 1) for name in first}
+        return cls(fields, first.exact, first.f, first.keep_every)
 
-    def to_arviz(self) -> Any:
-        """The kept positions and infos as an ArviZ data tree (extra `arviz`), chains first, draws second."""
-        from arviz_base import from_dict
+    def draws(self) -> dict[str, Tensor]:
+        """The kept positions as named parameters, each (kept, chains, *shape); as x where f has no names."""
+        return self.f.constrain(self["x"]) if isinstance(self.f, Transformed) else {"x": self["x"]}
 
-        infos = {n: self[n].T.numpy(force=True) for n in self if n != "x"}
-        return from_dict({"posterior": {"x": self["x"].transpose(0, 1).numpy(force=True)}, "sample_stats": infos})
+    def to_arviz(self, dims: dict[str, list[str]] | None = None, coords: dict[str, Any] | None = None) -> Any:
+        """The draws as an ArviZ data tree (extra `arviz`): parameters by name, and what the kernel reported of them.
+
+        `posterior` holds the parameters. `sample_stats` holds the infos, each averaged over the steps since the draw
+        before, `acceptance_rate` (`accept_prob` in ArviZ's words), `diverging` (a proposal was rejected as hopeless or
+        not finite in these steps) and, where f is known, `lp` and `energy`, f and −f of the draw.
+
+        Args:
+            dims: Names for the axes of a parameter, e.g. `{"theta": ["school"]}`.
+            coords: Labels along such an axis, e.g. `{"school": ["A", "B", "C"]}`.
+
+        Raises:
+            ImportError: If ArviZ is not installed.
+            ValueError: If no positions were kept.
+        """
+        try:
+            from arviz_base import from_dict
+        except ImportError:
+            raise ImportError("to_arviz needs ArviZ: pip install 'anila[arviz]'") from None
+        if not len(self["x"]):
+            raise ValueError("to_arviz needs draws, and none were kept: sample(..., keep_every=10)")
+        groups = {"posterior": self.draws(), "sample_stats": self.sample_stats()}
+        arrays = {
+            group: {name: value.transpose(0, 1).numpy(force=True) for name, value in values.items()}
+            for group, values in groups.items()
+        }
+        return from_dict(arrays, dims=dims, coords=coords)
+
+    def sample_stats(self) -> dict[str, Tensor]:
+        """What ArviZ wants to know of the steps to each draw, (kept, chains)."""
+        kept = len(self["x"])
+        steps = {n: self[n][: kept * self.keep_every].unflatten(0, (kept, -1)) for n in self if n != "x"}
+        stats = {NAMES_OF_ARVIZ.get(name, name): value.nanmean(1) for name, value in steps.items()}
+        if "accept_prob" in steps:
+            prob = steps["accept_prob"]
+            stats["diverging"] = (prob <= torch.finfo(prob.dtype).tiny).any(1)
+        if self.f is not None:
+            stats["lp"] = torch.stack([exact_value(self.f, x) for x in self["x"]])
+            stats["energy"] = -stats["lp"]
+        return stats
+
+
+NAMES_OF_ARVIZ = {"accept_prob": "acceptance_rate"}

@@ -1,0 +1,246 @@
+"""Named parameters with constraints, and their log-density as one of flat vectors without any.
+
+    θ = T(x),   x ∈ ℝ^dim                        T of each parameter: torch's bijection onto its constraint
+    f(x) = log p(θ) + log |det ∂T/∂x|            draws x of exp f make draws T(x) of p
+
+A prior adds its log-density to log p. Supports are those of T, so distributions do not look at their arguments again:
+only rounding could lead outside.
+
+Reference: Carpenter et al. 2017, "Stan: a probabilistic programming language", section 2.7 (constraints).
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.distributions import Distribution, biject_to
+from torch.distributions.constraints import Constraint
+
+Declared = Constraint | tuple[Any, ...] | Distribution
+"""What a parameter is: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
+
+
+class Parameter(NamedTuple):
+    """A named part of x."""
+
+    name: str
+    shape: tuple[int, ...]
+    constraint: Constraint
+    bijection: Any
+    """T, a `Transform` of torch."""
+    free: tuple[int, ...]
+    """Shape of what T is applied to: that of x's numbers for this parameter."""
+    prior: Distribution | None
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.free)
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A log-density of named parameters as one of x, (chains, dim), without constraints.
+
+    Args:
+        log_density: Named values of all chains -> log p, (chains,).
+        parameters: In the order in which x holds them.
+    """
+
+    log_density: Callable[[dict[str, Tensor]], Tensor] | None
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def dim(self) -> int:
+        """Numbers in x."""
+        return sum(p.size for p in self.parameters)
+
+    def __call__(self, x: Float[Tensor, "chains dim"]) -> Float[Tensor, "chains"]:
+        """f(x) = log p(T(x)) + log |det ∂T/∂x|."""
+        free = self.split(x)
+        values = {p.name: p.bijection(u) for p, u in zip(self.parameters, free, strict=True)}
+        with unvalidated():
+            terms = [self.log_density(values)] if self.log_density else []
+            for p, u in zip(self.parameters, free, strict=True):
+                terms.append(a_row(p.bijection.log_abs_det_jacobian(u, values[p.name])))
+                if p.prior is not None:
+                    terms.append(a_row(p.prior.log_prob(values[p.name])))
+        return sum(terms[1:], terms[0])
+
+    def split(self, x: Float[Tensor, "*draws dim"]) -> list[Tensor]:
+        """The part of each parameter, (*draws, *free)."""
+        if x.shape[-1] != self.dim:
+            raise ValueError(f"x must be (chains, {self.dim}), for {self.told()}; got shape {tuple(x.shape)}")
+        parts = x.split([p.size for p in self.parameters], -1)
+        return [part.reshape(*x.shape[:-1], *p.free) for p, part in zip(self.parameters, parts, strict=True)]
+
+    def constrain(self, x: Float[Tensor, "*draws dim"]) -> dict[str, Tensor]:
+        """The parameters of points by name, each (*draws, *shape)."""
+        return {p.name: p.bijection(u) for p, u in zip(self.parameters, self.split(x), strict=True)}
+
+    def numbers(self, x: Float[Tensor, "*draws dim"]) -> Float[Tensor, "*draws numbers"]:
+        """The parameters of points side by side, in the order of `names`."""
+        return torch.cat([value.reshape(*x.shape[:-1], -1) for value in self.constrain(x).values()], -1)
+
+    def unconstrain(self, values: Mapping[str, Any]) -> Float[Tensor, "*draws dim"]:
+        """The points of named parameters, each (*draws, *shape), e.g. to start there.
+
+        Raises:
+            ValueError: If a parameter is missing, unknown, of another shape or outside its constraint.
+        """
+        if set(values) != {p.name for p in self.parameters}:
+            raise ValueError(f"expected values for {self.told()}; got {', '.join(values)}")
+        parts = [inverse(p, torch.as_tensor(values[p.name])) for p in self.parameters]
+        draws = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        return torch.cat([part.expand(*draws, -1) for part in parts], -1)
+
+    def told(self) -> str:
+        """The parameters with the numbers that x holds of each."""
+        return ", ".join(f"{p.name} ({p.size})" for p in self.parameters)
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each number of `constrain`'s answer: mu, theta[0], theta[1], …"""
+        return [name for p in self.parameters for name in indexed(p.name, p.shape)]
+
+    @property
+    def free_names(self) -> list[str]:
+        """A name for each coordinate of x: that of the number it makes where there is one."""
+        return [
+            name if p.free == p.shape else f"free {name}" for p in self.parameters for name in indexed(p.name, p.free)
+        ]
+
+
+def transform(log_density: Callable[..., Tensor] | None = None, /, **parameters: Declared) -> Transformed:
+    """One log-density of unconstrained vectors from one of named parameters: f(x) = log p(T(x)) + log |det ∂T/∂x|.
+
+    `log_density` is written for one draw and run for all chains at once (`torch.vmap`). So it may not branch on values:
+    `torch.where` in place of `if`.
+
+    Args:
+        log_density: Parameters by name, each of its shape -> log p, a number; None where the priors are all of it.
+        parameters: Name -> a constraint of `torch.distributions.constraints` (a flat prior), a constraint and a shape
+            such as `(real, 8)`, or a distribution: the prior. Its log-density is added; it gives support and shape.
+
+    Returns:
+        f with `dim`, `constrain` (points to named parameters) and `unconstrain` (back).
+
+    Raises:
+        TypeError: If log_density does not take these names, or a parameter is none of the three.
+        ValueError: If a constraint has no bijection (discrete values), or a shape does not fit it.
+
+    >>> from torch.distributions import HalfNormal, Normal
+    >>> from torch.distributions.constraints import real
+    >>> y = torch.tensor([1.0, 2.0, 4.0])
+    >>> f = transform(lambda mean, sd: Normal(mean, sd).log_prob(y).sum(), mean=real, sd=HalfNormal(3.0))
+    >>> f.dim, f(torch.zeros(5, 2)).shape, f.constrain(torch.zeros(5, 2))["sd"]
+    (2, torch.Size([5]), tensor([1., 1., 1., 1., 1.]))
+    """
+    if not parameters:
+        raise ValueError("transform needs parameters, e.g. mean=real, sd=positive (torch.distributions.constraints)")
+    parts = tuple(parameter(name, given) for name, given in parameters.items())
+    if log_density is None:
+        return Transformed(None, parts)
+    require_names(log_density, parameters)
+    return Transformed(for_all_chains(log_density), parts)
+
+
+def parameter(name: str, given: Declared) -> Parameter:
+    """What x holds for a parameter that is declared so."""
+    if isinstance(given, Distribution):
+        constraint, shape, prior = given.support, given.batch_shape + given.event_shape, given
+    else:
+        constraint, *shape = given if isinstance(given, tuple) else (given,)
+        prior = None
+    if not isinstance(constraint, Constraint):
+        raise TypeError(
+            f"{name} must be a constraint of torch.distributions.constraints, such as positive, a constraint and a "
+            f"shape, such as (positive, 8), or a distribution, its prior; got {given!r}"
+        )
+    try:
+        bijection = biject_to(constraint)
+        free = tuple(bijection.inverse_shape(torch.Size(shape)))
+    except NotImplementedError:
+        raise ValueError(f"{name}: {NO_BIJECTION.format(constraint=constraint)}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {constraint} needs another shape than {tuple(shape)}: {error}") from None
+    return Parameter(name, tuple(shape), constraint, bijection, free, prior)
+
+
+NO_BIJECTION = (
+    "torch has no bijection onto {constraint}; sum over discrete values inside the log-density, and make a covariance "
+    "of a corr_cholesky and positive scales"
+)
+
+
+def require_names(log_density: Callable[..., Tensor], parameters: Mapping[str, Any]) -> None:
+    """Refuse a log-density that does not take these parameters by name."""
+    try:
+        inspect.signature(log_density).bind(**parameters)
+    except TypeError as error:
+        raise TypeError(f"log_density must take {', '.join(parameters)} by name: {error}") from None
+
+
+def for_all_chains(log_density: Callable[..., Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
+    """log p of all chains from that of one draw."""
+    batched = torch.vmap(lambda values: log_density(**values))
+
+    def log_densities(values: dict[str, Tensor]) -> Tensor:
+        try:
+            found = batched(values)
+        except RuntimeError as error:
+            if "vmap" not in str(error):
+                raise
+            raise ValueError(f"{ONE_DRAW}. PyTorch says: {error}") from error
+        if found.ndim != 1:
+            raise ValueError(
+                f"log_density must return one number a draw; got shape {tuple(found.shape[1:])}: add .sum()"
+            )
+        return found
+
+    return log_densities
+
+
+ONE_DRAW = (
+    "log_density runs for all chains at once, so it may not branch on values, take numbers out or draw (if, .item(), "
+    "validate_args=True, dropout): use torch.where in place of if"
+)
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Inside, distributions look neither at their parameters nor at what they are asked."""
+    before = getattr(Distribution, "_validate_args", __debug__)  # torch says it nowhere else
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
+def a_row(terms: Tensor) -> Tensor:
+    """The sum of each row, (chains, ...) -> (chains,)."""
+    return terms.flatten(1).sum(1) if terms.ndim > 1 else terms
+
+
+def inverse(p: Parameter, value: Tensor) -> Tensor:
+    """The part of x that makes this value, (*draws, size)."""
+    value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
+    draws = value.shape[: value.ndim - len(p.shape)]
+    if value.shape != (*draws, *p.shape):
+        raise ValueError(f"{p.name} must be of shape {p.shape} or a batch of it; got {tuple(value.shape)}")
+    free = p.bijection.inv(value).reshape(*draws, p.size)
+    if not bool(p.constraint.check(value).all() and torch.isfinite(free).all()):
+        raise ValueError(f"{p.name} must lie inside {p.constraint}; got {value}")
+    return free
+
+
+def indexed(name: str, shape: Sequence[int]) -> list[str]:
+    """A name for each number of an array: name[0,0], name[0,1], …; the name itself for a single number."""
+    return [f"{name}[{','.join(map(str, index))}]" if index else name for index in product(*map(range, shape))]
