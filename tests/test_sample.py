@@ -3,17 +3,23 @@
 import math
 import re
 import warnings
+from typing import Any, SupportsIndex
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import HalfNormal, Normal
 
 from anila.density.targets import banana
+from anila.density.transform import transform
 from anila.evaluation.chains import ess, mcse, rhat
 from anila.rng import rng
 from anila.samplers import SAMPLERS, Sampler, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.kernel import PointState, accept
 from anila.samplers.sample import transitions
+from anila.samplers.warm_up import tune
+from exact import as_users_run_it
 
 
 def cliff(x: Tensor) -> Tensor:
@@ -229,3 +235,64 @@ def test_barker_comes_back_from_far_out_in_float32():
     x0 = torch.tensor([[100.0], [-100.0]]).repeat(50, 1)
     x, _ = sample(barker(lambda x: -x.pow(4).sum(1), 1.0), x0, 300, rng(0))
     assert x.abs().max() < 3
+
+
+def network(x: Tensor) -> Tensor:
+    return -x.square().sum(1)
+
+
+STARTS: dict[str, tuple[Any, torch.dtype]] = {
+    "a list": ([[1.0, 2.0], [3.0, 4.0]], torch.float32),
+    "whole numbers": (np.array([[1, 2], [3, 4]]), torch.float32),
+    "an array of float64": (np.array([[1.0, 2.0], [3.0, 4.0]]), torch.float64),
+    "an array that can't be written to": (np.broadcast_to(np.array([1, 2], np.float32), (2, 2)), torch.float32),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_starts_are_taken_as_people_have_them(name: str):
+    """Sees arrays that are refused, lose their precision, or are moved along with the chains."""
+    x0, dtype = STARTS[name]
+    before = np.array(x0)
+    x, _ = sample(mala(network, 0.1), x0, 2, 0)
+    assert x.dtype == dtype
+    assert torch.equal(x, sample(mala(network, 0.1), torch.as_tensor(before).to(dtype), 2, rng(0, "sample"))[0])
+    assert np.array_equal(before, x0)
+
+
+def test_arrays_become_what_a_network_computes_with():
+    """Sees NumPy's float64 met by a network's float32."""
+    net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))
+    assert sample(mala(net, 0.1), np.zeros((3, 2)), 2, 0)[0].dtype == torch.float32
+
+
+def test_named_starts_are_taken():
+    """Sees a dictionary of parameters that does not become the point it names."""
+    f = transform(sd=HalfNormal(1.0), mean=Normal(0.0, 1.0))
+    x, _ = sample(mala(f, 0.1), {"sd": [1.0, 2.0], "mean": np.array([3, 4])}, 0, 0)
+    assert torch.allclose(x, torch.tensor([[0.0, 3.0], [math.log(2), 4.0]]))
+
+
+@pytest.mark.parametrize("seed", [3, np.int64(3), np.uint8(3)])
+def test_a_seed_is_a_generator(seed: SupportsIndex):
+    """Sees seeds of NumPy that give other draws, and one that makes a warm-up share its noise with the draws after."""
+    x0 = torch.zeros(4, 2)
+    assert torch.equal(sample(mala(network, 0.1), x0, 2, seed)[0], sample(mala(network, 0.1), x0, 2, 3)[0])
+    assert not torch.equal(sample(mala(network, 0.1), x0, 2, seed)[0], sample(mala(network, 0.1), x0, 2, 4)[0])
+    a, b = (tune(lambda **kw: mala(network, **kw), x0.numpy(), 40, g) for g in (seed, rng(3, "tune")))
+    assert torch.equal(a.x, b.x)
+
+
+def test_a_generator_of_numpy_moves_on():
+    """Sees a NumPy generator that gives the same noise twice."""
+    g = np.random.default_rng(0)
+    first, second = (sample(mala(network, 0.1), torch.zeros(4, 2), 2, g)[0] for _ in range(2))
+    assert not torch.equal(first, second)
+    assert torch.equal(first, sample(mala(network, 0.1), torch.zeros(4, 2), 2, np.random.default_rng(0))[0])
+
+
+@pytest.mark.parametrize("wrong", [None, 1.5, True, "0"])
+def test_what_is_no_generator_says_what_is(wrong: object):
+    """Sees a seed that is guessed at."""
+    with as_users_run_it(), pytest.raises(TypeError, match="generator must be a torch.Generator.*or a seed"):
+        sample(mala(network, 0.1), torch.zeros(4, 2), 2, wrong)  # pyright: ignore[reportArgumentType]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -26,3 +27,27 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
 
     digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def as_generator(given: Any, *names: str | int) -> torch.Generator:
+    """A generator as people give it: one of torch, a seed, or one of NumPy, from which a seed is drawn.
+
+    Args:
+        given: The generator or seed.
+        names: What a seed's stream is for.
+
+    Raises:
+        TypeError: If it is none of these.
+    """
+    import numpy as np
+    import torch
+
+    if isinstance(given, torch.Generator):
+        return given
+    if isinstance(given, np.random.Generator):
+        given = int(given.integers(2**63))
+    if isinstance(given, bool) or not isinstance(given, Integral):
+        raise TypeError(
+            f'generator must be a torch.Generator, e.g. rng(0, "chains"), or a seed, e.g. 0; got {type(given).__name__}'
+        )
+    return rng(int(given), *names)

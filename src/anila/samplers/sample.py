@@ -2,15 +2,16 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, SupportsIndex
 
+import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import adding_values
+from anila.density.log_density import LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
-from anila.rng import rng
+from anila.density.transform import Transformed
+from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.kernel import Noise, Sampler, draw_noise
@@ -34,9 +35,9 @@ def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Gener
 
 def sample(
     sampler: Sampler,
-    x0: Float[Tensor, "chains *event"],
+    x0: Any,
     steps: int,
-    generator: torch.Generator,
+    generator: torch.Generator | SupportsIndex | np.random.Generator,
     keep_every: int = 0,
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
@@ -49,9 +50,11 @@ def sample(
 
     Args:
         sampler: Kernel bound to f.
-        x0: Where the chains start, (chains, *event), floating point.
+        x0: Where the chains start, (chains, *event): a tensor, an array or lists; of an f with named parameters also
+            a dictionary of them, each (chains, *shape).
         steps: Number of transitions K.
-        generator: Source of all the noise; `rng(seed, "chains")` makes one.
+        generator: Source of all the noise; `rng(seed, "chains")` makes one, and a seed by itself stands for
+            `rng(seed, "sample")`.
         keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
         progress: Show a progress bar.
         callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
@@ -73,6 +76,7 @@ def sample(
     Warns:
         RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
     """
+    x0, generator = as_points(x0, sampler.f), as_generator(generator, "sample")
     return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile, look=True)
 
 
@@ -162,11 +166,34 @@ def dense(x: Tensor) -> Tensor:
     return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()
 
 
+def as_points(x0: Any, f: LogDensity | None) -> Tensor:
+    """Starts as people give them, as a tensor.
+
+    Arrays keep their precision, unless f is a network of another one; whole numbers and lists have torch's default.
+    """
+    if isinstance(x0, Mapping) and isinstance(f, Transformed):
+        return f.unconstrain(x0)
+    if isinstance(x0, Tensor):
+        return x0
+    try:
+        array = np.array(x0)
+        x = torch.from_numpy(array)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"x0 must be numbers, (chains, *event); got {type(x0).__name__}: {error}") from None
+    if not (isinstance(x0, np.ndarray) and x.is_floating_point()):
+        x = x.to(torch.get_default_dtype())
+    weights = next(iter(f.parameters()), None) if isinstance(f, torch.nn.Module) else None
+    return x if weights is None else x.to(weights)
+
+
 def require_points(x: Tensor) -> None:
     """Refuse starts on which no chain can run."""
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
+        n = len(x) if x.ndim == 1 else 0
+        hint = f"; x0[None] is one chain of {n} numbers, x0[:, None] {n} chains of one" if n else ""
         raise ValueError(
-            f"x0 must be a floating-point batch of points (chains, *event); got {x.dtype} of shape {tuple(x.shape)}"
+            "x0 must be a floating-point batch of points (chains, *event); got "
+            f"{x.dtype} of shape {tuple(x.shape)}{hint}"
         )
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())

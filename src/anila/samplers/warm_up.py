@@ -19,18 +19,20 @@ References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 import math
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from anila.rng import as_generator
 from anila.samplers import Sampler
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
 from anila.samplers.pathfinder import Point, starts
 from anila.samplers.phase import WINDOW, Make, Phase, Settings, quantile, run_phase
 from anila.samplers.precondition import DENSE_LIMIT
-from anila.samplers.sample import dense, require_points
+from anila.samplers.sample import as_points, dense, require_points
 
 QUANTILE = 0.85
 """The threshold is this quantile of |∂f|."""
@@ -55,7 +57,13 @@ class Tuned(NamedTuple):
     """A few lines: the acceptance reached, and each setting beside what it was chosen from."""
 
 
-def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept: float | None = None) -> Tuned:
+def tune(
+    make: Make,
+    x0: Any,
+    steps: int,
+    generator: torch.Generator | SupportsIndex | np.random.Generator,
+    accept: float | None = None,
+) -> Tuned:
     """Find step_size, threshold and preconditioner of a Metropolis kernel by a warm-up of so many steps.
 
     Chains that start far from where they belong are put there first, and stranded ones are moved onto others: during
@@ -64,10 +72,10 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     Args:
         make: Takes step_size, and threshold and preconditioner where the kernel has them, and returns the kernel:
             `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
-        x0: Where the chains start, (chains, *event).
+        x0: Where the chains start, (chains, *event), as `sample` takes it.
         steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
             few where starts are good.
-        generator: Source of all the noise; the result is a function of it.
+        generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, and 0.7 for hmc.
 
     Raises:
@@ -81,9 +89,9 @@ def tune(make: Make, x0: Tensor, steps: int, generator: torch.Generator, accept:
     >>> sorted(tuned.settings), tuned.x.shape
     (['preconditioner', 'step_size'], torch.Size([64, 2]))
     """
-    require_points(x0)
-    names = keywords(make)
+    generator, names = as_generator(generator, "tune"), keywords(make)
     probe = make(**{name: PROBES[name] for name in names})
+    require_points(x0 := as_points(x0, probe.f))
     target = accept or probe.target_accept
     if target is None:
         raise ValueError("tune needs a Metropolis kernel: one that always moves has no acceptance to aim at")
