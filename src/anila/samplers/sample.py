@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anila import notebook
 from anila.density.log_density import LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
@@ -289,6 +290,9 @@ def with_progress(steps: list[int], shown: bool) -> Iterator[int]:
     """These numbers of steps, with a bar where it is to be shown."""
     if not shown:
         yield from steps
+        return
+    if notebook.runs_here():
+        yield from notebook.advancing(steps, "sampling")
         return
     from rich.progress import Progress
 

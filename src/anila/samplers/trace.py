@@ -6,9 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila import notebook
 from anila.density.log_density import LogDensity, exact_value
 from anila.density.transform import Transformed
 from anila.samplers.estimates import estimates
+
+DRAWN, POINTS = 8, 200
+"""Chains, and positions of each, that a notebook draws."""
 
 
 class Trace(Mapping[str, Tensor]):
@@ -61,6 +65,17 @@ class Trace(Mapping[str, Tensor]):
             lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
         accept_prob = self.means().get("accept_prob")
         return "\n".join([*lines, *estimates(self["x"], accept_prob, self.steepness(), self.exact, self.f)])
+
+    def _repr_html_(self) -> str:
+        """The summary, and the first number of a few chains along their kept positions."""
+        return self._drawn() + notebook.lines(self.summary())
+
+    def _drawn(self) -> str:
+        x = self["x"].flatten(2)[:, :DRAWN] if self["x"].ndim > 2 else self["x"][:0]
+        if len(x) < 2 or not bool(torch.isfinite(x[..., 0]).all()):
+            return ""
+        every = -(-len(x) // POINTS)
+        return notebook.curves(x[::every, :, 0].T.tolist(), f"x0 of {x.shape[1]} chains, at each of the kept positions")
 
     def steepness(self) -> Tensor | None:
         """‖∇f‖ where kept positions are, but for the last, (kept − 1, chains); None where nothing tells."""

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from anila import notebook
 from anila.rng import as_generator
 from anila.samplers import Sampler
 from anila.samplers.dry_run import require_rows_apart
@@ -55,6 +56,11 @@ class Tuned(NamedTuple):
     """What `make` was called with: step_size, and threshold and preconditioner where it takes them."""
     report: str
     """A few lines: the acceptance reached, and each setting beside what it was chosen from."""
+
+    def _repr_html_(self) -> str:
+        """The report as a table."""
+        parts = (line.partition("  ") for line in self.report.splitlines())
+        return notebook.table({name if text else "note": text.strip() or name for name, _, text in parts})
 
 
 def tune(

@@ -8,6 +8,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from anila import notebook
 from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
@@ -37,6 +38,10 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """Everything, in JSON's types; what is not finite is None."""
         return {"ok": self.ok, "lines": list(self.lines), **finite(self.numbers)}
+
+    def _repr_html_(self) -> str:
+        """The verdict and its reasons, as a notebook shows them."""
+        return notebook.verdict(self.ok, self.lines)
 
 
 def verdict(

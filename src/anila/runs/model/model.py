@@ -7,16 +7,19 @@ A run gives one (see `trained`), an exported folder another (see `export`); `ani
     model.draw(64)            samples, (64, *event)
 """
 
+import io
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from anila import notebook
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
 from anila.density.log_density import Anneals, ClosedForm, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
 from anila.density.precision import own_defaults
 from anila.evaluation.chains import Convergence, convergence
+from anila.evaluation.pictures.images import image_grid
 from anila.learning.starts import Persistent, Start
 from anila.messages import did_you_mean
 from anila.rng import rng
@@ -29,6 +32,8 @@ BATCH = 1000
 """Chains that run together when samples are drawn."""
 JUDGED, KEPT = 64, 20
 """Chains whose convergence is judged, and positions of each."""
+LOOKED_AT, IN_A_ROW = 400, 8
+"""Kept chains that a notebook shows: points of the plane, and images."""
 
 
 class HeldOut(NamedTuple):
@@ -128,6 +133,30 @@ class Model(Protocol):
     def clean(self, x: Tensor) -> Tensor:
         """Points of the law of f, (n, *event), without the noise that is part of it: as people look at them."""
         return denoised(self.f, x)
+
+    def _repr_html_(self) -> str:
+        """What it is, and some of its kept chains where they can be looked at."""
+        size = sum(p.numel() for p in self.f.parameters())
+        about = {
+            "trained on": f"{self.data.name}, for {self.iteration:,} iterations",
+            "f": f"{self.config.network.name} with {size:,} parameters, of points {tuple(self.data.event_shape)}",
+            "sampler": f"{self.sampler.name}, {self.sampler.draw_steps or self.sampler.steps:,} transitions a sample",
+            "classes": ", ".join(self.classes),
+        }
+        return notebook.table({name: text for name, text in about.items() if text}) + self._drawn()
+
+    @own_defaults()
+    def _drawn(self) -> str:
+        if not isinstance(self.start, Persistent):
+            return ""
+        x = self.start.x[:LOOKED_AT].cpu()
+        if self.data.event_shape == (2,):
+            return notebook.points(x.tolist(), f"{len(x)} kept chains")
+        if len(self.data.event_shape) != 3:
+            return ""
+        drawn = io.BytesIO()
+        image_grid(self.clean(x[:IN_A_ROW].to(self.device)).cpu(), IN_A_ROW).save(drawn, "PNG")
+        return notebook.image(drawn.getvalue(), f"{len(x[:IN_A_ROW])} kept chains")
 
     @property
     def device(self) -> torch.device:

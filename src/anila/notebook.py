@@ -1,0 +1,117 @@
+"""What a notebook shows: things as small tables and pictures in HTML, and a bar while chains run.
+
+Everything is escaped, loads nothing, and takes its colours from the notebook's theme.
+"""
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+
+WIDTH, HEIGHT, SQUARE, MARGIN = 480, 90, 240, 4
+"""Sizes of a picture of curves and of one of points, and its margin, in pixels."""
+OPACITY = 0.45
+
+
+def table(rows: Mapping[str, str]) -> str:
+    """Names beside what they are.
+
+    >>> table({"step_size": "0.1 < 1"})
+    '<table><tr><th style="text-align:left">step_size</th><td style="text-align:left">0.1 &lt; 1</td></tr></table>'
+    """
+    left = ' style="text-align:left"'
+    lines = (f"<tr><th{left}>{escape(name)}</th><td{left}>{escape(text)}</td></tr>" for name, text in rows.items())
+    return f"<table>{''.join(lines)}</table>"
+
+
+def lines(text: str) -> str:
+    """Lines whose columns are aligned by spaces."""
+    return f'<pre style="line-height:1.3">{escape(text)}</pre>'
+
+
+def verdict(ok: bool, text: Sequence[str]) -> str:
+    """What was found, with a mark, then its reasons."""
+    mark, colour = ("✓", "#2a8a4a") if ok else ("✗", "#c2452d")
+    head = f'<b style="color:{colour}">{mark} {escape(text[0])}</b>'
+    return head + f"<ul>{''.join(f'<li>{escape(line.strip())}</li>' for line in text[1:])}</ul>" * (len(text) > 1)
+
+
+def curves(columns: Sequence[Sequence[float]], title: str) -> str:
+    """A curve for each column, on common axes.
+
+    Args:
+        columns: Finite numbers, as many in each.
+        title: What they are.
+    """
+    low, high = min(map(min, columns)), max(map(max, columns))
+    across = (WIDTH - 2 * MARGIN) / max(1, len(columns[0]) - 1)
+    down = (HEIGHT - 2 * MARGIN) / ((high - low) or 1)
+    paths = (
+        "M" + " ".join(f"{MARGIN + i * across:.1f},{MARGIN + (high - y) * down:.1f}" for i, y in enumerate(column))
+        for column in columns
+    )
+    drawn = "".join(f'<path d="{path}"/>' for path in paths)
+    return drawing(drawn, WIDTH, HEIGHT, f"{title}, from {low:.3g} to {high:.3g}")
+
+
+def points(x: Sequence[Sequence[float]], title: str) -> str:
+    """Points of the plane, finite, on a square."""
+    low = min(map(min, x))
+    across = (SQUARE - 2 * MARGIN) / ((max(map(max, x)) - low) or 1)
+    places = (f"M{MARGIN + (a - low) * across:.1f},{SQUARE - MARGIN - (b - low) * across:.1f}h0" for a, b in x)
+    return drawing(f'<path stroke-width="3" d="{"".join(places)}"/>', SQUARE, SQUARE, title)
+
+
+def drawing(drawn: str, width: int, height: int, label: str) -> str:
+    """Paths with a caption, which screen readers have too."""
+    style = f'style="max-width:100%" fill="none" stroke="#2f7fb8" stroke-linecap="round" stroke-opacity="{OPACITY}"'
+    head = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{escape(label)}" {style}>'
+    return captioned(f"{head}{drawn}</svg>", label)
+
+
+def image(png: bytes, label: str) -> str:
+    """A picture that is part of the page."""
+    text = base64.b64encode(png).decode()
+    return captioned(f'<img alt="{escape(label)}" style="max-width:100%" src="data:image/png;base64,{text}">', label)
+
+
+def captioned(picture: str, label: str) -> str:
+    return f'<figure style="margin:0">{picture}<figcaption><small>{escape(label)}</small></figcaption></figure>'
+
+
+def runs_here() -> bool:
+    """Whether this is the kernel of a notebook."""
+    from rich import get_console
+
+    return get_console().is_jupyter
+
+
+def advancing(parts: Sequence[int], title: str) -> Iterator[int]:
+    """These numbers of steps, with a bar in the notebook that says how many of them are made."""
+    from IPython.display import HTML, display  # a notebook has it
+
+    shown = display(HTML(bar(title, 0, sum(parts))), display_id=True)
+    for done, part in zip(hundredths(parts), parts, strict=True):
+        yield part
+        if done is not None:
+            shown.update(HTML(bar(title, done, sum(parts))))
+
+
+def hundredths(parts: Iterable[int]) -> list[int | None]:
+    """How many steps are made after each part, where that is worth showing: at each hundredth, and at the end.
+
+    >>> hundredths([100, 1, 1, 98])
+    [100, None, 102, 200]
+    """
+    parts = list(parts)
+    whole, done, shown, marks = sum(parts), 0, 0, []
+    for part in parts:
+        done += part
+        new = done * 100 // whole > shown
+        shown = done * 100 // whole
+        marks.append(done if new else None)
+    return marks
+
+
+def bar(title: str, done: int, whole: int) -> str:
+    """How far something is."""
+    return f'<progress value="{done}" max="{whole}"></progress> {escape(title)}: {done:,} of {whole:,}'
