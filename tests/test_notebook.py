@@ -8,7 +8,10 @@ import torch
 
 import anila
 from anila import anisotropic_mala, notebook, rng, sample, tune
+from anila.cli.console import note
+from anila.cli.progress import progress_of
 from anila.evaluation.chains import Verdict
+from anila.runs.experiment import Experiment
 
 
 class Tags(HTMLParser):
@@ -91,3 +94,13 @@ def test_a_bar_goes_to_its_end(monkeypatch: pytest.MonkeyPatch):
     assert "0 of 250" in shown[0]
     assert "250 of 250" in shown[-1]
     assert len(shown) <= 101
+
+
+def test_a_command_in_a_notebook_says_lines(monkeypatch: pytest.MonkeyPatch):
+    """Sees a bar drawn a hundred times below itself, where `!` passes for a terminal."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for started_by_a_kernel in (False, True):
+        if started_by_a_kernel:
+            monkeypatch.setenv("JPY_PARENT_PID", "1")
+        with progress_of(Experiment()) as (say, _):
+            assert (say is note) == started_by_a_kernel

@@ -4,6 +4,7 @@ Everything is escaped, loads nothing, and takes its colours from the notebook's 
 """
 
 import base64
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 
@@ -76,6 +77,11 @@ def image(png: bytes, label: str) -> str:
 
 def captioned(picture: str, label: str) -> str:
     return f'<figure style="margin:0">{picture}<figcaption><small>{escape(label)}</small></figcaption></figure>'
+
+
+def started_this() -> bool:
+    """Whether a notebook's kernel started this process, by `!`: what it takes for a terminal cannot move its cursor."""
+    return "JPY_PARENT_PID" in os.environ
 
 
 def runs_here() -> bool:

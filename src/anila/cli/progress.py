@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from anila import notebook
 from anila.cli.console import note
 from anila.messages import lines_printable
 
@@ -45,13 +46,13 @@ class Progress:
 
 @contextmanager
 def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]:
-    """What to say lines with and what to watch iterations with: a bar on a terminal, plain lines elsewhere."""
+    """What to say lines with and what to watch iterations with: a bar on a terminal, else plain lines."""
     from rich.console import Console
 
     console = Console(stderr=True)
     if not is_first():
         yield lambda _: None, Progress(lambda *_: None)
-    elif console.is_terminal:
+    elif console.is_terminal and not notebook.started_this():
         with bar(console, config.iterations) as show:
             yield lambda text: console.print(lines_printable(text), markup=False, highlight=False), Progress(show)
     else:

@@ -136,11 +136,14 @@ class Model(Protocol):
 
     def _repr_html_(self) -> str:
         """What it is, and some of its kept chains where they can be looked at."""
-        size = sum(p.numel() for p in self.f.parameters())
+        shape, whole = tuple(self.data.event_shape), isinstance(self.f, ClosedForm)
+        size, steps = sum(p.numel() for p in self.f.parameters()), self.sampler.draw_steps or self.sampler.steps
         about = {
-            "trained on": f"{self.data.name}, for {self.iteration:,} iterations",
-            "f": f"{self.config.network.name} with {size:,} parameters, of points {tuple(self.data.event_shape)}",
-            "sampler": f"{self.sampler.name}, {self.sampler.draw_steps or self.sampler.steps:,} transitions a sample",
+            "data": f"{self.data.name}, points of shape {shape}",
+            "columns": ", ".join(self.units.columns) if len(shape) == 1 else "",
+            "f": f"{self.config.network.name}, " + ("in closed form" if whole else f"{size:,} parameters"),
+            "trained for": "" if whole else f"{self.iteration:,} iterations",
+            "sampler": "" if whole else f"{self.sampler.name}, {steps:,} transitions a sample",
             "classes": ", ".join(self.classes),
         }
         return notebook.table({name: text for name, text in about.items() if text}) + self._drawn()
