@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check fuzz bench release clean
+.PHONY: demo test test-all check docs fuzz bench release clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +38,9 @@ check: .venv/installed-dev  ## style, types, layers, doctests
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 0 --doctest-modules src
 
+docs: .venv/installed-dev  ## the documentation site, in build/site
+	$(BIN)/python scripts/site.py
+
 SECONDS ?= 20
 fuzz: .venv/installed-dev  ## damaged settings, checkpoints, archives and tables: so many SECONDS for each kind of file
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n 0 tests/test_fuzz.py
@@ -51,4 +54,4 @@ release:  ## the wheel and the sdist, made into dist/ and tried in a clean envir
 	PYTHON=$(PYTHON) scripts/release.sh dist
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build

@@ -1,32 +1,78 @@
-"""The pages of docs/ do what they say: their blocks of Python run, one after the other."""
+"""The pages of docs/ do what they say: their Python runs, their links lead somewhere, and the site has them all."""
 
+import importlib
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+import anila
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("**/*.md"))
+BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
 
 
-@pytest.mark.parametrize(
-    "page",
-    [
-        "sampling.md",
-        "training.md",
-        "extend.md",
-        "applications.md",
-        "classes.md",
-        "evaluation.md",
-        "sharing.md",
-        "tables.md",
-    ],
-)
+@pytest.mark.parametrize("page", [path.name for path in PAGES if BLOCK.search(path.read_text())])
 def test_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Sees a name, a signature or a promise of the page that is no longer so, and one that warns."""
-    code = "\n".join(re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL))
-    assert code
+    code = "\n".join(BLOCK.findall((DOCS / page).read_text()))
     monkeypatch.chdir(tmp_path)
     exec(compile(code, page, "exec"), {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path):
+    """Sees a page, a picture or a heading that was renamed, moved or deleted."""
+    lost = []
+    for target, anchor in LINK.findall(page.read_text()):
+        path = page.parent / target if target else page
+        if not path.exists() or (anchor and anchor not in anchors(path)):
+            lost.append(f"{target}#{anchor}")
+    assert not lost
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [path.name for path in PAGES])
+def test_every_block_stands_alone(page: str):
+    """Sees commands right below a line of text, which flow into it."""
+    text = re.sub(r"```.*?```", "", next(DOCS.glob(f"**/{page}")).read_text(), flags=re.DOTALL)
+    assert not re.findall(r"^(?![-*:|\d\s]).+\n    \S.*", text, re.MULTILINE)
+
+
+def test_the_site_has_every_page():
+    """Sees a page that nobody would find: give it a line in `nav` of zensical.toml."""
+    nav = set(leaves(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
+    pages = {path.relative_to(DOCS).as_posix() for path in PAGES} | {"contributing.md", "changelog.md"}
+    assert nav == pages | {f"notebooks/{path.stem}.md" for path in ROOT.glob("notebooks/*.ipynb")}
+
+
+def leaves(nav: list[Any]) -> list[str]:
+    """The pages of a navigation."""
+    return [
+        page
+        for entry in nav
+        for value in entry.values()
+        for page in (leaves(value) if isinstance(value, list) else [value])
+    ]
+
+
+def test_the_reference_has_every_name():
+    """Sees a name of `anila` that the reference lacks, and an entry for what is no longer there."""
+    entries = [name for path in PAGES for name in re.findall(r"^::: ([\w.]+)$", path.read_text(), re.MULTILINE)]
+    for entry in entries:
+        module, _, name = entry.rpartition(".")
+        assert hasattr(importlib.import_module(module), name), entry
+    assert not set(anila.__all__) - {entry.rpartition(".")[2] for entry in entries}
 
 
 def test_every_test_of_a_fault_is_there():

@@ -81,15 +81,17 @@ def test_curves_and_points_stay_in_their_frame():
 
 def test_a_bar_goes_to_its_end(monkeypatch: pytest.MonkeyPatch):
     """Sees chains that run in a notebook without a bar, one that stops short, and one told of every step."""
-    display = pytest.importorskip("IPython.display")
+    functions = pytest.importorskip("IPython.core.display_functions")
     shown: list[str] = []
 
     class Handle:
-        def update(self, html: Any) -> None:
+        def display(self, html: Any) -> None:
             shown.append(html.data)
 
+        update = display
+
     monkeypatch.setattr(notebook, "runs_here", lambda: True)
-    monkeypatch.setattr(display, "display", lambda html, **_: shown.append(html.data) or Handle())
+    monkeypatch.setattr(functions, "DisplayHandle", Handle)
     sample(anisotropic_mala(f, threshold=1.0), torch.zeros(2, 2), 250, rng(0, "chains"), progress=True)
     assert "0 of 250" in shown[0]
     assert "250 of 250" in shown[-1]

@@ -93,9 +93,11 @@ def runs_here() -> bool:
 
 def advancing(parts: Sequence[int], title: str) -> Iterator[int]:
     """These numbers of steps, with a bar in the notebook that says how many of them are made."""
-    from IPython.display import HTML, display  # a notebook has it
+    from IPython.core.display import HTML  # a notebook has it
+    from IPython.core.display_functions import DisplayHandle
 
-    shown = display(HTML(bar(title, 0, sum(parts))), display_id=True)
+    shown = DisplayHandle()
+    shown.display(HTML(bar(title, 0, sum(parts))))
     for done, part in zip(hundredths(parts), parts, strict=True):
         yield part
         if done is not None:

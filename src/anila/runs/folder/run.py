@@ -194,7 +194,9 @@ class Run:
         """Write a checkpoint; if it is the first after a run was overwritten, the old run is deleted.
 
         Args:
-            iteration, parts, floor: As of `checkpoint.save`.
+            iteration: As of `checkpoint.save`.
+            parts: As there.
+            floor: As there.
 
         Raises:
             OSError: If the checkpoint cannot be written.

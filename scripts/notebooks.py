@@ -1,0 +1,30 @@
+"""Run the notebooks in place, so that they show what they make.
+
+python scripts/notebooks.py [NAME]...        all of them, or notebooks/NAME.ipynb; about ten minutes on a core
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+
+
+def main(names: list[str]) -> None:
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    for path in [NOTEBOOKS / f"{name}.ipynb" for name in names] or sorted(NOTEBOOKS.glob("*.ipynb")):
+        print(path.name)
+        notebook = nbformat.read(path, 4)
+        with tempfile.TemporaryDirectory() as folder:
+            NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}}).execute()
+        for cell in notebook.cells:
+            cell.metadata.pop("execution", None)
+        nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
