@@ -202,6 +202,8 @@ def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
             before.write_text(json.dumps(scores))
         found.setdefault("before", []).append(json.loads(before.read_text()))
         for k, (kernel, make) in enumerate(makes.items()):
+            if arguments.kernels and kernel not in arguments.kernels:
+                continue
             path = arguments.out / f"{name}-{k}-{seed}.json"
             if not path.exists():
                 f, went = algorithm_1(start, data, make, seed, length)
@@ -332,6 +334,7 @@ def main() -> None:
     parser.add_argument("--start", type=Path, help="a run that learned f(x, s) without classes")
     parser.add_argument("--minutes", type=float, default=10.0, help="of denoising at the start")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--kernels", nargs="+", help="of learn: these alone, by the names of its table")
     parser.add_argument("--widths", type=lambda text: tuple(map(int, text.split(","))), default=(32, 64, 64))
     parser.add_argument("--pool", type=int, default=256, help="draws at the start")
     parser.add_argument("--json", type=Path, help="docs/numbers/kernels_on_images.json, or …_accept.json, by default")

@@ -377,6 +377,12 @@ class TestEquilibrium:
         assert (found.name, len(found.because)) == (UNDECIDED, 1)
         assert "f still depends on the start" in found.because[0]
 
+    def test_chains_on_the_final_law_are_not_advised_to_a_run_that_had_them(self):
+        long = long_chains_of(descent(TARGET, 0.01))
+        drawn = replace(long, own="draws", groups=long.groups | {"draws": long.groups["kept"]})
+        assert "chains on f at its lowest level" in regime(None, drawn).remedies[0]
+        assert "train longer" in judged(drawn).remedies[0]
+
     def test_images_that_leave_the_data_are_said(self):
         """Sees a distance that is measured and not judged, and one that is taken without its error."""
         long = self.long(0.0)

@@ -90,7 +90,7 @@ def regime(course: Course | None, long: LongChains | None = None, returns: Seque
     elif because := nothing_learned(course, long):
         name, remedies = NOTHING, NOTHING_REMEDIES
     else:
-        name, because, remedies = by_chains(long) if long else without_chains(course)
+        name, because, remedies = by_chains(long, course) if long else without_chains(course)
         remedies += course_remedies(course) if course else ()
     notes = (course_notes(course) if course else []) + (long_chain_notes(long) if long else [])
     notes += [f"the divergence guard went back: {words}" for words in returns]
@@ -114,6 +114,10 @@ SHORT_REMEDIES = (
 LEVELS_REMEDIES = (
     "train on the final law, with chains on f at its lowest level (objective=likelihood): only they see what it rates "
     "too high",
+)
+LONGER_REMEDIES = (
+    "train longer with chains on the final law (training.minutes, or iterations of the last stage): f has yet to learn "
+    "where they go",
 )
 RESTLESS_REMEDIES = (
     "run longer (--steps); if f goes on like this, train on: f has yet to learn where its chains go "
@@ -165,11 +169,12 @@ def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ..
     return STEADY, ["nothing runs away; long chains tell whether f is convergent: anila diagnose RUN"], ()
 
 
-def by_chains(long: LongChains) -> tuple[str, list[str], tuple[str, ...]]:
+def by_chains(long: LongChains, course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
     """Convergent, short-run or undecided."""
     lost, reasons = losses(long), drift_reasons(long)
     if lost or reasons:
-        remedies = LEVELS_REMEDIES if long.own == "draws" else SHORT_REMEDIES
+        at_last = LONGER_REMEDIES if isinstance(course, CourseOfChains) else LEVELS_REMEDIES
+        remedies = at_last if long.own == "draws" else SHORT_REMEDIES
         return SHORT_RUN, lost + reasons, (*((LOST_REMEDY,) if lost else ()), *remedies)
     moved = {name: snapshots[-1].moved for name, snapshots in long.groups.items()}
     steps = long.groups[long.own][-1].steps
@@ -311,7 +316,10 @@ def course_remedies(c: Course) -> tuple[str, ...]:
             "sampler.step_size"
         )
     elif off_centre(c):
-        found.append("chains stand where f is higher than on data, d_t stays below 0: lower optimizer.learning_rate")
+        found.append(
+            "chains stand where f is higher than on data, d_t stays below 0: lower optimizer.learning_rate, or train "
+            "longer"
+        )
     if remembers(c):
         found.append(
             "d_t is correlated in time, because f and chains chase each other: lower optimizer.learning_rate or "
