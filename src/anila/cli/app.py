@@ -263,12 +263,15 @@ def sample(
     """Draw samples from a run."""
     trained = load(run)
     from anila.applications.files.outputs import write_samples
+    from anila.data import Table
     from anila.messages import warnings_to
 
     spare(out, [trained.config.data.name])
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)
     echo(f"{count} samples in {out}")
+    if isinstance(trained.data, Table):
+        echo(f"how such rows compare with rows that were not learned: anila evaluate {run}")
 
 
 @app.command()
@@ -301,6 +304,8 @@ def evaluate(
         if name != "protocol":
             shown = " ".join(f"{v:.3f}" for v in value) if isinstance(value, list) else f"{value:.5g}"
             echo(f"{names[name]:{width}} {shown}")
+    for line in scores["protocol"].get("drawn_rows", {}).get("verdict", []):
+        echo(line)
     echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
 
 

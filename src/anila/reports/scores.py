@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anila.data import Rows
+from anila.data import Rows, Table
 from anila.density.log_density import Anneals, ClosedForm
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
@@ -39,6 +39,7 @@ from anila.evaluation.samples import (
 )
 from anila.learning.starts import Persistent
 from anila.reports.count import count_of
+from anila.reports.drawn_rows import drawn_rows
 from anila.rng import rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl, test_split
@@ -274,6 +275,9 @@ def evaluate_run(
     x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
     found = scores(trained, x_data, x_model)
     found |= mixing(trained, seed)
+    if isinstance(trained.data, Table):
+        measured, protocol = drawn_rows(trained, x_model, seed)
+        found |= measured
     if in_plane(trained.data.event_shape):
         panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, plane_frame(x_data))
         pictures.save(panel, run.samples / "evaluation.png")

@@ -23,8 +23,11 @@ from anila.evaluation.samples.mmd import (
     mmd_of_few,
     mmd_squared,
 )
+from anila.evaluation.samples.two_samples import Difference, Differences, two_samples
 
 __all__ = [
+    "Difference",
+    "Differences",
     "Extractor",
     "Judged",
     "KernelDistance",
@@ -47,5 +50,6 @@ __all__ = [
     "sliced_wasserstein2",
     "support",
     "total_variation_from_equal",
+    "two_samples",
     "wasserstein2",
 ]

@@ -23,12 +23,16 @@ WORDS: dict[str, tuple[str, str]] = {
     "rhat": ("R̂ of the chains drawn", "at most 1.01"),
     "ess_bulk": ("effective samples, bulk", "at least 400"),
     "ess_tail": ("effective samples, tails", "at least 400"),
+    "marginals": ("largest difference of a column", "0"),
+    "correlations": ("largest difference of a correlation", "0"),
+    "told_apart": ("share of rows told apart", "0.5"),
+    "nearer": ("nearer to training than rows kept out", "0.5"),
     "nearest_distance": ("distance from the nearest training image", ""),
     "log_z": ("log Z, nats", ""),
     "log_z_annealed": ("log Z by annealing, nats", ""),
 }
 """Score -> what it is, and its best value. In this order, before any others."""
-WITH = ("_data", "_error", "_low", "_high")
+WITH = ("_data", "_error", "_low", "_high", "_p")
 """Scores of these endings are shown beside the one that they belong to."""
 HEADLINES, SHOWN = ("kl", "frechet", "w2", "bits_per_dim", "kid", "energy_gap", "rhat", "coverage", "recall"), 4
 
@@ -76,12 +80,14 @@ def best(key: str, records: Sequence[Record]) -> str:
 
 
 def cell(key: str, scores: dict[str, Any]) -> str:
-    """A score with its error or its interval."""
+    """A score with its error, p or interval."""
     if key not in scores:
         return "–"
     text = shown(scores[key])
     if f"{key}_error" in scores:
         return f"{text} ± {shown(scores[f'{key}_error'], 2)}"
+    if f"{key}_p" in scores:
+        return f"{text} (p = {shown(scores[f'{key}_p'])})"
     if f"{key}_low" in scores and f"{key}_high" in scores:
         return f"{text} ({shown(scores[f'{key}_low'])} to {shown(scores[f'{key}_high'])})"
     return text
