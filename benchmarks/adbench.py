@@ -125,7 +125,8 @@ def one_class(x: np.ndarray, y: np.ndarray, seed: int) -> Split:
 
 
 def contaminated(x: np.ndarray, y: np.ndarray, seed: int) -> Split:
-    a, b, _, odd = train_test_split(x, y, train_size=0.7, stratify=y, random_state=seed)
+    parts = train_test_split(x, y, train_size=0.7, stratify=y, random_state=seed)
+    a, b, _, odd = map(np.asarray, parts)
     return a, b, odd
 
 
@@ -226,7 +227,7 @@ def ranking(seen: dict[str, dict[str, list[dict[str, float]]]], names: list[str]
 def holm(auroc: np.ndarray, ours: int) -> np.ndarray:
     """p of Wilcoxon's signed-rank test of each column against ours, after Holm 1979; NaN of ours."""
     others = [i for i in range(auroc.shape[1]) if i != ours]
-    raw = np.array([wilcoxon(auroc[:, i], auroc[:, ours], zero_method="zsplit").pvalue for i in others])
+    raw = np.array([wilcoxon(auroc[:, i], auroc[:, ours], zero_method="zsplit")[1] for i in others])
     order, p = raw.argsort(), np.full(auroc.shape[1], np.nan)
     steps = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1)).clip(max=1)
     p[np.array(others)[order]] = steps

@@ -57,7 +57,7 @@ def iterative(a: np.ndarray) -> Fill:
     def fill(b: np.ndarray, j: int) -> np.ndarray:
         holed = np.where(np.arange(a.shape[1]) == j, np.nan, b)
         fit = IterativeImputer(sample_posterior=True, random_state=0, max_iter=5).fit(np.concatenate([a, holed[:1]]))
-        return np.stack([fit.transform(holed)[:, j] for _ in range(DRAWS)], 1)
+        return np.stack([np.asarray(fit.transform(holed))[:, j] for _ in range(DRAWS)], 1)
 
     return fill
 

@@ -94,7 +94,8 @@ def sides_of(trained: Trained, x_model: Tensor, seed: int) -> Sides | None:
     n = min(len(kept_out), len(x_model), MOST)
     if n < FEWEST or not unseen:
         return None
-    return Sides(*(in_kinds(trained, x) for x in (x_model[:n], kept_out[:n], learned)), source)
+    drawn, kept_out, learned = (in_kinds(trained, x) for x in (x_model[:n], kept_out[:n], learned))
+    return Sides(drawn, kept_out, learned, source)
 
 
 def drawn_again(f: ClosedForm, learned: Float[Tensor, "m d"], seed: int) -> Float[Tensor, "n d"]:
