@@ -105,8 +105,7 @@ def test_draws_that_copy_rows_are_recognised(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_net_that_learned_nothing_does_not_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Beside the rows that it kept out."""
-    words = [*TABLE, "start.kind=noise", "sampler.global_every=0", "sampler.draw_steps=1"]
-    scores = evaluated(tmp_path, words, capsys)
+    scores = evaluated(tmp_path, TABLE, capsys)
     about = scores["protocol"]["drawn_rows"]
     assert about["beside"] == "rows of people.csv that were kept out of training"
     assert about["verdict"][-1].startswith("the rows do not pass: ")
