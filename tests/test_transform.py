@@ -23,7 +23,7 @@ from torch.distributions import (
 )
 from torch.distributions.constraints import corr_cholesky, interval, less_than, positive, real, simplex
 
-from anila import anisotropic_mala, mala, rng, sample, transform
+from anila import anisotropic_mala, mala, rng, sample, transform, tune
 from exact import as_users_run_it
 
 EFFECT = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
@@ -181,7 +181,17 @@ def test_arviz_gets_names_and_what_the_kernel_reported():
     assert not stats["diverging"].any()
 
 
-def test_a_hopeless_proposal_is_a_divergence():
+def test_arviz_gets_the_warm_up():
+    """Sees windows that are lost, or in which settings stand beside another window's acceptance."""
+    pytest.importorskip("arviz_base", reason="needs the extra arviz")
+    tuned = tune(lambda **kw: mala(EIGHT, **kw), points(EIGHT, 4), 80, 0)
+    stats = run().to_arviz(warm_up=tuned.history)["warmup_sample_stats"]
+    assert stats["step_size"].shape == stats["acceptance_rate"].shape == (4, 8)
+    first, second = stats["step_size"][0, :2].values
+    assert second == pytest.approx(first * np.exp(3 * (stats["acceptance_rate"][:, 0].mean() - 0.57)))
+
+
+def test_a_proposal_that_is_not_finite_is_a_divergence():
     """Sees divergences that ArviZ is not told of, or is told at other draws."""
     pytest.importorskip("arviz_base", reason="needs the extra arviz")
 
@@ -189,9 +199,9 @@ def test_a_hopeless_proposal_is_a_divergence():
         return torch.where(x > 0, -x, -math.inf).sum(-1)
 
     _, trace = sample(mala(wall, 0.3), torch.ones(4, 1), 30, rng(0, "chains"), keep_every=5)
-    hopeless = (trace["accept_prob"] == 0).unflatten(0, (6, 5)).any(1).T
-    assert 0 < int(hopeless.sum()) < hopeless.numel()
-    assert np.array_equal(trace.to_arviz()["sample_stats"]["diverging"], hopeless)
+    wrong = (trace["accept_prob"] == 0).unflatten(0, (6, 5)).any(1).T
+    assert 0 < int(wrong.sum()) < wrong.numel()
+    assert np.array_equal(trace.to_arviz()["sample_stats"]["diverging"], wrong)
 
 
 def test_nothing_kept_is_said():

@@ -57,6 +57,8 @@ class Phase(NamedTuple):
     """∇f there, as the kernel's state has it."""
     moved: int
     """Times that a stranded chain was moved onto another."""
+    history: Tensor
+    """Acceptance and step_size of every window, (windows, 2, chains)."""
 
 
 def run_phase(
@@ -71,13 +73,15 @@ def run_phase(
 ) -> Phase:
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, jumps, points, grads = [], [], [], [], []
+    log_steps, accepts, jumps, points, grads, history = [], [], [], [], [], []
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
         seen = window(make(**settings), x, generator)
         still = torch.where(seen.accept_prob.mean(0) < 1e-3, still + 1, 0)
         low = far_down(seen) if moving else torch.zeros_like(still, dtype=torch.bool)
         accepts.append(seen.accept_prob[:, ~low].double().mean().item())
+        rate = seen.accept_prob.mean(0)
+        history.append(torch.stack([rate, torch.full_like(rate, settings["step_size"])]))
         jumps.append(torch.cat([x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
@@ -87,9 +91,8 @@ def run_phase(
         x, still, moved = onto_others(seen.x[-1], out, generator), still.masked_fill(out, 0), moved + int(out.sum())
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
     visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
-    return Phase(
-        x, settings, q, target, mean(accepts[half:]), torch.stack(jumps[half:]).mean(0), visited, slopes, moved
-    )
+    jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
+    return Phase(x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way)
 
 
 def window(kernel: Sampler, x: Tensor, generator: torch.Generator) -> Window:

@@ -95,16 +95,22 @@ class Trace(Mapping[str, Tensor]):
         """The kept positions as named parameters, each (kept, chains, *shape); as x where f has no names."""
         return self.f.constrain(self["x"]) if isinstance(self.f, Transformed) else {"x": self["x"]}
 
-    def to_arviz(self, dims: dict[str, list[str]] | None = None, coords: dict[str, Any] | None = None) -> Any:
+    def to_arviz(
+        self,
+        dims: dict[str, list[str]] | None = None,
+        coords: dict[str, Any] | None = None,
+        warm_up: Mapping[str, Tensor] | None = None,
+    ) -> Any:
         """The draws as an ArviZ data tree (extra `arviz`): parameters by name, and what the kernel reported of them.
 
         `posterior` holds the parameters. `sample_stats` holds the infos, each averaged over the steps since the draw
-        before, `acceptance_rate` (`accept_prob` in ArviZ's words), `diverging` (a proposal was rejected as hopeless or
-        not finite in these steps) and, where f is known, `lp` and `energy`, f and −f of the draw.
+        before, `acceptance_rate` (`accept_prob` in ArviZ's words), `diverging` (a proposal of these steps was not
+        finite) and, where f is known, `lp` and `energy`, f and −f of the draw.
 
         Args:
             dims: Names for the axes of a parameter, e.g. `{"theta": ["school"]}`.
             coords: Labels along such an axis, e.g. `{"school": ["A", "B", "C"]}`.
+            warm_up: `tuned.history`, for the group `warmup_sample_stats`.
 
         Raises:
             ImportError: If ArviZ is not installed.
@@ -117,11 +123,13 @@ class Trace(Mapping[str, Tensor]):
         if not len(self["x"]):
             raise ValueError("to_arviz needs draws, and none were kept: sample(..., keep_every=10)")
         groups = {"posterior": self.draws(), "sample_stats": self.sample_stats()}
+        if warm_up is not None:
+            groups["warmup_sample_stats"] = dict(warm_up)
         arrays = {
             group: {name: value.transpose(0, 1).numpy(force=True) for name, value in values.items()}
             for group, values in groups.items()
         }
-        return from_dict(arrays, dims=dims, coords=coords)
+        return from_dict(arrays, dims=dims, coords=coords, save_warmup=True)
 
     def sample_stats(self) -> dict[str, Tensor]:
         """What ArviZ wants to know of the steps to each draw, (kept, chains)."""
@@ -129,8 +137,7 @@ class Trace(Mapping[str, Tensor]):
         steps = {n: self[n][: kept * self.keep_every].unflatten(0, (kept, -1)) for n in self if n != "x"}
         stats = {NAMES_OF_ARVIZ.get(name, name): value.nanmean(1) for name, value in steps.items()}
         if "accept_prob" in steps:
-            prob = steps["accept_prob"]
-            stats["diverging"] = (prob <= torch.finfo(prob.dtype).tiny).any(1)
+            stats["diverging"] = (steps["accept_prob"] == 0).any(1)
         if self.f is not None:
             stats["lp"] = torch.stack([exact_value(self.f, x) for x in self["x"]])
             stats["energy"] = -stats["lp"]

@@ -56,6 +56,8 @@ class Tuned(NamedTuple):
     """What `make` was called with: step_size, and threshold and preconditioner where it takes them."""
     report: str
     """A few lines: the acceptance reached, and each setting beside what it was chosen from."""
+    history: dict[str, Tensor]
+    """`acceptance_rate` and `step_size` of every ten steps, (windows, chains)."""
 
     def _repr_html_(self) -> str:
         """The report as a table."""
@@ -107,11 +109,12 @@ def tune(
     long = "threshold" in names and accept is None and steps >= LONG
     searches = 2 * several + long
     windows = steps // WINDOW // (1 + searches + (searches > 0))
-    moved = []
+    moved, history = [], []
 
     def run(x: Tensor, settings: Settings, q: float = QUANTILE, aim: float = target, last: bool = False) -> Phase:
         phase = run_phase(make, x, settings, windows, q, aim, alike and not last, generator)
         moved.append(phase.moved)
+        history.append(phase.history)
         return phase
 
     x0 = dense(x0.detach())
@@ -128,7 +131,8 @@ def tune(
         phase = bolder(phase, run)
     if searches:
         phase = run(phase.x, phase.settings, phase.quantile, phase.target, last=True)
-    return frozen(make, phase, verdict, began, sum(moved))
+    rate, step_size = torch.cat(history).unbind(1)
+    return frozen(make, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
 
 
 def require_point_state(state: Any) -> None:
@@ -274,7 +278,7 @@ def shaped(plain: Phase, phase: Phase) -> Settings:
     return settings
 
 
-def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int) -> Tuned:
+def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int, history: dict[str, Tensor]) -> Tuned:
     """The kernel with the settings of the last phase, and the report on them."""
     settings = phase.settings
     quantiles = ", ".join(f"{q:.0%} {quantile(phase.grads, q):.3g}" for q in (0.5, 0.85, 0.95))
@@ -290,7 +294,7 @@ def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int) -> Tu
     if off := amiss(phase):
         lines.append(off)
         warnings.warn(off, UserWarning, stacklevel=3)
-    return Tuned(make(**settings), phase.x, settings, "\n".join(line for line in lines if line))
+    return Tuned(make(**settings), phase.x, settings, "\n".join(line for line in lines if line), history)
 
 
 def amiss(phase: Phase) -> str:
