@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         LogDensity,
         check_log_density,
         from_energy,
+        from_jax,
         from_numpy,
         gradient,
         value_and_grad,
@@ -57,7 +58,8 @@ if TYPE_CHECKING:
 
 WHERE = {
     "anila.density.log_density": (
-        "LogDensity", "check_log_density", "from_energy", "from_numpy", "gradient", "value_and_grad",
+        "LogDensity", "check_log_density", "from_energy", "from_jax", "from_numpy", "gradient",
+        "value_and_grad",
     ),
     "anila.density.transform": ("Transformed", "transform"),
     "anila.samplers": (
@@ -79,8 +81,8 @@ MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 __all__ = [
     "OBJECTIVES", "SAMPLERS", "Contrast", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise",
     "Objective", "Persistent", "Replay", "Sampler", "Transformed", "Tuned", "anisotropic", "anisotropic_corrected",
-    "anisotropic_mala", "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_numpy",
-    "gradient", "hmc", "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery",
+    "anisotropic_mala", "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_jax",
+    "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery",
     "replica_exchange", "rng", "sample", "sample_annealed", "transform", "transport", "tune", "value_and_grad",
     "with_global_moves",
 ]  # fmt: skip

@@ -129,16 +129,51 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
     tensor([-12.5000])
     """
 
-    class FromNumpy(torch.autograd.Function):
+    def as_tensors(x: Tensor) -> tuple[Tensor, Tensor]:
+        value, grad = (torch.from_numpy(np.array(a)).to(x) for a in value_and_grad(np.array(x.numpy(force=True))))
+        if value.shape != x.shape[:1] or grad.shape != x.shape:
+            raise ValueError(
+                f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
+                f"{tuple(x.shape)}; got {tuple(value.shape)} and {tuple(grad.shape)}"
+            )
+        return value, grad
+
+    return computed_elsewhere(as_tensors)
+
+
+def from_jax(log_density: Callable[[Any], Any]) -> LogDensity:
+    """The log-density f of JAX code that is written for one point: compiled, for all chains, without a copy (DLPack).
+
+    Args:
+        log_density: A JAX array of an event -> a number, as BlackJAX takes it.
+
+    Raises:
+        ValueError: When called with points that JAX would round.
+    """
+    import jax  # pyright: ignore[reportMissingImports]
+
+    compiled = jax.jit(jax.vmap(jax.value_and_grad(log_density)))
+
+    def there_and_back(x: Tensor) -> tuple[Tensor, Tensor]:
+        point = jax.dlpack.from_dlpack(x.detach().contiguous())
+        if f"torch.{point.dtype}" != str(x.dtype):
+            raise ValueError(
+                f"x is {x.dtype}, and JAX computes in {point.dtype}: jax.config.update('jax_enable_x64', True), or "
+                "start from x0.float()"
+            )
+        value, grad = jax.block_until_ready(compiled(point))
+        return torch.from_dlpack(value), torch.from_dlpack(grad)
+
+    return computed_elsewhere(there_and_back)
+
+
+def computed_elsewhere(value_and_grad: Callable[[Tensor], tuple[Tensor, Tensor]]) -> LogDensity:
+    """f whose value and gradient come together, from code that autograd does not see."""
+
+    class Elsewhere(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, x: Tensor) -> Tensor:
-            found = value_and_grad(np.array(x.numpy(force=True)))
-            value, grad = (torch.from_numpy(np.array(a)).to(x) for a in found)
-            if value.shape != x.shape[:1] or grad.shape != x.shape:
-                raise ValueError(
-                    f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
-                    f"{tuple(x.shape)}; got {tuple(value.shape)} and {tuple(grad.shape)}"
-                )
+            value, grad = value_and_grad(x)
             ctx.save_for_backward(grad)
             return value
 
@@ -149,7 +184,7 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
             return up[0].view(-1, *[1] * (grad.ndim - 1)) * grad
 
     def f(x: Tensor) -> Tensor:
-        return FromNumpy.apply(x)
+        return Elsewhere.apply(x)
 
     return f
 
