@@ -274,7 +274,7 @@ CUT = (
 )
 
 
-def inside(f: LogDensity, x: Tensor) -> Tensor:
+def inside(f: LogDensity, x: Tensor) -> Any:
     """f(x); a distribution of torch that was asked outside its support says what to do."""
     try:
         return f(x)
