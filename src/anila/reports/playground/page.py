@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 WEB = files("anila.reports.playground") / "web"
 IMPORT = re.compile(r'^import (\{[^}]*\}) from "\./(\w+)\.js";', re.MULTILINE)
-EXPORT = re.compile(r"^export (\w+ (\w+))", re.MULTILINE)
+EXPORT = re.compile(r"^export ((?:async )?\w+\*? (\w+))", re.MULTILINE)
 
 
 class Page(NamedTuple):
@@ -26,12 +26,14 @@ class Page(NamedTuple):
 
 def page(subject: dict[str, Any]) -> Page:
     """The whole page for a subject, which `subject_of` makes."""
-    script, style = bundle("main"), read("page.css")
+    of_images = "side" in subject
+    script, style = bundle("image_main" if of_images else "main"), read("page.css")
     rules = policy(script, style)
     name = subject.get("title")
     text = fill(
-        read("page.html"),
+        read("image_page.html" if of_images else "page.html"),
         csp=html.escape(rules),
+        heading=html.escape(str(name)),
         title=html.escape(f"{name} – Anila playground" if name else "Anila playground"),
         style=style,
         subject=json.dumps(subject).replace("<", "\\u003c"),

@@ -18,6 +18,7 @@ from anila.data.tables import SUFFIXES
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.evaluation.likelihood.grid import Grid, in_plane
 from anila.reports.own_density import doubled, own_density
+from anila.reports.playground.images import of_images
 from anila.reports.playground.plane import PLANE
 from anila.rng import rng
 from anila.runs.catalogue import unknown_density
@@ -66,6 +67,8 @@ def subject_of(what: str | None, seed: int = 0) -> dict[str, Any]:
 def of_run(what: str) -> dict[str, Any]:
     """The trained f of a run, its data, and its sampler on the right."""
     model = load(what)
+    if len(model.data.event_shape) == 3:
+        return {"title": what} | of_images(model)
     require_plane(model.data.event_shape, what)
     x = model.reference_data(DRAWS).double().cpu()
     sampler = model.sampler.name

@@ -1,16 +1,14 @@
 // Buttons, sliders, choices and keys: each changes the app and says so.
 
 import { short } from "./charts.js";
-import { themeName } from "./colours.js";
 import { ITERATIONS } from "./learner.js";
 import { SAMPLERS } from "./samplers.js";
 import { RANGES, formatState } from "./state.js";
-import { setText } from "./view.js";
+import { bounds, buttons, copyLink, place, setText, slid, turnLight } from "./widgets.js";
 import { STORIES, textOf, toldBy } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
-const GRAIN = 1000;
 
 /** Wire every control to the app. `options` are the choices with their titles. */
 export function wire(app, options, refresh) {
@@ -22,14 +20,14 @@ export function wire(app, options, refresh) {
   act("#train", () => app.train());
   act("#leave", () => app.leave());
   act("#theme", turnLight);
-  find("#link").addEventListener("click", copyLink);
+  find("#link").addEventListener("click", () => copyLink(find("#link")));
   for (const button of all("[data-target]")) act(`[data-target="${button.dataset.target}"]`, () => settle(app, button.dataset.target));
   for (const button of all("[data-story]")) act(`[data-story="${button.dataset.story}"]`, () => tellStory(app, button.dataset.story));
   for (const pick of all("[data-choice]")) {
     pick.addEventListener("change", () => { app.change({ [pick.dataset.choice]: pick.value }); refresh(); });
   }
   for (const slider of all("[data-setting]")) {
-    slider.addEventListener("input", () => { app.change({ [slider.dataset.setting]: slid(slider) }); refresh(); });
+    slider.addEventListener("input", () => { app.change({ [slider.dataset.setting]: slid(slider, RANGES[slider.dataset.setting]) }); refresh(); });
   }
   find("#film").addEventListener("input", () => { app.show(Number(find("#film").value)); refresh(); });
   addEventListener("keydown", (event) => press(app, event, refresh));
@@ -40,30 +38,9 @@ function fill(options) {
   for (const pick of all("[data-choice]")) {
     pick.append(...Object.entries(options[pick.dataset.choice]).map(([value, title]) => new Option(title, value)));
   }
-  const button = (key) => ([name, title]) => {
-    const made = document.createElement("button");
-    Object.assign(made, { type: "button", textContent: title });
-    made.dataset[key] = name;
-    return made;
-  };
-  find("#targets").append(...Object.entries(options.target).map(button("target")));
-  find("#stories").append(...Object.entries(STORIES).map(([name, { title }]) => button("story")([name, title])));
+  find("#targets").append(...buttons("target", Object.entries(options.target)));
+  find("#stories").append(...buttons("story", Object.entries(STORIES).map(([name, { title }]) => [name, title])));
   for (const slider of all("[data-setting]")) Object.assign(slider, bounds(RANGES[slider.dataset.setting]));
-}
-
-const bounds = ({ low, high, whole }) => (whole && high <= 100 ? { min: low, max: high, step: 1 } : { min: 0, max: GRAIN, step: 1 });
-
-/** The value a slider stands for: by its logarithm, unless it counts a few. */
-function slid(slider) {
-  const { low, high, whole } = RANGES[slider.dataset.setting];
-  if (Number(slider.max) !== GRAIN) return Number(slider.value);
-  const value = low * (high / low) ** (slider.value / GRAIN);
-  return whole ? Math.round(value) : Number(value.toPrecision(2));
-}
-
-function place(slider, value) {
-  const { low, high } = RANGES[slider.dataset.setting];
-  slider.value = Number(slider.max) === GRAIN ? Math.round((GRAIN * Math.log(value / low)) / Math.log(high / low)) : value;
 }
 
 /** Another law, with settings that suit it. */
@@ -86,9 +63,7 @@ export function reflect(app) {
   for (const pick of all("[data-choice]")) pick.value = state[pick.dataset.choice];
   for (const slider of all("[data-setting]")) {
     const value = state[slider.dataset.setting];
-    if (slid(slider) !== value) place(slider, value);
-    slider.previousElementSibling.textContent = short(value);
-    slider.setAttribute("aria-valuetext", short(value));
+    place(slider, value, RANGES[slider.dataset.setting], short(value));
   }
   for (const button of all("[data-target]")) button.setAttribute("aria-pressed", button.dataset.target === state.target);
   for (const button of all("[data-story]")) button.setAttribute("aria-pressed", button.dataset.story === toldBy(state));
@@ -124,20 +99,6 @@ function hint({ slow, state }) {
   if (slow) return "Arrow: the slope ∇f. Ring: the proposal. Green: accepted. Red cross: refused.";
   if (state.target === "yours") return "Drag over a picture to scatter points.";
   return "Click a picture: all chains start there.";
-}
-
-function turnLight() {
-  document.documentElement.dataset.theme = themeName() === "dark" ? "light" : "dark";
-}
-
-async function copyLink() {
-  try {
-    await navigator.clipboard.writeText(location.href);
-    find("#link").textContent = "Copied";
-  } catch {
-    find("#link").textContent = "Copy the address above";
-  }
-  setTimeout(() => (find("#link").textContent = "Copy link"), 2000);
 }
 
 const KEYS = { " ": "#play", ArrowRight: "#step", r: "#restart", d: "#theme" };

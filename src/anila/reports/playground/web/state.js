@@ -29,14 +29,14 @@ export const RANGES = {
 };
 
 /** The state that a URL's end spells; what is unknown, or out of range, is as by default. */
-export function parseState(hash, choices) {
+export function parseState(hash, choices, defaults = DEFAULTS, ranges = RANGES) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
-  const known = [...given].filter(([key, value]) => key in DEFAULTS && isValid(key, value, choices));
-  return Object.fromEntries(known.map(([key, value]) => [key, key in RANGES ? Number(value) : value]));
+  const known = [...given].filter(([key, value]) => key in defaults && isValid(key, value, choices, ranges));
+  return Object.fromEntries(known.map(([key, value]) => [key, key in ranges ? Number(value) : value]));
 }
 
-function isValid(key, value, choices) {
-  if (key in RANGES) return value !== "" && Number(value) >= RANGES[key].low && Number(value) <= RANGES[key].high;
+function isValid(key, value, choices, ranges) {
+  if (key in ranges) return value !== "" && Number(value) >= ranges[key].low && Number(value) <= ranges[key].high;
   return !(key in choices) || choices[key].includes(value);
 }
 

@@ -7,6 +7,7 @@ import { palette } from "./colours.js";
 import { BINS } from "./laws.js";
 import { drawLandscape, drawLaw } from "./plane.js";
 import { SAMPLERS } from "./samplers.js";
+import { setText } from "./widgets.js";
 import { whatToSee } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -74,8 +75,3 @@ function number([name]) {
   item.append(term, value);
   return item;
 }
-
-/** Put text where it is another: what is read aloud is not read again. */
-export const setText = (element, text) => {
-  if (element.textContent !== text) element.textContent = text;
-};

@@ -1,0 +1,47 @@
+// The page of an image run: a state from the URL, controls that change it, and a loop that draws it.
+
+import { themeName } from "./colours.js";
+import { ImageApp } from "./image_app.js";
+import { reflect, wire } from "./image_controls.js";
+import { DEFAULTS, RANGES } from "./image_state.js";
+import { draw } from "./image_view.js";
+import { parseState } from "./state.js";
+
+const subject = JSON.parse(document.querySelector("#subject").textContent);
+const names = subject.classes ?? [];
+const films = Object.fromEntries((subject.films ?? []).map(({ title }, k) => [String(k), title]));
+const options = {
+  label: names.length ? ["any", ...names] : [],
+  sampler: { langevin: "Langevin", anisotropic: "Anisotropic" },
+  show: { mean: "images without their noise", chain: "chains as they are" },
+  film: films,
+};
+const choices = Object.fromEntries(Object.entries(options).map(([key, known]) => [key, Array.isArray(known) ? known : Object.keys(known)]));
+const read = () => ({ ...DEFAULTS, ...subject.state, ...parseState(location.hash, choices, DEFAULTS, RANGES) });
+
+document.documentElement.dataset.theme = themeName();
+document.documentElement.dataset.kind = subject.net ? "live" : "films";
+document.documentElement.dataset.classes = names.length ? "some" : "none";
+const app = new ImageApp(subject, read());
+let [stale, last] = [true, performance.now()];
+const refresh = () => (stale = true);
+
+function loop(now) {
+  const before = [app.frames, app.frames.length, app.shown];
+  app.advance(Math.min(now - last, 100));
+  last = now;
+  if (stale || [app.frames, app.frames.length, app.shown].some((v, k) => v !== before[k])) {
+    draw(app);
+    reflect(app);
+  }
+  stale = false;
+  requestAnimationFrame(loop);
+}
+
+wire(app, options, refresh);
+addEventListener("hashchange", () => {
+  app.change(read());
+  refresh();
+});
+globalThis.playground = app;
+requestAnimationFrame(loop);

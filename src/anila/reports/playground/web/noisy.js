@@ -1,0 +1,110 @@
+// Log-densities of noisy images, f(x, s) with ∇f, as anila/density/networks/noise_conditional.py and its neighbours have them.
+//
+//     f(x, s) = log N(x; m, C + s² I) + a(s) ⟨u, U(u, s)⟩ − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
+//     u = (φ(x) − m) / √(σ² + s²),   φ(x) = x (1 + (x / r)⁸)^(−1/8),   r = 1.15 + 4 s
+//
+// Of a class: + ⟨e_y, h(u, s)⟩ + w log p(y | x, s); of all of them, the log of the sum.
+
+import { unet } from "./unet.js";
+
+const NOISE = 4;
+const FAR = 100;
+
+/** A density of images: {at, side, channels, classes, lowest, highest, finest, drawHighest, chances}. */
+export function noisy({ tensors, side, channels, lowest, highest, finest }) {
+  const own = (prefix) => Object.fromEntries(Object.entries(tensors).filter(([name]) => name.startsWith(prefix)).map(([name, t]) => [name.slice(prefix.length), t]));
+  const base = gaussian(own("base."));
+  const net = unet(own("net."), side, channels);
+  const embedding = tensors.embedding;
+  const classes = embedding ? embedding.shape[0] : 0;
+
+  /** x -> {value, grad, chances} at level s, of class y with guidance w; y null is of all. */
+  const at = (s, y = null, w = 0) => (x) => {
+    const known = base.at(x, s);
+    const spread = Math.sqrt(base.variance + s * s);
+    const scale = (Math.sqrt(base.unknown(s)) * spread) / (s * s);
+    const r = 1.15 + NOISE * s;
+    const u = new Float64Array(x.length);
+    const du = new Float64Array(x.length);
+    for (let k = 0; k < x.length; k++) {
+      const v = Math.min(Math.max(x[k] / r, -FAR), FAR);
+      const bend = 1 + v ** 8;
+      u[k] = (r * v * bend ** -0.125 - base.mean[k]) / spread;
+      du[k] = Math.abs(v) < FAR ? bend ** -1.125 / spread : 0;
+    }
+    const { points, features, back } = net(u, s);
+    const told = classes ? ofClass(features, embedding, y, w) : { value: 0, slope: features.map(() => 0), chances: null };
+    const g = back(u.map((v) => scale * v), told.slope);
+    let value = known.value + told.value;
+    const grad = known.grad;
+    for (let k = 0; k < x.length; k++) {
+      value += scale * u[k] * points[k];
+      grad[k] += (g[k] + scale * points[k]) * du[k];
+      const out = Math.max(0, Math.abs(x[k]) - 1 - NOISE * s) / s;
+      value -= (out * out) / 2;
+      grad[k] -= (Math.sign(x[k]) * out) / s;
+    }
+    return { value, grad, chances: told.chances };
+  };
+  return { at, side, channels, classes, lowest, highest, finest, drawHighest: (normal) => base.draw(normal, highest) };
+}
+
+/** What a class adds, its slope in the features, and p(y | x, s) of every class. */
+function ofClass(features, { shape: [classes, pooled], data }, y, w) {
+  const logits = Array.from({ length: classes }, (_, c) => features.reduce((sum, h, k) => sum + h * data[c * pooled + k], 0));
+  const top = Math.max(...logits);
+  const powers = logits.map((v) => Math.exp(v - top));
+  const total = powers.reduce((a, b) => a + b);
+  const chances = powers.map((p) => p / total);
+  const all = top + Math.log(total);
+  const weights = chances.map((p, c) => (y === null ? p : (c === y) * (1 + w) - w * p));
+  const value = y === null ? all : logits[y] + w * (logits[y] - all);
+  const slope = features.map((_, k) => weights.reduce((sum, v, c) => sum + v * data[c * pooled + k], 0));
+  return { value, slope, chances };
+}
+
+/** log N(m, C + s² I), C = V diag(λ) Vᵀ + ρ (I − V Vᵀ). V is (numbers, rank). */
+function gaussian({ mean: { data: mean }, directions: { shape: [dim, rank], data: V }, variances: { data: along }, rest: { data: [rest] } }) {
+  const overDirections = (g, ofRest) => (along.reduce((sum, v) => sum + g(v), 0) + (dim - rank) * ofRest) / dim;
+  const inward = (z) => {
+    const p = new Float64Array(rank);
+    for (let k = 0; k < dim; k++) for (let j = 0; j < rank; j++) p[j] += V[k * rank + j] * z[k];
+    return p;
+  };
+
+  function at(x, s) {
+    const z = x.map((v, k) => v - mean[k]);
+    const p = inward(z);
+    const ofRest = rest + s * s;
+    const grad = new Float64Array(dim);
+    let sum = (dim - rank) * Math.log(ofRest) + dim * Math.log(2 * Math.PI);
+    const scaled = p.map((v, j) => v / (along[j] + s * s));
+    for (let j = 0; j < rank; j++) sum += p[j] * scaled[j] + Math.log(along[j] + s * s);
+    const left = new Float64Array(dim);
+    for (let k = 0; k < dim; k++) {
+      let [shadow, pull] = [0, 0];
+      for (let j = 0; j < rank; j++) {
+        shadow += V[k * rank + j] * p[j];
+        pull += V[k * rank + j] * scaled[j];
+      }
+      left[k] = z[k] - shadow;
+      sum += (left[k] * left[k]) / ofRest;
+      grad[k] = -pull - left[k] / ofRest;
+    }
+    const beside = inward(left);
+    for (let k = 0; k < dim; k++) for (let j = 0; j < rank; j++) grad[k] += (V[k * rank + j] * beside[j]) / ofRest;
+    return { value: -sum / 2, grad };
+  }
+
+  function draw(xi, s) {
+    const still = Math.sqrt(rest + s * s);
+    const p = inward(xi).map((v, j) => v * (Math.sqrt(along[j] + s * s) - still));
+    return xi.map((v, k) => mean[k] + still * v + p.reduce((sum, t, j) => sum + V[k * rank + j] * t, 0));
+  }
+
+  return {
+    at, draw, mean,
+    variance: overDirections((v) => v, rest),
+    unknown: (s) => s * s * overDirections((v) => v / (v + s * s), rest / (rest + s * s)),
+  };
+}
