@@ -31,12 +31,13 @@ test: .venv/installed-dev  ## the default suite
 test-all: .venv/installed-dev  ## slow tests too
 	$(BIN)/pytest -m ''
 
-check: .venv/installed-dev  ## style, types, layers, doctests
+check: .venv/installed-dev  ## style, types, layers, doctests, pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 0 --doctest-modules src
+	$(BIN)/pytest -n 0 -m '' tests/test_web.py
 
 docs: .venv/installed-dev  ## the documentation site, in build/site
 	$(BIN)/python scripts/site.py

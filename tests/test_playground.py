@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from arviz_stats.base.array import array_stats
 from torch import Tensor
 
 from anila.density.kernel_energy import KernelEnergy
@@ -138,6 +139,21 @@ def test_exact_kernels_keep_the_law():
     assert max(of_one["kl"] for of_one in told) < 0.025
 
 
+def test_effective_draws_are_those_of_arviz():
+    """Sees a lag counted twice, chains that are not split, and chains apart that are not told from one.
+
+    ArviZ adds half a pair at the end of its sum.
+    """
+    noise = torch.randn(3, 5, 101, generator=rng(0, "noise"), dtype=torch.float64)
+    slow = noise.clone()
+    for t in range(1, 101):
+        slow[1:, :, t] = 0.8 * slow[1:, :, t - 1] + noise[1:, :, t]
+    slow[2] += torch.arange(5.0, dtype=torch.float64)[:, None]
+    told = node("console.log(JSON.stringify(given.map(modules.ess.ess)))", "ess", slow.tolist())
+    expected = [float(array_stats.ess(x, method="mean")) for x in slow.numpy()]
+    assert told == pytest.approx(expected, rel=0.04)
+
+
 def test_temperature_changes_the_test_and_not_the_proposal():
     """Sees a step or a threshold that the temperature forgets: then the two sides propose different points."""
     told = node(PROPOSED, "samplers targets kernel")
@@ -231,7 +247,7 @@ console.log(JSON.stringify({
 """
 
 
-@pytest.mark.parametrize("objective", ["denoising", "likelihood"])
+@pytest.mark.parametrize("objective", ["denoising", "likelihood", "recovery"])
 def test_training_learns(objective: str):
     """Sees an objective that goes the wrong way, or nowhere."""
     told = node(TRAIN, "app state", {"objective": objective})

@@ -1,7 +1,6 @@
 """Laws of the playground's pages of images: the net in the page is that of torch, and its chains walk as in Python."""
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from anila.samplers import anisotropic, langevin
 from anila.samplers.annealed import towards
 from anila.samplers.kernel import Noise
 from anila.samplers.precondition import stretched
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM
 from test_playground import NODE, node, tensor
 
 in_node = pytest.mark.skipif(NODE is None, reason="node is not installed: apt-get install nodejs")
@@ -54,7 +53,8 @@ def small(channels: int = 3, classes: int = 3) -> NoiseConditional:
 ENERGIES = f"""
 {HERE}
 const told = (x) => given.levels.map(([s, y, w]) => f.at(s, y, w)(Float64Array.from(x)));
-console.log(JSON.stringify(given.x.map(told).flat().map((z) => ({{ value: z.value, grad: [...z.grad], chances: z.chances }}))));
+const plain = ({{ value, grad, chances }}) => ({{ value, grad: [...grad], chances }});
+console.log(JSON.stringify(given.x.map(told).flat().map(plain)));
 """
 
 
@@ -92,7 +92,7 @@ def agree(f: Any, x: Tensor, levels: Any, tolerance: float) -> None:
 
 @in_node
 def test_steps_are_those_of_python():
-    """Sees a level whose units are forgotten, a threshold on the wrong gradient, and a step down of the wrong length."""
+    """Sees a level whose units are forgotten, a threshold on the wrong gradient, and a wrong step to the next level."""
     f, s, lower = small(), 0.7, 0.3
     x, xi = (torch.randn(2, 3, 16, 16, generator=rng(0, name), dtype=torch.float64) for name in ("x", "xi"))
     options = {"langevin": {"step_size": 0.01, "temperature": 0.5},
@@ -143,7 +143,8 @@ def test_chains_come_down_to_the_data():
 DRAWS = f"""
 {HERE}
 const {{ sampled, filled }} = modules.descent, {{ uniforms }} = modules.random;
-const settings = {{ sampler: "langevin", step_size: 0.003, temperature: 1, levels: 12, level_steps: 1, steps: 2, fill_steps: 4 }};
+const kernel = {{ sampler: "langevin", step_size: 0.003, temperature: 1 }};
+const settings = {{ ...kernel, levels: 12, level_steps: 1, steps: 2, fill_steps: 4 }};
 const last = (walk) => [...walk].pop();
 const means = Array.from({{ length: 4 }}, (_, k) => [...last(sampled(f, settings, null, uniforms(k))).mean]);
 const picture = new Float64Array(256).fill(0.3), hidden = Uint8Array.from({{ length: 256 }}, (_, k) => k >= 128);
@@ -176,9 +177,15 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_other_nets_come_as_films(films: Path):
     """Sees a film without its beginning, or one that does not move, and images out of their bytes."""
     made = subject_of(str(films))
-    assert [film["title"] for film in made["films"]] == ["chains from noise", "chains going on", "the lower half, filled in"]
+    assert [film["title"] for film in made["films"]] == [
+        "chains from noise",
+        "chains going on",
+        "the lower half, filled in",
+    ]
     for film in made["films"]:
-        frames = torch.frombuffer(bytearray(base64.b64decode(film["data"])), dtype=torch.uint8).view(-1, CHAINS, 8, 8, 3)
+        frames = torch.frombuffer(bytearray(base64.b64decode(film["data"])), dtype=torch.uint8).view(
+            -1, CHAINS, 8, 8, 3
+        )
         assert len(frames) >= 10
         assert frames[0].ne(frames[-1]).any()
     assert frames[:, :, :4].float().std(0).max() == 0  # pyright: ignore[reportPossiblyUnboundVariable]

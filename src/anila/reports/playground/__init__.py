@@ -1,4 +1,4 @@
-"""The playground: one page in which chains move on an energy of the plane, two samplers side by side."""
+"""The playground: one page in which chains move, on an energy of the plane or as images that a run's net draws."""
 
 from anila.reports.playground.page import Page, page
 from anila.reports.playground.serve import serve

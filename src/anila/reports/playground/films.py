@@ -1,4 +1,4 @@
-"""Films of an image run whose net the page cannot run: chains from noise, chains going on, and half an image filled in."""
+"""Films of an image run whose net the page cannot run: chains from noise, chains going on, half an image filled in."""
 
 import base64
 import math
@@ -54,7 +54,9 @@ def from_noise(model: Model) -> Tensor:
 def walked(model: Model, x: Tensor) -> Tensor:
     """Where chains go from x with the run's kernel, the beginning too."""
     steps = max(LEAST, model.sampler.draw_steps or model.sampler.steps)
-    _, trace = sample(build_sampler(model.sampler, model.f), x, steps, rng(0, "film", 2, device=x.device), steps // FRAMES)
+    _, trace = sample(
+        build_sampler(model.sampler, model.f), x, steps, rng(0, "film", 2, device=x.device), steps // FRAMES
+    )
     return torch.cat([x[None].cpu(), trace["x"].cpu()])
 
 

@@ -27,6 +27,8 @@ def state_of(model: Model) -> dict[str, Any]:
     state: dict[str, Any] = {"levels": s.levels, "steps": s.draw_steps or s.steps} | {k: getattr(s, k) for k in SHARED}
     if s.name not in SAMPLERS:
         return state
-    return state | {"sampler": s.name, "step_size": s.step_size} | {
-        key: s.options[key] for key in ("threshold", "temperature") if key in s.options
-    }
+    return (
+        state
+        | {"sampler": s.name, "step_size": s.step_size}
+        | {key: s.options[key] for key in ("threshold", "temperature") if key in s.options}
+    )

@@ -5,7 +5,7 @@ An image is channel by channel within a pixel there, so tensors over pixels and 
 """
 
 import base64
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,15 @@ MOST = 2_000_000
 """Parameters and moments above which a page would be too large, and too slow."""
 
 
-def fits(f: nn.Module) -> bool:
-    """Whether the page can run this f: a U-Net over levels, whose layers come in fours, not too large."""
+def fits(f: nn.Module) -> TypeGuard[NoiseConditional]:
+    """Whether the page can run this f: a U-Net over levels, of channels in fours and even sides, not too large."""
     if not (isinstance(f, NoiseConditional) and isinstance(f.net, UNet)):
         return False
-    widths = [block.conv1.out_channels for block in f.net.down]  # pyright: ignore[reportAttributeAccessIssue]
-    side = f.base.mean.shape[-1]
-    in_fours = all(width % 4 == 0 for width in widths) and side % 2 ** (len(widths) + 1) == 0
-    return in_fours and sum(t.numel() for t in f.state_dict().values()) <= MOST
+    tensors = f.state_dict()
+    widths = [len(t) for name, t in tensors.items() if name.endswith("conv1.bias")]
+    halved = 2 ** (len(f.net.down) + 1)
+    in_fours = all(width % 4 == 0 for width in widths) and f.base.mean.shape[-1] % halved == 0
+    return in_fours and sum(t.numel() for t in tensors.values()) <= MOST
 
 
 def net_of(f: NoiseConditional) -> dict[str, Any]:

@@ -15,7 +15,7 @@ const DROP = 0.012;
 
 export class App {
   constructor(subject, state) {
-    Object.assign(this, { subject, state, playing: true, pending: 0, phase: 1, film: null, shown: 0, dropped: null, telling: false });
+    Object.assign(this, { subject, state, playing: true, pending: 0, phase: 1, film: null, shown: 0, dropped: null, telling: false, past: null });
     this.load();
   }
 
@@ -63,7 +63,7 @@ export class App {
     this.random = uniforms(this.state.seed);
     const starts = Array.from({ length: this.state.chains }, () => this.start());
     for (const side of SIDES) this[side] = new Ensemble(this.state[side], this.f, this.state, this.place.frame, starts);
-    [this.pending, this.phase] = [0, 1];
+    [this.pending, this.phase, this.past] = [0, 1, null];
   }
 
   /** Anywhere in the frame, or near where chains were dropped. */
@@ -87,6 +87,7 @@ export class App {
 
   /** One step on both sides with the same noise. */
   step() {
+    this.past = null;
     const noises = Array.from({ length: this.state.chains }, () => drawNoise(this.random));
     for (const side of SIDES) {
       this[side].step(noises);
@@ -121,6 +122,11 @@ export class App {
     } while (performance.now() < until);
     if (this.pending >= 1) this.pending = 0;
     this.phase = this.pending;
+  }
+
+  /** Stop, and look at the first chains as they were so many steps after the oldest that is remembered. */
+  look(k) {
+    [this.playing, this.telling, this.past] = [false, false, k];
   }
 
   /** Stop, take one step, and tell it slowly. */
@@ -168,9 +174,9 @@ export class App {
   /** What is told of a side: all a test, or a reader at the console, wants to know. */
   told(side) {
     const ensemble = this[side];
-    const { accepted, clipped, steps, gone, bins } = ensemble;
+    const { accepted, clipped, steps, gone, bins, ess } = ensemble;
     const kl = steps ? divergence(bins, this.exactBins) : null;
-    return { accepted, clipped, steps, gone, kl, own: steps ? divergence(bins, binned(this.lawOf(side))) : null };
+    return { accepted, clipped, steps, gone, ess, kl, own: steps ? divergence(bins, binned(this.lawOf(side))) : null };
   }
 }
 

@@ -3,8 +3,8 @@
 import { palette } from "./colours.js";
 import { isFinite2 } from "./kernel.js";
 
-/** Chains whose single steps are shown. */
-const SHOWN = 24;
+/** Chains whose single steps are shown, and steps of a path that are. */
+const [SHOWN, PATH] = [24, 30];
 
 /** Where a point of the frame is on the canvas. */
 export const onCanvas = ({ low, high }, canvas) => ([x, y]) => [
@@ -12,20 +12,22 @@ export const onCanvas = ({ low, high }, canvas) => ([x, y]) => [
   (1 - (y - low[1]) / (high[1] - low[1])) * canvas.height,
 ];
 
-/** Draw an ensemble. `phase` in [0, 1] is how far the last step has been told; `slow` shows it as events. */
-export function drawChains(canvas, ensemble, colour, phase, slow, data) {
+/** Draw an ensemble. `phase` in [0, 1] is how far the last step has been told; `slow` shows it as events; `past` is the
+ *  step of the first chain that is looked back at, or null. */
+export function drawChains(canvas, ensemble, colour, { phase, slow, past }, data) {
   const context = canvas.getContext("2d");
   const unit = canvas.width / canvas.clientWidth || 1;
   context.clearRect(0, 0, canvas.width, canvas.height);
   const place = onCanvas(ensemble.frame, canvas);
   if (data) drawDots(context, data.map(place), 1.1 * unit, palette().ink, 0.35);
   const size = (ensemble.points.length > 600 ? 1.5 : ensemble.points.length > 60 ? 2.1 : 3.4) * unit;
-  if (!slow) drawPath(context, ensemble.path.map(place), colour, unit, canvas);
+  const until = past === null ? ensemble.path.length : past + 1;
+  if (!slow) drawPath(context, ensemble.path.slice(Math.max(0, until - PATH), until).map(place), unit, canvas);
   const told = slow ? (phase > 0.66 ? (phase - 0.66) / 0.34 : 0) : phase;
   const spots = ensemble.moves.length
     ? ensemble.moves.map(({ from, next }) => place(between(from.x, next.x, told)))
     : ensemble.points.map(({ x }) => place(x));
-  drawDots(context, spots.map((spot) => held(spot, canvas, size)), size, colour, slow ? 0.35 : 0.85);
+  drawDots(context, spots.map((spot) => held(spot, canvas, size)), size, colour, slow ? 0.35 : past === null ? 0.85 : 0.2);
   if (slow) ensemble.moves.slice(0, SHOWN).forEach((step) => drawEvent(context, step, place, phase, colour, unit));
 }
 
@@ -50,7 +52,7 @@ function drawDots(context, spots, size, colour, alpha) {
 }
 
 /** The way of the first chain, and the chain itself, larger. */
-function drawPath(context, spots, colour, unit, canvas) {
+function drawPath(context, spots, unit, canvas) {
   const near = spots.filter(([x, y]) => Math.abs(x) < 4 * canvas.width && Math.abs(y) < 4 * canvas.height);
   context.strokeStyle = context.fillStyle = palette().ink;
   context.lineWidth = 0.9 * unit;

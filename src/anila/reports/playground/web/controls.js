@@ -30,6 +30,7 @@ export function wire(app, options, refresh) {
     slider.addEventListener("input", () => { app.change({ [slider.dataset.setting]: slid(slider, RANGES[slider.dataset.setting]) }); refresh(); });
   }
   find("#film").addEventListener("input", () => { app.show(Number(find("#film").value)); refresh(); });
+  find("#past").addEventListener("input", () => { app.look(Number(find("#past").value)); refresh(); });
   addEventListener("keydown", (event) => press(app, event, refresh));
 }
 
@@ -73,8 +74,15 @@ export function reflect(app) {
   enable(app);
   Object.assign(find("#film"), { max: film ? film.frames.length - 1 : 0, value: app.shown, disabled: !film });
   find("#leave").disabled = !film;
+  reflectPath(app);
   find("#when").textContent = film ? when(film, app.shown) : "–";
   history.replaceState(null, "", formatState(state));
+}
+
+/** Where the slider through a chain is; it follows while chains move. */
+export function reflectPath({ left: { path }, past }) {
+  Object.assign(find("#past"), { max: path.length - 1, value: past ?? path.length - 1 });
+  setText(find("#past-at"), past === null ? "now" : `${path.length - 1 - past} steps ago`);
 }
 
 function when(film, shown) {

@@ -1,13 +1,16 @@
 // Many chains of one kernel, and what is told of them: moves, acceptance, clipping, the histogram of where they were.
 
+import { ess } from "./ess.js";
 import { at, isFinite2 } from "./kernel.js";
 import { BINS, binOf, divergence } from "./laws.js";
 import { bind } from "./samplers.js";
 
 /** Steps after which the histogram has forgotten most. */
 const MEMORY = 300;
-/** Points of a path that are drawn, and of a curve. */
-const [PATH, CURVE] = [30, 240];
+/** Steps of the first chain's path that can be gone through, and points of a curve. */
+const [PATH, CURVE] = [2000, 240];
+/** Chains of which an effective sample size is told. */
+const WATCHED = 24;
 /** Frames away from the frame's middle at which a chain counts as gone. */
 const GONE = 5;
 
@@ -39,6 +42,7 @@ export class Ensemble {
     this.history = [];
     this.every = 1;
     this.steps = 0;
+    this.recent = [];
     [this.accepted, this.clipped] = [null, null];
   }
 
@@ -46,7 +50,10 @@ export class Ensemble {
   step(noises) {
     this.moves = this.points.map((z, k) => ({ from: z, ...this.kernel.step(z, noises[k]) }));
     this.points = this.moves.map(({ next }) => next);
-    this.path = [...this.path.slice(1 - PATH), this.points[0].x];
+    this.path.push(this.points[0].x);
+    if (this.path.length > PATH) this.path.shift();
+    this.recent.push(this.points.slice(0, WATCHED).map(({ x }) => x));
+    if (this.recent.length > MEMORY) this.recent.shift();
     this.steps++;
     this.tell();
   }
@@ -67,6 +74,13 @@ export class Ensemble {
     if (this.history.length <= 2 * CURVE) return;
     this.history = this.history.filter((_, k) => k % 2);
     this.every *= 2;
+  }
+
+  /** Effective draws among the latest of all chains, by the worse coordinate of some; null before there are any. */
+  get ess() {
+    if (this.recent.length < 8) return null;
+    const found = [0, 1].map((i) => ess(this.recent[0].map((_, k) => this.recent.map((then) => then[k][i]))));
+    return found.includes(null) ? null : (Math.min(...found) * this.points.length) / this.recent[0].length;
   }
 
   /** How many chains have flown off. */

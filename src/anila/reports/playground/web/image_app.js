@@ -170,7 +170,7 @@ export class ImageApp {
 function unrolled({ data, chains }, { side, channels }) {
   const all = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
   const size = side * side * channels;
-  const at = (pixels) => ({ chain: pixels, mean: pixels });
-  return Array.from({ length: all.length / size / chains }, (_, t) =>
-    Array.from({ length: chains }, (_, k) => at(all.subarray((t * chains + k) * size, (t * chains + k + 1) * size))));
+  const images = Array.from({ length: all.length / size }, (_, k) => all.subarray(k * size, (k + 1) * size));
+  const frames = Array.from({ length: images.length / chains }, (_, t) => images.slice(t * chains, (t + 1) * chains));
+  return frames.map((frame) => frame.map((pixels) => ({ chain: pixels, mean: pixels })));
 }

@@ -13,7 +13,7 @@ const films = Object.fromEntries((subject.films ?? []).map(({ title }, k) => [St
 const options = {
   label: names.length ? ["any", ...names] : [],
   sampler: { langevin: "Langevin", anisotropic: "Anisotropic" },
-  show: { mean: "images without their noise", chain: "chains as they are" },
+  show: { mean: "without noise", chain: "as they are" },
   film: films,
 };
 const choices = Object.fromEntries(Object.entries(options).map(([key, known]) => [key, Array.isArray(known) ? known : Object.keys(known)]));
@@ -26,11 +26,14 @@ const app = new ImageApp(subject, read());
 let [stale, last] = [true, performance.now()];
 const refresh = () => (stale = true);
 
+/** What must change before anything is drawn anew. */
+const standing = () => [app.frames, app.frames.length, app.shown, app.done];
+
 function loop(now) {
-  const before = [app.frames, app.frames.length, app.shown];
-  app.advance(Math.min(now - last, 100));
+  const before = standing();
+  app.advance(Math.min(Math.max(now - last, 0), 100));
   last = now;
-  if (stale || [app.frames, app.frames.length, app.shown].some((v, k) => v !== before[k])) {
+  if (stale || standing().some((v, k) => v !== before[k])) {
     draw(app);
     reflect(app);
   }

@@ -1,6 +1,7 @@
 // Training in the page: θ goes up where the objective says, one iteration at a time.
 //
 //     likelihood   ∇ = mean ∂f(x_data)/∂θ − mean ∂f(x_model)/∂θ, x_model from kept chains (Karimi, Xie & Li 2023, Algorithm 1)
+//     recovery     the same on exp(f(x) − |x − y|²/(2 Δ²)) of x = x_data + t ξ, y = x + Δ ξ', by short chains from y (Gao et al. 2021)
 //     denoising    f goes up from x_t = x + s ξ towards the data x and down towards what it believed (Vincent 2011), without chains
 
 import { at } from "./kernel.js";
@@ -11,9 +12,11 @@ import { bind } from "./samplers.js";
 export const ITERATIONS = 800;
 const BATCH = 128;
 const STEPS = 8;
-const RATE = { likelihood: 0.005, denoising: 0.01 };
+const RATE = { likelihood: 0.005, recovery: 0.005, denoising: 0.01 };
 /** The noise of denoising, and the data's own in Algorithm 1, in the data's spread. */
-const NOISE = { likelihood: 0.03, denoising: 0.12 };
+const NOISE = { likelihood: 0.03, recovery: 0.05, denoising: 0.12 };
+/** Δ of recovery, in the data's spread. */
+const FURTHER = 0.6;
 const ETA = 0.03;
 /** The chains' kernel: exact, its step and threshold in the data's spread. */
 const [STEP_SIZE, THRESHOLD] = [0.2, 4];
@@ -29,7 +32,7 @@ export function learner(objective, drawData, centre, scale, seed) {
     return [x[0] + NOISE[objective] * spread * xi[0], x[1] + NOISE[objective] * spread * xi[1]];
   };
   let chains = Array.from({ length: BATCH }, () => drawData(random));
-  const contrast = { likelihood: chainsAgainstData, denoising: dataAgainstNoise }[objective];
+  const contrast = { likelihood: chainsAgainstData, recovery: chainsFromNearby, denoising: dataAgainstNoise }[objective];
   let iteration = 0;
 
   function iterate() {
@@ -39,14 +42,32 @@ export function learner(objective, drawData, centre, scale, seed) {
     climb(gradient, RATE[objective] * (1 + Math.cos((Math.PI * iteration++) / ITERATIONS)) / 2);
   }
 
-  function chainsAgainstData(data, gradient) {
+  function walked(f, x) {
     const settings = { step_size: STEP_SIZE * spread ** 2, threshold: THRESHOLD / spread, temperature: 1 };
-    const kernel = bind("anisotropic_mala", energyOf(model), settings);
-    chains = chains.map((x) => {
-      let z = at(kernel.f, x);
-      for (let k = 0; k < STEPS; k++) z = kernel.step(z, drawNoise(random)).next;
-      return z.x;
-    });
+    const kernel = bind("anisotropic_mala", f, settings);
+    let z = at(kernel.f, x);
+    for (let k = 0; k < STEPS; k++) z = kernel.step(z, drawNoise(random)).next;
+    return z.x;
+  }
+
+  function chainsFromNearby(data, gradient) {
+    const f = energyOf(model);
+    const reach = FURTHER * spread;
+    for (const x of data.map(noisy)) {
+      const y = normals(random).map((xi, i) => x[i] + reach * xi);
+      const near = (z) => {
+        const { value, grad } = f(z);
+        const [a, b] = [z[0] - y[0], z[1] - y[1]];
+        return { value: value - (a * a + b * b) / (2 * reach ** 2), grad: [grad[0] - a / reach ** 2, grad[1] - b / reach ** 2] };
+      };
+      const z = walked(near, y);
+      addSlope(model, x, 1 / BATCH, gradient);
+      addSlope(model, z, -1 / BATCH, gradient);
+    }
+  }
+
+  function chainsAgainstData(data, gradient) {
+    chains = chains.map((x) => walked(energyOf(model), x));
     for (const x of data) addSlope(model, noisy(x), 1 / BATCH, gradient);
     for (const x of chains) addSlope(model, x, -1 / BATCH, gradient);
   }

@@ -2,7 +2,7 @@
 
 import { App } from "./app.js";
 import { themeName } from "./colours.js";
-import { reflect, wire } from "./controls.js";
+import { reflect, reflectPath, wire } from "./controls.js";
 import { handle } from "./pointer.js";
 import { SAMPLERS } from "./samplers.js";
 import { DEFAULTS, parseState } from "./state.js";
@@ -18,7 +18,7 @@ const options = {
   left: titles(SAMPLERS),
   right: titles(SAMPLERS),
   show: SHOWS,
-  objective: { denoising: "denoising, no chains", likelihood: "likelihood, by chains" },
+  objective: { denoising: "denoising, no chains", likelihood: "likelihood, by kept chains", recovery: "recovery, by short chains" },
   target: { ...(subject.title ? { own: subject.title } : {}), ...titles(TARGETS), yours: "yours" },
   story: STORIES,
 };
@@ -41,7 +41,10 @@ function loop(now) {
   const often = frames++ % EVERY === 0;
   if (stale || (often && app.state.show === "visited")) drawGrounds(app);
   drawSides(app);
-  if (stale || often) tell(app);
+  if (stale || often) {
+    tell(app);
+    reflectPath(app);
+  }
   stale = false;
   requestAnimationFrame(loop);
 }

@@ -12,9 +12,8 @@ const FAR = 100;
 
 /** A density of images: {at, side, channels, classes, lowest, highest, finest, drawHighest, chances}. */
 export function noisy({ tensors, side, channels, lowest, highest, finest }) {
-  const own = (prefix) => Object.fromEntries(Object.entries(tensors).filter(([name]) => name.startsWith(prefix)).map(([name, t]) => [name.slice(prefix.length), t]));
-  const base = gaussian(own("base."));
-  const net = unet(own("net."), side, channels);
+  const base = gaussian(within(tensors, "base."));
+  const net = unet(within(tensors, "net."), side, channels);
   const embedding = tensors.embedding;
   const classes = embedding ? embedding.shape[0] : 0;
 
@@ -47,6 +46,12 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     return { value, grad, chances: told.chances };
   };
   return { at, side, channels, classes, lowest, highest, finest, drawHighest: (normal) => base.draw(normal, highest) };
+}
+
+/** The tensors of one part, by their names in it. */
+function within(tensors, part) {
+  const own = Object.entries(tensors).filter(([name]) => name.startsWith(part));
+  return Object.fromEntries(own.map(([name, t]) => [name.slice(part.length), t]));
 }
 
 /** What a class adds, its slope in the features, and p(y | x, s) of every class. */

@@ -37,7 +37,7 @@ export function drawGrounds(app) {
 export function drawSides(app) {
   const data = app.film || app.state.target === "yours" || app.state.target === "own" ? app.place.data : null;
   const phase = app.state.speed <= 15 || !app.playing ? app.phase : 1;
-  for (const side of SIDES) drawChains(part(side, ".chains"), app[side], palette()[side], phase, app.slow, data);
+  for (const side of SIDES) drawChains(part(side, ".chains"), app[side], palette()[side], { phase, slow: app.slow, past: app.past }, data);
 }
 
 /** Numbers, sentences and curves. */
@@ -51,12 +51,13 @@ export function tell(app) {
 }
 
 function tellSide(app, side) {
-  const { accepted, clipped, kl, gone, steps } = app.told(side);
+  const { accepted, clipped, ess, kl, gone, steps } = app.told(side);
   const { exact, clips } = SAMPLERS[app.state[side]];
   const percent = (v) => (v === null ? "–" : `${Math.round(100 * v)}%`);
   const numbers = [
     ["accepted", exact ? percent(accepted) : "always"],
     ["clipped", clips ? percent(clipped) : "never"],
+    ["ESS", ess === null ? "–" : String(Math.round(ess))],
     ["KL, nats", kl === null ? "–" : kl.toFixed(kl < 1 ? 3 : 1)],
     ["flown off", String(gone)],
   ];
