@@ -1,4 +1,4 @@
-"""The pictures of docs/playground.md: the playground's own page, in chromium without a window.
+"""The pictures of docs/playground.md: the playground's own page and that of the digits, in chromium without a window.
 
 python scripts/playground_pictures.py        writes docs/pictures/playground_*.png
 """
@@ -25,27 +25,61 @@ PICTURES = {
     "phone": (400, 1230, "dark", "3", "playground.left.steps >= 300"),
 }
 """Name -> width, height, theme, the key of a story, and what must have come true."""
+IMAGES = {
+    "digits": (1280, 860, "light", "playground.done"),
+    "filled": (800, 860, "dark", "playground.filling && playground.done"),
+}
+"""The same of the digits' page."""
 SETTLED = 2
 """Seconds in which numbers and curves catch up, and chains on a trained net spread."""
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder) / "profile") as tab:
-        path = Path(folder) / "playground.html"
-        path.write_text(page(subject_of(None)).text, "utf-8")
+        plane, images = (written(Path(folder), what) for what in (None, "pretrained:mnist"))
         for name, (width, height, theme, key, when) in PICTURES.items():
-            tab.size(width, height)
-            tab.prefer(theme)
-            tab.open(path.as_uri())
+            opened(tab, plane, width, height, theme)
             tab.until("document.querySelector('dd') !== null")
             if key:
                 tab.press(key, key)
             PREPARED.get(name, lambda _: None)(tab)
             tab.until(when, seconds=200)
             tab.run("playground.playing = playground.film !== null")
-            time.sleep(SETTLED)
-            picture = Image.open(io.BytesIO(tab.picture())).convert("RGB")
-            picture.save(ROOT / "docs/pictures" / f"playground_{name}.png", optimize=True)
+            shot(tab, name)
+        for name, (width, height, theme, when) in IMAGES.items():
+            opened(tab, images + "#level_steps=2&seed=4", width, height, theme)
+            tab.until("globalThis.playground?.done", seconds=600)
+            PREPARED.get(name, lambda _: None)(tab)
+            tab.until(when, seconds=600)
+            shot(tab, name)
+
+
+def written(folder: Path, what: str | None) -> str:
+    """The address of a page."""
+    path = folder / f"{what}.html".replace(":", "-")
+    path.write_text(page(subject_of(what)).text, "utf-8")
+    return path.as_uri()
+
+
+def opened(tab: Any, url: str, width: int, height: int, theme: str) -> None:
+    tab.size(width, height)
+    tab.prefer(theme)
+    tab.open(url)
+
+
+def shot(tab: Any, name: str) -> None:
+    """Take a picture of what is seen."""
+    time.sleep(SETTLED)
+    picture = Image.open(io.BytesIO(tab.picture())).convert("RGB")
+    picture.save(ROOT / "docs/pictures" / f"playground_{name}.png", optimize=True)
+
+
+def hide_and_fill(tab: Any) -> None:
+    """The lower part of the fourth chain's digit, drawn anew."""
+    tab.run("document.querySelector('[data-chain=\"3\"]').click()")
+    tab.run("for (let k = 0; k < 13; k++) playground.paint(0.2 + 0.05 * k, 0.66)")
+    tab.run("for (let k = 0; k < 13; k++) playground.paint(0.2 + 0.05 * k, 0.82)")
+    tab.run("playground.fill()")
 
 
 def one_step(tab: Any) -> None:
@@ -67,7 +101,7 @@ def own_points(tab: Any) -> None:
     tab.run("while (playground.film.iteration < 790) playground.learn(performance.now() + 1)")
 
 
-PREPARED = {"step": one_step, "yours": own_points}
+PREPARED = {"step": one_step, "yours": own_points, "filled": hide_and_fill}
 
 
 if __name__ == "__main__":

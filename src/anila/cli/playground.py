@@ -1,4 +1,4 @@
-"""anila playground: one page in which chains move on an energy of the plane."""
+"""anila playground: one page in which chains move, in the plane or as images."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +17,7 @@ def playground(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("playground.html"),
     serve: Annotated[bool, typer.Option("--serve", help="Serve it on 127.0.0.1 instead.")] = False,
 ) -> None:
-    """Make one page to play in: two samplers side by side on an energy of the plane."""
+    """Make one page to play in: two samplers side by side in the plane, or images that a run's net draws."""
     from anila.runs.catalogue import PLANE, require_density
 
     if what is not None:

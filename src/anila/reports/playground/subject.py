@@ -1,4 +1,4 @@
-"""What a page is made for: a law of the plane as data that JavaScript reads.
+"""What a page is made for: a law of the plane, or a net of images, as data that JavaScript reads.
 
 A run and a density of the user's own become a grid: f and ∇f at NODES × NODES points, between which the page draws the
 bicubic surface that takes both on. Its error falls with the fourth power of the spacing, its gradient is that of the
@@ -42,12 +42,12 @@ def subject_of(what: str | None, seed: int = 0) -> dict[str, Any]:
     """What the page opens with.
 
     Args:
-        what: A name in PLANE, FILE.py:NAME, a table of two columns, or a run in the plane; None for the page's own
-            laws.
+        what: A name in PLANE, FILE.py:NAME, a table of two columns, or a run in the plane or on images; None for the
+            page's own laws.
         seed: Seed of the draws that find a density.
 
     Raises:
-        ValueError: If there is nothing of that name, or its points are not in the plane.
+        ValueError: If there is nothing of that name, or its points are neither in the plane nor images.
     """
     if what is None:
         return {}
@@ -65,16 +65,17 @@ def subject_of(what: str | None, seed: int = 0) -> dict[str, Any]:
 
 
 def of_run(what: str) -> dict[str, Any]:
-    """The trained f of a run, its data, and its sampler on the right."""
+    """A run's trained f with its data, and its sampler on the right; of a run on images its net, or films."""
     model = load(what)
+    title = what if what.startswith((HUB, PRETRAINED)) else Path(what).resolve().name
     if len(model.data.event_shape) == 3:
-        return {"title": what} | of_images(model)
+        return {"title": title} | of_images(model)
     require_plane(model.data.event_shape, what)
     x = model.reference_data(DRAWS).double().cpu()
     sampler = model.sampler.name
     right = {"right": sampler} if sampler in SAMPLERS else {}
     shown = x[:POINTS].tolist()
-    return {"title": what, "state": {"target": "own"} | right, "grid": on_nodes(doubled(model.f), x), "points": shown}
+    return {"title": title, "state": {"target": "own"} | right, "grid": on_nodes(doubled(model.f), x), "points": shown}
 
 
 def of_points(path: Path) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def of_points(path: Path) -> dict[str, Any]:
 def require_plane(shape: tuple[int, ...], what: str) -> None:
     if not in_plane(shape):
         raise ValueError(
-            f"playground {what}: expected points of 2 numbers, the plane, got shape {tuple(shape)}; take a file of two "
-            "columns, or a run on two: anila train FILE.csv 'data.columns=[a,b]'"
+            f"playground {what}: expected points of 2 numbers, the plane, or images, got shape {tuple(shape)}; take a "
+            "file of two columns, or a run on two: anila train FILE.csv 'data.columns=[a,b]'"
         )
 
 

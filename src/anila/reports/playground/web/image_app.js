@@ -10,7 +10,7 @@ export const bytes = (x) => Uint8ClampedArray.from(x, (v) => 127.5 * (v + 1));
 
 export class ImageApp {
   constructor(subject, state) {
-    Object.assign(this, { subject, state, playing: true, picked: 0, shown: 0, passed: 0, busy: 0 });
+    Object.assign(this, { subject, state, playing: true, picked: 0, shown: 0, passed: 0, busy: 0, filling: false });
     this.f = subject.net ? noisy({ ...subject.net, tensors: opened(subject.net.tensors) }) : null;
     const { side, channels } = this.f ?? subject;
     Object.assign(this, { side, channels, hidden: new Uint8Array(side * side), picture: null });
@@ -38,9 +38,9 @@ export class ImageApp {
     if (anew) this.restart();
   }
 
-  /** Chains from noise, or the film from its beginning. */
+  /** Chains from noise or, where a part is hidden, filling it in; or the film from its beginning. */
   restart() {
-    this.filling = false;
+    if (this.filling) return this.fill();
     if (!this.live) return this.rewind(unrolled(this.subject.films[Number(this.state.film)] ?? this.subject.films[0], this.subject));
     const y = this.classOf(this.state.label);
     this.walk((random) => sampled(this.f, this.state, y, random));
