@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -13,7 +14,7 @@ import torch
 from anila.reports.playground import page, subject_of
 from anila.reports.playground.serve import server
 from browser import CHROMIUM, Browser, browser
-from tiny import anila
+from tiny import anila, image_run
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 
@@ -74,6 +75,28 @@ def test_what_is_not_in_the_plane_is_refused(what: str, expected: str, capsys: p
     """Sees a traceback, a page of nothing, and a message that names no remedy."""
     assert anila("playground", what) == 2
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("", "Empty CSV file"), ("a,b\n1,2\n", "expected at least 2 rows"), ("a,b\n1,2\n1,2\n", "nothing varies")],
+)
+def test_points_that_are_none_are_refused(text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a page of an empty file, or of points without a density."""
+    (tmp_path / "points.csv").write_text(text)
+    assert anila("playground", tmp_path / "points.csv", "--out", tmp_path / "page.html") == 2
+    assert expected in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_runs_that_are_none_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a page of a folder that is no run, and of a run that never came to a checkpoint."""
+    assert anila("playground", tmp_path) == 2
+    assert "is not a run: it has no config.json" in capsys.readouterr().err
+    run = image_run(tmp_path)
+    shutil.rmtree(run / "checkpoints")
+    assert anila("playground", run) == 2
+    assert "has no sound checkpoint" in capsys.readouterr().err
 
 
 def test_the_page_is_for_its_subject_only():
