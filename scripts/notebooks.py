@@ -20,10 +20,11 @@ def main(names: list[str]) -> None:
         print(path.name)
         notebook = nbformat.read(path, 4)
         with tempfile.TemporaryDirectory() as folder:
-            NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": folder}}).execute()
+            here = {"metadata": {"path": folder}}
+            NotebookClient(notebook, timeout=3600, resources=here, coalesce_streams=True).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
-        nbformat.write(notebook, path)
+        path.write_text(nbformat.writes(notebook).replace(f"{folder}/", "") + "\n", "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
-"""The notebooks run, with small settings."""
+"""The notebooks run, with small settings, and are committed as they were run with their own."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "paper": {"ITERATIONS": 20, "CHAINS": 2000},
 }
 """Notebook -> values of its parameters that make it quick."""
+LARGEST = 600_000
+"""Bytes of a notebook with its outputs."""
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n != "posterior")) for n in SMALL])
@@ -33,3 +36,15 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert bool(parameters) == bool(SMALL[name])
     here = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(page, timeout=600, resources=here, skip_cells_with_tag="").execute()
+
+
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_the_notebook_is_as_it_was_run(path: Path):
+    """Sees a notebook that no test runs, one that is large, one with an error in it, and one run out of order."""
+    assert path.stem in SMALL
+    assert path.stat().st_size < LARGEST
+    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+    run = [cell for cell in cells if "skip-execution" not in cell["metadata"].get("tags", [])]
+    assert [cell["execution_count"] for cell in run] == list(range(1, len(run) + 1))
+    assert not [output for cell in run for output in cell["outputs"] if output["output_type"] == "error"]
+    assert any("pip install" in "".join(cell["source"]) for cell in run)
