@@ -41,6 +41,9 @@ from anila.samplers.compiled.translation import ARITHMETIC, Unsupported
 from anila.samplers.kernel import Noise
 from anila.samplers.sample import blocks, transitions
 from anila.samplers.trace import Trace
+from compilers import compiling
+
+pytestmark = compiling
 
 Run = tuple[Tensor, Trace]
 X0 = torch.randn(8, 2, generator=rng(0, "start"))

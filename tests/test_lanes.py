@@ -18,6 +18,9 @@ from anila.samplers.compiled.graphs import GRAPHS, REPLACED
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.torch_internals import simple_operations, trace
 from anila.samplers.compiled.translation import ARITHMETIC, POWERS, Unsupported
+from compilers import compiling
+
+pytestmark = compiling
 
 aten = torch.ops.aten
 SPECIAL = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, -1.0, 1e-40, 1e-7, -1e-7, 0.3, -0.3, 20.0, -20.0]

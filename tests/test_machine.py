@@ -21,6 +21,7 @@ from anila.reports.playground.serve import server
 from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
 from anila.runs.training.train import train
+from compilers import compiling
 from tiny import quiet, small_rings, trained_rings
 
 pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
@@ -214,6 +215,7 @@ def resident() -> int:
 # Forks
 
 
+@compiling
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_compiled_steps_live_on_in_a_fork():
