@@ -32,7 +32,7 @@ from anila.runs.training.train import train
 
 SETTINGS = ["network.hidden=[16]", "network.fourier=4", "training.batch=50", "training.chains=50", "start.size=100",
             "sampler.steps=5", "optimizer.decay=constant", "training.ema=0.99", "training.log_every=50",
-            "training.checkpoint_every=200", "training.picture_every=2000", "training.threads=1"]  # fmt: skip
+            "training.checkpoint_every=200", "training.picture_every=200", "training.threads=1"]  # fmt: skip
 NOTED = 100
 """Iterations from one note of memory to the next."""
 FLAT = 1.02

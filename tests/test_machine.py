@@ -1,5 +1,6 @@
 """What the machine does to a run: taken ports, clocks that jump, folders that close, too little memory, launchers."""
 
+import gc
 import os
 import shutil
 import signal
@@ -13,13 +14,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
 from anila import anisotropic_mala, langevin, rng, sample
+from anila.evaluation import pictures
 from anila.learning.distributed import joined
 from anila.reports.playground.serve import server
 from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
+from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
+from anila.runs.training.drawing import draw_pictures
 from anila.runs.training.train import train
 from compilers import compiling
 from tiny import quiet, small_rings, trained_rings
@@ -206,6 +212,22 @@ def test_long_chains_take_the_memory_of_their_trace(steps: int):
     _, trace = sample(langevin(f, 0.1), torch.zeros(4, 2), steps, rng(0), keep_every=100)
     held = sum(trace[name].nbytes for name in trace)
     assert resident() - before < held + 2**21
+
+
+def test_pictures_give_their_memory_back(whole: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees figures of tens of megabytes wait for Python to find that nobody holds them."""
+    monkeypatch.setattr(pictures, "save", lambda *_: None)
+    gc.disable()
+    try:
+        before = figures()
+        draw_pictures(Run(whole), Trained.load(Run(whole)))
+        assert figures() <= before
+    finally:
+        gc.enable()
+
+
+def figures() -> int:
+    return sum(type(thing) is Figure for thing in gc.get_objects())
 
 
 def resident() -> int:

@@ -1,5 +1,6 @@
 """Pictures of a run on its way: what its chains look like, and the curves of its metrics."""
 
+import gc
 import math
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,14 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         keep(pictures.image_grid(chains(SHOWN)), path, run, i)
     elif in_plane(shape):
         x_data = trained.reference_data(SHOWN_POINTS)
-        panel = pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, plane_frame(x_data))
-        keep(panel, path, run, i)
+        frame = plane_frame(x_data)
+        keep(pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, frame), path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
         watched = {metric.name: metric for config in trained.whole.flat for metric in build_objective(config).watched}
         drawn = (*watched.values(), KL)
         keep(pictures.training_curves(curves, drawn, run.switches()), run.samples / "curves.png")
+    gc.collect()  # a figure is a circle of references, of ten megabytes and more
 
 
 def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
