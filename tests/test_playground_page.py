@@ -166,6 +166,12 @@ def test_every_control_acts(tab: Browser, file: str):
     before = tab.run("playground.left.steps")
     click(tab, "step")
     assert tab.run("playground.left.steps") == before + 1
+    tab.run("globalThis.past = document.querySelector('#past'); past.value = 0")
+    tab.run("past.dispatchEvent(new Event('input'))")
+    assert tab.run("playground.past") == 0
+    assert tab.run("document.querySelector('#past-at').textContent") == f"{before + 1} steps ago"
+    click(tab, "step")
+    assert tab.run("playground.past === null && playground.left.path.length === playground.left.steps + 1")
     seed = tab.run("playground.state.seed")
     click(tab, "restart")
     assert tab.run("[playground.left.steps, playground.state.seed]") == [0, seed + 1]
