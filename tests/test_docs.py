@@ -44,10 +44,10 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", [path.name for path in PAGES])
-def test_every_block_stands_alone(page: str):
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(DOCS).as_posix())
+def test_every_block_stands_alone(page: Path):
     """Sees commands right below a line of text, which flow into it."""
-    text = re.sub(r"```.*?```", "", next(DOCS.glob(f"**/{page}")).read_text(), flags=re.DOTALL)
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     assert not re.findall(r"^(?![-*:|\d\s]).+\n    \S.*", text, re.MULTILINE)
 
 
