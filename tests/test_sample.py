@@ -168,13 +168,13 @@ def standard(x: Tensor) -> Tensor:
 
 
 FAULTS: dict[str, tuple[Sampler, int, str]] = {
-    "biased": (langevin(standard, 1.5), 400, "mixed, but NOT exp f: the kernel takes every proposal"),
+    "biased": (langevin(standard, 1.5), 400, "mixed, but NOT exp f: temperature 1.6"),
     "funnel": (anisotropic_mala(funnel, 2.0, 0.5), 400, "NOT CONVERGED: a funnel: x0 sets"),
     "modes": (mala(two_modes, 1.0), 400, "move between modes"),
-    "slow": (mala(stretched, 1.0), 400, "NOT CONVERGED: chains are slow, not short: let tune"),
+    "slow": (mala(stretched, 1.0), 400, "NOT CONVERGED: let tune find a preconditioner: the narrowest"),
     "short": (mala(standard, 1.0), 40, r"NOT CONVERGED: run \d+ times as long"),
     "timid": (mala(standard, 1e-3), 400, "NOT CONVERGED: raise step_size"),
-    "stuck": (mala(standard, 30.0), 400, "chains never moved: lower step_size"),
+    "stuck": (mala(standard, 30.0), 400, "chains are stuck: lower step_size"),
 }
 
 

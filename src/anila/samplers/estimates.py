@@ -11,7 +11,8 @@ most 1.01, and 400 effective samples in bulk and tail.
 Reference: Vehtari et al. 2021, sections 4, 4.1 and 4.3.
 """
 
-from typing import Any, Literal
+import math
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -20,10 +21,12 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
-from anila.samplers.remedy import FUNNEL, Symptoms, funnel, funnel_said, remedy, stuck
+from anila.samplers.remedy import ESS, RHAT, Symptoms, funnel, judged, narrow, stuck, uneven
 
-RHAT = 1.01
-ESS = 400
+if TYPE_CHECKING:
+    from anila.samplers.heat import Heat
+    from anila.samplers.trace import Trace
+
 SHOWN = 6
 """Coordinates in the table, those with the fewest effective samples; parameters that have names are all there."""
 MONITORED = 64
@@ -71,66 +74,72 @@ def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
         return torch.as_tensor(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
 
 
-def monitored(x: Tensor, value: Tensor) -> tuple[list[str], Float[Tensor, "kept chains quantities"]]:
-    """f and the coordinates that are looked at, with their names."""
+def evenly(n: int, most: int) -> Tensor:
+    """Which of n, at most so many, evenly spread.
+
+    >>> evenly(5, 3).tolist(), evenly(2, 3).tolist()
+    ([0, 2, 4], [0, 1])
+    """
+    return torch.linspace(0, n - 1, min(most, n)).round().long()
+
+
+def can_be_judged(x: Tensor) -> bool:
+    """Whether enough was kept to know anything: at least 4 finite positions of at least 2 chains."""
+    return len(x) >= 4 and x.shape[1] >= 2 and bool(torch.isfinite(x).all())
+
+
+def coordinates(x: Tensor, f: LogDensity | None = None) -> tuple[list[str], Float[Tensor, "kept chains coordinates"]]:
+    """The coordinates that are looked at, with the names that f has for them."""
     flat = x.flatten(2)
-    index = torch.linspace(0, flat.shape[2] - 1, min(MONITORED, flat.shape[2])).round().long()
-    return ["f", *(f"x{i}" for i in index.tolist())], torch.cat([value[..., None], flat[..., index]], 2)
+    index = evenly(flat.shape[2], MONITORED)
+    return [f.free_names[i] if isinstance(f, Transformed) else f"x{i}" for i in index.tolist()], flat[..., index]
 
 
-def symptoms(
-    columns: Tensor, names: list[str], x: Tensor, accept_prob: float | None = None, grad_norm: Tensor | None = None
-) -> Symptoms:
-    """What chains look like, for the remedy.
+def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = None) -> Symptoms:
+    """What chains look like, for the verdict.
 
     Args:
-        columns: Draws of what is looked at, (kept, chains, quantities).
-        names: Of the quantities.
-        x: Draws, (kept, chains, *event).
-        accept_prob: Mean acceptance; None for kernels that take every proposal.
-        grad_norm: ‖∇f‖ at the first draws, (some, chains), where it is known.
+        trace: With finite positions, at least 4 of at least 2 chains.
+        value: f there, (kept, chains), where it is known; it is looked at like a coordinate.
+        heat: Of the draws, where the trace does not know it.
     """
+    names, own = coordinates(trace["x"], trace.f)
+    columns = own if value is None else torch.cat([value[..., None], own], 2)
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
-    fewest = torch.minimum(*(torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail")))
+    bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     worst = columns[:, :, [int(r.argmax())]]
     alone = torch.cat([ess(worst[:, [k]]) for k in range(columns.shape[1])]).nan_to_num(0.0)
-    own = [k for k, name in enumerate(names) if name != "f"]
-    pair = funnel(columns[..., own], [names[k] for k in own], grad_norm)
+    means, d = trace.means(), trace["x"][0, 0].numel()
     return Symptoms(
-        rhat=r.max().item(), ess=fewest.min().item(), wanted=ESS, alone=alone.median().item(), stuck=stuck(x),
-        chains=x.shape[1], funnel=pair, accept_prob=accept_prob,
+        rhat=r.max().item(), ess=min(bulk.min().item(), tail.min().item()), alone=alone.median().item(),
+        stuck=stuck(trace), chains=columns.shape[1], funnel=funnel(own, names, trace.steepness()),
+        uneven=uneven(own, ess), exact=trace.exact, tuned=trace.tuned,
+        accept_prob=None if trace.exact is False else means.get("accept_prob"),
+        border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
+        steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat or trace.heat,
+        narrow=narrow(trace.starts, trace["x"]),
     )  # fmt: skip
 
 
-def estimates(
-    x: Float[Tensor, "kept chains *event"],
-    accept_prob: float | None = None,
-    grad_norm: Tensor | None = None,
-    exact: bool | None = None,
-    f: LogDensity | None = None,
-) -> list[str]:
+def estimates(trace: "Trace") -> list[str]:
     """A table of means over kept draws, and a line on whether to trust them; empty where too little was kept to know.
 
     Of an f with named parameters the table is of these, as they are declared, and all of them.
 
     Args:
-        x: Draws as `sample` keeps them, (kept, chains, *event); at least 4 of 2 chains, finite.
-        accept_prob: Mean acceptance of the kernel.
-        grad_norm: ‖∇f‖ at the first draws, (some, chains), where it is known.
-        exact: Whether the kernel leaves exp f invariant; None if that is not known.
-        f: Log-density, which may name its parameters.
+        trace: Of any kernel. Something is said where it has at least 4 finite positions of at least 2 chains.
     """
-    if len(x) < 4 or x.shape[1] < 2 or not bool(torch.isfinite(x).all()):
+    x = trace["x"]
+    if not can_be_judged(x):
         return []
-    names, columns = monitored(x, x.new_zeros(x.shape[:2]))
-    names, columns = names[1:], columns[..., 1:]
+    f = trace.f
     if isinstance(f, Transformed):
-        names, lines = [f.free_names[int(name[1:])] for name in names], table(f.names, f.numbers(x), len(f.names))
+        lines = table(f.names, f.numbers(x), len(f.names))
     else:
-        lines = table(names, columns, SHOWN)
-    found = symptoms(columns, names, x, accept_prob if exact is not False else None, grad_norm)
+        lines = table(*coordinates(x), SHOWN)
+    found = symptoms(trace)
     head = f"R̂ up to {found.rhat:.3f} (at most {RHAT}), ESS from {found.ess:.0f} (at least {ESS}): "
-    return [*lines, head + judged(found, exact)]
+    return [*lines, head + judged(found)]
 
 
 def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], shown: int) -> list[str]:
@@ -143,20 +152,3 @@ def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], sh
         numbers = f"{draws[:, k].mean():12.4g}{error[k]:12.2g}{draws[:, k].std():12.4g}{r[k]:9.3f}"
         lines.append(f"{names[k]:{width}}{numbers}{bulk[k]:10.0f}{tail[k]:8.0f}")
     return lines
-
-
-def judged(found: Symptoms, exact: bool | None) -> str:
-    """Whether such draws are good enough, and for what law; else what to do."""
-    if found.stuck or not (found.rhat <= RHAT and found.ess >= ESS):
-        return f"NOT CONVERGED: {remedy(found)}" + (f"; and NOT exp f: {INEXACT}" if exact is False else "")
-    if exact is False:
-        return f"mixed, but NOT exp f: {INEXACT}"
-    if abs(found.funnel[2]) >= FUNNEL:
-        return f"good enough where chains went, but {funnel_said(found.funnel)}, whose neck they may have missed"
-    return "good enough"
-
-
-INEXACT = (
-    "the kernel takes every proposal, so its law depends on step_size; use mala or anisotropic_mala, or see by "
-    "anila diagnose how far off it is"
-)

@@ -91,6 +91,8 @@ class Sampler(NamedTuple):
     """Evaluations of ∇f that `init` makes."""
     f: LogDensity | None = None
     """The log-density that it is bound to; None where the kernel does not tell."""
+    began: Tensor | None = None
+    """Where the chains of its warm-up started, (chains, *event): they know what was seen from there."""
 
     @property
     def exact(self) -> bool:

@@ -15,8 +15,10 @@ from anila.density.transform import Transformed
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
+from anila.samplers.estimates import can_be_judged
+from anila.samplers.heat import heat
 from anila.samplers.kernel import Noise, Sampler, draw_noise
-from anila.samplers.remedy import SHORTER
+from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
 
 
@@ -111,6 +113,9 @@ def transitions(
                 require_rows_apart(sampler, x0, state)
         warn_of_starts(value_of(state))
         x, trace = loop(sampler, state, steps, generator, keep_every, progress, callback, precision, compile, visited)
+        trace.starts, trace.tuned = (x0, False) if sampler.began is None else (sampler.began, True)
+        if sampler.f is not None and not sampler.exact and can_be_judged(trace["x"]):
+            trace.heat = heat(sampler.f, trace["x"])
     warn_of_lost_chains(x, visited)
     warn_of_stuck_chains(trace)
     warn_of_no_global_move(trace)
@@ -242,30 +247,28 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
 
 WATCHED = 8
 """Of so many steps of a kernel that does not reject one is watched for an f that is not finite, and the last."""
-STUCK_STEPS = 50
-"""Steps after which a chain that was never near an acceptance is called stuck."""
 
 
-def warn_of_stuck_chains(infos: Mapping[str, Tensor]) -> None:
+def warn_of_stuck_chains(infos: Trace) -> None:
     """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said."""
     prob = infos.get("accept_prob")
-    if prob is None or len(prob) < STUCK_STEPS:
+    if prob is None:
         return
-    stuck = prob[-STUCK_STEPS:].sum(0) < 0.05
+    stuck = still(prob)
     if bool(stuck.any()):
         norm = infos["grad_norm"][-1, stuck].double()
         low, middle, high = norm.quantile(norm.new_tensor([0.1, 0.5, 0.9])).tolist()
         warnings.warn(
-            f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STUCK_STEPS} steps "
+            f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STILL_STEPS} steps "
             f"(acceptance of all chains {prob.double().mean():.2g}, step_size "
             f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
-            f"{middle:.2g}, 90% {high:.2g}); {SHORTER}",
+            f"{middle:.2g}, 90% {high:.2g}); {infos.remedy()}",
             RuntimeWarning,
             stacklevel=4,
         )
 
 
-def warn_of_no_global_move(infos: Mapping[str, Tensor]) -> None:
+def warn_of_no_global_move(infos: Trace) -> None:
     """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):

@@ -9,7 +9,9 @@ from torch import Tensor
 from anila import notebook
 from anila.density.log_density import LogDensity, exact_value
 from anila.density.transform import Transformed
-from anila.samplers.estimates import estimates
+from anila.samplers.estimates import can_be_judged, estimates, symptoms
+from anila.samplers.heat import Heat
+from anila.samplers.remedy import SHORTER, remedy
 
 DRAWN, POINTS = 8, 200
 """Chains, and positions of each, that a notebook draws."""
@@ -32,6 +34,12 @@ class Trace(Mapping[str, Tensor]):
         """The log-density; None where that is not known."""
         self.keep_every = keep_every
         """Steps between kept positions."""
+        self.starts: Tensor | None = None
+        """Where the chains, or those of the kernel's warm-up, started; None where that is not known."""
+        self.tuned = False
+        """Whether `tune` made the kernel."""
+        self.heat: Heat | None = None
+        """What ∇f says of the law of kept positions, for a kernel that takes every proposal."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self._fields[name]
@@ -63,8 +71,11 @@ class Trace(Mapping[str, Tensor]):
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
         if count := self.non_finite():
             lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
-        accept_prob = self.means().get("accept_prob")
-        return "\n".join([*lines, *estimates(self["x"], accept_prob, self.steepness(), self.exact, self.f)])
+        return "\n".join([*lines, *estimates(self)])
+
+    def remedy(self) -> str:
+        """What to do about chains that have not mixed, in words; shorter steps where nothing else is known."""
+        return remedy(symptoms(self)) if can_be_judged(self["x"]) else SHORTER
 
     def _repr_html_(self) -> str:
         """The summary, and the first number of a few chains along their kept positions."""
@@ -87,9 +98,11 @@ class Trace(Mapping[str, Tensor]):
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
         """The traces of different chains over the same steps as one."""
-        first = traces[0]
+        first, starts = traces[0], [trace.starts for trace in traces if trace.starts is not None]
         fields = {name: torch.cat([trace[name] for trace in traces], 1) for name in first}
-        return cls(fields, first.exact, first.f, first.keep_every)
+        whole = cls(fields, first.exact, first.f, first.keep_every)
+        whole.starts, whole.tuned = torch.cat(starts) if len(starts) == len(traces) else None, first.tuned
+        return whole
 
     def draws(self) -> dict[str, Tensor]:
         """The kept positions as named parameters, each (kept, chains, *shape); as x where f has no names."""

@@ -132,7 +132,8 @@ def tune(
     if searches:
         phase = run(phase.x, phase.settings, phase.quantile, phase.target, last=True)
     rate, step_size = torch.cat(history).unbind(1)
-    return frozen(make, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
+    found = frozen(make, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
+    return found._replace(sampler=found.sampler._replace(began=x0.clone()))
 
 
 def require_point_state(state: Any) -> None:

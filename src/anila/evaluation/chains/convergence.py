@@ -19,7 +19,8 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import Trace
-from anila.samplers.estimates import by_arviz, ess, mcse, monitored, rhat, symptoms
+from anila.samplers.estimates import by_arviz, coordinates, ess, mcse, rhat, symptoms
+from anila.samplers.heat import heat
 from anila.samplers.remedy import Symptoms
 
 CHUNK = 1 << 14
@@ -114,12 +115,12 @@ def convergence(
             f"expected at least 4 kept positions of at least 2 chains; got {len(x)} of {x.shape[1]}: keep more"
         )
     value, grad = at(f, x)
-    names, columns = monitored(x, value)
+    names, own = coordinates(x)
+    names, columns = ["f", *names], torch.cat([value[..., None], own], 2)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    heat, heat_error = configurational_temperature(x, grad)
+    T, T_error = configurational_temperature(x, grad)
     slope = grad.abs().flatten().double()
     means = trace.means()
-    accept_prob = None if trace.exact is False else means["accept_prob"]
     return Convergence(
         chains=x.shape[1],
         draws=len(x),
@@ -128,15 +129,15 @@ def convergence(
         ess_bulk=bulk.min().item(),
         ess_tail=tail.min().item(),
         worst=names[int(torch.minimum(bulk, tail).argmin())],
-        mcse=worst(mcse(columns[..., 1:]) / columns[..., 1:].double().flatten(0, 1).std(0)),
+        mcse=worst(mcse(own) / own.double().flatten(0, 1).std(0)),
         accept_prob=means["accept_prob"],
         clipped=means["clipped"],
-        temperature=heat,
-        temperature_error=heat_error,
+        temperature=T,
+        temperature_error=T_error,
         grad_quantiles=tuple(np.quantile(slope.numpy(force=True), (0.5, 0.8, 0.95)).tolist()),
         threshold_quantile=None if threshold is None else (slope < threshold).double().mean().item(),
         exact=trace.exact,
-        symptoms=symptoms(columns, names, x, accept_prob, trace.steepness()),
+        symptoms=symptoms(trace, value, heat(f, x)),
     )
 
 

@@ -13,11 +13,8 @@ from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays
-from anila.samplers.estimates import ESS, INEXACT, RHAT
-from anila.samplers.remedy import LOW, remedy
+from anila.samplers.remedy import ESS, RHAT, another_law, doubts, notes, remedy, unproven
 
-WARM = 0.05
-"""Temperatures further from 1, and by more than four standard errors, are another law's."""
 CLOSE = 0.01
 """Total variation at which chains count as arrived."""
 
@@ -26,7 +23,7 @@ CLOSE = 0.01
 class Verdict:
     """What to think of chains.
 
-    `ok` is whether they have mixed, and nothing speaks against exp f as their law.
+    `ok` is whether they have mixed, nothing speaks against exp f as their law, and nothing says that they missed some.
     """
 
     ok: bool
@@ -60,19 +57,23 @@ def verdict(
         rays: The assumption H1.
         inequality: The drift inequality.
     """
-    against = reasons(convergence)
-    foreign = another_law(convergence, drift)
+    symptoms = convergence.symptoms._replace(rhat=r_hat(convergence)[1], ess=fewest(convergence))
+    against, missed = reasons(convergence), doubts(symptoms)
+    foreign = moved(drift) + another_law(symptoms)
+    foreign = foreign or ([] if drift else unproven(symptoms))
     theory = [part.line for part in (rays, inequality) if part is not None]
     if against:
         head = [
             "these chains have NOT mixed, because",
             *(f"  {reason}" for reason in against),
-            *remedies(convergence),
+            f"do this: {remedy(symptoms)}",
         ]
     else:
-        head = [f"these chains have mixed{', but not to exp f' if foreign else ''}: {grounds(convergence)}"]
-    lines = [*head, *foreign, *coupled(meetings), *theory]
-    return Verdict(not against and not foreign, tuple(lines), numbers(convergence, drift, meetings, rays, inequality))
+        but = ", but not to exp f" if foreign else " where they went, but" if missed else ""
+        head = [f"these chains have mixed{but}: {grounds(convergence)}", *missed]
+    lines = [*head, *foreign, *notes(symptoms), *coupled(meetings), *theory]
+    ok = not against and not foreign and not missed
+    return Verdict(ok, tuple(lines), numbers(convergence, drift, meetings, rays, inequality))
 
 
 def reasons(c: Convergence) -> list[str]:
@@ -84,38 +85,24 @@ def reasons(c: Convergence) -> list[str]:
     for where, value in (("bulk", c.ess_bulk), ("tail", c.ess_tail)):
         if not value >= ESS:
             found.append(f"{value:,.0f} effective samples of {c.worst} in the {where} are fewer than {ESS}")
+    if stuck := c.symptoms.stuck:
+        found.append(f"{stuck} of {c.chains} chains are stuck")
     return found
 
 
-def remedies(c: Convergence) -> list[str]:
-    """What to do about it."""
-    if c.accept_prob >= LOW and c.threshold_quantile is not None and c.threshold_quantile < 0.3:
-        low, high = c.grad_quantiles[1:]
-        return [
-            f"do this: raise the threshold to {low:.2g} .. {high:.2g}, the 80-95% quantiles of |∂f|; it lies at the "
-            f"{c.threshold_quantile:.0%} quantile, so nearly every coordinate is slowed"
-        ]
-    nested = c.symptoms._replace(rhat=r_hat(c)[1])
-    return [f"do this: {remedy(nested)}"]
+def fewest(c: Convergence) -> float:
+    return min(c.ess_bulk, c.ess_tail)
 
 
-def another_law(c: Convergence, drift: Drift | None) -> list[str]:
-    """Why the law of the chains is not exp f; none if nothing says so."""
-    found = []
-    if drift is not None and drift.found:
-        name, distance = drift.largest
-        found.append(
-            f"the kernel does not sample exp f: in {drift.steps} steps exact draws moved by {distance:.3f} in the CDF "
-            f"of {name}, above {drift.limit:.3f}; use mala or anisotropic_mala"
-        )
-    if abs(c.temperature - 1) > max(WARM, 4 * c.temperature_error):
-        found.append(
-            f"drift and noise do not balance as exp f asks: temperature {c.temperature:.3g} ± {c.temperature_error:.1g}"
-            ", and 1 is that of exp f"
-        )
-    if c.exact is False and drift is None and not found:
-        found.append(INEXACT)
-    return found
+def moved(drift: Drift | None) -> list[str]:
+    """Whether exact draws moved."""
+    if drift is None or not drift.found:
+        return []
+    name, distance = drift.largest
+    return [
+        f"the kernel does not sample exp f: in {drift.steps} steps exact draws moved by {distance:.3f} in the CDF "
+        f"of {name}, above {drift.limit:.3f}; use mala or anisotropic_mala"
+    ]
 
 
 def coupled(meetings: Meetings | None) -> list[str]:
@@ -176,6 +163,8 @@ def numbers(
 
 def finite(value: Any) -> Any:
     """The value with None for every number that JSON does not have."""
+    if hasattr(value, "_asdict"):
+        return finite(value._asdict())
     if isinstance(value, dict):
         return {key: finite(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

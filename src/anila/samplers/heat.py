@@ -1,0 +1,127 @@
+"""Heat: what ∇f where the draws are says of their law, for kernels that nothing keeps on exp f.
+
+    T = E[−⟨w, C^−½ (x − m)⟩ ⟨w, C^½ ∇f⟩],  |w| = 1        1 for exp f, by Stein's identity, whatever m and C are
+
+and T for exp(f / T). With C the covariance of draws of N(m, Σ), this is w·C^½ Σ⁻¹ C^½ w: how many times too wide the
+draws are along a principal direction. T is looked at along coordinates, over all of them, and along the hottest and
+the coldest direction, which one half of the chains chooses and the other is asked about.
+
+∇f itself is compared with differences of f: with a wrong one T is 1 for the wrong law.
+
+Reference: Stein 1972.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anila.density.log_density import LogDensity, exact_value, value_and_grad
+from anila.rng import rng
+from anila.samplers.estimates import MONITORED, coordinates, evenly, mcse
+
+POINTS = 4096
+"""Draws at which f is asked, about."""
+LEVEL = 1e-3
+"""Probability that chance alone makes any T look wrong."""
+WARM = 0.05
+"""Distance of T from 1 that does not matter, whatever its error: variances off by 5%."""
+SEEN = 0.2
+"""Distance of T from 1 that must have been seen for draws to count as those of exp f."""
+SLOPES = 256
+"""Points at which ∇f is compared with differences of f."""
+OFF = 0.1
+"""Relative error of a slope above which it is wrong."""
+
+
+class Heat(NamedTuple):
+    """The temperature that is furthest from 1, in its errors, and how right ∇f is."""
+
+    temperature: float
+    error: float
+    where: str
+    z: float
+    """Errors that T may be off by chance."""
+    resolution: float
+    """Distance from 1 that would have been seen everywhere."""
+    slope_off: float
+    """Median error of ∇f along random directions, relative to the median slope; 0 where rounding explains it."""
+
+    @property
+    def off(self) -> bool:
+        """Whether the draws are of another law than exp f."""
+        return not abs(self.temperature - 1) <= max(WARM, self.z * self.error)
+
+    @property
+    def vague(self) -> bool:
+        """Whether another law may have gone unseen."""
+        return not self.resolution <= SEEN
+
+    @property
+    def wrong_slope(self) -> bool:
+        """Whether ∇f is not the gradient of f."""
+        return not self.slope_off <= OFF
+
+    @property
+    def told(self) -> str:
+        """T with its error, in words."""
+        return f"temperature {self.temperature:.3g} ± {self.error:.1g} {self.where}"
+
+
+def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
+    """T of draws, and how right ∇f is there.
+
+    Args:
+        f: Log-density, (n, *event) -> (n,).
+        x: Draws, finite, at least 4 of at least 2 chains.
+    """
+    x = x[evenly(len(x), max(4, POINTS // x.shape[1]))]
+    grad = torch.stack([value_and_grad(f, part)[1] for part in x])
+    draws, slopes = x.double().flatten(2), grad.double().flatten(2)
+    named, _ = coordinates(x[:1], f)
+    names, columns = virials(draws - draws.flatten(0, 1).median(0).values, slopes, named)
+    mean = torch.cat([c.mean((0, 1)) for c in columns])
+    error = torch.cat([mcse(c) for c in columns]).to(mean).nan_to_num(math.inf)
+    z = math.sqrt(2) * torch.erfinv(torch.tensor(1 - LEVEL / len(names), dtype=torch.float64)).item()
+    worst = int(((mean - 1).abs() / error.clamp(min=WARM / z)).nan_to_num(math.inf).argmax())
+    return Heat(
+        mean[worst].item(), error[worst].item(), names[worst], z, z * error.max().item(),
+        slope_off(f, x, grad),
+    )  # fmt: skip
+
+
+def virials(x: Tensor, grad: Tensor, named: list[str]) -> tuple[list[str], list[Tensor]]:
+    """What has mean T, with the name of each column: of every chain, and of one half of the chains."""
+    d = x.shape[2]
+    each = -(x * grad)
+    columns = [torch.cat([each.mean(2, keepdim=True), each[..., evenly(d, MONITORED)]], 2)]
+    names = ["over all coordinates", *(f"along {name}" for name in named)]
+    if 1 < d <= MONITORED and x[:, ::2].flatten(0, 1).shape[0] >= 10 * d and x.shape[1] >= 4:
+        names += ["along its coldest direction", "along its hottest direction"]
+        columns.append(extremes(x[:, ::2], grad[:, ::2], x[:, 1::2], grad[:, 1::2]))
+    return names, columns
+
+
+def extremes(x: Tensor, grad: Tensor, others: Tensor, their_grad: Tensor) -> Tensor:
+    """What has mean T of the others along the directions w in which these are coldest and hottest, (…, 2)."""
+    flat, slopes = x.flatten(0, 1), grad.flatten(0, 1)
+    variances, axes = torch.linalg.eigh(flat.T.cov())
+    root = variances.clamp(min=1e-12 * variances.max().item()).sqrt()
+    S = -((flat @ axes / root).T @ (slopes @ axes * root)) / len(flat)
+    w = torch.linalg.eigh((S + S.T) / 2)[1][:, [0, -1]]
+    return -(others @ (axes / root @ w)) * (their_grad @ (axes * root @ w))
+
+
+def slope_off(f: LogDensity, x: Tensor, grad: Tensor) -> float:
+    """Median |⟨v, ∇f⟩ − difference of f along v| beside the median |⟨v, ∇f⟩|, v a small random step."""
+    kept = evenly(len(x), max(1, SLOPES // x.shape[1]))
+    x, grad, eps = x[kept], grad[kept], torch.finfo(x.dtype).eps
+    noise = torch.randn(x.shape, generator=rng(0, "slopes"), dtype=x.dtype).to(x.device)
+    v = noise * x.flatten(0, 1).std(0) * eps ** (1 / 3)
+    up, down = (torch.stack([exact_value(f, part) for part in y]).double() for y in (x + v, x - v))
+    told, seen = (grad * v).double().flatten(2).sum(2), (up - down) / 2
+    wrong = (told - seen).abs().nanmedian().item()
+    rounding = 10 * eps * up.abs().nanmedian().item()
+    return wrong / max(told.abs().nanmedian().item(), rounding) if wrong > rounding else 0.0

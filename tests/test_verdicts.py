@@ -1,0 +1,120 @@
+"""One verdict on draws, from every kernel and every fault: benchmarks/verdicts.py, and what its parts are true of."""
+
+import math
+import runpy
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from anila import from_numpy, langevin, mala, rng, sample, tune
+from anila.density.targets import banana, funnel
+from anila.samplers.heat import heat
+from anila.samplers.remedy import funnel as found_funnel
+from anila.samplers.remedy import narrow
+
+FEW_WRONG = [
+    "langevin, step 1.5, on a normal law",
+    "langevin with half of f cut from autograd",
+    "one of 20 modes, from one point",
+    "Neal's funnel, fixed steps",
+    "five chains where f is −∞",
+    "steps too short",
+]
+FEW_RIGHT = [
+    "one number",
+    "a normal law, mala",
+    "four chains",
+    "a mixture of step sizes",
+    "mala with half the slope",
+    "langevin, short steps",
+]
+
+
+@cache
+def script() -> dict[str, Any]:
+    return runpy.run_path(str(Path(__file__).parents[1] / "benchmarks/verdicts.py"))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FEW_WRONG + FEW_RIGHT)
+def test_a_verdict_names_the_fault_or_finds_none(name: str):
+    """Sees "good enough" of draws that are not, a remedy for another fault, and a cry of wolf."""
+    found = script()["judge"](name, 2)
+    assert found["right"], found["said"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_nearly_all_of_60_verdicts_are_right():
+    """30 wrong set-ups and 30 right ones."""
+    names = [*script()["WRONG"], *script()["RIGHT"]]
+    wrong = [found for found in (script()["judge"](name, 3) for name in names) if not found["right"]]
+    assert len(names) == 60
+    assert len(wrong) <= 2, wrong
+
+
+def draws(seed: int, dim: int) -> torch.Tensor:
+    return torch.randn(200, 16, dim, generator=rng(seed, "draws"), dtype=torch.float64)
+
+
+def test_temperature_is_how_much_too_wide_draws_are():
+    """Along whichever direction that is: 2 along one axis of a rotation in 8 dimensions, and 1.125 over all."""
+    Q = torch.linalg.qr(torch.randn(8, 8, generator=rng(0, "rotation"), dtype=torch.float64))[0]
+    wide = draws(0, 8)
+    wide[..., 3] *= math.sqrt(2)
+    found = heat(lambda x: -(x @ Q).square().sum(1) / 2, wide @ Q.T)
+    assert found.off
+    assert found.where == "along its hottest direction"
+    assert found.temperature == pytest.approx(2, abs=4 * found.error)
+    assert found.slope_off == 0
+
+
+def test_exact_draws_are_seldom_called_hot():
+    """Of 20 sets of exact draws in 5 dimensions none is off: sees an error that is too small, and directions that are
+    asked of the draws that chose them.
+    """
+    assert not any(heat(lambda x: -x.square().sum(1) / 2, draws(seed, 5)).off for seed in range(20))
+
+
+def test_a_wrong_slope_is_found_and_rounding_is_not():
+    """∇f 1.3 times too long; and a float32 f of 10⁴, whose differences are rounding."""
+    x = draws(0, 3)
+    wrong = from_numpy(lambda a: (-(a**2).sum(1) / 2, -1.3 * a))
+    assert heat(wrong, x).wrong_slope
+    assert not heat(lambda x: 1e4 - x.square().sum(1) / 2, x.float()).wrong_slope
+
+
+def test_starts_are_narrow_only_beside_the_draws():
+    """Sees dispersed starts of few chains called narrow, and those of a warm-up forgotten."""
+    x = draws(0, 2)
+    assert not any(narrow(draws(seed, 2)[0, :4], x) for seed in range(1, 200))
+    assert narrow(0.3 * draws(1, 2)[0], x) == pytest.approx(0.3, rel=0.3)
+    assert narrow(3 * draws(1, 2)[0], x) is None
+    x0 = torch.full((8, 1), 0.1)
+    tuned = tune(lambda **kw: mala(lambda x: -x.square().sum(1) / 2, **kw), x0, 80, rng(0, "tune"))
+    _, trace = sample(tuned.sampler, tuned.x, 400, rng(0, "chains"), keep_every=4)
+    assert "started close together" in trace.summary() or "NOT" in trace.summary()
+    assert trace.starts is not None
+    assert torch.equal(trace.starts, x0)
+
+
+def test_a_banana_is_no_funnel():
+    """Exact draws of both: sees any coordinate that bends another taken for a neck."""
+    for f, expected in ((banana(), False), (funnel(5, 3.0), True), (funnel(5, 0.5), False)):
+        x = f.draw(6400, rng(0, "draws"), torch.float64).view(200, 32, -1)
+        x.requires_grad_()
+        (grad,) = torch.autograd.grad(f(x.flatten(0, 1)).sum(), x)
+        found = found_funnel(x.detach(), [f"x{i}" for i in range(x.shape[2])], grad.norm(dim=2))
+        assert (found is not None) == expected
+        assert not found or found[0] == "x0"
+
+
+def test_what_a_kernel_is_asked_does_not_change_its_chains():
+    """A compiled run of an unadjusted kernel is judged too, and draws are those of a run that keeps nothing."""
+    kernel, x0 = langevin(lambda x: -x.square().sum(1) / 2, 0.2), draws(0, 2)[0]
+    x, trace = sample(kernel, x0, 200, rng(0, "chains"), keep_every=5)
+    assert trace.heat is not None
+    assert torch.equal(x, sample(kernel, x0, 200, rng(0, "chains"))[0])
