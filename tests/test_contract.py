@@ -37,6 +37,7 @@ from anila.samplers import (
     with_global_moves,
 )  # fmt: skip
 from anila.samplers.kernel import among
+from anila.samplers.sample import draw_block
 from anila.samplers.trace import Trace
 from exact import as_users_run_it
 
@@ -230,6 +231,16 @@ def test_sample_is_a_loop_of_steps(name: str):
     for field in visited[0][1]._fields:
         expected = torch.stack([getattr(info, field) for _, info in visited])
         torch.testing.assert_close(trace[field], expected, rtol=0, atol=0, equal_nan=True)
+
+
+@every_kernel
+def test_noise_drawn_in_bulk_is_that_of_single_steps(name: str):
+    """Sees compiled chains go another way than uncompiled ones: a field drawn in another order, or of another law."""
+    sampler, x = KERNELS[name](bowl, EVENT), points(6, EVENT)
+    block, singles = draw_block(sampler, x, 3, rng(0, "noise")), noises(sampler, x, 3)
+    if not isinstance(block, list):
+        singles = [torch.stack(column) for column in zip(*singles, strict=True)]
+    assert all(map(torch.equal, tensors(block), tensors(singles)))
 
 
 @pytest.mark.parametrize(("steps", "keep_every", "kept"), [(6, 0, 0), (6, 1, 6), (6, 6, 1), (6, 7, 0), (0, 2, 0)])

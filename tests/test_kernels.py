@@ -115,7 +115,7 @@ FAULTS: dict[str, tuple[str, str, str, Callable[[Any, Target], Sampler]]] = {
                 "kinetic energy reversed": ("kinetic(noise.normal) - kinetic(p)", "kinetic(p) - kinetic(noise.normal)"),
                 "first half kick missing": (f"{KICK}point =", "point ="),
                 "last half kick missing": (f"eps * p)\n            {KICK.strip()}", "eps * p)"),
-                "jitter by where the chain stands": ("noise.jitter", "torch.special.ndtr(state.x[:, 0])"),
+                "jitter by where the chain stands": ("noise.jitter", "state.x[:, 0].sigmoid()"),
                 "drift ε for ε/2": (f"{KICK}point =", f"{KICK.replace('/ 2', '/ 1.3')}point ="),
             },
         ),

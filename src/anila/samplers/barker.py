@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import scales
-from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
+from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Number
@@ -70,7 +70,4 @@ def log_lean(move: Tensor, grad: Tensor) -> Tensor:
     return logsigmoid(move * grad).flatten(1).sum(1)
 
 
-def draw_barker_noise(x: Tensor, generator: torch.Generator) -> BarkerNoise:
-    """Normals, the accept uniform, and a uniform a coordinate."""
-    sign = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    return BarkerNoise(*draw_noise(x, generator), sign.to(x.device))
+draw_barker_noise = DrawNoise(BarkerNoise, normal="coordinate", uniform="chain", sign="coordinate")

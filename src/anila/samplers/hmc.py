@@ -13,14 +13,13 @@ References: Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011, "MCMC using Hami
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.ranges import Count
 from anila.samplers import scales
-from anila.samplers.kernel import Info, PointState, Sampler, accept, draw_noise
+from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
 from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Number
@@ -82,7 +81,4 @@ def kinetic(p: Tensor) -> Tensor:
     return p.square().flatten(1).sum(1) / 2
 
 
-def draw_hmc_noise(x: Tensor, generator: torch.Generator) -> HmcNoise:
-    """Momenta, the accept uniform, and the jitter's."""
-    jitter = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
-    return HmcNoise(*draw_noise(x, generator), jitter.to(x.device))
+draw_hmc_noise = DrawNoise(HmcNoise, normal="coordinate", uniform="chain", jitter="chain")

@@ -9,8 +9,8 @@ diagnostic wants to know about the step just made.
 """
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -58,11 +58,40 @@ class PointState(NamedTuple):
     grad: Float[Tensor, "chains *event"]
 
 
-def draw_noise(x: Tensor, generator: torch.Generator) -> Noise:
-    """Standard normal and uniform noise for one step of chains at x, drawn on the generator's device."""
-    normal = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
-    return Noise(normal.to(x.device), uniform.to(x.device))
+class DrawNoise:
+    """Draws noise whose fields are tensors: "normal" is N(0, 1), all others are U(0, 1).
+
+    Args:
+        noise: The NamedTuple that is drawn.
+        fields: For each of its fields, in order, whether a "coordinate" or a "chain" has a number of its own.
+    """
+
+    def __init__(self, noise: type[Any], **fields: Literal["coordinate", "chain"]):
+        self.noise, self.fields = noise, fields
+
+    def __call__(self, x: Tensor, generator: torch.Generator) -> Any:
+        """The noise of one step of chains at x, drawn on the generator's device."""
+        one = self.empty(x, (), generator.device)
+        self.fill(one, generator)
+        return self.noise(*(field.to(x.device) for field in one))
+
+    def block(self, x: Tensor, steps: int, generator: torch.Generator) -> Any:
+        """The same numbers as in so many calls, every field (steps, chains, ...), without what a call costs."""
+        drawn = self.empty(x, (steps,), generator.device)
+        for one in zip(*drawn, strict=True):
+            self.fill(one, generator)
+        return self.noise(*(field.to(x.device) for field in drawn))
+
+    def empty(self, x: Tensor, steps: tuple[int, ...], device: torch.device) -> list[Tensor]:
+        shapes = [x.shape if own == "coordinate" else x.shape[:1] for own in self.fields.values()]
+        return [x.new_empty(*steps, *shape, device=device) for shape in shapes]
+
+    def fill(self, one: Iterable[Tensor], generator: torch.Generator) -> None:
+        for name, field in zip(self.fields, one, strict=True):
+            (field.normal_ if name == "normal" else field.uniform_)(generator=generator)
+
+
+draw_noise = DrawNoise(Noise, normal="coordinate", uniform="chain")
 
 
 class Sampler(NamedTuple):

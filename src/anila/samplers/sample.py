@@ -17,19 +17,15 @@ from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
-from anila.samplers.kernel import Noise, Sampler, draw_noise
+from anila.samplers.kernel import DrawNoise, Sampler
 from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
 
 
 def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
     """The numbers that `draw_noise` gives in so many steps: its fields stacked, or a list if they are not tensors."""
-    if sampler.draw_noise is draw_noise and generator.device == x.device:
-        block = Noise(x.new_empty(steps, *x.shape), x.new_empty(steps, len(x)))
-        for normal, uniform in zip(*block, strict=True):
-            normal.normal_(generator=generator)
-            uniform.uniform_(generator=generator)
-        return block
+    if isinstance(sampler.draw_noise, DrawNoise):
+        return sampler.draw_noise.block(x, steps, generator)
     drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
     if any(not isinstance(field, Tensor) for field in drawn[0]):
         return drawn
