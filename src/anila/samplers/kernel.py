@@ -114,6 +114,8 @@ class Sampler(NamedTuple):
     """T of the law exp(f / T) that the chains aim at; 0 for a kernel without noise, which has no law."""
     threshold: float | Tensor = math.inf
     """b above which a coordinate's slope counts as clipped, in units of ∂f; infinite for kernels that have none."""
+    quantile: float = 0.85
+    """Of |∂f|, where `tune` puts the threshold."""
     gradients: float = 1
     """What a step costs, in evaluations of ∇f."""
     ahead: int = 0
@@ -152,7 +154,7 @@ def require_metropolis(kernel: Sampler, what: str) -> None:
     if not kernel.exact:
         raise ValueError(
             f"{what} needs Metropolis kernels: an unadjusted one does not leave exp f invariant; use mala, "
-            "anisotropic_mala, barker or hmc"
+            "anisotropic_mala, ghmc, barker or hmc"
         )
     if kernel.held:
         raise ValueError(f'{what} starts kernels anew on the way, which refresh="iteration" must not be: use "step"')

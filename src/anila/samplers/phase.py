@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anila.samplers.adaptation import RATE, adapted, averaged
+from anila.samplers.divergence import began
 from anila.samplers.kernel import Sampler
 from anila.samplers.pathfinder import far_below
 
@@ -59,6 +60,9 @@ class Phase(NamedTuple):
     """Times that a stranded chain was moved onto another."""
     history: Tensor
     """Acceptance and step_size of every window, (windows, 2, chains)."""
+    diverged: Tensor
+    """Where proposals began that diverged, (divergences, *event)."""
+    proposals: int
 
 
 def run_phase(
@@ -73,7 +77,7 @@ def run_phase(
 ) -> Phase:
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, jumps, points, grads, history = [], [], [], [], [], []
+    log_steps, accepts, jumps, points, grads, history, diverged = [], [], [], [], [], [], []
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
         seen = window(make(**settings), x, generator)
@@ -85,6 +89,7 @@ def run_phase(
         jumps.append(torch.cat([x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
+        diverged.append(began(x, seen.x, seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
         out = stranded(seen, low, still, target) if moving else low
@@ -92,7 +97,10 @@ def run_phase(
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
     visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
     jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
-    return Phase(x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way)
+    return Phase(
+        x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way,
+        torch.cat(diverged[half:]), WINDOW * len(x) * (windows - half),
+    )  # fmt: skip
 
 
 def window(kernel: Sampler, x: Tensor, generator: torch.Generator) -> Window:

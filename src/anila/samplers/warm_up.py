@@ -2,13 +2,14 @@
 
 Chains that start far out are put where the mass is first (`pathfinder`). The first step_size is d^(−1/3) over the
 curvature of f where they then stand, or a shorter or longer one by powers of ten where that is rejected. In phases of
-equal length (`phase`) step_size follows acceptance, aimed at 0.57, for hmc at 0.7, and the threshold follows the 85%
-quantile of |∂f|. Every point visited, with its gradient, goes into a preconditioner (`metric`). The phases: plain;
-preconditioned; preconditioned again from its own points; in a long warm-up of a kernel with a threshold, which keeps
-long steps from getting stuck, a bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best
-in many dimensions; and the last with what won, judged by how far the slowest coordinate moves a step. A preconditioner
-that loses is dropped, and the report says so; one with which acceptance or that step collapses is dropped with a
-warning.
+equal length (`phase`) step_size follows acceptance, aimed at 0.57, for hmc at 0.7 and for ghmc at 0.8, and the
+threshold follows the 85% quantile of |∂f|, the 99% quantile where it clips kicks alone. Every point visited, with its
+gradient, goes into a preconditioner (`metric`). The phases: plain; preconditioned; preconditioned again from its own
+points; in a long warm-up of a kernel whose steps a threshold shortens, which keeps long ones from getting stuck, a
+bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; and the last
+with what won, judged by how far the slowest coordinate moves a step, and with trajectories as long as is best
+(`trajectory`). A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step
+collapses is dropped with a warning.
 
 In all phases but the last, stranded chains are moved onto others. Where rows of f are different functions, every chain
 stays on its own.
@@ -18,7 +19,8 @@ References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -28,15 +30,15 @@ from torch import Tensor
 from anila import notebook
 from anila.rng import as_generator
 from anila.samplers import Sampler
+from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
 from anila.samplers.pathfinder import Point, starts
 from anila.samplers.phase import WINDOW, Make, Phase, Settings, quantile, run_phase
 from anila.samplers.precondition import DENSE_LIMIT
 from anila.samplers.sample import as_points, dense, require_points
+from anila.samplers.trajectory import WIDTHS, best_length, persistence
 
-QUANTILE = 0.85
-"""The threshold is this quantile of |∂f|."""
 LONG = 300
 """Steps from which a warm-up has a bolder phase."""
 BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
@@ -53,7 +55,7 @@ class Tuned(NamedTuple):
     x: Tensor
     """Where the chains stand after the warm-up, (chains, *event)."""
     settings: Settings
-    """What `make` was called with: step_size, and threshold and preconditioner where it takes them."""
+    """What `make` was called with: step_size, and what else of `PROBES` it takes."""
     report: str
     """A few lines: the acceptance reached, and each setting beside what it was chosen from."""
     history: dict[str, Tensor]
@@ -72,19 +74,19 @@ def tune(
     generator: torch.Generator | SupportsIndex | np.random.Generator,
     accept: float | None = None,
 ) -> Tuned:
-    """Find step_size, threshold and preconditioner of a Metropolis kernel by a warm-up of so many steps.
+    """Find the settings of a Metropolis kernel by a warm-up of so many steps.
 
     Chains that start far from where they belong are put there first, and stranded ones are moved onto others: during
     the warm-up only, and the report says so.
 
     Args:
-        make: Takes step_size, and threshold and preconditioner where the kernel has them, and returns the kernel:
-            `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
+        make: Takes step_size, and threshold, preconditioner, leapfrog_steps and persistence where the kernel has
+            them, and returns the kernel: `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
         x0: Where the chains start, (chains, *event), as `sample` takes it.
         steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
-            few where starts are good.
+            few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
-        accept: Acceptance to aim at; by default the kernel's own, 0.57, and 0.7 for hmc.
+        accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
 
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
@@ -106,12 +108,12 @@ def tune(
     if steps < 4 * WINDOW:
         raise ValueError(f"steps must be at least {4 * WINDOW}; got {steps}")
     several = "preconditioner" in names and x0[0].numel() > 1
-    long = "threshold" in names and accept is None and steps >= LONG
-    searches = 2 * several + long
-    windows = steps // WINDOW // (1 + searches + (searches > 0))
+    long = "threshold" in names and accept is None and steps >= LONG and probe.quantile < BOLD_QUANTILE
+    again = several or long or not {"leapfrog_steps", "persistence"}.isdisjoint(names)
+    windows = steps // WINDOW // (1 + 2 * several + long + again)
     moved, history = [], []
 
-    def run(x: Tensor, settings: Settings, q: float = QUANTILE, aim: float = target, last: bool = False) -> Phase:
+    def run(x: Tensor, settings: Settings, q: float = probe.quantile, aim: float = target, last: bool = False) -> Phase:
         phase = run_phase(make, x, settings, windows, q, aim, alike and not last, generator)
         moved.append(phase.moved)
         history.append(phase.history)
@@ -129,8 +131,8 @@ def tune(
         phase, verdict = preconditioned(phase, run)
     if long:
         phase = bolder(phase, run)
-    if searches:
-        phase = run(phase.x, phase.settings, phase.quantile, phase.target, last=True)
+    if again:
+        phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
     rate, step_size = torch.cat(history).unbind(1)
     found = frozen(make, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
     return found._replace(sampler=found.sampler._replace(began=x0.clone()))
@@ -175,19 +177,23 @@ def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch
     return found.x.view_as(x0).to(x0), told
 
 
-PROBES: Settings = {"step_size": 1.0, "threshold": 1.0, "preconditioner": None}
-ORDERS = (
-    ("step_size", "threshold", "preconditioner"),
-    ("step_size", "threshold"),
-    ("step_size", "preconditioner"),
-    ("step_size",),
-)
+PROBES: Settings = {
+    "step_size": 1.0, "threshold": 1.0, "preconditioner": None, "persistence": 1.0, "leapfrog_steps": 4,
+}  # fmt: skip
+"""All that is tuned, as it is tried at first."""
+
+
+def orders() -> Iterator[tuple[str, ...]]:
+    """Settings that a kernel may take, the most first."""
+    first, *others = PROBES
+    for more in range(len(others), -1, -1):
+        yield from ((first, *names) for names in combinations(others, more))
 
 
 def keywords(make: Make) -> tuple[str, ...]:
-    """The settings that `make` takes, found by calling it: the first of `ORDERS` that is not a TypeError."""
+    """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
     refusal = None
-    for names in ORDERS:
+    for names in orders():
         try:
             make(**{name: PROBES[name] for name in names})
         except TypeError as error:
@@ -198,7 +204,7 @@ def keywords(make: Make) -> tuple[str, ...]:
 
 
 def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
-    """γ = d^(−1/3) / c, with c the curvature of f along its gradient where the median chain starts; the threshold."""
+    """γ = d^(−1/3) / c, with c the curvature of f along its gradient where the median chain starts; and the others."""
     settings = {name: PROBES[name] for name in names}
     kernel = make(**settings)
     grad = kernel.init(x).grad
@@ -209,7 +215,11 @@ def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
     change = (kernel.init(x + uphill).grad - grad).flatten(1).norm(dim=1)
     curvature = (change / length).double().nan_to_num(math.inf).median().item()
     settings["step_size"] = x[0].numel() ** (-1 / 3) / curvature if 0 < curvature < math.inf else 1.0
-    return settings | ({"threshold": quantile(grad, QUANTILE)} if "threshold" in names else {})
+    if "threshold" in names:
+        settings["threshold"] = quantile(grad, kernel.quantile)
+    if "persistence" in names:
+        settings["persistence"] = lasting(settings, x)
+    return settings
 
 
 def first_step(make: Make, settings: Settings, x: Tensor, target: float, generator: torch.Generator) -> float:
@@ -275,8 +285,25 @@ def shaped(plain: Phase, phase: Phase) -> Settings:
     L, grads = improved(old, phase.points, phase.grads)
     settings = plain.settings | {"preconditioner": L, "step_size": d ** (-1 / 3)}
     if "threshold" in settings:
-        settings["threshold"] = quantile(grads, QUANTILE)
+        settings["threshold"] = quantile(grads, plain.quantile)
+    return settings | ({"persistence": WIDTHS} if "persistence" in settings else {})
+
+
+def with_lengths(make: Make, phase: Phase, generator: torch.Generator) -> Settings:
+    """The settings of a phase, with the length of trajectories that suits where its chains went."""
+    settings = phase.settings
+    if "persistence" in settings:
+        settings = settings | {"persistence": lasting(settings, phase.points)}
+    if "leapfrog_steps" in settings:
+        length = best_length(make, settings, phase.x, phase.points.mean(0), generator)
+        settings = settings | {"leapfrog_steps": length}
     return settings
+
+
+def lasting(settings: Settings, points: Tensor) -> float:
+    """Persistence from points; where they are all the same, momentum lasts for ten steps."""
+    found = persistence(settings.get("preconditioner"), points)
+    return found if 0 < found < math.inf else 10 * settings["step_size"] ** 0.5
 
 
 def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int, history: dict[str, Tensor]) -> Tuned:
@@ -288,8 +315,11 @@ def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int, histo
         f"step_size       {settings['step_size']:.4g}",
         f"threshold       {settings['threshold']:.4g}" if "threshold" in settings else "",
         f"|∂f| quantiles  {quantiles}" + (" (of Lᵀ∇f)" if settings.get("preconditioner") is not None else ""),
+        f"leapfrog_steps  {settings['leapfrog_steps']}" if "leapfrog_steps" in settings else "",
+        f"persistence     {settings['persistence']:.3g}" if "persistence" in settings else "",
         f"preconditioner  {verdict}",
         f"starts          {began}",
+        f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points)}",
         f"stranded        chains were moved onto others {moved} times, all during the warm-up" if moved else "",
     ]
     if off := amiss(phase):

@@ -227,9 +227,10 @@ def pilot(
 
 
 def base_settings(base: Base, make: MakeAt) -> Settings:
-    """Settings for the base, whose coordinates are independent."""
+    """Settings for the base, whose coordinates are independent; trajectories are as long as `make` has them."""
     found = {"step_size": base.mean.numel() ** (-1 / 3), "threshold": 2.0, "preconditioner": base.scale}
-    return {name: found[name] for name in keywords(lambda **settings: make(base.log_prob, **settings))}
+    takes = keywords(lambda **settings: make(base.log_prob, **settings))
+    return {name: setting for name, setting in found.items() if name in takes}
 
 
 def reshaped(f: LogDensity, base: Base, rung: Rung, make: MakeAt, x: Tensor) -> Rung:

@@ -1,0 +1,75 @@
+"""What a warm-up gives trajectories, and where it says that they diverge."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from anila.density.targets import gaussian
+from anila.rng import rng
+from anila.samplers import hmc
+from anila.samplers.divergence import began, divergences_told
+from anila.samplers.trajectory import best_length, persistence
+from anila.samplers.warm_up import tune
+
+
+def start(n: int, d: int) -> Tensor:
+    return torch.randn(n, d, generator=rng(0, "start"), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("sd", [0.1, 1.0])
+@pytest.mark.parametrize("step", [0.1, 0.3])
+def test_trajectories_are_as_long_as_theory_says(sd: float, step: float):
+    """|x|² of a normal law changes by sin(t / sd) after a time t, so sin² t / √t is best at 1.39 sd.
+
+    Sees a criterion that does not count gradients (1.57: six steps of 0.3), or that knows no unit.
+    """
+
+    def make(**settings: Any) -> Any:
+        return hmc(gaussian(sd, 4), (step * sd) ** 2, **settings)
+
+    found = best_length(make, {}, sd * start(300, 4), torch.zeros(4), rng(0, "lengths"))
+    assert 0.8 < found * step < 1.7
+
+
+def test_a_preconditioner_is_taken_out():
+    """Sees lengths and widths in the units of x where the kernel's are those of u."""
+    L = torch.tensor([[3.0, 0.0], [2.0, 0.5]], dtype=torch.float64)
+    points = start(4000, 2) @ L.T
+    assert persistence(L, points) == pytest.approx(2, rel=0.1)
+    widest = 2 * torch.linalg.svdvals(L)[0].item()
+    assert persistence(None, points) == pytest.approx(widest, rel=0.1)
+    assert persistence(torch.tensor([1.0, 1.0]), points) == pytest.approx(widest, rel=0.1)
+
+
+def test_a_warm_up_chooses_the_length_and_leaves_a_given_one():
+    """Sees ten gradients a step where two are better, and a setting of the user's overwritten."""
+    f, x0 = gaussian(1.0, 10), start(32, 10)
+    free = tune(lambda **kw: hmc(f, **kw), x0, 80, rng(0, "tune"))
+    given = tune(lambda **kw: hmc(f, leapfrog_steps=5, **kw), x0, 40, rng(0, "tune"))
+    assert free.settings["leapfrog_steps"] in (1, 2, 3)
+    assert free.sampler.gradients == free.settings["leapfrog_steps"]
+    assert "leapfrog_steps" not in given.settings
+    assert given.sampler.gradients == 5
+
+
+def test_divergences_are_told_where_they_began():
+    """Sees the point proposed, or the one after, in place of the one left; and the wrong coordinate."""
+    x, visited = torch.zeros(2, 3), torch.ones(2, 2, 3)
+    visited[0, 1] = torch.tensor([1.0, 9.0, 1.0])
+    prob = torch.tensor([[1.0, 0.5], [1.0, 1e-31]])
+    left = began(x, visited, prob)
+    assert left.tolist() == [[1.0, 9.0, 1.0]]
+    assert "1 of 4 proposals, mostly where x1 is about 9" in divergences_told(left, 4, start(100, 3))
+    assert divergences_told(left[:0], 4, start(100, 3)) == "none of 4 proposals"
+
+
+def test_a_warm_up_names_the_coordinate_of_its_divergences():
+    """Sees a report that counts none where f ends in a cliff along one coordinate."""
+
+    def f(x: Tensor) -> Tensor:
+        return -x.square().sum(1) / 2 - 1e6 * (x[:, 2] - 1).relu().square()
+
+    tuned = tune(lambda step_size: hmc(f, step_size, 3), 0.3 * start(32, 3), 40, rng(0, "tune"), accept=0.5)
+    assert "proposals, mostly where x2" in tuned.report
