@@ -53,6 +53,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "anisotropic_mala": {"step_size": 0.8, "threshold": 1.5},
     "barker": {"step_size": 0.7},
     "hmc": {"step_size": 0.16, "leapfrog_steps": 3},
+    "ghmc": {"step_size": 0.25},
+    "anisotropic_ghmc": {"step_size": 0.25, "threshold": 3.0},
 }
 EXACT = [name for name, make in SAMPLERS.items() if name in OPTIONS]
 

@@ -24,9 +24,11 @@ from anila.rng import rng
 from anila.samplers import (
     Sampler,
     anisotropic,
+    anisotropic_ghmc,
     anisotropic_mala,
     barker,
     descent,
+    ghmc,
     hmc,
     kernel_density,
     langevin,
@@ -119,6 +121,7 @@ def test_gradients_of_images_in_bf16_are_as_coarse_as_those_of_autocast():
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [
     lambda f: langevin(f, 0.1), lambda f: mala(f, 0.1), lambda f: barker(f, 0.5), lambda f: hmc(f, 0.2, 3),
+    lambda f: ghmc(f, 0.1), lambda f: anisotropic_ghmc(f, 1.0, 0.1),
     lambda f: anisotropic(f, 1.0, 0.1, refresh="iteration"),
     lambda f: anisotropic_mala(f, 1.0, 0.1, refresh="iteration"),
     lambda f: mala(f, 0.1, preconditioner=torch.tensor([1.0, 2.0])),

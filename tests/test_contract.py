@@ -28,6 +28,7 @@ from anila.samplers import (
     anisotropic_mala,
     barker,
     descent,
+    ghmc,
     hmc,
     langevin,
     mala,
@@ -49,13 +50,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "anisotropic_mala": {"threshold": 0.7, "step_size": 0.8},
     "barker": {"step_size": 0.6},
     "hmc": {"step_size": 0.3, "leapfrog_steps": 3},
+    "ghmc": {"step_size": 0.3, "persistence": 2.0},
+    "anisotropic_ghmc": {"threshold": 0.7, "step_size": 0.3},
     "descent": {"step_size": 0.3},
 }
 """One row a sampler: a new one is enrolled in these tests by a row here."""
 
 EVENTS = [(3,), (1, 4, 4), (2, 3)]
 EVENT = EVENTS[0]
-METROPOLIS = ["mala", "anisotropic_mala", "barker", "hmc"]
+METROPOLIS = ["mala", "anisotropic_mala", "barker", "hmc", "ghmc", "anisotropic_ghmc"]
+LASTS = [name for name in METROPOLIS if "ghmc" in name]
+"""Kernels whose momentum outlasts a step."""
 UNADJUSTED = [name for name in SETTINGS if name not in METROPOLIS]
 
 
@@ -89,6 +94,7 @@ KERNELS: dict[str, Callable[..., Sampler]] = {
     "langevin, diagonal": lambda f, event: langevin(f, 0.3, preconditioner=diagonal(event)),
     "corrected, dense": lambda f, event: anisotropic_corrected(f, 0.7, 0.3, preconditioner=dense(event)),
     "hmc, diagonal": lambda f, event: hmc(f, 0.3, 3, preconditioner=diagonal(event)),
+    "ghmc, dense": lambda f, event: ghmc(f, 0.3, preconditioner=dense(event)),
     "barker, dense": lambda f, event: barker(f, 0.3, preconditioner=dense(event)),
     "anisotropic_mala, dense, γ held": lambda f, event: anisotropic_mala(f, 1.0, 0.8, "iteration", dense(event)),
     "mixture": lambda f, _: mixture([mala(f, 0.6), hmc(f, 0.3, 2), barker(f, 0.6)], [0.3, 0.3, 0.4]),
@@ -210,11 +216,12 @@ def test_info_tells_of_the_point_left(name: str):
     z = x.clone().requires_grad_(True)
     (grad,) = torch.autograd.grad(bowl(z).sum(), z)
     b = 0.7 if "anisotropic" in name else math.inf
+    shortens = math.inf if name in LASTS else b
     step_size = SETTINGS.get(name, {}).get("step_size") or {
         "anisotropic, γ held": 0.5,
         "global moves": 0.6,
     }.get(name, 0.8)
-    gamma = step_size * (grad.abs() / b).clamp(min=1).reciprocal()
+    gamma = step_size * (grad.abs() / shortens).clamp(min=1).reciprocal()
     torch.testing.assert_close(info.grad_norm, grad.square().sum(1).sqrt())
     torch.testing.assert_close(info.step_size, gamma.mean(1))
     torch.testing.assert_close(info.clipped, (grad.abs() > b).double().mean(1))
@@ -282,10 +289,12 @@ def test_chains_run_apart_as_they_run_together(name: str):
 
 @every_kernel
 def test_positions_are_all_that_a_chain_remembers(name: str):
-    """Sees a state that outlives its positions: 4 + 4 steps are 8, unless γ or a ladder is held from the start."""
+    """Sees a state that outlives its positions: 4 + 4 steps are 8, unless γ, a ladder or momentum is kept."""
     sampler, x0, generator = KERNELS[name](bowl, EVENT), points(6, EVENT), rng(0)
     x = sample(sampler, sample(sampler, x0, 4, generator)[0], 4, generator)[0]
-    assert torch.equal(x, sample(sampler, x0, 8, rng(0))[0]) == ("held" not in name and name != "replicas")
+    assert torch.equal(x, sample(sampler, x0, 8, rng(0))[0]) == (
+        "held" not in name and "ghmc" not in name and name != "replicas"
+    )
 
 
 @every_kernel
@@ -366,6 +375,7 @@ def test_a_wrong_f_is_refused(name: str, f: Callable[[Tensor], Tensor], message:
     [
         *(("step_size", v) for v in (0.0, -0.1, math.nan, math.inf)),
         *(("threshold", v) for v in (0.0, -1.0, math.nan)),
+        *(("persistence", v) for v in (0.0, -1.0, math.nan)),
         *(("temperature", v) for v in (-1.0, math.nan, math.inf)),
         ("refresh", "sometimes"),
         *(("leapfrog_steps", v) for v in (0, -1)),
@@ -433,9 +443,10 @@ def test_a_non_finite_proposal_is_a_rejection(name: str, value: float, slope: fl
     before = sampler.init(torch.full((2, 3), 0.5))
     normal = torch.tensor([[9.0, 0.1, 0.1], [-0.1, 0.1, 0.1]])
     noise = sampler.draw_noise(before.x, rng(0))
+    willing = {"turn": torch.full((2,), 0.5)} if name in LASTS else {"uniform": torch.zeros(2)}
     upwards = {"sign": torch.zeros(2, 3)} if name == "barker" else {}
-    after, info = sampler.step(before, noise._replace(normal=normal, uniform=torch.zeros(2), **upwards))
-    assert all(map(torch.equal, rows(after, [0]), rows(before, [0])))
+    after, info = sampler.step(before, noise._replace(normal=normal, **willing, **upwards))
+    assert all(torch.equal(getattr(after, name)[0], getattr(before, name)[0]) for name in ("x", "value", "grad"))
     assert info.accept_prob[0] == 0
     assert info.accept_prob[1] > 0
     assert not torch.equal(after.x[1], before.x[1])

@@ -16,6 +16,7 @@ from anila.samplers import (
     anisotropic,
     anisotropic_mala,
     barker,
+    ghmc,
     kernel_density,
     mala,
     sample,
@@ -161,6 +162,7 @@ def test_pairs_that_do_not_meet_give_no_bound():
     [
         (anisotropic(gaussian(dim=2), 1.0), "couplings are for mala"),
         (barker(gaussian(dim=2), 1.0), "couplings are for mala"),
+        (ghmc(gaussian(dim=2), 1.0), "couplings are for mala"),
         (mala(gaussian(dim=2), 1.0, preconditioner=torch.tensor([1.0, 2.0])), "not preconditioned"),
         (anisotropic_mala(gaussian(dim=2), 1.0, refresh="iteration"), "refresh"),
     ],

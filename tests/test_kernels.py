@@ -24,8 +24,10 @@ from anila.samplers import (
     Sampler,
     anisotropic,
     anisotropic_corrected,
+    anisotropic_ghmc,
     anisotropic_mala,
     barker,
+    ghmc,
     hmc,
     langevin,
     mala,
@@ -316,6 +318,8 @@ LOCAL: dict[str, Callable[..., Sampler]] = {
     "held": lambda f, **kw: anisotropic_mala(f, 0.7, 0.3, "iteration", **kw),
     "barker": lambda f, **kw: barker(f, 0.3, **kw),
     "hmc": lambda f, **kw: hmc(f, 0.1, 3, **kw),
+    "ghmc": lambda f, **kw: ghmc(f, 0.3, **kw),
+    "anisotropic_ghmc": lambda f, **kw: anisotropic_ghmc(f, 0.7, 0.3, **kw),
 }
 
 

@@ -13,7 +13,7 @@ from anila.density import targets
 from anila.density.log_density import LogDensity
 from anila.density.networks import mlp, toy
 from anila.rng import rng
-from anila.samplers import anisotropic, anisotropic_mala, barker, hmc, langevin, mala, sample
+from anila.samplers import anisotropic, anisotropic_ghmc, anisotropic_mala, barker, ghmc, hmc, langevin, mala, sample
 from anila.samplers.compiled.graphs import GRAPHS, REPLACED
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.torch_internals import simple_operations, trace
@@ -217,6 +217,7 @@ def test_nets_and_densities_become_lanes(name: str):
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [
     lambda f: langevin(f, 0.1), lambda f: mala(f, 0.1), lambda f: barker(f, 0.5), lambda f: hmc(f, 0.2, 3),
+    lambda f: ghmc(f, 0.1), lambda f: anisotropic_ghmc(f, 1.0, 0.1),
     lambda f: anisotropic(f, 1.0, 0.1, refresh="iteration"), lambda f: anisotropic_mala(f, 1.0, 0.1),
     lambda f: mala(f, 0.1, preconditioner=torch.tensor([1.0, 2.0])),
     lambda f: mala(f, 0.1, preconditioner=torch.tensor([[1.0, 0.0], [0.5, 1.0]])),

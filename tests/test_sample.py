@@ -213,6 +213,8 @@ FAR_SETTINGS = {
     "anisotropic_mala": {"threshold": 1.0, "step_size": 1.0},
     "barker": {"step_size": 1.0},
     "hmc": {"step_size": 1e-9, "leapfrog_steps": 3},
+    "ghmc": {"step_size": 1e-9},
+    "anisotropic_ghmc": {"threshold": 8.0, "step_size": 0.25},
 }
 
 

@@ -21,6 +21,7 @@ MADE: dict[str, Callable[[Any], Sampler]] = {
     "anisotropic_corrected": lambda f: SAMPLERS["anisotropic_corrected"](f, 1.0, 0.1),
     "barker": lambda f: SAMPLERS["barker"](f, 0.1),
     "hmc": lambda f: hmc(f, 0.1, 3),
+    "ghmc": lambda f: SAMPLERS["ghmc"](f, 0.1),
     "replica": lambda f: replica_exchange(lambda f: mala(f, 0.1), f, (1.0, 2.0)),
 }
 UNADJUSTED = ("langevin", "anisotropic")

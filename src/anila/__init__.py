@@ -41,9 +41,11 @@ if TYPE_CHECKING:
         Sampler,
         anisotropic,
         anisotropic_corrected,
+        anisotropic_ghmc,
         anisotropic_mala,
         barker,
         descent,
+        ghmc,
         hmc,
         kernel_density,
         langevin,
@@ -63,9 +65,9 @@ WHERE = {
     ),
     "anila.density.transform": ("Transformed", "transform"),
     "anila.samplers": (
-        "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_mala", "barker",
-        "descent", "hmc", "kernel_density", "langevin", "mala", "mixture", "replica_exchange", "sample",
-        "sample_annealed", "with_global_moves",
+        "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_ghmc",
+        "anisotropic_mala", "barker", "descent", "ghmc", "hmc", "kernel_density", "langevin", "mala", "mixture",
+        "replica_exchange", "sample", "sample_annealed", "with_global_moves",
     ),
     "anila.samplers.warm_up": ("Tuned", "tune"),
     "anila.learning.starts": ("FromData", "FromNoise", "Persistent", "Replay"),
@@ -81,10 +83,10 @@ MODULE_OF = {name: module for module, names in WHERE.items() for name in names}
 __all__ = [
     "OBJECTIVES", "SAMPLERS", "Contrast", "FromData", "FromNoise", "Info", "Learner", "LogDensity", "Model", "Noise",
     "Objective", "Persistent", "Replay", "Sampler", "Transformed", "Tuned", "anisotropic", "anisotropic_corrected",
-    "anisotropic_mala", "barker", "check_log_density", "classes", "denoising", "descent", "from_energy", "from_jax",
-    "from_numpy", "gradient", "hmc", "kernel_density", "langevin", "likelihood", "load", "mala", "mixture", "recovery",
-    "replica_exchange", "rng", "sample", "sample_annealed", "transform", "transport", "tune", "value_and_grad",
-    "with_global_moves",
+    "anisotropic_ghmc", "anisotropic_mala", "barker", "check_log_density", "classes", "denoising", "descent",
+    "from_energy", "from_jax", "from_numpy", "ghmc", "gradient", "hmc", "kernel_density", "langevin", "likelihood",
+    "load", "mala", "mixture", "recovery", "replica_exchange", "rng", "sample", "sample_annealed", "transform",
+    "transport", "tune", "value_and_grad", "with_global_moves",
 ]  # fmt: skip
 
 
