@@ -2,11 +2,14 @@
 
     python benchmarks/samplers.py --out runs/samplers              (docs/samplers.md; 5 seeds)
     python benchmarks/samplers.py --out runs/bench --short         (1 seed, fewer steps)
+    python benchmarks/samplers.py --out runs/momentum --seeds 2 --uncompiled --samplers mala anisotropic_mala \
+        "hmc, tuned" ghmc anisotropic_ghmc --only gaussian banana "eight schools" "eight schools, centred" \
+        "wide regression" rotated                                  (docs/samplers.md, the second table)
 
 Every exact sampler here, after `tune`, and BlackJAX's MALA, HMC and NUTS after their warm-ups (`beside_blackjax.py`
 says which) run 32 chains in float64 from the same starts: 500 steps of warm-up, 1,000 that count. Both HMCs make 4
-leapfrog steps. "plain" is tuned without a preconditioner: plain mala is the algorithm of BlackJAX's MALA, and so a
-check of both.
+leapfrog steps, and "hmc, tuned" as many as `tune` chooses. "plain" is tuned without a preconditioner: plain mala is the
+algorithm of BlackJAX's MALA, and so a check of both.
 
 ESS is ArviZ's bulk ESS over all chains, the least over coordinates and their squares. A gradient evaluation is one ∇f
 of one chain: one a step, one a leapfrog step for HMC and NUTS; warm-up apart. Seconds are those of the steps that
@@ -33,31 +36,32 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from anila import anisotropic_mala, barker, hmc, mala, rng, sample, tune
+from anila import anisotropic_ghmc, anisotropic_mala, barker, ghmc, hmc, mala, rng, sample, tune
 from anila.evaluation import pictures
 from anila.evaluation.chains import ess, rhat
 from anila.evaluation.pictures.style import DPI, FAINT, INK, STYLE, WIDTH
-from targets import TARGETS, Target, verify
+from targets import MORE, TARGETS, Target, verify
 
 HAVE_BLACKJAX = bool(find_spec("blackjax") and find_spec("jax"))
 LEAPFROG_STEPS = 4
 REFERENCE = "BlackJAX mala"
-OURS: dict[str, tuple[Callable[[Target], Callable[..., Any]], int]] = {
-    "mala, plain": (lambda f: lambda step_size: mala(f, step_size), 1),
-    "anisotropic_mala, plain": (
-        lambda f: lambda step_size, threshold: anisotropic_mala(f, threshold, step_size),
-        1,
-    ),
-    "mala": (lambda f: lambda **kw: mala(f, **kw), 1),
-    "anisotropic_mala": (lambda f: lambda **kw: anisotropic_mala(f, **kw), 1),
-    "barker": (lambda f: lambda **kw: barker(f, **kw), 1),
-    "hmc": (lambda f: lambda **kw: hmc(f, leapfrog_steps=LEAPFROG_STEPS, **kw), LEAPFROG_STEPS),
+OURS: dict[str, Callable[[Target], Callable[..., Any]]] = {
+    "mala, plain": lambda f: lambda step_size: mala(f, step_size),
+    "anisotropic_mala, plain": lambda f: lambda step_size, threshold: anisotropic_mala(f, threshold, step_size),
+    "mala": lambda f: lambda **kw: mala(f, **kw),
+    "anisotropic_mala": lambda f: lambda **kw: anisotropic_mala(f, **kw),
+    "barker": lambda f: lambda **kw: barker(f, **kw),
+    "hmc": lambda f: lambda **kw: hmc(f, leapfrog_steps=LEAPFROG_STEPS, **kw),
+    "hmc, tuned": lambda f: lambda **kw: hmc(f, **kw),
+    "ghmc": lambda f: lambda **kw: ghmc(f, **kw),
+    "anisotropic_ghmc": lambda f: lambda **kw: anisotropic_ghmc(f, **kw),
 }
-"""Name -> what `tune` makes of a target, and gradients a step."""
+"""Name -> what `tune` makes of a target."""
 THEIRS = {REFERENCE: "mala", "BlackJAX hmc": "hmc", "BlackJAX nuts": "nuts"}
 COLOURS = {
     "mala, plain": "#9aa5b1", "anisotropic_mala, plain": "#e8a87c", "mala": "#0072b2", "anisotropic_mala": "#d55e00",
-    "barker": "#009e73", "hmc": "#b85c93", "BlackJAX hmc": "#b8860b", "BlackJAX nuts": "#1f2933",
+    "barker": "#009e73", "hmc": "#b85c93", "hmc, tuned": "#8a2be2", "ghmc": "#56b4e9", "anisotropic_ghmc": "#cc0000",
+    "BlackJAX hmc": "#b8860b", "BlackJAX nuts": "#1f2933",
 }  # fmt: skip
 FAR, BACK = 100.0, 3.0
 
@@ -71,6 +75,7 @@ class Budget(NamedTuple):
     chains: int = 32
     far_steps: int = 1000
     """Chains that start far out have so many steps to come back."""
+    compiled: bool = True
 
 
 def score(
@@ -92,11 +97,11 @@ def score(
 
 def run_ours(name: str, target: Target, budget: Budget, seed: int) -> dict[str, float]:
     """One of our samplers: tune, compile, then the steps that count."""
-    make, cost = OURS[name]
-    tuned = tune(make(target), target.start(budget.chains, seed), budget.warmup, rng(seed, name, "tune"))
-    sample(tuned.sampler, tuned.x, 1, rng(seed), compile=True)
+    tuned = tune(OURS[name](target), target.start(budget.chains, seed), budget.warmup, rng(seed, name, "tune"))
+    cost, how = tuned.sampler.gradients, {"keep_every": 1, "compile": budget.compiled}
+    sample(tuned.sampler, tuned.x, 1, rng(seed), compile=budget.compiled)
     began = time.perf_counter()
-    _, trace = sample(tuned.sampler, tuned.x, budget.steps, rng(seed, name, "chains"), keep_every=1, compile=True)
+    _, trace = sample(tuned.sampler, tuned.x, budget.steps, rng(seed, name, "chains"), **how)
     seconds = time.perf_counter() - began
     accept = trace["accept_prob"].mean().item()
     return score(trace["x"], float(cost * budget.steps), float(cost * budget.warmup), seconds, accept)
@@ -104,7 +109,7 @@ def run_ours(name: str, target: Target, budget: Budget, seed: int) -> dict[str, 
 
 def our_path_back(name: str, target: Target, budget: Budget, seed: int) -> torch.Tensor:
     """Positions of chains from far out with the settings of a warm-up in the middle, (steps, chains, d)."""
-    tuned = tune(OURS[name][0](target), target.start(budget.chains, seed), budget.warmup, rng(seed, name, "tune"))
+    tuned = tune(OURS[name](target), target.start(budget.chains, seed), budget.warmup, rng(seed, name, "tune"))
     far = far_out(target, budget.chains, seed)
     return sample(tuned.sampler, far, budget.far_steps, rng(seed, name, "far"), keep_every=1)[1]["x"]
 
@@ -137,7 +142,7 @@ def run_theirs(runner: Any, target: Target, budget: Budget, seed: int) -> dict[s
 
 def run_sampler(sampler: str, name: str, budget: Budget) -> list[dict[str, float]]:
     """One sampler on one target: a list over seeds."""
-    target, seeds = TARGETS[name], range(budget.seeds)
+    target, seeds = (TARGETS | MORE)[name], range(budget.seeds)
     if sampler in OURS:
         return [run_ours(sampler, target, budget, seed) for seed in seeds]
     runner = their_runner(sampler, target, budget)
@@ -239,7 +244,7 @@ def draw(results: dict[str, dict[str, list[dict[str, float]]]]) -> Figure:
     ax.axvline(1, color=INK, linewidth=1.0, zorder=1)
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.set_yticks(range(len(results)), [f"{t}\n" + TARGETS[t].about for t in results])
+    ax.set_yticks(range(len(results)), [f"{t}\n" + (TARGETS | MORE)[t].about for t in results])
     ax.set_ylim(len(results) - 0.45, -0.55)
     ax.set_xlabel(f"effective samples per gradient, relative to {base} (mean ± standard error over seeds)")
     ax.legend(ncols=4, loc="lower center", bbox_to_anchor=(0.45, 1.0), columnspacing=1.4, handletextpad=0.2)
@@ -322,12 +327,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the numbers and the figure")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--short", action="store_true", help="1 seed, 160 steps of warm-up, 300 that count")
-    parser.add_argument("--only", nargs="+", choices=TARGETS, default=list(TARGETS), help="these targets alone")
+    parser.add_argument("--only", nargs="+", choices=TARGETS | MORE, default=list(TARGETS), help="these targets alone")
     parser.add_argument("--samplers", nargs="+", choices=[*OURS, *THEIRS], default=[*OURS, *THEIRS])
+    parser.add_argument("--uncompiled", action="store_true", help="as they are: seconds then say nothing")
     parser.add_argument("--kept", action="store_true", help="run nothing: report what earlier runs left in the folder")
     arguments = parser.parse_args()
     shown = [s for s in arguments.samplers if s in OURS or HAVE_BLACKJAX]
     budget = Budget(1, 160, 300) if arguments.short else Budget(arguments.seeds, 500, 1000)
+    budget = budget._replace(compiled=not arguments.uncompiled)
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # dropped preconditioners and stuck chains: the tables show both

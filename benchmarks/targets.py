@@ -1,4 +1,4 @@
-"""Ten targets, each written once for PyTorch and JAX.
+"""Ten targets and three more, each written once for PyTorch and JAX.
 
 `f(xp, x)` is the log-density of x, (..., d) -> (...), with `xp` the module `torch` or `jax.numpy`: only names and
 meanings that both have are used, so both sides of a comparison evaluate the same lines. `verify` checks values and
@@ -123,6 +123,43 @@ def eight_schools(xp: Any, x: Any) -> Any:
     return prior - (z**2).sum(-1) / 2 - (residual**2).sum(-1) / 2
 
 
+def centred_schools(xp: Any, x: Any) -> Any:
+    """Eight schools with x = (μ, log τ, θ₁..θ₈): a funnel."""
+    mu, log_tau, theta = x[..., :1], x[..., 1], x[..., 2:]
+    z, residual = (theta - mu) * xp.exp(-log_tau)[..., None], (xp.asarray(EFFECT) - theta) / xp.asarray(ERROR)
+    prior = -((mu[..., 0] / 5) ** 2) / 2 + log_tau - xp.log1p(xp.exp(2 * log_tau) / 25)
+    return prior - 8 * log_tau - (z**2).sum(-1) / 2 - (residual**2).sum(-1) / 2
+
+
+def rotation(dim: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(dim).normal(size=(dim, dim)))[0]
+
+
+WHITE = rotation(100) / np.geomspace(0.1, 10.0, 100)
+
+
+def rotated(xp: Any, x: Any) -> Any:
+    """A normal of 100 standard deviations from 0.1 to 10, along no axis."""
+    return -((x @ xp.asarray(WHITE)) ** 2).sum(-1) / 2
+
+
+def wide_data() -> np.ndarray:
+    """500 signed rows of 31 features, whose scales go from 0.16 to 6.3 along no axis."""
+    draw = np.random.default_rng(31)
+    features = draw.normal(size=(500, 31)) * np.geomspace(0.16, 6.3, 31) @ rotation(31).T
+    up = draw.uniform(size=500) < 1 / (1 + np.exp(-features @ (draw.normal(size=31) / 2)))
+    return np.where(up[:, None], features, -features)
+
+
+WIDE = wide_data()
+
+
+def wide_regression(xp: Any, w: Any) -> Any:
+    """Logistic likelihood of 500 observations, prior N(0, 2²) on 31 weights."""
+    margin = w @ xp.asarray(WIDE).T
+    return -xp.logaddexp(0 * margin, -margin).sum(-1) - (w**2).sum(-1) / 8
+
+
 TARGETS: dict[str, Target] = {
     "gaussian": Target(gaussian, 10, 3.0, "10-d normal, variances 1 to 10"),
     "banana": Target(banana, 2, 2.0, "x₁ | x₀ ~ N(x₀² − 1, 1)"),
@@ -135,6 +172,12 @@ TARGETS: dict[str, Target] = {
     "regression": Target(regression, 6, 1.0, "logistic, 100 × 6"),
     "eight schools": Target(eight_schools, 10, 1.0, "10-d, non-centred"),
 }
+MORE: dict[str, Target] = {
+    "eight schools, centred": Target(centred_schools, 10, 1.0, "10-d, centred"),
+    "rotated": Target(rotated, 100, 1.0, "100-d normal, condition 10⁴"),
+    "wide regression": Target(wide_regression, 31, 1.0, "logistic, 500 × 31"),
+}
+"""Those that the table of momentum has besides."""
 
 
 def verify(name: str, jax_value_and_grad: Callable[[Target, np.ndarray], tuple[np.ndarray, np.ndarray]]) -> None:
@@ -147,7 +190,7 @@ def verify(name: str, jax_value_and_grad: Callable[[Target, np.ndarray], tuple[n
     Raises:
         ValueError: If any differs by more than 1e-5 of its size (or of 1 where it is smaller).
     """
-    target = TARGETS[name]
+    target = (TARGETS | MORE)[name]
     x = target.start(64, seed=-1)
     ours = [a.numpy() for a in value_and_grad(target, x)]
     for what, a, b in zip(("value", "gradient"), ours, jax_value_and_grad(target, x.numpy()), strict=True):
