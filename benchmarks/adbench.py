@@ -207,7 +207,9 @@ def ranking(seen: dict[str, dict[str, list[dict[str, float]]]], names: list[str]
     """The best detector first."""
 
     def mean(what: str) -> np.ndarray:
-        return np.array([[np.mean([f[what] for f in seen[name][table]]) for name in names] for table in tables])
+        return np.array(
+            [[np.mean([f.get(what, np.nan) for f in seen[name][table]]) for name in names] for table in tables]
+        )
 
     auroc, seconds, memory = mean("auroc").round(3), mean("seconds"), mean("mib")
     ranks, wins = rankdata(-auroc, axis=1).mean(0), (auroc == auroc.max(1, keepdims=True)).sum(0)
