@@ -62,7 +62,8 @@ def draws(seed: int, dim: int) -> torch.Tensor:
 
 def test_temperature_is_how_much_too_wide_draws_are():
     """Along whichever direction that is: 2 along one axis of a rotation in 8 dimensions, and 1.125 over all."""
-    Q = torch.linalg.qr(torch.randn(8, 8, generator=rng(0, "rotation"), dtype=torch.float64))[0]
+    H = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64) / math.sqrt(2)
+    Q = torch.kron(torch.kron(H, H), H)  # every axis goes equally along all coordinates
     wide = draws(0, 8)
     wide[..., 3] *= math.sqrt(2)
     found = heat(lambda x: -(x @ Q).square().sum(1) / 2, wide @ Q.T)
