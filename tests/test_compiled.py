@@ -39,7 +39,8 @@ from anila.samplers import (
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.compiled import compiler, graphs, lanes, torch_internals
 from anila.samplers.compiled.graphs import GRAPHS, Graphs
-from anila.samplers.compiled.translation import ARITHMETIC, Unsupported
+from anila.samplers.compiled.variables import Unsupported
+from anila.samplers.compiled.vocabulary import ARITHMETIC
 from anila.samplers.kernel import Noise
 from anila.samplers.sample import blocks, transitions
 from anila.samplers.trace import Trace

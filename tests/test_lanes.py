@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch import distributions as D
 from torch.distributions import Exponential, Independent, StudentT
 from torch.nn import functional
 
@@ -17,7 +18,8 @@ from anila.samplers import anisotropic, anisotropic_ghmc, anisotropic_mala, bark
 from anila.samplers.compiled.graphs import GRAPHS, REPLACED
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.torch_internals import simple_operations, trace
-from anila.samplers.compiled.translation import ARITHMETIC, POWERS, Unsupported
+from anila.samplers.compiled.variables import Unsupported
+from anila.samplers.compiled.vocabulary import ARITHMETIC, POWERS
 from compilers import compiling
 
 pytestmark = compiling
@@ -27,8 +29,13 @@ SPECIAL = [float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1.0, -1.0, 1e-4
 SPECIAL += [90.0, -90.0, -104.0, 3e4, -3e4, 1e30, 0.5, 2.0, 100.0, -100.0]
 
 
-def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> Any:
-    """The C++ that computes f(x, *constants) as an info of a step that moves x by its noise."""
+def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor, of_one: bool = False) -> Any:
+    """The C++ that computes f(x, *constants) as an info of a step that moves x by its noise.
+
+    Args:
+        of_one: Whether a step of one chain is traced.
+    """
+    x = x[:1] if of_one else x
 
     def step(x: Tensor, noise: Tensor, *constants: Tensor) -> tuple[Tensor, ...]:
         found = f(x, *constants)
@@ -36,22 +43,22 @@ def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> Any:
 
     pure = torch.func.functionalize(step, remove="mutations")
     graph = trace(pure, [x, x.clone(), *constants], {**simple_operations(), **REPLACED})
-    return Lanes(graph, 1, 1, 0)
+    return Lanes(graph, 1, 1)
 
 
-def found_by(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> list[Tensor]:
+def found_by(f: Callable[..., Any], x: Tensor, *constants: Tensor, of_one: bool = False) -> list[Tensor]:
     """f at x and at x + 1 by C++: (2, chains, ...) of each of its results."""
-    lanes, steps = lanes_of(f, x, *constants), torch.ones(2, *x.shape, dtype=x.dtype)
+    lanes, steps = lanes_of(f, x, *constants, of_one=of_one), torch.ones(2, *x.shape, dtype=x.dtype)
     last, *infos, _ = lanes([x, steps], list(constants), 0)
     torch.testing.assert_close(last, x + 2, equal_nan=True)
     return infos
 
 
-def assert_same(f: Callable[..., Any], x: Tensor, *constants: Tensor) -> None:
+def assert_same(f: Callable[..., Any], x: Tensor, *constants: Tensor, of_one: bool = False) -> None:
     """The numbers of torch, NaN and infinities too."""
     expected = [f(x, *constants), f(x + 1, *constants)]
     columns = zip(*(e if isinstance(e, tuple) else (e,) for e in expected), strict=True)
-    for found, column in zip(found_by(f, x, *constants), columns, strict=True):
+    for found, column in zip(found_by(f, x, *constants, of_one=of_one), columns, strict=True):
         torch.testing.assert_close(found, torch.stack(column), rtol=1e-6, atol=3e-7, equal_nan=True)
 
 
@@ -109,6 +116,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Any], list[Tensor]]] = {
     "copies": ((5, 3), lambda x: torch.zeros(5, 3).copy_(x[:, :1]), []),
     "gelu, silu": ((5, 3), lambda x: (functional.gelu(x), functional.silu(x)), []),
     "softplus, elu": ((5, 3), lambda x: (functional.softplus(x), functional.elu(x)), []),
+    "nothing": ((5, 3), lambda x: (torch.cat([x, x[:, :0]], 1), x[:, 3:].sum(1)), []),
     "one chain": ((1, 3), lambda x, w: (x @ w.T, x.sum(1), x * w[:1]), [W]),
 }
 
@@ -118,6 +126,37 @@ def test_a_translated_step_gives_the_numbers_of_torch(case: str):
     """Sees a view indexed wrongly, a broadcast along the wrong axis, or weights in another order."""
     shape, f, constants = CASES[case]
     assert_same(f, torch.randn(shape, generator=rng(0, case)), *constants)
+
+
+EYE, LIST, PAIR = torch.eye(4), torch.tensor([3, 0, -1, 2, 3]), torch.tensor([[0, 1], [2, 0]])
+
+
+def factors(x: Tensor, eye: Tensor, lower: Tensor) -> tuple[Tensor, ...]:
+    """Triangular systems every way round, and a Cholesky factor of every chain."""
+    solve, own = torch.linalg.solve_triangular, x.tril() + 3 * eye
+    factor, failed = torch.linalg.cholesky_ex(x @ x.mT + eye - 3 * x[:, :1, :1].relu())
+    return (
+        solve(own, x, upper=False), solve(own.mT, x, upper=True), solve(own, x, upper=False, left=False),
+        solve(own.mT, x, upper=True, left=False), solve(lower[None], x, upper=False), x @ x.mT, lower @ x,
+        torch.where((failed == 0)[:, None, None], factor.tril(), 7.0),
+    )  # fmt: skip
+
+
+def elements(x: Tensor, some: Tensor, pair: Tensor) -> tuple[Tensor, ...]:
+    """Listed, turned round, padded and added up."""
+    listed, zero = x[:, some], torch.zeros(len(x), 4, 4)
+    return (
+        listed, x[:, :, some], x[:, pair, pair], x[:, :, None, pair], x.flip(1), x.flip((1, 2)), x.cumsum(2),
+        torch.ops.aten.index_put(zero, [None, some], listed, True),
+        x.gather(1, pair.expand(len(x), 2, 2)), zero.scatter_add(1, pair.expand(len(x), 2, 2), x[:, :2, :2]),
+        functional.pad(x, (1, 2, -1, 0), value=0.5), x.prod(1), x.permute(2, 1, 0).reshape(16, -1).T * 1,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("f", "constants"), [(elements, (LIST, PAIR)), (factors, (EYE, EYE.cumsum(1).mT))])
+def test_a_step_of_one_chain_stands_for_that_of_each(f: Callable[..., Any], constants: tuple[Tensor, ...]):
+    """Sees an element read from elsewhere, a system solved from the wrong end, or a factor of what has none."""
+    assert_same(f, torch.randn(5, 4, 4, generator=rng(0, "matrices")), *constants, of_one=True)
 
 
 @pytest.mark.parametrize("chains", [1, 7, 8, 9, 16, 17, 24, 25, 40, 100])
@@ -142,8 +181,8 @@ def test_a_chain_goes_the_same_way_beside_however_many_in_however_many_threads(c
 
 @pytest.mark.parametrize("f", [
     lambda x: x - x.mean(0), lambda x: x @ x.T, lambda x: x.T * 1, lambda x: x.reshape(1, -1).expand(5, 25),
-    lambda x: x + x.sum(1), lambda x: torch.cat([x, x])[:5], lambda x: x.flip(0), lambda x: x.cumsum(1),
-    lambda x: x + torch.rand(5, 5), lambda x: x.norm(p=3, dim=1), lambda x: x**2.5,
+    lambda x: x + x.sum(1), lambda x: torch.cat([x, x])[:5], lambda x: x.flip(0), lambda x: x.cumsum(0),
+    lambda x: x + torch.rand(5, 5), lambda x: x.norm(p=3, dim=1), lambda x: x.roll(1, 0), lambda x: x.int() * x,
     lambda x: torch.where((x > 0) > (x > 1), x, -x), lambda x: torch.where(torch.maximum(x > 0, x < 1), x, -x),
     lambda x: torch.where((x > 0) + (x > 1), x, -x), lambda x: torch.add(x, x[:, :1], alpha=2),
     lambda x: x @ torch.zeros(5, 2**20), lambda x: (x * 1j).real, lambda x: x.sort(1)[0],
@@ -195,8 +234,104 @@ with torch.random.fork_rng():
 def test_a_distribution_with_a_boundary_keeps_its_check():
     """Sees an f without its edge sampled beyond it in silence: f of `Exponential` is a line."""
     kernel = langevin(Independent(Exponential(torch.ones(2)), 1).log_prob, 1.0)
-    with pytest.warns(RuntimeWarning, match="uncompiled"), pytest.raises(ValueError, match="support"):
+    with pytest.raises(ValueError, match="support"):
         sample(kernel, torch.ones(20, 2), 50, rng(0), compile=True)
+    (graphs,) = GRAPHS[kernel.step].values()
+    assert graphs
+    assert graphs.lanes, graphs.why_not
+
+
+A = torch.randn(30, 5, generator=rng(0, "features"))
+Y, ONE = torch.randn(30, generator=rng(0, "y")), torch.randint(2, (30,), generator=rng(0, "one"))
+COUNT, COV = torch.randint(8, (30,), generator=rng(0, "count")), torch.eye(5) + 0.3
+
+
+prior = D.MultivariateNormal(torch.zeros(5), COV).log_prob
+
+
+LIKELIHOODS: dict[str, Callable[[Tensor], Tensor]] = {
+    "normal": lambda w: D.Normal(w @ A.T, w[:, :1].exp()).log_prob(Y),
+    "student": lambda w: D.StudentT(w[:, 1:2].exp(), w @ A.T, w[:, :1].exp()).log_prob(Y),
+    "laplace": lambda w: D.Laplace(w @ A.T, w[:, :1].exp()).log_prob(Y),
+    "cauchy": lambda w: D.Cauchy(w @ A.T, w[:, :1].exp()).log_prob(Y),
+    "logsigmoid": lambda w: functional.logsigmoid((w @ A.T) * (2 * ONE - 1)),
+    "bernoulli": lambda w: D.Bernoulli(logits=w @ A.T).log_prob(ONE.float()),
+    "binomial": lambda w: D.Binomial(10, logits=w @ A.T).log_prob(COUNT.float()),
+    "poisson": lambda w: D.Poisson((w @ A.T).exp()).log_prob(COUNT.float()),
+    "negative binomial": lambda w: D.NegativeBinomial(w[:, :1].exp(), logits=w @ A.T).log_prob(COUNT.float()),
+    "gamma": lambda w: D.Gamma(w[:, :1].exp(), (w @ A.T).exp()).log_prob(Y.exp()),
+    "beta": lambda w: D.Beta(w[:, :1].exp(), w[:, 1:2].exp()).log_prob(Y.sigmoid()),
+    "log-normal": lambda w: D.LogNormal(w @ A.T, w[:, :1].exp()).log_prob(Y.exp()),
+    "weibull": lambda w: D.Weibull((w @ A.T).exp(), w[:, :1].exp()).log_prob(Y.exp()),
+    "gumbel": lambda w: D.Gumbel(w @ A.T, w[:, :1].exp()).log_prob(Y),
+    "exponential": lambda w: D.Exponential((w @ A.T).exp()).log_prob(Y.exp()),
+    "categorical": lambda w: D.Categorical(logits=w[:, None, :3] * A[:, :3]).log_prob(COUNT % 3),
+    "softmax": lambda w: (
+        -functional.cross_entropy((w[:, None, :3] * A[:, :3]).mT, (COUNT % 3).expand(len(w), -1), reduction="none")
+    ),
+    "groups": lambda w: D.Normal(w[:, COUNT % 4], w[:, 4:].exp()).log_prob(Y),
+    "mixture": lambda w: D.MixtureSameFamily(
+        D.Categorical(logits=w[:, None, :2]), D.Normal(w[:, None, 2:4], 1.0)
+    ).log_prob(Y),
+    "zeros": lambda w: torch.where(
+        COUNT == 0, functional.logsigmoid(w[:, :1]), D.Poisson(w[:, 1:2].exp()).log_prob(COUNT.float())
+    ),
+}
+SHOWN = ("normal", "logsigmoid", "poisson", "groups")
+
+
+def assert_fast_and_right(f: LogDensity, x0: Tensor) -> None:
+    kernel = anisotropic_mala(f, 1.0, 0.01)
+    a, b = (sample(kernel, x0, 2, rng(0), compile=compile) for compile in (True, False))
+    assert a[1].how == "in C++"
+    torch.testing.assert_close(a[0], b[0], rtol=0, atol=2e-5)
+
+
+def test_a_posterior_of_common_likelihoods_becomes_lanes():
+    """Sees the README's own example sent the slower way: a normal law of several numbers, labels, counts, groups."""
+    assert_fast_and_right(
+        lambda w: prior(w) + sum(LIKELIHOODS[name](w).sum(1) for name in SHOWN),
+        0.3 * torch.randn(9, 5, generator=rng(0, "start")),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_so_does_each(name: str):
+    x0 = 0.3 * torch.randn(9, 5, generator=rng(0, "start"))
+    assert_fast_and_right(lambda w: prior(w) + LIKELIHOODS[name](w).sum(1), x0)
+
+
+DISTRIBUTIONS: dict[str, D.Distribution] = {
+    "normal": D.MultivariateNormal(torch.zeros(5), COV),
+    "precision": D.MultivariateNormal(torch.zeros(5), precision_matrix=COV),
+    "low rank": D.LowRankMultivariateNormal(torch.zeros(5), A[:5, :1], torch.ones(5)),
+    "mixture": D.MixtureSameFamily(D.Categorical(torch.ones(3)), D.MultivariateNormal(A[:3], COV)),
+    "student": D.Independent(D.StudentT(torch.arange(1.0, 6.0)), 1),
+    "laplace": D.Independent(D.Laplace(torch.zeros(5), 1.0), 1),
+    "logistic": D.TransformedDistribution(
+        D.Uniform(torch.zeros(5), 1.0), [D.SigmoidTransform().inv, D.AffineTransform(torch.ones(5), 2.0)]
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_distributions_become_lanes(name: str):
+    law = DISTRIBUTIONS[name]
+    x0 = 0.3 * torch.randn(9, 5, generator=rng(0, "start"))
+    assert_fast_and_right(lambda x: law.log_prob(x) if law.event_shape else law.log_prob(x).sum(1), x0)
+
+
+def test_a_long_step_is_cut_into_functions():
+    """Sees a variable of one function read as another's. The compiler takes longer than in proportion."""
+
+    def f(x: Tensor) -> Tensor:
+        for k in range(60):
+            x = x + 0.01 * (x.cumsum(1) * x[:, k % 3 : k % 3 + 1]).tanh()
+        return x.sum(1) - x.square().sum(1)
+
+    assert_fast_and_right(f, torch.randn(9, 3, generator=rng(0, "start")))
 
 
 @pytest.mark.parametrize("name", LOG_DENSITIES)

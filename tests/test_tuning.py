@@ -26,6 +26,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )
+from anila.samplers.adaptation import OneKernel
 from anila.samplers.metric import preconditioner
 from anila.samplers.warm_up import Tuned, tune
 from exact import mutant
@@ -412,3 +413,44 @@ def test_a_state_that_does_not_keep_f_is_named():
 
     with pytest.raises(TypeError, match="has no value and no grad"):
         tune(make, torch.zeros(8, 2), 100, rng(0, "tune"))
+
+
+@pytest.mark.parametrize("name", ["anisotropic_mala", "barker"])
+def test_a_compiled_warm_up_finds_what_an_uncompiled_one_does_and_sampling_takes_its_code(name: str):
+    """Sees noise in another order, a state that keeps the settings of the window before, or a second compilation."""
+    from anila.samplers.compiled.graphs import GRAPHS
+
+    f, x0 = gaussian(0.1, 2), 3 * start(16, 2)
+    plain, quick = (tune(MAKES[name](f), x0, 80, rng(0, "tune"), compile=compile) for compile in (False, True))
+    torch.testing.assert_close(quick.x, plain.x, rtol=1e-3, atol=1e-3)
+    for setting, value in plain.settings.items():
+        torch.testing.assert_close(quick.settings[setting], value, rtol=1e-3, atol=1e-3)
+    (made,) = GRAPHS[quick.sampler.step].values()
+    _, trace = sample(quick.sampler, quick.x, 2, rng(0), compile=True)
+    assert trace.how == "in C++"
+    assert [*GRAPHS[quick.sampler.step].values()] == [made]
+
+
+@pytest.mark.parametrize("name", ["anisotropic_mala", "mala", "barker", "hmc"])
+def test_a_state_where_f_is_known_is_that_of_the_point(name: str):
+    """Sees a step of the window before kept in the state: a chain that is stuck would keep it for ever."""
+    more = {"threshold": 1.0} if name == "anisotropic_mala" else {}
+    kernel = MAKES[name](gaussian(0.1, 2))(step_size=0.3, **more)
+    state = kernel.init(start(4, 2))
+    assert kernel.at
+    for a, b in zip(kernel.at(state.x, state.value, state.grad), state, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("L", [None, torch.tensor([1.0, 3.0]), torch.tensor([[1.0, 0.0], [0.5, 2.0]])])
+def test_one_kernel_serves_every_preconditioner(L: Tensor | None):
+    """Sees settings of an earlier call kept, or a scale a coordinate spread over a factor wrongly."""
+    x = start(4, 2)
+    one = OneKernel(
+        lambda **kw: mala(gaussian(0.1, 2), **kw), {"step_size": torch.ones(()), "preconditioner": torch.eye(2)}
+    )
+    one.now({"step_size": 5.0, "preconditioner": torch.tensor([[2.0, 0.0], [1.0, 1.0]])})
+    kernel, plain = one.now({"step_size": 0.1, "preconditioner": L}), mala(gaussian(0.1, 2), 0.1, preconditioner=L)
+    noise = plain.draw_noise(x, rng(0))
+    for a, b in zip(kernel.step(kernel.init(x), noise)[0], plain.step(plain.init(x), noise)[0], strict=True):
+        torch.testing.assert_close(a, b)

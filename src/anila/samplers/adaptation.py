@@ -51,6 +51,30 @@ def averaged(setting: float, rate: float, measured: float) -> float:
     return setting ** (1 - rate) * measured**rate
 
 
+class OneKernel:
+    """A kernel whose settings are tensors: made once, and so compiled once, whatever they become.
+
+    Args:
+        make: Takes the settings and returns the kernel.
+        settings: The first ones.
+    """
+
+    def __init__(self, make: Callable[..., Sampler], settings: Mapping[str, Tensor]):
+        self.read = {name: value.clone() for name, value in settings.items()}
+        self.kernel = make(**self.read)
+
+    def now(self, settings: Mapping[str, float | Tensor | None]) -> Sampler:
+        """The kernel, from now on with these settings: a scale a coordinate fits a factor, and None is the identity."""
+        for name, value in settings.items():
+            place = self.read[name]
+            if isinstance(value, Tensor) and value.shape != place.shape:
+                value = value.flatten().diag()
+            elif value is None:
+                value = torch.eye(*place.shape) if place.ndim == 2 else torch.ones(())
+            place.copy_(torch.as_tensor(value))
+        return self.kernel
+
+
 class AdaptiveSampler:
     """A sampler whose step_size follows acceptance, whose threshold follows the fraction clipped, or both.
 
@@ -78,9 +102,7 @@ class AdaptiveSampler:
     ):
         self.make, self.step_size, self.accept, self.rate = make, step_size, accept, rate
         self.threshold, self.clipped, self.temperature = threshold, clipped, temperature
-        self.read: dict[str, Tensor] = {}
-        """What the compiled kernel reads."""
-        self.compiled: Sampler | None = None
+        self.compiled: OneKernel | None = None
 
     def settings(self, iteration: int) -> dict[str, float]:
         """What `make` is called with in this iteration."""
@@ -100,13 +122,9 @@ class AdaptiveSampler:
         """The same with settings that are tensors on that device: one kernel, whatever they become."""
         now = self.settings(iteration)
         if self.compiled is None:
-            self.read = {name: torch.empty((), device=device) for name in now}
-        for name, value in now.items():
-            self.read[name].fill_(value)
-        if self.compiled is None:
-            more = dict(self.read)
-            self.compiled = self.make(more.pop("step_size"), **more)
-        return self.compiled
+            first = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in now.items()}
+            self.compiled = OneKernel(lambda step_size, **more: self.make(step_size, **more), first)
+        return self.compiled.now(now)
 
     def adapt(self, means: Mapping[str, float]) -> None:
         """Adjust the settings after an iteration with this mean `accept_prob` and `clipped`."""

@@ -62,7 +62,7 @@ def barker_kernel(f: LogDensity, step_size: Number) -> Sampler:
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
         return new, info(prob, torch.ones_like(move) * step_size, state.grad)
 
-    return Sampler(init, step, draw_barker_noise, target_accept=0.57, ahead=1)
+    return Sampler(init, step, draw_barker_noise, at=PointState, target_accept=0.57, ahead=1)
 
 
 def log_lean(move: Tensor, grad: Tensor) -> Tensor:

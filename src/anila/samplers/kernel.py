@@ -106,6 +106,8 @@ class Sampler(NamedTuple):
     draw_noise: Callable[[Tensor, torch.Generator], Any] = draw_noise
     local: "Sampler | None" = None
     """The kernel without its global moves, where it has some."""
+    at: Callable[[Tensor, Tensor, Tensor], Any] | None = None
+    """The state at points whose f and ∇f are known, (x, f, ∇f) -> state, where a kernel remembers nothing else."""
     held: tuple[str, ...] = ()
     """Fields of the state that belong to the run and not to the point: a global move keeps them."""
     target_accept: float | None = None

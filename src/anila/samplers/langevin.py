@@ -169,9 +169,11 @@ def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refres
     """The kernel that proposes and accepts at temperature 1. One gradient a step: the proposal's is kept."""
     held = holds_gamma(refresh)
 
-    def init(x: Tensor) -> LangevinState:
-        value, grad = value_and_grad(f, x)
+    def at(x: Tensor, value: Tensor, grad: Tensor) -> LangevinState:
         return LangevinState(x, value, grad, scale(grad))
+
+    def init(x: Tensor) -> LangevinState:
+        return at(x, *value_and_grad(f, x))
 
     def step(state: LangevinState, noise: Noise) -> tuple[LangevinState, Info]:
         y = state.x.addcmul(state.gamma, state.grad, value=0.5).addcmul_(state.gamma.sqrt(), noise.normal)
@@ -181,7 +183,8 @@ def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refres
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
         return new, info(prob, state.gamma, state.grad, threshold)
 
-    return Sampler(init, step, held=("gamma",) if held else (), target_accept=0.57, threshold=threshold, ahead=1)
+    known = {"held": ("gamma",)} if held else {"at": at}
+    return Sampler(init, step, **known, target_accept=0.57, threshold=threshold, ahead=1)
 
 
 def log_q(y: Tensor, state: LangevinState) -> Tensor:

@@ -15,10 +15,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anila.samplers.adaptation import RATE, adapted, averaged
+from anila.rng import rng
+from anila.samplers.adaptation import RATE, OneKernel, adapted, averaged
+from anila.samplers.compiled import graphs_of
 from anila.samplers.divergence import began
 from anila.samplers.kernel import Sampler
 from anila.samplers.pathfinder import far_below
+from anila.samplers.sample import draw_block
 
 WINDOW = 10
 """Steps between changes of the settings."""
@@ -29,6 +32,17 @@ STILL = 3
 
 Settings = dict[str, Any]
 Make = Callable[..., Sampler]
+
+
+class Point(NamedTuple):
+    """Where chains stand, with f and ∇f, as the kernel's state has it, where they are known there."""
+
+    x: Tensor
+    value: Tensor | None = None
+    grad: Tensor | None = None
+
+    def state(self, kernel: Sampler) -> Any:
+        return kernel.init(self.x) if kernel.at is None or self.value is None else kernel.at(*self)
 
 
 class Window(NamedTuple):
@@ -65,8 +79,12 @@ class Phase(NamedTuple):
     proposals: int
 
 
+Walk = Callable[[Settings, Point, torch.Generator], Window]
+"""A window of the kernel with these settings."""
+
+
 def run_phase(
-    make: Make,
+    walk: Walk,
     x: Tensor,
     settings: Settings,
     windows: int,
@@ -78,34 +96,61 @@ def run_phase(
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
     log_steps, accepts, jumps, points, grads, history, diverged = [], [], [], [], [], [], []
+    here = Point(x)
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
-        seen = window(make(**settings), x, generator)
+        seen = walk(settings, here, generator)
         still = torch.where(seen.accept_prob.mean(0) < 1e-3, still + 1, 0)
         low = far_down(seen) if moving else torch.zeros_like(still, dtype=torch.bool)
         accepts.append(seen.accept_prob[:, ~low].double().mean().item())
         rate = seen.accept_prob.mean(0)
         history.append(torch.stack([rate, torch.full_like(rate, settings["step_size"])]))
-        jumps.append(torch.cat([x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
+        jumps.append(torch.cat([here.x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
         diverged.append(began(x, seen.x, seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
         out = stranded(seen, low, still, target) if moving else low
-        x, still, moved = onto_others(seen.x[-1], out, generator), still.masked_fill(out, 0), moved + int(out.sum())
+        rows, still, moved = after_moves(out, generator), still.masked_fill(out, 0), moved + int(out.sum())
+        here = Point(seen.x[-1][rows], seen.value[-1][rows], seen.grad[-1][rows])
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
     visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
     jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
     return Phase(
-        x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way,
+        here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way,
         torch.cat(diverged[half:]), WINDOW * len(x) * (windows - half),
     )  # fmt: skip
 
 
-def window(kernel: Sampler, x: Tensor, generator: torch.Generator) -> Window:
-    """Some steps from x, with every state on the way."""
-    state, seen = kernel.init(x), []
+def uncompiled(make: Make) -> Walk:
+    """Windows of kernels made anew."""
+
+    def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
+        kernel = make(**settings)
+        return window(kernel, kernel.init(here.x), generator)
+
+    return walk
+
+
+def compiled(one: OneKernel) -> Walk:
+    """Windows of one compiled kernel, uncompiled where it does not become C++: that is where its calls cost little."""
+
+    def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
+        kernel = one.now(settings)
+        state = here.state(kernel)
+        graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(here.x, rng(0)))
+        if not graphs or not graphs.lanes:
+            return window(kernel, state, generator)
+        _, info, states = graphs(state, draw_block(kernel, here.x, WINDOW, generator), every=1)
+        return Window(states.x, states.value, states.grad, info.accept_prob)
+
+    return walk
+
+
+def window(kernel: Sampler, state: Any, generator: torch.Generator) -> Window:
+    """Some steps, with every state on the way."""
+    seen = []
     for _ in range(WINDOW):
         state, info = kernel.step(state, kernel.draw_noise(state.x, generator))
         seen.append((state.x, state.value, state.grad, info.accept_prob))
@@ -124,13 +169,14 @@ def stranded(seen: Window, low: Tensor, still: Tensor, target: float) -> Tensor:
     return (low | stuck) & ~(low | stuck).all()
 
 
-def onto_others(x: Tensor, out: Tensor, generator: torch.Generator) -> Tensor:
-    """The positions, with each chain that is out put where a random one stands that is not."""
+def after_moves(out: Tensor, generator: torch.Generator) -> Tensor | slice:
+    """Where each chain stands next: in its own place, or where it is out, in that of a random one that is not."""
     if not bool(out.any()):
-        return x
-    good = (~out).nonzero().flatten()
+        return slice(None)
+    good, rows = (~out).nonzero().flatten(), torch.arange(len(out), device=out.device)
     drawn = torch.randint(len(good), (int(out.sum()),), generator=generator, device=generator.device)
-    return x.index_copy(0, out.nonzero().flatten(), x[good[drawn.to(x.device)]])
+    rows[out] = good[drawn.to(out.device)]
+    return rows
 
 
 def after_window(k: int, settings: Settings, excess: float, steep: float) -> Settings:

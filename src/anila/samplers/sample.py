@@ -141,7 +141,8 @@ def loop(
         with gradients_in(precision), adding_values(visited if watched else None):
             if graphs:
                 noise = draw_block(sampler, state.x, n, generator)
-                state, info, xs = graphs(state, noise, keep_every if keep_every < n else 0)
+                state, info, kept_states = graphs(state, noise, keep_every if keep_every < n else 0)
+                xs = kept_states.x
             else:
                 state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
                 xs = state.x[:0]
@@ -160,7 +161,8 @@ def loop(
         if done == 0:
             warn_of_starts(visited)
         done += n
-    return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every)
+    how = graphs.how() if graphs else "uncompiled"
+    return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every, how)
 
 
 def dense(x: Tensor) -> Tensor:

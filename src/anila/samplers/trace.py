@@ -25,7 +25,12 @@ class Trace(Mapping[str, Tensor]):
     """
 
     def __init__(
-        self, fields: dict[str, Tensor], exact: bool | None = None, f: LogDensity | None = None, keep_every: int = 1
+        self,
+        fields: dict[str, Tensor],
+        exact: bool | None = None,
+        f: LogDensity | None = None,
+        keep_every: int = 1,
+        how: str = "uncompiled",
     ):
         self._fields = fields
         self.exact = exact
@@ -40,6 +45,8 @@ class Trace(Mapping[str, Tensor]):
         """Whether `tune` made the kernel."""
         self.heat: Heat | None = None
         """What ∇f says of the law of kept positions, for a kernel that takes every proposal."""
+        self.how = how
+        """How the steps were made, compiled or not, and why not faster."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self._fields[name]

@@ -30,11 +30,12 @@ from torch import Tensor
 from anila import notebook
 from anila.rng import as_generator
 from anila.samplers import Sampler
+from anila.samplers.adaptation import OneKernel
 from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
 from anila.samplers.pathfinder import Point, starts
-from anila.samplers.phase import WINDOW, Make, Phase, Settings, quantile, run_phase
+from anila.samplers.phase import WINDOW, Make, Phase, Settings, compiled, quantile, run_phase, uncompiled
 from anila.samplers.precondition import DENSE_LIMIT
 from anila.samplers.sample import as_points, dense, require_points
 from anila.samplers.trajectory import WIDTHS, best_length, persistence
@@ -73,6 +74,7 @@ def tune(
     steps: int,
     generator: torch.Generator | SupportsIndex | np.random.Generator,
     accept: float | None = None,
+    compile: bool = False,
 ) -> Tuned:
     """Find the settings of a Metropolis kernel by a warm-up of so many steps.
 
@@ -87,6 +89,8 @@ def tune(
             few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
+        compile: Make the steps in C++, as `sample(compile=True)` does, where f is small enough. The kernel found is the
+            one that was compiled; `sample` takes its code over.
 
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
@@ -111,10 +115,12 @@ def tune(
     long = "threshold" in names and accept is None and steps >= LONG and probe.quantile < BOLD_QUANTILE
     again = several or long or not {"leapfrog_steps", "persistence"}.isdisjoint(names)
     windows = steps // WINDOW // (1 + 2 * several + long + again)
+    one = OneKernel(make, tensors(names, x0)) if compile and {*names} <= TENSORS else None
+    walk = compiled(one) if one else uncompiled(make)
     moved, history = [], []
 
     def run(x: Tensor, settings: Settings, q: float = probe.quantile, aim: float = target, last: bool = False) -> Phase:
-        phase = run_phase(make, x, settings, windows, q, aim, alike and not last, generator)
+        phase = run_phase(walk, x, settings, windows, q, aim, alike and not last, generator)
         moved.append(phase.moved)
         history.append(phase.history)
         return phase
@@ -133,8 +139,9 @@ def tune(
         phase = bolder(phase, run)
     if again:
         phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
+    kernel = one.now if one else lambda settings: make(**settings)
     rate, step_size = torch.cat(history).unbind(1)
-    found = frozen(make, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
+    found = frozen(kernel, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
     return found._replace(sampler=found.sampler._replace(began=x0.clone()))
 
 
@@ -188,6 +195,19 @@ def orders() -> Iterator[tuple[str, ...]]:
     first, *others = PROBES
     for more in range(len(others), -1, -1):
         yield from ((first, *names) for names in combinations(others, more))
+
+
+TENSORS = {"step_size", "threshold", "preconditioner"}
+"""Settings that may be tensors, so that one compiled kernel serves a whole warm-up."""
+
+
+def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
+    """Settings that every later one can be written to: a preconditioner is dense where it may become so."""
+    found = {name: x.new_ones(()) for name in names}
+    if "preconditioner" in names:
+        d = x[0].numel()
+        found["preconditioner"] = torch.eye(d).to(x) if 1 < d <= DENSE_LIMIT else torch.ones_like(x[0])
+    return found
 
 
 def keywords(make: Make) -> tuple[str, ...]:
@@ -306,7 +326,14 @@ def lasting(settings: Settings, points: Tensor) -> float:
     return found if 0 < found < math.inf else 10 * settings["step_size"] ** 0.5
 
 
-def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int, history: dict[str, Tensor]) -> Tuned:
+def frozen(
+    kernel: Callable[[Settings], Sampler],
+    phase: Phase,
+    verdict: str,
+    began: str,
+    moved: int,
+    history: dict[str, Tensor],
+) -> Tuned:
     """The kernel with the settings of the last phase, and the report on them."""
     settings = phase.settings
     quantiles = ", ".join(f"{q:.0%} {quantile(phase.grads, q):.3g}" for q in (0.5, 0.85, 0.95))
@@ -325,7 +352,7 @@ def frozen(make: Make, phase: Phase, verdict: str, began: str, moved: int, histo
     if off := amiss(phase):
         lines.append(off)
         warnings.warn(off, UserWarning, stacklevel=3)
-    return Tuned(make(**settings), phase.x, settings, "\n".join(line for line in lines if line), history)
+    return Tuned(kernel(settings), phase.x, settings, "\n".join(line for line in lines if line), history)
 
 
 def amiss(phase: Phase) -> str:

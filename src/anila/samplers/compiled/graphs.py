@@ -26,20 +26,19 @@ from anila.density.precision import current
 from anila.samplers.compiled.agreement import Rows, require_agreement
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.torch_internals import (
-    READ_A_NUMBER,
-    RealNumbersUnchecked,
-    TorchDispatchMode,
+    Checks,
     graph_compiled,
-    schema_of,
     simple_operations,
     trace,
-    tree_leaves,
 )
-from anila.samplers.compiled.translation import Unsupported
+from anila.samplers.compiled.variables import Unsupported
+from anila.samplers.compiled.watch import Watch
 
 aten = torch.ops.aten
 LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
+OPERATIONS, MOST_OPERATIONS = 3000, 6000
+"""Operations in a graph of several steps, and in one of a single step: TorchInductor takes minutes for more."""
 
 
 def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
@@ -51,43 +50,9 @@ def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: fl
 REPLACED = {aten.addmm.default: bias_apart}
 
 
-class Watch(TorchDispatchMode):
-    """Refuse what a graph would do once instead of at every step: f changes, or decides by, a tensor that it keeps.
-
-    Args:
-        given: The tensors that f may read numbers of; a trace refuses that in its own words.
-    """
-
-    def __init__(self, given: Sequence[Tensor]):
-        super().__init__()
-        self.storages = storages(given)
-        """Those given or made since: what is kept was there before, so none of it comes to be where these were."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        kept = storages((args, kwargs)) - self.storages
-        if func is READ_A_NUMBER and kept:
-            raise ValueError("f takes a number out of a tensor that it keeps")
-        written = [
-            args[k] if k < len(args) else kwargs.get(argument.name)
-            for k, argument in enumerate(schema_of(func).arguments)
-            if argument.alias_info and argument.alias_info.is_write
-        ]
-        if kept & storages(written):
-            raise ValueError("f changes a tensor that it keeps")
-        found = func(*args, **kwargs)
-        self.storages |= storages(found) - kept
-        return found
-
-
-def storages(values: Any) -> set[int]:
-    """What tells the memory of these tensors, and their views, from any other's."""
-    return {x.untyped_storage().data_ptr() for x in tree_leaves(values) if isinstance(x, Tensor)} - {0}
-
-
 Kind = tuple[torch.Size, torch.dtype, torch.device]
-Steps = tuple[Any, Any, Tensor]
-"""The state that steps lead to, their infos, and the positions kept."""
+Steps = tuple[Any, Any, Any]
+"""The state that steps lead to, their infos, and the states kept."""
 
 
 class Graphs:
@@ -105,11 +70,14 @@ class Graphs:
             raise ValueError(f"gradients in {current()} cannot be compiled; take bf16 or none")
         self.fields = [name for name, field in state._asdict().items() if field is not None]
         self.absent = {name: None for name in state._fields if name not in self.fields}
-        self.state, self.x = type(state), self.fields.index("x")
+        self.state = type(state)
         self.info: Any = None
         self.uncompiled = ref(step)
         """Weak: graphs are kept for as long as there is the step."""
         self.eps = resolution(state.x)
+
+        self.checked = False
+        """Whether a further info says if `torch.distributions` found all values to be as they must."""
 
         def one(*inputs: Tensor) -> tuple[Tensor, ...]:
             left = iter(inputs)
@@ -118,11 +86,17 @@ class Graphs:
             self.info = type(info)
             return (*(getattr(last, name) for name in self.fields), *info)
 
+        def checked(*inputs: Tensor) -> tuple[Tensor, ...]:
+            with Checks(inputs) as checks:
+                found = one(*inputs)
+            answer = checks.answer(len(inputs[0]))
+            self.checked = answer is not None
+            return found if answer is None else (*found, answer.to(found[0].dtype))
+
         with torch.random.fork_rng(devices=[]), Watch(given):
             first = one(*given)  # what f computes only once, it computes of real numbers
-        with RealNumbersUnchecked():
-            self.step = trace(one, given, keeps=True)
-        self.constants = lift_constants(self.step)
+        self.step = trace(checked, given, keeps=True)
+        self.constants = self.constants_of_lanes = lift_constants(self.step)
         self.names = [f"state.{name}" for name in self.fields] + [f"noise.{name}" for name in noise._fields]
         self.kinds = kinds_of(given)
         self.traced_with = kinds_of(self.constants)
@@ -130,33 +104,61 @@ class Graphs:
         """Graphs of several steps; None where they are made uncompiled."""
         self.why_not: Exception | None = None
         """Why there are no lanes."""
-        self.lanes = self.lanes_or_none(state, noise, first)
-        steps = LONGEST if self.lanes else UNROLLED
+        self.lanes = self.lanes_or_none(checked, state, noise, first)
+        steps = LONGEST if self.lanes else min(UNROLLED, OPERATIONS // len(self.step.graph.nodes))
         self.longest = max(1, min(steps, MOST // state.x.numel()))
         """Steps to make in a call."""
 
-    def lanes_or_none(self, state: Any, noise: Any, first: tuple[Tensor, ...]) -> Lanes | None:
+    def lanes_or_none(
+        self, one: Callable[..., tuple[Tensor, ...]], state: Any, noise: Any, first: tuple[Tensor, ...]
+    ) -> Lanes | None:
         """The steps as one C++ function, where they are few operations that it knows and its compiler is there.
 
+        A step of all chains tells rows from one another. Where it mixes axes, as matrices do, a step of one chain is
+        taken for that of each.
+
         Args:
+            one: The step as a function of tensors.
             state: Where a step starts.
             noise: Of that step.
             first: What it leads to uncompiled.
         """
-        pure, fields = torch.func.functionalize(self.step, remove="mutations"), len(self.fields)
-        given, constants = tensors_of(state, noise), [c.detach() for c in self.constants]
+        for of_one in (False, True):
+            try:
+                if of_one:
+                    step = trace(one, [t[:1] for t in tensors_of(state, noise)], keeps=True)
+                    self.constants_of_lanes = lift_constants(step)
+                else:
+                    step = self.step
+                return self.lanes_of(step, state, noise, first, of_one)
+            except Unsupported as error:
+                self.why_not = error
+            except Exception as error:  # there is the other way
+                self.why_not = error
+                return None
+        return None
+
+    def lanes_of(self, step: fx.GraphModule, state: Any, noise: Any, first: tuple[Tensor, ...], of_one: bool) -> Lanes:
+        """A traced step as a C++ function that was seen to be right."""
+        pure, fields = torch.func.functionalize(step, remove="mutations"), len(self.fields)
+        given, constants = tensors_of(state, noise), [c.detach() for c in self.constants_of_lanes]
+        rows = [t[:1] for t in given] if of_one else given
         block = type(noise)(*(field[None] for field in noise))
-        try:
-            with torch.no_grad():
-                graph = trace(pure, [*given, *constants], {**simple_operations(), **REPLACED})
-                lanes = Lanes(graph, fields, len(given) - fields, self.x)
-                found = lanes(tensors_of(state, block), constants, 0)
-            expected = [*first[:fields], *(info[None] for info in first[fields:]), state.x]
-            self.compare(found, self.named(expected), block)
-            return lanes
-        except Exception as error:  # there is the other way
-            self.why_not = error
-            return None
+        with torch.no_grad():
+            graph = trace(pure, [*rows, *constants], {**simple_operations(), **REPLACED})
+            lanes = Lanes(graph, fields, len(given) - fields)
+            found = lanes(tensors_of(state, block), constants, 0)
+        infos = [info[None] for info in first[fields:]]
+        self.compare(found, (self.as_state(first[:fields]), self.info(*infos), state), block)
+        return lanes
+
+    def how(self) -> str:
+        """How steps are made, and why not faster."""
+        if self.lanes:
+            return "in C++"
+        if None in self.unrolled.values():
+            return "uncompiled, because no graph of them was right"
+        return f"in TorchInductor's graphs and not in C++, because {reason(self.why_not)}"
 
     def are_outdated(self) -> bool:
         """Whether a tensor that f reads has become another one than it was traced with."""
@@ -168,20 +170,28 @@ class Graphs:
         Args:
             state: Where they start.
             noise: Of all steps, every field (steps, chains, ...).
-            every: After how many steps positions are kept; 0 keeps none.
+            every: After how many steps states are kept; 0 keeps none.
 
         Returns:
-            The state they lead to, their infos, (steps, chains), and the positions kept, (kept, chains, *event).
+            The state they lead to, their infos, (steps, chains), and the states kept, (kept, chains, ...).
         """
         given, constants = tensors_of(state, noise), [c.detach() for c in self.constants]
         if why := self.misfit(given):
             say(f"run uncompiled, because {why}", stacklevel=4)
         elif self.lanes:
             with torch.no_grad():
-                return self.named(self.lanes(given, constants, every))
-        elif graph := self.graph(state, noise, constants, every):
-            return self.named(run(graph, [*given, *constants]))
+                found = self.lanes(given, [c.detach() for c in self.constants_of_lanes], every)
+            if self.in_order(found):
+                return self.named(found)
+        elif (graph := self.graph(state, noise, constants, every)) and self.in_order(
+            found := run(graph, [*given, *constants])
+        ):
+            return self.named(found)
         return self.one_by_one(state, noise, every)
+
+    def in_order(self, found: Sequence[Tensor]) -> bool:
+        """Whether f refused no value; uncompiled steps raise what it raises."""
+        return not self.checked or bool(found[-len(self.fields) - 1].all())
 
     def misfit(self, given: list[Tensor]) -> str:
         """How tensors are no longer those of the trace, in words; "" where they are."""
@@ -205,15 +215,18 @@ class Graphs:
             state, info = step(state, type(noise)(*one))
             infos.append(info)
             if every and len(infos) % every == 0:
-                kept.append(state.x)
+                kept.append([getattr(state, name) for name in self.fields])
         told = self.info(*(torch.stack(column) for column in zip(*infos, strict=True)))
-        return state, told, torch.stack(kept) if kept else state.x[None][:0]
+        own = [getattr(state, name) for name in self.fields]
+        return state, told, self.as_state(stacked(kept, own))
 
     def named(self, found: Sequence[Tensor]) -> Steps:
         """What compiled steps give, by its names."""
-        *found, kept = found
-        last = dict(zip(self.fields, found, strict=False))
-        return self.state(**last, **self.absent), self.info(*found[len(last) :]), kept
+        n = len(self.fields)
+        return self.as_state(found[:n]), self.info(*found[n : -n - self.checked]), self.as_state(found[-n:])
+
+    def as_state(self, fields: Sequence[Tensor]) -> Any:
+        return self.state(**dict(zip(self.fields, fields, strict=True)), **self.absent)
 
     def graph(self, state: Any, noise: Any, constants: list[Tensor], every: int) -> Callable[..., Any] | None:
         """A graph of these steps that was seen to be right, made once; None, said in a warning, where there is none."""
@@ -243,6 +256,8 @@ class Graphs:
     def unroll(self, given: list[Tensor], constants: int, every: int) -> Callable[..., Any]:
         """A compiled graph of these steps, whose last inputs are so many constants."""
         fields, end = len(self.fields), len(given) - constants
+        if (operations := len(self.step.graph.nodes)) > MOST_OPERATIONS:
+            raise Unsupported(f"a step is {operations:,} operations, which would take minutes to compile")
 
         def steps(*inputs: Tensor) -> tuple[Tensor, ...]:
             state, noise, infos, kept = inputs[:fields], inputs[fields:end], [], []
@@ -251,9 +266,9 @@ class Graphs:
                 state = found[:fields]
                 infos.append(found[fields:])
                 if every and len(infos) % every == 0:
-                    kept.append(state[self.x])
+                    kept.append(state)
             told = (torch.stack(column) for column in zip(*infos, strict=True))
-            return (*state, *told, torch.stack(kept) if kept else state[self.x][None][:0])
+            return (*state, *told, *stacked(kept, state))
 
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the compiler's, of its own parts
@@ -271,6 +286,11 @@ def run(graph: Callable[..., Any], given: list[Tensor]) -> list[Tensor]:
     with torch.no_grad():
         found = graph(*given)
     return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph writes to the same memory again
+
+
+def stacked(kept: Sequence[Sequence[Tensor]], like: Sequence[Tensor]) -> list[Tensor]:
+    """The fields of states that were kept, each (kept, chains, ...)."""
+    return [torch.stack(column) for column in zip(*kept, strict=True)] if kept else [x[None][:0] for x in like]
 
 
 def rows_of(state: Any, info: Any) -> Rows:

@@ -10,6 +10,8 @@ constexpr int BYTES =
     16;
 #endif
 
+#define NOINLINE __attribute__((noinline))
+
 template <int BYTES> struct Vector {
     typedef real V __attribute__((vector_size(BYTES)));
 };
@@ -126,8 +128,77 @@ template <class V> inline V error_function(V a) {
     return pick(absolute(a) < 1, a * polynomial(a * a, ERF_NEAR), pick(a < 0, -far, far));
 }
 
+// Functions that densities seldom need: the system's library, by lane, in the precision of `real`.
+#define BY_LANE(name, function)                                                               \
+    inline float name(float a) { return __builtin_##function##f(a); }                         \
+    inline double name(double a) { return __builtin_##function(a); }                          \
+    template <class V> inline V name(V a) { return each(a, [](real x) { return name(x); }); }
+BY_LANE(arc_cosine, acos)
+BY_LANE(arc_sine, asin)
+BY_LANE(arc_tangent, atan)
+BY_LANE(complementary_error_function, erfc)
+BY_LANE(floor, floor)
+BY_LANE(hyperbolic_cosine, cosh)
+BY_LANE(hyperbolic_sine, sinh)
+BY_LANE(inverse_hyperbolic_sine, asinh)
+BY_LANE(tangent, tan)
+
+template <class V> inline V power(V a, V b) {
+    for (int l = 0; l < lanes<V>; l++) a[l] = sizeof(real) == 8 ? __builtin_pow(a[l], b[l]) : __builtin_powf(a[l], b[l]);
+    return a;
+}
+template <class V> inline V angle(V a, V b) {
+    for (int l = 0; l < lanes<V>; l++) a[l] = __builtin_atan2(a[l], b[l]);
+    return a;
+}
+
+// The series of Stirling from 8 on, after as many steps of Γ(x + 1) = x Γ(x); for x < ½ by Γ(x) Γ(1 − x) = π / sin πx.
+// The system's lgamma writes a sign that all threads share.
+inline double log_gamma_above(double x) {
+    double product = 1;
+    for (; x < 8; x++) product *= x;
+    double z = 1 / (x * x);
+    double series = (((((-691 / 360360.0 * z + 1 / 1188.0) * z - 1 / 1680.0) * z + 1 / 1260.0) * z - 1 / 360.0) * z + 1 / 12.0) / x;
+    return (x - 0.5) * __builtin_log(x) - x + 0.91893853320467274 + series - __builtin_log(product);
+}
+inline double sine_of_turns(double x) {  // sin πx, to the last digit beside whole numbers too
+    double n = __builtin_rint(x), sign = __builtin_fmod(n, 2) == 0 ? 1 : -1;
+    return sign * __builtin_sin(3.14159265358979324 * (x - n));
+}
+inline double log_gamma(double x) {
+    if (x != x || x == __builtin_inf()) return x;
+    if (x == -__builtin_inf() || (x <= 0 && x == __builtin_floor(x))) return __builtin_inf();
+    if (x == 1 || x == 2) return 0;
+    if (x >= 0.5) return log_gamma_above(x);
+    if (__builtin_fabs(x) < 1e-18) return -__builtin_log(__builtin_fabs(x));
+    return 1.14472988584940017 - __builtin_log(__builtin_fabs(sine_of_turns(x))) - log_gamma_above(1 - x);
+}
+inline double digamma(double x) {
+    if (x == 0) return __builtin_copysign(__builtin_inf(), -x);
+    if (x == __builtin_inf()) return x;
+    if (x != x || (x < 0 && x == __builtin_floor(x))) return __builtin_nan("");
+    double found = 0;
+    if (x < 0) {
+        double n = __builtin_rint(x), turn = 3.14159265358979324 * (x - n);
+        found = -3.14159265358979324 / __builtin_tan(turn);
+        x = 1 - x;
+    }
+    for (; x < 10; x++) found -= 1 / x;
+    double z = 1 / (x * x);
+    double series = z * ((((((1 / 12.0 * z - 691 / 32760.0) * z + 1 / 132.0) * z - 1 / 240.0) * z + 1 / 252.0) * z - 1 / 120.0) * z + 1 / 12.0);
+    return found + __builtin_log(x) - 0.5 / x - series;
+}
+template <class V> inline V log_gamma(V a) { return each(a, [](real x) { return (real)log_gamma((double)x); }); }
+template <class V> inline V digamma(V a) { return each(a, [](real x) { return (real)digamma((double)x); }); }
+
+// An index of torch, which counts from the end too, kept within the axis.
+inline long within(real i, long n) {
+    long k = i < 0 ? (long)i + n : (long)i;
+    return k < 0 ? 0 : k < n ? k : n - 1;
+}
+
 // out[n] = Σₖ a[k] w[k, n]: as many sums at a time as fit the registers.
-template <int K, int N, class V> __attribute__((noinline)) void matrix_product(const real* w, const V* a, V* out) {
+template <int K, int N, class V> NOINLINE void matrix_product(const real* w, const V* a, V* out) {
     constexpr int most = BYTES == 64 ? 16 : 8;
     constexpr int at_once = N % most == 0 ? most : N % (most / 2) == 0 ? most / 2 : N % 4 == 0 ? 4 : 1;
     for (int n = 0; n < N; n += at_once) {

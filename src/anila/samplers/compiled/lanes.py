@@ -16,15 +16,18 @@ import torch
 from torch import Tensor, fx
 
 from anila.samplers.compiled.torch_internals import cpp_compiled
-from anila.samplers.compiled.translation import Stored, Translation, Unsupported, value_of
+from anila.samplers.compiled.translation import Translation
+from anila.samplers.compiled.variables import Stored, Unsupported, value_of
 
 aten = torch.ops.aten
 HEADER = Path(__file__).with_name("lanes.h")
 LARGEST = 2**19
 """Numbers that depend on no chain, weights above all: they are read for every few chains, so should stay in a cache."""
-DEEPEST = 2**12
+DEEPEST = 3 * 2**12
 """Numbers of a chain at a time: each is a vector of up to 64 bytes on a thread's stack."""
 MOST_LANES = 16
+MOST_LINES, LINES = 3000, 60
+"""Lines of a step, and of a function: to compile them takes longer than in proportion. A second for some hundred."""
 FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")
 
 
@@ -32,26 +35,27 @@ class Lanes:
     """A traced step of some chains as a function that makes any number of steps.
 
     Args:
-        graph: (*state, *noise, *constants) -> (*state, *infos), all but the constants with a row a chain.
+        graph: (*state, *noise, *constants) -> (*state, *infos), all but the constants with a row a chain; one row may
+            stand for all.
         state: How many of its inputs are state.
         noise: How many are noise.
-        x: Which of the state's is kept along the way.
 
     Raises:
         Unsupported: If the step is not row by row, or not small.
         Exception: Whatever the C++ compiler raises.
     """
 
-    def __init__(self, graph: fx.GraphModule, state: int, noise: int, x: int):
+    def __init__(self, graph: fx.GraphModule, state: int, noise: int):
         fill_by_shape(graph)
         inputs: list[fx.Node] = graph.graph.find_nodes(op="placeholder")
         outputs: Any = graph.graph.output_node().args[0]
         self.state, self.noise, self.constants = inputs[:state], inputs[state : state + noise], inputs[state + noise :]
         self.infos: list[fx.Node] = outputs[state:]
-        self.x = x
         if value_of(inputs[0]).device.type != "cpu" or not noise:
             raise Unsupported("not a step of chains on a CPU")
         self.step = Translation(graph.graph, inputs[: state + noise])
+        if len(self.step.lines) > MOST_LINES:
+            raise Unsupported(f"a step of {len(self.step.lines):,} operations")
         own = [self.step.stored(node) for node in self.state]
         ends = [self.step.packed(node) for node in outputs]
         if any(self.step.variables[end.name][0] != "V" for end in ends):
@@ -83,22 +87,25 @@ class Lanes:
 
         started, noised, ended = named("state", own), named("noise", drawn), named("last", own)
         told, given = named("info", infos), {step.fixed[node]: v for node, v in step.given.items()}
-        names = [*started, *noised, *step.fixed.values(), *ended, *told, "kept"]
+        kept = named("kept", states)
+        names = [*started, *noised, *step.fixed.values(), *ended, *told, *kept]
+        pointers = {p: f"real* {p} = p[{k}];" for k, p in enumerate(names)}
+        calls, functions = in_functions(step.lines, memory, pointers)
         used = {p: v for (p, v), node in zip(noised.items(), self.noise, strict=True) if node.users}
-        (keep,) = rows("write", {"kept": states[self.x]}, "(s / every)")
+        keep = " ".join(rows("write", kept, "(s / every)"))
         return FORM.format(
             cpu=torch.backends.cpu.get_cpu_capability(),
             real="float" if step.dtype == torch.float32 else "double",
             header=HEADER.read_text(),
-            begin=indented(
-                1, [f"real* {p} = p[{k}];" for k, p in enumerate(names)], memory, rows("read", started | given)
-            ),
+            functions="\n".join(functions),
+            narrow="BYTES" if functions else "(BYTES > 16 ? BYTES / 2 : BYTES)",
+            begin=indented(1, [*pointers.values()], memory, rows("read", started | given)),
             step=indented(
                 2,
                 rows("read", used, "s"),
-                step.lines,
+                calls,
                 rows("write", told, "s"),
-                [f"if (every && s % every == every - 1) {keep}"],
+                [f"if (every && s % every == every - 1) {{ {keep} }}"],
                 [
                     f"for (int i = 0; i < {step.variables[a.name][1]}; i++) {a.name}[i] = {b.name}[i];"
                     for a, b in zip(own, states, strict=True)
@@ -114,30 +121,31 @@ class Lanes:
         Args:
             given: State, (chains, ...), and noise, (steps, chains, ...).
             constants: The tensors that the step was traced with.
-            every: After how many steps positions are kept; 0 keeps none.
+            every: After how many steps states are kept; 0 keeps none.
 
         Returns:
-            The last state, (chains, ...), infos, (steps, chains), and the positions kept, (kept, chains, *event).
+            The last state, (chains, ...), infos, (steps, chains), and the states kept, (kept, chains, ...).
         """
-        states, steps = given[: len(self.state)], len(given[-1])
+        states, (steps, chains) = given[: len(self.state)], given[-1].shape[:2]
         fixed = [x if x.dtype == self.step.dtype else x.to(self.step.dtype) for x in self.prepare(*constants)]
         last = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in states]
-        infos = [states[0].new_empty(steps, *value_of(node).shape) for node in self.infos]
-        kept = states[0].new_empty(steps // every if every else 0, *states[self.x].shape)
+        infos = [states[0].new_empty(steps, chains, *value_of(node).shape[1:]) for node in self.infos]
+        kept = [x.new_empty(steps // every if every else 0, *x.shape) for x in states]
         read = [x if x.is_contiguous() else x.contiguous() for x in (*given, *fixed)]
-        tensors = [*read, *last, *infos, kept]
+        tensors = [*read, *last, *infos, *kept]
         pointers = (ctypes.c_void_p * len(tensors))(*(x.data_ptr() for x in tensors))
 
         def run(first: int, end: int) -> None:
-            self.function(pointers, *map(ctypes.c_long, (self.step.chains, first, end, steps, every)))
+            self.function(pointers, *map(ctypes.c_long, (chains, first, end, steps, every)))
 
-        in_parallel(run, self.step.chains)
-        return [*last, *infos, kept]
+        in_parallel(run, chains)
+        return [*last, *infos, *kept]
 
 
 FORM = """// for {cpu}
 typedef {real} real;
 {header}
+{functions}
 template <class V> void some_rows(real* const* p, long chains, long first, int rows, long steps, long every) {{
     typedef Mask<V> M;
 {begin}
@@ -149,12 +157,34 @@ template <class V> void some_rows(real* const* p, long chains, long first, int r
 
 extern "C" void run(real* const* p, long chains, long first, long end, long steps, long every) {{
     typedef Vector<BYTES>::V Wide;
-    typedef Vector<(BYTES > 16 ? BYTES / 2 : BYTES)>::V Narrow;
+    typedef Vector<{narrow}>::V Narrow;
     for (; end - first > lanes<Narrow>; first += lanes<Wide>)
         some_rows<Wide>(p, chains, first, end - first < lanes<Wide> ? end - first : lanes<Wide>, steps, every);
     if (first < end) some_rows<Narrow>(p, chains, first, end - first, steps, every);
 }}
 """
+
+
+def in_functions(lines: list[str], memory: list[str], pointers: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The lines themselves where they are few, else calls of functions with some of them each, and these.
+
+    Args:
+        lines: Of a step.
+        memory: Declarations of the two memories, then of the variables in them.
+        pointers: Declaration of each pointer.
+    """
+    if len(lines) <= 2 * LINES:
+        return lines, []
+    calls, functions, (_, _, *variables) = [], [], memory
+    for k, first in enumerate(range(0, len(lines), LINES)):
+        part = lines[first : first + LINES]
+        read = {*re.findall(r"\b[vc]\d+\b", " ".join(part))}
+        own = [line for line in variables if line.split(" = ")[0].split()[-1] in read]
+        own += [line for name, line in pointers.items() if name in read]
+        head = f"template <class V> NOINLINE void part{k}(V* memory_V, Mask<V>* memory_M, real* const* p) {{"
+        functions += [head, "    typedef Mask<V> M;", indented(1, own, part), "}"]
+        calls.append(f"part{k}<V>(memory_V, memory_M, p);")
+    return calls, functions
 
 
 def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:

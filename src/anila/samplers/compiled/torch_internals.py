@@ -66,22 +66,44 @@ def schema_of(operation: Any) -> Any:
     return operation._schema
 
 
-class RealNumbersUnchecked(TorchFunctionMode):
-    """Let `torch.distributions` on all real numbers be traced: they look at every value whether it is a number.
+class Checks(TorchFunctionMode):
+    """Let `torch.distributions` be traced: they ask of values and parameters whether all are as they must be.
 
-    They ask whether all of `x == x`, which is false for NaN alone, is true. Inside, in this thread, it is.
+    Inside, in this thread, the answer is yes. What it depends on chains for is kept in `asked`, so that it may be asked
+    of real numbers at every step. That a value is a number, `x == x`, is not: NaN is what a kernel rejects.
+
+    Args:
+        given: What chains give.
     """
 
-    def __init__(self):
+    def __init__(self, given: Sequence[Tensor]):
         super().__init__()
+        self.moving: set[Tensor] = {*given}
+        """What depends on chains."""
         self.about_numbers: set[Tensor] = set()
         """`x == x` of some x, and what says so of rows or of all."""
+        self.asked: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if func is _is_all_true and args[0] in self.about_numbers:
+        if func is _is_all_true:
+            if args[0] in self.moving - self.about_numbers:
+                self.asked.append(args[0])
             return True
         found = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if (name == "__eq__" and args[0] is args[1]) or (name in ("reshape", "all") and args[0] in self.about_numbers):
             self.about_numbers.add(found)
+        if any(isinstance(leaf, Tensor) and leaf in self.moving for leaf in tree_leaves((args, kwargs))):
+            self.moving |= {leaf for leaf in tree_leaves(found) if isinstance(leaf, Tensor)}
         return found
+
+    def answer(self, chains: int) -> Tensor | None:
+        """Whether all that was asked is so, 1 or 0 for each chain; None where nothing was.
+
+        Raises:
+            ValueError: If it was not asked row by row.
+        """
+        rows = [valid.flatten(1).all(1) if valid.ndim > 1 else valid for valid in self.asked]
+        if any(len(valid) != chains for valid in rows):
+            raise ValueError("f decides by values of several chains")
+        return torch.stack(rows, 1).all(1) if rows else None

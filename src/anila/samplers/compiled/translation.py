@@ -1,134 +1,43 @@
 """A step that was traced to tensor operations, as lines of C++ for one vector of chains.
 
-A tensor with a row a chain becomes a variable `V name[numbers of a row]`: every V holds that number of some chains.
-Arithmetic that is read once is written where it is read; a view within rows is another way to index a variable; the
-words are those of lanes.h. What depends on no chain is left to torch, and read through pointers.
+What chains have in a tensor becomes a variable `V name[numbers of a chain]`: every V holds that number of some chains.
+Arithmetic that is read once is written where it is read; a view is another way to index a variable; the words are those
+of lanes.h. What depends on no chain is left to torch, and read through pointers.
+
+A step of several chains has them along the first axis of every tensor, and a view that mixes them is refused. A step
+that was traced with one chain has no such axis: whatever it does with numbers of the chain is translated.
 """
 
 import math
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, fx
 
+from anila.samplers.compiled.elements import ELEMENTS
+from anila.samplers.compiled.matrices import MATRICES
 from anila.samplers.compiled.torch_internals import CONVERT, schema_of, tree_leaves
+from anila.samplers.compiled.variables import (
+    Formula,
+    Stored,
+    Unsupported,
+    blank,
+    constant,
+    is_real,
+    kind,
+    number,
+    on_meta,
+    over,
+    value_of,
+)
+from anila.samplers.compiled.vocabulary import ARITHMETIC, LOGICAL, PIECES, POWERS, REDUCTIONS, VIEWS, WHOLE
 
+OTHERS = {**ELEMENTS, **MATRICES}
 aten = torch.ops.aten
-
-ARITHMETIC: dict[Any, str] = {
-    aten.abs.default: "absolute({0})",
-    aten.add.Scalar: "{0} + {1}",
-    aten.add.Tensor: "{0} + {1}",
-    aten.bitwise_and.Tensor: "{0} & {1}",
-    aten.bitwise_not.default: "~{0}",
-    aten.bitwise_or.Tensor: "{0} | {1}",
-    aten.clone.default: "{0}",
-    aten.cos.default: "cosine({0})",
-    aten.div.Scalar: "{0} / {1}",
-    aten.div.Tensor: "{0} / {1}",
-    aten.eq.Scalar: "{0} == {1}",
-    aten.eq.Tensor: "{0} == {1}",
-    aten.erf.default: "error_function({0})",
-    aten.exp.default: "exponential({0})",
-    aten.expm1.default: "exponential_minus_one({0})",
-    aten.ge.Scalar: "{0} >= {1}",
-    aten.ge.Tensor: "{0} >= {1}",
-    aten.gt.Scalar: "{0} > {1}",
-    aten.gt.Tensor: "{0} > {1}",
-    aten.le.Scalar: "{0} <= {1}",
-    aten.le.Tensor: "{0} <= {1}",
-    aten.log.default: "logarithm({0})",
-    aten.log1p.default: "log_one_plus({0})",
-    aten.logical_and.default: "{0} & {1}",
-    aten.logical_not.default: "~{0}",
-    aten.lt.Scalar: "{0} < {1}",
-    aten.lt.Tensor: "{0} < {1}",
-    aten.maximum.default: "larger({0}, {1})",
-    aten.minimum.default: "smaller({0}, {1})",
-    aten.mul.Scalar: "{0} * {1}",
-    aten.mul.Tensor: "{0} * {1}",
-    aten.ne.Scalar: "{0} != {1}",
-    aten.ne.Tensor: "{0} != {1}",
-    aten.neg.default: "-{0}",
-    aten.reciprocal.default: "1 / {0}",
-    aten.relu.default: "larger({0}, V{{}})",
-    aten.rsqrt.default: "1 / root({0})",
-    aten.sigmoid.default: "sigmoid({0})",
-    aten.sign.default: "sign({0})",
-    aten.sin.default: "sine({0})",
-    aten.sqrt.default: "root({0})",
-    aten.sub.Scalar: "{0} - {1}",
-    aten.sub.Tensor: "{0} - {1}",
-    aten.tanh.default: "hyperbolic_tangent({0})",
-    aten.where.self: "pick({0}, {1}, {2})",
-}
-"""Operations element by element, in the words of lanes.h."""
-LOGICAL = {
-    aten.bitwise_and.Tensor, aten.bitwise_not.default, aten.bitwise_or.Tensor, aten.clone.default, aten.copy.default,
-    aten.eq.Tensor, aten.logical_and.default, aten.logical_not.default, aten.mul.Tensor, aten.ne.Tensor,
-    aten.where.self, CONVERT,
-}  # fmt: skip
-"""Those of them that truth values may have."""
-POWERS = {
-    2: "square({0})",
-    3: "cube({0})",
-    4: "square(square({0}))",
-    0.5: "root({0})",
-    -0.5: "1 / root({0})",
-    -1: "1 / {0}",
-    1: "{0}",
-}
-REDUCTIONS: dict[Any, tuple[str, str, str]] = {
-    aten.all.dim: ("~M{}", "{0} & {1}", ""),
-    aten.amax.default: ("all<V>(-__builtin_inf())", "larger({0}, {1})", ""),
-    aten.amin.default: ("all<V>(__builtin_inf())", "smaller({0}, {1})", ""),
-    aten.any.dim: ("M{}", "{0} | {1}", ""),
-    aten.linalg_vector_norm.default: ("V{}", "{0} + square({1})", "root({0})"),
-    aten.mean.dim: ("V{}", "{0} + {1}", "{0} / {1}"),
-    aten.sum.dim_IntList: ("V{}", "{0} + {1}", ""),
-}
-"""Where a reduction of axes begins, how the next number joins, and what is made of the whole of so many."""
-VIEWS = {
-    aten.alias.default, aten.detach.default, aten.expand.default, aten.permute.default, aten.select.int,
-    aten.slice.Tensor, aten.squeeze.dim, aten.squeeze.dims, aten.unsqueeze.default, aten.view.default,
-}  # fmt: skip
-PIECES = {
-    aten.cat.default: None,
-    aten.select_scatter.default: aten.select.int,
-    aten.slice_scatter.default: aten.slice.Tensor,
-}
-"""Operations that put a tensor together, and the view that a written part is of the whole."""
-
-
-class Unsupported(ValueError):
-    """A step that is not row by row, or not small."""
-
-
-class Stored(NamedTuple):
-    """Numbers of chains in a variable of the function."""
-
-    name: str
-    view: Tensor
-    """A tensor without data, whose strides and offset lead from an event's index to the variable's."""
-
-    def at(self, shape: Sequence[int]) -> str:
-        """The element that the loops over an event of this shape have come to, broadcast."""
-        strides = self.view.expand(tuple(shape)).stride()
-        axes = [(k, s) for k, (s, d) in enumerate(zip(strides, shape, strict=True)) if k and s and d > 1]
-        terms = [f"i{k}" if s == 1 else f"i{k} * {s}" for k, s in axes]
-        offset = self.view.storage_offset()
-        return f"{self.name}[{' + '.join([*terms, *[str(offset)] * (not terms or offset > 0)])}]"
-
-
-class Formula(NamedTuple):
-    """Arithmetic that is done where it is read."""
-
-    text: str
-    shape: torch.Size
-
-    def at(self, _: Sequence[int]) -> str:
-        return f"({self.text})"
+GAP = 2**40
+"""The stride of chains: no view within them crosses it."""
 
 
 class Translation:
@@ -144,6 +53,7 @@ class Translation:
 
     def __init__(self, graph: fx.Graph, moving: Sequence[fx.Node]):
         self.chains, self.dtype = len(value_of(moving[0])), value_of(moving[0]).dtype
+        self.alone = self.chains == 1
         if self.dtype not in (torch.float32, torch.float64):
             raise Unsupported(f"numbers are {self.dtype}")
         self.lines: list[str] = []
@@ -160,38 +70,78 @@ class Translation:
                 raise Unsupported("truth values in state or noise")
             self.found[node] = self.store(node)
         for node in graph.nodes:
-            if node.op == "call_function":
-                require_plain(node)
-                if self.found.keys() & {*node.all_input_nodes}:
-                    self.found[node] = self.translate(node)
+            if node.op == "call_function" and self.found.keys() & {*node.all_input_nodes}:
+                self.found[node] = self.translate(node)
+            elif node.op == "call_function":
+                require_same_each_time(node)
 
     def translate(self, node: fx.Node) -> Stored | Formula:
         """What a node computes."""
+        if node.target in OTHERS:
+            return OTHERS[node.target](self, node)
+        require_same_each_time(node)
         if node.target in VIEWS:
             return self.view(node)
         if node.target in PIECES:
             return self.pieces(node)
-        if node.target in REDUCTIONS:
-            return self.reduction(node)
-        return self.product(node) if node.target is aten.mm.default else self.arithmetic(node)
+        return self.reduction(node) if node.target in REDUCTIONS else self.arithmetic(node)
+
+    # Chains
+
+    def event(self, node: Any) -> torch.Size:
+        """The shape of what each chain has of what a node computes."""
+        shape = value_of(node).shape
+        if self.alone:
+            return shape
+        if shape[:1] != (self.chains,):
+            raise Unsupported(f"{node.target} gives {value_of(node).dtype} of shape {tuple(shape)}")
+        return shape[1:]
+
+    def beside(self, view: Tensor) -> Tensor:
+        """The view with its chains, as the operations of the trace take it."""
+        if self.alone:
+            return view
+        return view.as_strided((self.chains, *view.shape), (GAP, *view.stride()), view.storage_offset())
+
+    def within(self, node: fx.Node, view: Tensor) -> Tensor:
+        """The view without its chains.
+
+        Raises:
+            Unsupported: If it leads from one to another.
+        """
+        if self.alone:
+            return view
+        if view.shape[:1] != (self.chains,) or view.stride(0) != GAP or GAP in view.stride()[1:]:
+            raise Unsupported(f"{node.target} is not a view within rows")
+        return view.as_strided(view.shape[1:], view.stride()[1:], view.storage_offset())
+
+    def axis(self, node: fx.Node, dim: int, of: Any) -> int:
+        """Which axis of what a chain has is this one of a tensor."""
+        k = dim % max(1, value_of(of).ndim) - (not self.alone)
+        if k < 0:
+            raise Unsupported(f"{node.target} of chains")
+        return k
 
     # Places
 
     def store(self, node: fx.Node, lines: Callable[[Stored], list[str]] = lambda _: []) -> Stored:
         """A new variable for what a node computes, and the lines that compute it."""
-        value = self.checked(node)
+        shape = self.checked(node)
         name = f"v{len(self.variables)}"
-        self.variables[name] = kind(node), value[0].numel()
-        stored = Stored(name, blank(value.shape))
+        self.variables[name] = kind(node), shape.numel()
+        stored = Stored(name, blank(shape))
         self.lines += lines(stored)
         return stored
 
-    def checked(self, node: fx.Node) -> Tensor:
-        """What a node was traced to compute, if it has a row a chain."""
-        value = value_of(node)
-        if value.shape[:1] != (self.chains,) or value.dtype not in (self.dtype, torch.bool):
-            raise Unsupported(f"{node.target} gives {value.dtype} of shape {tuple(value.shape)}")
-        return value
+    def checked(self, node: fx.Node) -> torch.Size:
+        """What a chain has of what a node was traced to compute, if there can be a variable for it."""
+        if not isinstance(value_of(node), Tensor):
+            raise Unsupported(f"{node.target} gives several tensors")
+        dtype, shape = value_of(node).dtype, self.event(node)
+        whole = node.target in WHOLE and not dtype.is_floating_point and not dtype.is_complex
+        if dtype not in (self.dtype, torch.bool) and not whole:
+            raise Unsupported(f"{node.target} gives {dtype} of shape {tuple(value_of(node).shape)}")
+        return shape
 
     def stored(self, node: Any) -> Stored:
         """The variable, or view of one, with what a node computes."""
@@ -206,14 +156,20 @@ class Translation:
     def packed(self, node: Any) -> Stored:
         """A variable with what a node computes and nothing else, one number after the other."""
         found = self.stored(node)
-        own = blank(found.view.shape)
-        shape, same = own.shape, found.view.stride()[1:] == own.stride()[1:]
-        if same and found.view.storage_offset() == 0 and self.variables[found.name][1] == own[0].numel():
-            return found
+        shape = found.view.shape
+        packed = found.view.is_contiguous() and found.view.storage_offset() == 0
+        return found if packed and self.variables[found.name][1] == shape.numel() else self.copied(node, found)
+
+    def copied(self, node: Any, found: Stored) -> Stored:
+        """The same numbers in a variable of their own."""
+        shape = found.view.shape
         return self.store(node, lambda to: over(shape, f"{to.at(shape)} = {found.at(shape)};"))
 
     def row_of(self, node: Any) -> Stored:
-        """The variable for the row of what depends on no chain but has one for each."""
+        """The variable for the row of what depends on no chain but has one for each, or one that stands for all."""
+        if self.alone and isinstance(node, fx.Node) and kind(node) == "V":
+            same = self.same_for_all(node).at(self.event(node))
+            return self.store(node, lambda to: over(self.event(node), f"{to.at(self.event(node))} = all<V>({same});"))
         if not isinstance(node, fx.Node) or not self.has_rows(node) or kind(node) == "M":
             raise Unsupported("the same for all chains where there should be a row a chain")
         if node not in self.given:
@@ -222,57 +178,73 @@ class Translation:
         return self.given[node]
 
     def has_rows(self, node: fx.Node) -> bool:
-        return value_of(node).ndim > 0 and len(value_of(node)) == self.chains > 1
+        return not self.alone and value_of(node).shape[:1] == (self.chains,)
 
     def pointer(self, node: fx.Node) -> str:
         """The name of the pointer to what depends on no chain."""
         return self.fixed.setdefault(node, f"c{len(self.fixed)}")
 
+    def same_for_all(self, node: fx.Node) -> Stored:
+        """What depends on no chain, without an axis of chains that has one row for all."""
+        value = value_of(node)
+        shape = value.shape[1:] if not self.alone and value.shape[:1] == (1,) else value.shape
+        return Stored(self.pointer(node), torch.empty(shape, device="meta"))
+
     def operand(self, node: fx.Node, arg: Any, shape: Sequence[int]) -> str:
-        """An argument of a node that is computed for every element of an event of this shape."""
+        """An argument of a node that is computed for every element of this shape."""
         if not isinstance(arg, fx.Node):
             return number(arg)
-        value = value_of(arg)
-        if arg in self.found or (value.ndim == len(shape) and self.has_rows(arg)):
-            if value.ndim != len(shape):
+        axes = len(shape) + (not self.alone)
+        if arg in self.found or (value_of(arg).ndim == axes and self.has_rows(arg)):
+            if value_of(arg).ndim != axes and not self.alone:
                 raise Unsupported("chains beside the elements of events")
             once = len(arg.users) == 1 and sum(each is arg for each in tree_leaves(node.args)) == 1
-            inline = arg in self.found and once and value.shape == tuple(shape)
+            inline = arg in self.found and once and self.event(arg) == tuple(shape)
             return (self.found[arg] if inline else self.stored(arg)).at(shape)
-        text = Stored(self.pointer(arg), torch.empty(value.shape, device="meta")).at(shape)
-        return f"(all<V>({text}) != 0)" if kind(arg) == "M" else f"all<V>({text})"
+        if not self.alone and value_of(arg).ndim == axes and len(value_of(arg)) > 1:
+            raise Unsupported("rows that are not those of chains")
+        return constant(arg, self.same_for_all(arg).at(shape))
+
+    def element(self, arg: Any, index: Sequence[str]) -> str:
+        """The element of an argument at this index, of what a chain has of it."""
+        if arg in self.found or (len(index) < value_of(arg).ndim and self.has_rows(arg)):
+            return self.stored(arg).at((), index)
+        value = value_of(arg)
+        shape = value.shape[value.ndim - len(index) :]
+        if value.ndim < len(index) or (value.ndim > len(index) and len(value) > 1):
+            raise Unsupported("rows that are not those of chains")
+        return constant(arg, Stored(self.pointer(arg), blank(shape)).at((), index))
 
     # Operations
 
     def view(self, node: fx.Node) -> Stored:
         source = self.stored(node.args[0])
         try:
-            view = on_meta(node, source.view, *node.args[1:])
-        except RuntimeError as error:
-            raise Unsupported(f"{node.target} is not a view within rows") from error
-        across = self.chains > 1 and view.ndim and view.stride(0) != source.view.stride(0)
-        if view.shape[:1] != (self.chains,) or across:
-            raise Unsupported(f"{node.target} is not a view within rows")
-        return Stored(source.name, view)
+            view = on_meta(node, self.beside(source.view), *node.args[1:])
+        except RuntimeError:  # strides of torch's own would lead there
+            source = self.copied(node.args[0], source)
+            try:
+                view = on_meta(node, self.beside(source.view), *node.args[1:])
+            except RuntimeError as error:
+                raise Unsupported(f"{node.target} is not a view within rows") from error
+        return Stored(source.name, self.within(node, view))
 
     def pieces(self, node: fx.Node) -> Stored:
         """What is put together from other tensors, each in a slice of it."""
-        base = blank(value_of(node).shape)
-        parts: list[tuple[Any, Tensor]] = []
+        whole = self.beside(blank(self.event(node)))
         if node.target is aten.cat.default:
             tensors, dim = node.args[0], node.args[1] if len(node.args) > 1 else 0
             sizes = [value_of(part).shape[dim] for part in tensors]  # pyright: ignore[reportGeneralTypeIssues, reportOptionalIterable, reportArgumentType, reportCallIssue]
-            parts = [*zip(tensors, base.split(sizes, dim), strict=True)]  # pyright: ignore[reportArgumentType]
+            parts = [*zip(tensors, whole.split(sizes, dim), strict=True)]  # pyright: ignore[reportArgumentType]
         else:
-            whole, part, *where = node.args
-            parts = [(whole, base), (part, PIECES[node.target](base, *where))]  # pyright: ignore[reportArgumentType]
-        if any(view.shape[:1] != base.shape[:1] for _, view in parts):
-            raise Unsupported(f"{node.target} of chains")
+            first, part, *where = node.args
+            parts = [(first, whole), (part, PIECES[node.target](whole, *where, **node.kwargs))]  # pyright: ignore[reportArgumentType]
+        placed = [(part, self.within(node, view)) for part, view in parts]
 
         def lines(to: Stored) -> list[str]:
             return [
                 line
-                for part, view in parts
+                for part, view in placed
                 for line in over(
                     view.shape, f"{Stored(to.name, view).at(view.shape)} = {self.operand(node, part, view.shape)};"
                 )
@@ -280,22 +252,14 @@ class Translation:
 
         return self.store(node, lines)
 
-    def product(self, node: fx.Node) -> Stored:
-        left, right = node.args
-        if not isinstance(right, fx.Node) or right in self.found:
-            raise Unsupported("a product of two matrices that both depend on chains")
-        (k, n), row, matrix = value_of(right).shape, self.packed(left).name, self.pointer(right)
-        return self.store(node, lambda to: [f"matrix_product<{k}, {n}>({matrix}, {row}, {to.name});"])
-
     def reduction(self, node: fx.Node) -> Stored:
         source, *more = node.args
         if node.target is aten.linalg_vector_norm.default and (order := more.pop(0)) != 2:
             raise Unsupported(f"a norm of order {order}")
-        shape, own = value_of(source).shape, value_of(node).shape
+        shape, own = self.event(source), self.event(node)
         given: Any = more[0] if more else []
-        dims = {d % len(shape) for d in ([given] if isinstance(given, int) else given or range(len(shape)))}
-        if 0 in dims:
-            raise Unsupported(f"{node.target} of chains")
+        every = range(value_of(source).ndim)
+        dims = {self.axis(node, d, source) for d in ([given] if isinstance(given, int) else given or every)}
         begin, join, end = REDUCTIONS[node.target]
         read, count = self.operand(node, source, shape), math.prod(shape[d] for d in dims)
 
@@ -311,10 +275,11 @@ class Translation:
         return self.store(node, lines)
 
     def arithmetic(self, node: fx.Node) -> Formula:
-        target, args, shape = node.target, list(node.args), self.checked(node).shape
+        target, args, shape = node.target, list(node.args), self.checked(node)
         if target is aten.pow.Tensor_Scalar:
-            form = POWERS.get(args.pop())  # pyright: ignore[reportArgumentType]
-        elif target is aten.clamp.default:
+            form = POWERS.get(args[1], "power({0}, {1})")  # pyright: ignore[reportArgumentType]
+            args = args[: 1 + ("{1}" in form)]
+        elif target in (aten.clamp.default, aten.clamp.Tensor):
             least, most = (*args[1:], None, None)[:2]
             args = [args[0], -math.inf if least is None else least, math.inf if most is None else most]
             form = "smaller(larger({0}, {1}), {2})"
@@ -322,6 +287,8 @@ class Translation:
             form, args = "{0}", [args[1]]
         elif target is CONVERT:
             form = "pick({0}, all<V>(1), V{{}})" if kind(args[0]) == "M" else "{0}"
+            if kind(args[0]) == "V" and (kind(node) == "M" or is_real(args[0]) > is_real(node)):
+                raise Unsupported(f"{target} rounds")
         elif target is aten.mul.Tensor and kind(node) == "M":
             form = "{0} & {1}"
         else:
@@ -334,41 +301,9 @@ class Translation:
         return Formula(form.format(*(self.operand(node, arg, shape) for arg in args)), shape)
 
 
-def require_plain(node: fx.Node) -> None:
-    """Refuse what gives several tensors, changes one, or draws random numbers: that must happen at every step."""
-    several = not isinstance(value_of(node), Tensor)
-    if several or torch.Tag.nondeterministic_seeded in node.target.tags or schema_of(node.target).is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
-        raise Unsupported(f"{node.target} is not a function to one tensor")
-
-
-def on_meta(node: fx.Node, *args: Any) -> Tensor:
-    """What the operation of a node makes of these arguments."""
-    return node.target(*args, **node.kwargs)  # pyright: ignore[reportCallIssue, reportReturnType]
-
-
-def value_of(node: Any) -> Any:
-    """What a node was traced to compute."""
-    return node.meta["val"]
-
-
-def kind(node: Any) -> str:
-    """Whether a variable holds numbers or truth values."""
-    return "M" if value_of(node).dtype is torch.bool else "V"
-
-
-def number(x: float | int) -> str:
-    """As C++ writes it."""
-    if math.isnan(x):
-        return 'all<V>(__builtin_nan(""))'
-    return f"all<V>({'-' * (x < 0)}__builtin_inf())" if math.isinf(x) else f"all<V>({x!r})"
-
-
-def blank(shape: Sequence[int]) -> Tensor:
-    """Events one after the other, with a gap that no view within rows can cross."""
-    event = torch.empty(tuple(shape[1:]), device="meta")
-    return torch.empty_strided(tuple(shape), (event.numel() + 1, *event.stride()), device="meta")
-
-
-def over(shape: Sequence[int], line: str) -> list[str]:
-    """The line for every element of an event."""
-    return [" ".join([*(f"for (int i{k} = 0; i{k} < {d}; i{k}++)" for k, d in enumerate(shape) if k and d > 1), line])]
+def require_same_each_time(node: fx.Node) -> None:
+    """Refuse what changes a tensor, or draws random numbers: that must happen at every step."""
+    if node.target is operator.getitem:
+        return
+    if torch.Tag.nondeterministic_seeded in node.target.tags or schema_of(node.target).is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
+        raise Unsupported(f"{node.target} is not a function")

@@ -1,0 +1,82 @@
+"""Variables of the C++: what chains have in a tensor, and how an element of it is written."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+
+
+class Unsupported(ValueError):
+    """A step that is not row by row, or not small."""
+
+
+class Stored(NamedTuple):
+    """Numbers of chains in a variable of the function."""
+
+    name: str
+    view: Tensor
+    """A tensor without data and without chains, whose strides and offset lead from an index to the variable's."""
+
+    def at(self, shape: Sequence[int], index: Sequence[str | None] | None = None) -> str:
+        """The element that the loops over this shape have come to, broadcast, or that at this index of the view."""
+        view = self.view.expand(tuple(shape)) if index is None else self.view
+        where = [f"i{k}" for k in range(len(shape))] if index is None else index
+        axes = [(i, s) for i, s, d in zip(where, view.stride(), view.shape, strict=True) if i and s and d > 1]
+        terms = [i if s == 1 else f"({i}) * {s}" if " " in i else f"{i} * {s}" for i, s in axes]
+        offset = self.view.storage_offset()
+        return f"{self.name}[{' + '.join([*terms, *[str(offset)] * (not terms or offset > 0)])}]"
+
+
+class Formula(NamedTuple):
+    """Arithmetic that is done where it is read."""
+
+    text: str
+    shape: torch.Size
+
+    def at(self, _: Sequence[int]) -> str:
+        return f"({self.text})"
+
+
+def on_meta(node: fx.Node, *args: Any) -> Tensor:
+    """What the operation of a node makes of these arguments."""
+    return node.target(*args, **node.kwargs)  # pyright: ignore[reportCallIssue, reportReturnType]
+
+
+def value_of(node: Any) -> Any:
+    """What a node was traced to compute."""
+    return node.meta["val"]
+
+
+def kind(node: Any) -> str:
+    """Whether a variable holds numbers or truth values."""
+    return "M" if value_of(node).dtype is torch.bool else "V"
+
+
+def is_real(node: Any) -> bool:
+    return value_of(node).dtype.is_floating_point
+
+
+def constant(node: Any, text: str) -> str:
+    """What depends on no chain, for all chains."""
+    return f"(all<V>({text}) != 0)" if kind(node) == "M" else f"all<V>({text})"
+
+
+def number(x: float | int) -> str:
+    """As C++ writes it."""
+    if math.isnan(x):
+        return 'all<V>(__builtin_nan(""))'
+    return f"all<V>({'-' * (x < 0)}__builtin_inf())" if math.isinf(x) else f"all<V>({x!r})"
+
+
+def blank(shape: Sequence[int]) -> Tensor:
+    """A variable of this shape."""
+    return torch.empty(tuple(shape), device="meta")
+
+
+def over(shape: Sequence[int], line: str) -> list[str]:
+    """The line for every element of this shape."""
+    if 0 in shape:
+        return []
+    return [" ".join([*(f"for (int i{k} = 0; i{k} < {d}; i{k}++)" for k, d in enumerate(shape) if d > 1), line])]

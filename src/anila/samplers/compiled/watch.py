@@ -1,0 +1,42 @@
+"""Watch: an f that changes what it keeps, or decides by a number of it, is not one graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from anila.samplers.compiled.torch_internals import READ_A_NUMBER, TorchDispatchMode, schema_of, tree_leaves
+
+
+class Watch(TorchDispatchMode):
+    """Refuse what a graph would do once instead of at every step: f changes, or decides by, a tensor that it keeps.
+
+    Args:
+        given: The tensors that f may read numbers of; a trace refuses that in its own words.
+    """
+
+    def __init__(self, given: Sequence[Tensor]):
+        super().__init__()
+        self.storages = storages(given)
+        """Those given or made since: what is kept was there before, so none of it comes to be where these were."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        kept = storages((args, kwargs)) - self.storages
+        if func is READ_A_NUMBER and kept:
+            raise ValueError("f takes a number out of a tensor that it keeps")
+        written = [
+            args[k] if k < len(args) else kwargs.get(argument.name)
+            for k, argument in enumerate(schema_of(func).arguments)
+            if argument.alias_info and argument.alias_info.is_write
+        ]
+        if kept & storages(written):
+            raise ValueError("f changes a tensor that it keeps")
+        found = func(*args, **kwargs)
+        self.storages |= storages(found) - kept
+        return found
+
+
+def storages(values: Any) -> set[int]:
+    """What tells the memory of these tensors, and their views, from any other's."""
+    return {x.untyped_storage().data_ptr() for x in tree_leaves(values) if isinstance(x, Tensor)} - {0}
