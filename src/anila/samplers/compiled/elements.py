@@ -111,10 +111,8 @@ def index_put(step: "Translation", node: fx.Node) -> Stored:
 
 def listed_shape(step: "Translation", indices: Sequence[Any], whole: Sequence[int]) -> list[int]:
     """The shape of what these indices pick of a whole."""
-    places = [
-        None if each is None else torch.empty(value_of(each).shape, dtype=torch.int64, device="meta")
-        for each in indices
-    ]
+    shapes = [None if each is None else value_of(each).shape for each in indices]
+    places = [None if shape is None else torch.empty(shape, dtype=torch.int64, device="meta") for shape in shapes]
     places = places if step.alone else places[1:]
     return [*torch.empty(tuple(whole), device="meta")[tuple(slice(None) if p is None else p for p in places)].shape]
 
