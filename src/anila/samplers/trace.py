@@ -107,7 +107,7 @@ class Trace(Mapping[str, Tensor]):
         """The traces of different chains over the same steps as one."""
         first, starts = traces[0], [trace.starts for trace in traces if trace.starts is not None]
         fields = {name: torch.cat([trace[name] for trace in traces], 1) for name in first}
-        whole = cls(fields, first.exact, first.f, first.keep_every)
+        whole = cls(fields, first.exact, first.f, first.keep_every, first.how)
         whole.starts, whole.tuned = torch.cat(starts) if len(starts) == len(traces) else None, first.tuned
         return whole
 
