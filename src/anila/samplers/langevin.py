@@ -183,8 +183,8 @@ def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refres
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
         return new, info(prob, state.gamma, state.grad, threshold)
 
-    known = {"held": ("gamma",)} if held else {"at": at}
-    return Sampler(init, step, **known, target_accept=0.57, threshold=threshold, ahead=1)
+    kernel = Sampler(init, step, target_accept=0.57, threshold=threshold, ahead=1)
+    return kernel._replace(held=("gamma",)) if held else kernel._replace(at=at)
 
 
 def log_q(y: Tensor, state: LangevinState) -> Tensor:

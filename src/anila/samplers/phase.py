@@ -42,7 +42,9 @@ class Point(NamedTuple):
     grad: Tensor | None = None
 
     def state(self, kernel: Sampler) -> Any:
-        return kernel.init(self.x) if kernel.at is None or self.value is None else kernel.at(*self)
+        if kernel.at is None or self.value is None or self.grad is None:
+            return kernel.init(self.x)
+        return kernel.at(self.x, self.value, self.grad)
 
 
 class Window(NamedTuple):

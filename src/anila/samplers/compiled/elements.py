@@ -32,11 +32,11 @@ def flip(step: "Translation", node: fx.Node) -> Stored:
 
 
 def pad(step: "Translation", node: fx.Node) -> Stored:
-    source, widths, value = (*node.args, 0.0)[:3]
+    source, given, value = (*node.args, 0.0)[:3]
     shape, own = step.event(node), step.event(source)
-    before = [widths[2 * k] if 2 * k < len(widths) else 0 for k in reversed(range(len(shape)))]  # pyright: ignore
-    after = [widths[2 * k + 1] if 2 * k < len(widths) else 0 for k in reversed(range(len(shape)))]  # pyright: ignore
-    if len(widths) > 2 * len(shape):  # pyright: ignore
+    widths: Any = [*given, *[0] * (2 * len(shape) - len(given))]  # pyright: ignore
+    before, after = widths[-2::-2], widths[::-2]
+    if len(widths) > 2 * len(shape):
         raise Unsupported(f"{node.target} of chains")
     inner = [n + min(a, 0) + min(b, 0) for n, a, b in zip(own, before, after, strict=True)]
     read = step.element(source, [f"{i} + {max(-a, 0)}" for i, a in zip(loops(inner), before, strict=True)])

@@ -19,8 +19,8 @@ aten = torch.ops.aten
 def product(step: "Translation", node: fx.Node) -> Stored:
     """Rows of chains times a matrix that all share in one call, else in loops."""
     left, right = node.args
-    shared = right not in step.found and isinstance(right, fx.Node) and value_of(right).ndim == 2
-    if shared and step.event(node).numel() == value_of(node).shape[-1]:
+    one_row = step.event(node).numel() == value_of(node).shape[-1]
+    if isinstance(right, fx.Node) and right not in step.found and value_of(right).ndim == 2 and one_row:
         (k, n), row, matrix = value_of(right).shape, step.packed(left).name, step.pointer(right)
         return step.store(node, lambda to: [f"matrix_product<{k}, {n}>({matrix}, {row}, {to.name});"])
     if not step.alone:
