@@ -29,6 +29,7 @@ from anila.samplers import (
 from anila.samplers.adaptation import OneKernel
 from anila.samplers.metric import preconditioner
 from anila.samplers.warm_up import Tuned, tune
+from compilers import compiling
 from exact import mutant
 
 D = 100
@@ -415,6 +416,7 @@ def test_a_state_that_does_not_keep_f_is_named():
         tune(make, torch.zeros(8, 2), 100, rng(0, "tune"))
 
 
+@compiling
 @pytest.mark.parametrize("name", ["anisotropic_mala", "barker"])
 def test_a_compiled_warm_up_finds_what_an_uncompiled_one_does_and_sampling_takes_its_code(name: str):
     """Sees noise in another order, a state that keeps the settings of the window before, or a second compilation."""
