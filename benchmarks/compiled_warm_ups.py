@@ -29,19 +29,16 @@ def seconds() -> float:
     return now.user + now.system + now.children_user + now.children_system
 
 
-class Compiling:
-    """Seconds spent to trace and compile."""
+MADE, make = [0.0], Graphs.__init__
+"""Seconds spent to trace and compile."""
 
-    total = 0.0
-    make = Graphs.__init__
 
-    @staticmethod
-    def timed(graphs: Graphs, *given: Any) -> None:
-        began = seconds()
-        try:
-            Compiling.make(graphs, *given)
-        finally:
-            Compiling.total += seconds() - began
+def timed(self: Graphs, *given: Any) -> None:
+    began = seconds()
+    try:
+        make(self, *given)
+    finally:
+        MADE[0] += seconds() - began
 
 
 def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
@@ -50,10 +47,10 @@ def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
     x0 = START_SD * torch.randn(CHAINS, model.dim, generator=rng(seed, "start"), dtype=torch.float64)
     found: dict[str, Any] = {}
     for compile in (True, False):
-        compiling, began = Compiling.total, seconds()
+        compiling, began = MADE[0], seconds()
         tuned = tune(lambda **kw: anisotropic_mala(model.f, **kw), x0, WARM_UP, rng(seed, "tune"), compile=compile)
         warmed = seconds()
-        compiling = Compiling.total - compiling
+        compiling = MADE[0] - compiling
         sample(tuned.sampler, tuned.x, STEPS, rng(seed, "chains"), keep_every=KEEP, compile=compile)
         kind = "compiled" if compile else "uncompiled"
         found[kind] = {"warm_up": warmed - began - compiling, "steps": seconds() - warmed, "compiling": compiling}
@@ -84,7 +81,7 @@ def main() -> None:
         raise SystemExit(f"no posteriors in {arguments.folder}: give their folder by --folder")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    Graphs.__init__ = Compiling.timed
+    Graphs.__init__ = timed
     print(HEAD, "|---" * 8 + "|", sep="\n")
     found = {}
     arguments.out.mkdir(parents=True, exist_ok=True)
