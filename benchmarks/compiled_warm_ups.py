@@ -33,10 +33,10 @@ MADE, make = [0.0], Graphs.__init__
 """Seconds spent to trace and compile."""
 
 
-def timed(self: Graphs, *given: Any) -> None:
+def timed(self: Graphs, step: Any, state: Any, noise: Any) -> None:
     began = seconds()
     try:
-        make(self, *given)
+        make(self, step, state, noise)
     finally:
         MADE[0] += seconds() - began
 
