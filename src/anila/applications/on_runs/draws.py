@@ -106,6 +106,8 @@ def filled(
 ) -> Draws:
     """`count` completions of each row of y, in which other coordinates are hidden; complete rows stay as they are.
 
+    A row of which nothing is seen is a draw of the model.
+
     Args:
         model: The run's model.
         y: In the model's units, (n, d).
@@ -122,7 +124,9 @@ def filled(
         hidden = torch.zeros_like(hidden)
     for i, pattern in enumerate(hidden.unique(dim=0)):
         here = (hidden == pattern).all(1)
-        if pattern.any():
+        if pattern.all():
+            x[here] = model.draw(int(here.sum()) * count, seed + i, steps).unflatten(0, (-1, count)).to(x)
+        elif pattern.any():
             x[here] = drawn(model, Observed(y[here], pattern), completion, count, steps, seed + i).x.to(x)
     with torch.no_grad():
         energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
