@@ -92,7 +92,8 @@ def misfit(x: Tensor, mean: Tensor, cov: Tensor) -> float:
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch):
-    """Transitions at each level that suffice here."""
+    """Levels, and transitions at each, that suffice here."""
+    monkeypatch.setattr(levels, "RATIO", 1.5)
     monkeypatch.setattr(levels, "STEPS", 12)
 
 
@@ -107,7 +108,7 @@ def test_chains_that_come_down_have_the_posterior(case: str):
 def test_noisy_points_need_no_kernel(monkeypatch: pytest.MonkeyPatch):
     """Sees a start at another level than that of the noise: steps along f alone are exact where levels are dense."""
     monkeypatch.setattr(levels, "STEPS", 0)
-    monkeypatch.setattr(levels, "LEVELS", 60)
+    monkeypatch.setattr(levels, "RATIO", 1.03)
     observed, law, exact = CASES["denoise"]
     x = levels.descended(known(), kernel(), observed, law, K, rng(0, "down"))
     assert misfit(x.unflatten(0, (2, K)), *exact) < 5

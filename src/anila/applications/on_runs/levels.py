@@ -15,8 +15,8 @@ from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_sampler
 from anila.samplers.precondition import stretched
 
-LEVELS, STEPS = 8, 28
-"""Levels on the way down, and transitions at each: few and long are better than many and short."""
+RATIO, STEPS = 1.15, 28
+"""A level on the way down is at most so many times the next; transitions at each. Larger ratios lose digits."""
 
 
 def descended(
@@ -52,8 +52,9 @@ def descended(
 
 def ladder(highest: float, lowest: float) -> list[float]:
     """Levels whose logarithms are evenly spread; the last is the lowest to the last bit."""
-    ratio = (lowest / highest) ** (1 / (LEVELS - 1))
-    return [*(highest * ratio**i for i in range(LEVELS - 1)), lowest]
+    n = max(1, math.ceil(math.log(highest / lowest) / math.log(RATIO)))
+    ratio = (lowest / highest) ** (1 / n)
+    return [*(highest * ratio**i for i in range(n)), lowest]
 
 
 def width(s: float, sd: float | Tensor | None) -> float:
