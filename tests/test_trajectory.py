@@ -10,6 +10,7 @@ from anila.density.targets import gaussian
 from anila.rng import rng
 from anila.samplers import hmc
 from anila.samplers.divergence import began, divergences_told
+from anila.samplers.phase import WINDOW, Point, Window, run_phase
 from anila.samplers.trajectory import best_length, persistence
 from anila.samplers.warm_up import tune
 
@@ -63,6 +64,19 @@ def test_divergences_are_told_where_they_began():
     assert left.tolist() == [[1.0, 9.0, 1.0]]
     assert "1 of 4 proposals, mostly where x1 is about 9" in divergences_told(left, 4, start(100, 3))
     assert divergences_told(left[:0], 4, start(100, 3)) == "none of 4 proposals"
+
+
+def test_a_divergence_in_the_first_step_of_a_window_began_where_the_window_did():
+    """Sees it put where the whole phase started: chains here go on by 1 a step, and each window's first one diverges."""
+
+    def walk(_: Any, here: Point, __: torch.Generator) -> Window:
+        x = here.x + torch.arange(1.0, WINDOW + 1)[:, None, None]
+        accept_prob = torch.ones(x.shape[:2])
+        accept_prob[0] = 0
+        return Window(x, x.sum(2), x, accept_prob)
+
+    phase = run_phase(walk, torch.zeros(2, 1), {"step_size": 1.0}, 4, 0.5, 0.5, False, rng(0))
+    assert phase.diverged.flatten().tolist() == [2 * WINDOW, 2 * WINDOW, 3 * WINDOW, 3 * WINDOW]
 
 
 def test_a_warm_up_names_the_coordinate_of_its_divergences():

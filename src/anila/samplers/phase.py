@@ -110,7 +110,7 @@ def run_phase(
         jumps.append(torch.cat([here.x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
-        diverged.append(began(x, seen.x, seen.accept_prob))
+        diverged.append(began(here.x, seen.x, seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
         out = stranded(seen, low, still, target) if moving else low
