@@ -13,26 +13,19 @@ import torch
 
 from anila.applications.files import outputs
 from anila.data import cache
-from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.export import export
 from anila.runs.training.train import Lost, train
 from faults import full
-from tiny import anila, quiet, small_rings, trained_rings
+from tiny import EIGHT, anila, eight_rings, quiet, trained_rings
 
 pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
 
 
-def small(*more: str) -> Experiment:
-    return small_rings("training.checkpoint_every=2", "training.iterations=8", *more)
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return trained_rings(
-        tmp_path_factory.mktemp("whole") / "run", "training.checkpoint_every=2", "training.iterations=8"
-    )
+    return trained_rings(tmp_path_factory.mktemp("whole") / "run", *EIGHT)
 
 
 def move(run: Path) -> None:
@@ -70,9 +63,9 @@ def test_a_run_whose_folder_is_taken_away_stops_and_is_saved(tmp_path: Path, who
             act(run)
 
     with pytest.raises(Lost, match=f"{says}.*; iteration 5 is saved: go on with --run"):
-        train(small(), run, quiet, watch)
+        train(eight_rings(), run, quiet, watch)
     assert seen == [1, 2, 3, 4, 5]
-    train(small(), tmp_path / where, quiet)
+    train(eight_rings(), tmp_path / where, quiet)
     assert same_weights(tmp_path / where, whole)
     if what.endswith("in its place"):
         assert [path.read_text() for path in run.iterdir()] == ["somebody else's"]
@@ -99,7 +92,7 @@ def test_the_best_checkpoint_is_marked_on_resume(tmp_path: Path, whole: Path):
     lines = [line | {"kl": 0.5 if line["iteration"] == 8 else 2.0} for line in Run(run).stats()]
     (run / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (run / "checkpoints/best.json").unlink()
-    train(small(), run, quiet)
+    train(eight_rings(), run, quiet)
     assert checkpoint.best_of(run / "checkpoints") == run / "checkpoints/000000008"
     assert checkpoint.best_score(run / "checkpoints") == 0.5
 
@@ -193,7 +186,7 @@ def test_too_little_disk_is_said_at_the_start(tmp_path: Path, monkeypatch: pytes
     usage, heard = shutil._ntuple_diskusage, list[str]()  # pyright: ignore[reportAttributeAccessIssue]
     for free in (1000, 10**9):
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage(0, 0, free))
-        train(small("training.iterations=1"), tmp_path / str(free), heard.append)
+        train(eight_rings("training.iterations=1"), tmp_path / str(free), heard.append)
     warned = [line for line in heard if "MiB free: make room, or choose another --run" in line]
     assert len(warned) == 1
     assert "1000 has 0 MiB free" in warned[0]

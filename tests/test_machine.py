@@ -21,28 +21,21 @@ from anila import anisotropic_mala, langevin, rng, sample
 from anila.evaluation import pictures
 from anila.learning.distributed import joined
 from anila.reports.playground.serve import server
-from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.runs.training.drawing import draw_pictures
 from anila.runs.training.train import train
 from compilers import compiling
-from tiny import quiet, small_rings, trained_rings
+from tiny import EIGHT, eight_rings, quiet, trained_rings
 
 pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
-
-
-def small(*more: str) -> Experiment:
-    return small_rings("training.checkpoint_every=2", "training.iterations=8", *more)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of eight iterations, never disturbed."""
-    return trained_rings(
-        tmp_path_factory.mktemp("machine") / "run", "training.checkpoint_every=2", "training.iterations=8"
-    )
+    return trained_rings(tmp_path_factory.mktemp("machine") / "run", *EIGHT)
 
 
 def same(a: Path, b: Path) -> bool:
@@ -88,7 +81,7 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, whole: Path, monkeyp
     """Sees the time of day in what a run learns, keeps or goes on from."""
     jumps = iter([0.0, 4e9, -1e6, 2e9] * 1000)
     monkeypatch.setattr(time, "time", lambda: next(jumps))
-    train(small(), tmp_path / "run", quiet, backwards(tmp_path / "run"))
+    train(eight_rings(), tmp_path / "run", quiet, backwards(tmp_path / "run"))
     assert same(tmp_path / "run", whole)
     kept = [[path.name for path in checkpoint.listed(run / "checkpoints")] for run in (tmp_path / "run", whole)]
     assert kept[0] == kept[1]
@@ -130,7 +123,7 @@ def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
             os.setuid(65534)  # nothing is read-only to root
         lines: list[str] = []
         try:
-            train(small(), run, lines.append, closing(run, at=5))
+            train(eight_rings(), run, lines.append, closing(run, at=5))
         except PermissionError as error:
             lines.append(f"refused: {error}")
         heard.write_text("\n".join(lines))
@@ -143,7 +136,7 @@ def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
     assert checkpoint.listed(run / "checkpoints")[-1].name == "000000004"
     for path in (run, *run.rglob("*")):
         path.chmod(0o777)
-    train(small(), run, quiet)
+    train(eight_rings(), run, quiet)
     assert same(run, whole)
 
 
@@ -190,7 +183,7 @@ def test_memory_that_runs_out_is_explained(tmp_path: Path):
         used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
         resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
         try:
-            train(small("training.batch=2000000", "training.rollbacks=none"), tmp_path / "run", quiet)
+            train(eight_rings("training.batch=2000000", "training.rollbacks=none"), tmp_path / "run", quiet)
         except MemoryError as error:
             (tmp_path / "said").write_text(str(error))
         return 7

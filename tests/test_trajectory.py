@@ -67,7 +67,7 @@ def test_divergences_are_told_where_they_began():
 
 
 def test_a_divergence_in_the_first_step_of_a_window_began_where_the_window_did():
-    """Sees it put where the whole phase started: chains here go on by 1 a step, and each window's first one diverges."""
+    """Sees it put where the whole phase started: chains go on by 1 a step, and each window's first one diverges."""
 
     def walk(_: Any, here: Point, __: torch.Generator) -> Window:
         x = here.x + torch.arange(1.0, WINDOW + 1)[:, None, None]

@@ -18,6 +18,7 @@ TABLE = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "train
          "sampler.global_every=1"]  # fmt: skip
 IMAGES = ["data.size=8", "data.flip=false", "network.width=2", "sampler.steps=2", "training.batch=4", "start.size=8",
           "training.iterations=2", "training.threads=1"]  # fmt: skip
+EIGHT = ["training.checkpoint_every=2", "training.iterations=8"]
 ROOT = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [-0.4, 0.3, 0.8]])
 
 
@@ -76,6 +77,11 @@ def small_rings(*more: str) -> Experiment:
     quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
              "training.log_every=1"]  # fmt: skip
     return resolve(PRESETS["rings"].experiment, [*quick, *more])
+
+
+def eight_rings(*more: str) -> Experiment:
+    """Eight iterations of them, with a checkpoint at every second."""
+    return small_rings(*EIGHT, *more)
 
 
 def quiet(_: str) -> None:
