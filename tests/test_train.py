@@ -145,6 +145,7 @@ def test_training_ends_with_a_verdict_and_a_stop_does_not(tmp_path: Path):
     heard = Heard()
     train(small("training.iterations=45"), tmp_path / "run", heard)
     assert any(line.startswith("steady: ") for line in heard)
+    assert f"for a verdict by long chains: anila diagnose {tmp_path / 'run'}" in heard
     assert "steady: " in (tmp_path / "run/log.txt").read_text()
     stopped = Heard()
     train(small("training.iterations=45"), tmp_path / "stopped", stopped, stop_at(41))

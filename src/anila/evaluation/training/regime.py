@@ -166,7 +166,7 @@ def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ..
     """What the series alone allow to say."""
     if course is None:
         return UNKNOWN, [f"the course of training is judged from {FEWEST} iterations on"], ()
-    return STEADY, ["nothing runs away; long chains tell whether f is convergent: anila diagnose RUN"], ()
+    return STEADY, ["nothing runs away; long chains tell whether f is convergent"], ()
 
 
 def by_chains(long: LongChains, course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:

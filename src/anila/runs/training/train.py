@@ -156,6 +156,7 @@ def train_among(
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
+            speak(f"for a verdict by long chains: anila diagnose {run.path}")
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
