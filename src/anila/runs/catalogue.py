@@ -41,7 +41,7 @@ KNOWN_TO: dict[str, Story] = {
     "cifar10-chains": Story("CIFAR-10 by chains alone", "colour structure; 2,000 steady iterations at width 8"),
     "rings-stanley": Story(
         "STANLEY's rings as printed; start and noise not stated there: U(−1, 1) and ε = 0.125, as in the anatomy study",
-        NOT_RUN,
+        "KL 0.76 ± 0.02 nats, no rings; 73 s compiled",
     ),
     "rings-anatomy": Story("anatomy's rings, convergent regime", NOT_RUN),
     "rings-anatomy-shortrun": Story("anatomy's rings, short-run regime", NOT_RUN),
