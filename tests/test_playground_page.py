@@ -257,4 +257,5 @@ def test_it_fits_and_shows_what_it_knows(tab: Browser, file: str, width: int, th
         r"chains have flown off", tab.run("document.querySelector('[data-side=left] figcaption').textContent")
     )
     assert tab.run("playground.told('right').gone") == 0
+    assert (tab.run("playground.told('left').ess"), tab.run("playground.told('right').ess > 0")) == (None, True)
     assert quiet(tab, file)

@@ -76,9 +76,9 @@ export class Ensemble {
     this.every *= 2;
   }
 
-  /** Effective draws among the latest of all chains, by the worse coordinate of some; null before there are any. */
+  /** Effective draws among the latest of all chains, by the worse coordinate of some; null before there are any, and where chains have flown off. */
   get ess() {
-    if (this.recent.length < 8) return null;
+    if (this.recent.length < 8 || this.gone) return null;
     const found = [0, 1].map((i) => ess(this.recent[0].map((_, k) => this.recent.map((then) => then[k][i]))));
     return found.includes(null) ? null : (Math.min(...found) * this.points.length) / this.recent[0].length;
   }

@@ -55,7 +55,7 @@ export const textOf = (state) => (toldBy(state) ? STORIES[state.story].text : FR
 const MOVES = {
   langevin: "Every step has the same size: half of it follows the slope, the rest is noise. Watch the steep places.",
   anisotropic: "Steps shrink on steep ground, so no chain is thrown out. Watch where they crowd: on the slopes, more than the law allows.",
-  mala: "A step that lands badly is refused, which keeps the law exact. Where it is steep most are refused, and chains stand still.",
+  mala: "A step that lands badly is refused, which keeps the law exact. Where it is steep, most are refused, and chains stand still.",
   anisotropic_mala: "Short steps on steep ground, and a refusal now and then that takes out the bias: the chains follow the exact law.",
   barker: "The noise leans uphill and is never longer than noise, however steep it is. Refusals keep the law exact.",
   hmc: "Each chain rolls along the landscape for some leapfrog steps, then is accepted or refused. Watch how far one move goes.",
