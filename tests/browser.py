@@ -67,6 +67,7 @@ class Browser:
         """The size of the window, in pixels of CSS."""
         metrics = {"width": width, "height": height, "deviceScaleFactor": ratio, "mobile": width < 600}
         self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        self.call("Emulation.setScrollbarsHidden", hidden=True)
 
     def prefer(self, theme: str) -> None:
         """What the reader's system prefers: "light" or "dark"."""
