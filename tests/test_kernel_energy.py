@@ -137,6 +137,19 @@ def test_draws_are_from_the_density(missing: float):
     assert distance(cdf(f.conditional(given[0]), drawn[:, 1])) < 1
 
 
+def test_a_frequent_value_is_drawn_as_often_as_it_was_seen():
+    """Noise on all cells smears it; none on cells of few values draws copies."""
+    g = rng(0, "spikes")
+    x = torch.randn(500, 3, generator=g, dtype=torch.float64)
+    x[:200, 0], x[:, 1] = 0.0, (x[:, 1] > 0).double()
+    f = KernelEnergy(x, 0.3)
+    given = torch.tensor([[torch.nan, torch.nan, 0.1]], dtype=torch.float64).expand(4000, -1)
+    for drawn in (f.draw(4000, g), f.completed(given, g)):
+        assert 0.35 < (drawn[:, 0] == 0).double().mean() < 0.45
+        assert not bool(torch.isin(drawn[:, 1], x[:, 1]).any())
+    assert distance(cdf(f.marginal([2]), f.draw(20_000, g)[:, 2])) < 1
+
+
 def test_draws_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch):
     f, x = energy(3), rows(40, 3, "x", 0.4)
     whole = f.completed(x, rng(0, "draws"))

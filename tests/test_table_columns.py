@@ -93,6 +93,16 @@ def test_points_become_values_that_can_be(kind: str) -> None:
     assert kind != "decimals" or all(round(v, 2) == v for v in found)
 
 
+def test_a_frequent_value_comes_back_as_it_was() -> None:
+    """Float32 makes 3e-8 of 0."""
+    cells = np.where(np.arange(400) % 3, np.random.default_rng(0).normal(7, 1, 400), 0.0)
+    rows = pa.table({"income": cells})
+    encoding = Encoding.of(rows)
+    back = encoding.decode(torch.from_numpy(encoding.encode(rows)).float()).column(0).to_numpy()
+    assert ((back == 0) == (cells == 0)).all()
+    assert len(np.unique(back)) == len(np.unique(cells))
+
+
 def test_the_encoding_is_kept_as_json() -> None:
     rows = pa.table(KINDS)
     encoding = independent(Encoding.of(rows), rows)

@@ -22,12 +22,15 @@ from jaxtyping import Float64
 
 from anila.data.foreign import printable
 from anila.data.scale import bounded
+from anila.density.kernel_energy import FREQUENT
 
 Kind = Literal["number", "integer", "boolean", "date", "moment", "category"]
 TIMED = ("date", "moment")
 
 FARTHEST = 1e18
 """Coordinates end here: squares of these, and sums of some squares, are finite in float32."""
+ROUNDING = 1e-6
+"""What float32 makes of a frequent value is nearer to it than so many scales."""
 DECIMALS = 6
 """Steps of fractions are looked for down to 10⁻⁶."""
 
@@ -43,6 +46,7 @@ class Column(NamedTuple):
         categories: Where the kind says so, sorted.
         step: Of values that lie on a grid from `low`; None where they do not.
         low, high: The range that was seen.
+        frequent: Values that many cells have, where there is no step.
         terms: Names and factors of the columns that it follows from.
         constant: What is added to these.
     """
@@ -55,6 +59,7 @@ class Column(NamedTuple):
     step: float | None = None
     low: float = 0.0
     high: float = 0.0
+    frequent: tuple[float, ...] = ()
     terms: tuple[tuple[str, float], ...] = ()
     constant: float = 0.0
 
@@ -75,7 +80,8 @@ class Column(NamedTuple):
         seen = seen[np.isfinite(seen)]
         if not len(seen):
             return cls(name, kind, (0.0,))
-        return cls(name, kind, (0.0,), step=step_of(seen, kind), low=float(seen.min()), high=float(seen.max()))
+        step, low, high = step_of(seen, kind), float(seen.min()), float(seen.max())
+        return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=() if step else frequent(seen))
 
     def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
         """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
@@ -150,6 +156,8 @@ class Column(NamedTuple):
         if self.step is not None:
             steps = np.round((np.clip(values, self.low, self.high) - self.low) / self.step)
             values = np.round(self.low + self.step * steps, DECIMALS)
+        for value in self.frequent:
+            values = np.where(np.abs(values - value) < ROUNDING * self.scale, value, values)
         if self.kind == "number":
             return pa.array(values, mask=missing)
         whole = pa.array(np.where(missing, 0, np.round(values)).astype(np.int64), mask=missing)
@@ -227,6 +235,12 @@ def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
         return float(np.gcd.reduce(apart.astype(np.int64))) or 1.0 if apart.max() < 2**62 else None
     with np.errstate(over="ignore"):
         return next((10.0**-k for k in range(DECIMALS + 1) if (np.round(values, k) == values).all()), None)
+
+
+def frequent(values: Float64[np.ndarray, "n"]) -> tuple[float, ...]:
+    """The values that more than `FREQUENT` of the cells have."""
+    found, cells = np.unique(values, return_counts=True)
+    return tuple(found[cells > FREQUENT * len(values)].tolist())
 
 
 def is_number(text: object) -> bool:

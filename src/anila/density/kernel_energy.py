@@ -11,7 +11,12 @@ Missing cells are NaN. A missing cell of x is left out: f is then the marginal o
 cell of a centre is anywhere in its standardised column: the bump there has mean 0 and variance 1 + h², and a height
 lower by √r, r = h²/(1 + h²), so that log Z is the same.
 
-References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 1976 (leave-one-out likelihood).
+A draw is a centre with noise, x_i + h ε. Noise would smear a value that is frequent in a column of many values, such
+as 40% zeros. So ε = 0 where the centre has such a value: the bump is a point there, as the kernel of a discrete
+variable is at λ = 0. f does not change: it is the density of rows with noise in all cells.
+
+References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 1976 (leave-one-out likelihood);
+Li & Racine 2003 (kernels of continuous and discrete variables).
 """
 
 import math
@@ -33,6 +38,9 @@ NEGLIGIBLE = -60.0
 
 BANDWIDTHS = tuple(10 ** (-1.3 + 1.5 * k / 11) for k in range(12))
 """The h to choose from, in standard deviations of a column: 0.05 to 1.58."""
+
+FREQUENT = 0.05
+"""Share of a column above which a value is frequent; values of equal shares are not, so these are more than 20."""
 
 JUDGES = 400
 """Rows whose leave-one-out likelihood chooses h."""
@@ -169,7 +177,7 @@ class KernelEnergy(nn.Module):
         return ((self.denoised(x) - within_range(x)) / self.bandwidth**2).nan_to_num(0.0)
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n exact draws: a centre by its weight, and a draw of its bump.
+        """n exact draws: a centre by its weight, and a draw of its bump, a point where its value is frequent.
 
         Args:
             n: Draws.
@@ -194,10 +202,15 @@ class KernelEnergy(nn.Module):
         return torch.where(x.isnan(), self.scattered(chosen[:, 0], generator), x)
 
     def scattered(self, chosen: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
-        """A draw of the bump on each chosen centre."""
+        """A draw of the bump on each chosen centre; frequent values stay as they are."""
         x = self.centres[chosen]
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=torch.float64).to(x)
+        noise = noise.masked_fill(self.frequent()[chosen], 0.0)
         return x.nan_to_num(0.0) + (self.bandwidth**2 + x.isnan().to(x)).sqrt() * noise
+
+    def frequent(self) -> Bool[Tensor, "n d"]:
+        """Which cells of the centres have a value that more than `FREQUENT` of them have, among more than 20 values."""
+        return torch.stack([is_frequent(column) for column in self.centres.T], 1)
 
     def marginal(self, columns: list[int]) -> "KernelEnergy":
         """The density of some columns, in this order, whatever the others are."""
@@ -289,6 +302,16 @@ def within_range(x: Tensor) -> Tensor:
     """x with every cell so near 0 that its square, and sums of them, are finite; NaN stays."""
     largest = torch.finfo(x.dtype).max ** 0.5 * 1e-4
     return x.clamp(-largest, largest)
+
+
+def is_frequent(column: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
+    """Which cells have a frequent value.
+
+    >>> is_frequent(torch.tensor([0.0] * 10 + [float(i) for i in range(1, 31)])).sum().item()
+    10
+    """
+    values, place, cells = column.unique(return_inverse=True, return_counts=True)
+    return (cells > FREQUENT * len(column))[place] & (len(values) * FREQUENT > 1)
 
 
 def summed(cells: Float[Tensor, "n d"], seen: Bool[Tensor, "rows d"]) -> Float[Tensor, "some n"]:
