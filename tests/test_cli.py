@@ -202,8 +202,15 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["outliers", "no-run", "a.csv"], 2, "is not a folder; a run is made by"),
         (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
         (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
+        (["compare", "ringz"], 2, "did you mean 'rings'"),
+        (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),
+        (["train", "rings", "start=nois", "data.size=x"], 2, "or 'replay'; got 'nois' command line: data.size: input"),
+        pytest.param(
+            ["--version"], 0, "no GPU, the CPU is used",
+            marks=pytest.mark.skipif(not version("torch").endswith("+cpu"), reason="torch is asked for the GPU"),
+        ),
     ],
-)
+)  # fmt: skip
 def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status: int, says: str):
     """Sees seconds of imports before a list, a help page, or a refusal."""
     code = "import sys; from anila.cli import app; sys.argv = ['anila', *sys.argv[1:]]\n"
@@ -237,9 +244,14 @@ def test_the_catalogue_knows_the_settings():
     for group, fields in catalogue.SETTINGS.items():
         there = fields_of(group, list(CHOICES[group].TABLE) if group in CHOICES else [])
         assert set(fields) <= set(there) if group in CHOICES else set(fields) == set(there)
-    catalogue.require_keys(["nonsense=1", "training.batch=0"])
+    catalogue.require_keys(["nonsense=1", "training.batch=10"])
+    catalogue.require_keys(["optimizer.decay=exponential"])
     catalogue.require_keys(["stages.1.iterations=5"])
-    for text in ("nonsense=1", "batchh=1", "tresholds=1", "start.batch=3", "training=5", "data.sise=3", "=", "batch"):
+    for text in (
+        "nonsense=1", "batchh=1", "tresholds=1", "start.batch=3", "training=5", "data.sise=3", "=", "batch",
+        "training.batch=0", "training.seed=1.5", "training.precision=half", "data.size=big", "start=nois",
+        "data.flip=2", "optimizer.momentum=[1]", "data.held_out=nan", "training.timeout=none",
+    ):  # fmt: skip
         with pytest.raises(SettingsError) as early:
             catalogue.require_keys([text])
         with pytest.raises(SettingsError) as late:

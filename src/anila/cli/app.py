@@ -81,11 +81,17 @@ def show_version(wanted: bool) -> bool:
         return False
     from importlib.metadata import version
 
+    echo(f"anila {version('anila')}, torch {version('torch')}, {gpu(version('torch')) or 'no GPU, the CPU is used'}")
+    raise typer.Exit
+
+
+def gpu(torch_version: str) -> str | None:
+    """The GPU's name, None where there is none; a torch for processors alone is not imported to be asked."""
+    if torch_version.endswith("+cpu"):
+        return None
     import torch
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU, the CPU is used"
-    echo(f"anila {version('anila')}, torch {torch.__version__}, {device}")
-    raise typer.Exit
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
 @app.callback()

@@ -26,6 +26,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Compare samplers: same nets and seeds, equal gradients; the same command again goes on."""
+    from anila.runs.catalogue import require_keys, require_known
+
+    require_known(what)
+    require_keys(overrides or [])
     from anila.messages import warnings_to
     from anila.reports.comparison import outcome_of, plan, race
     from anila.reports.comparison.figure import save_figure

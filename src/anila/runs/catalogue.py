@@ -131,13 +131,17 @@ def require_keys(overrides: Iterable[str]) -> None:
 
 
 def mistake_in(text: str) -> str | None:
-    """What is wrong with the key of a key=value text, None where that depends on what is chosen."""
-    key, equals, _ = text.partition("=")
+    """What is wrong with a key=value text by itself, None where that depends on what is chosen."""
+    key, equals, value = text.partition("=")
     if not equals:
         return f"expected key=value, got {text!r}"
     group, _, field = key.strip().partition(".")
-    if group == "stages" or group in CHOSEN or (field or "name") in SETTINGS.get(group, ()):
+    if group == "stages" or group in CHOSEN:
         return None
+    if (field or "name") in SETTINGS.get(group, ()):
+        from anila.runs.plain import wrong_value
+
+        return wrong_value(group, field or "name", value.strip())
     location = [group, field or "name"] if group in SETTINGS else [group]
     return f"unknown setting {'.'.join(location)!r}{nearest_setting(location, SETTINGS, SETTINGS.get(group, ()))}"
 

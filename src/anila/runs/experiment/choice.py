@@ -14,13 +14,12 @@ from inspect import Parameter, signature
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anila.messages import did_you_mean
 from anila.runs.experiment.code import is_code, load_code
-
-STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+from anila.runs.plain import STRICT
 
 
 class Choice:

@@ -5,7 +5,6 @@ are written `[128, 128]`, nothing is written `none`. `stages.2.group.field=value
 `stages=none` leaves all stages out.
 """
 
-import json
 import tomllib
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 from anila.runs.catalogue import WHERE, nearest, nearest_setting
 from anila.runs.experiment.changes import CHOICES, Changes, SettingsError, apply, carried, is_known
 from anila.runs.experiment.experiment import Experiment, schema, stage_settings
+from anila.runs.plain import parse, worded
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment) if f.name != "stages"}
 OF_STAGE = ("iterations", "share")
@@ -155,18 +155,6 @@ def changes_of(content: dict[str, Any]) -> Changes:
     return {k: v if isinstance(v, dict) else {"name": v} for k, v in content.items()}
 
 
-def parse(value: str) -> Any:
-    """The value an override spells: JSON lists, `none`, or the text itself (typed by the schema)."""
-    if value.lower() in ("none", "null"):
-        return None
-    if value.startswith("["):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value.strip("[]").split(",")
-    return value
-
-
 def validate(settings: dict[str, Any], problems: list[str], lines: dict[str, int], where: str) -> Experiment:
     """The typed experiment, or every problem at once."""
     problems += mistakes_in_stages(settings, lines, where) if settings.get("stages") else []
@@ -216,7 +204,7 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
         return f"{at}: {name} needs a {location[-1]}: give {key}=…"
     if error["type"] == "value_error":
         return f"{at}: {error['ctx']['error']}"
-    return f"{at}: {key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
+    return f"{at}: {worded(key, error)}"
 
 
 def fields_of(group: str, names: list[str]) -> list[str]:
