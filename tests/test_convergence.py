@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -20,6 +21,7 @@ from anila.evaluation.chains import (
     rhat,
     verdict,
 )
+from anila.evaluation.chains.bias import Drift
 from anila.rng import rng
 from anila.samplers import Sampler, Trace, anisotropic, mala, sample
 
@@ -130,6 +132,18 @@ def test_mixed_chains_of_another_law_are_called_so():
     assert not judged.ok
     assert "but not to exp f" in judged.lines[0]
     assert "temperature 1." in judged.lines[1]
+
+
+def test_an_approximate_kernel_is_called_so_where_nothing_speaks_against_it():
+    """Sees a kernel that takes every proposal judged as an exact one, and an exact one told to become what it is."""
+    found = of(mala, step_size=1.0)
+    assert "approximate" not in " ".join(verdict(found).lines)
+    inexact = replace(found, symptoms=found.symptoms._replace(exact=False))
+    assert verdict(inexact).ok
+    assert "an approximate kernel, whose temperature is 1 as that of exp f to within" in verdict(inexact).lines[1]
+    gone = Drift({"x0": 0.9}, limit=0.5, detectable=1.0, level=0.01, steps=10)
+    assert "see whether f and its draw" in " ".join(verdict(found, gone).lines)
+    assert "use mala" in " ".join(verdict(inexact, gone).lines)
 
 
 def test_a_threshold_nearly_everything_exceeds_is_named():

@@ -1,19 +1,22 @@
 """One verdict on draws, from every kernel and every fault: benchmarks/verdicts.py, and what its parts are true of."""
 
 import math
+import re
 import runpy
+from collections.abc import Iterator
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from anila import from_numpy, langevin, mala, rng, sample, tune
+from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, tune
 from anila.density.targets import banana, funnel
-from anila.samplers.heat import heat
+from anila.samplers.heat import Heat, heat
+from anila.samplers.remedy import Symptoms, judged, narrow
 from anila.samplers.remedy import funnel as found_funnel
-from anila.samplers.remedy import narrow
 
 FEW_WRONG = [
     "langevin, step 1.5, on a normal law",
@@ -119,3 +122,43 @@ def test_what_a_kernel_is_asked_does_not_change_its_chains():
     x, trace = sample(kernel, x0, 200, rng(0, "chains"), keep_every=5)
     assert trace.heat is not None
     assert torch.equal(x, sample(kernel, x0, 200, rng(0, "chains"))[0])
+
+
+# One voice (FAULTS 57, 60): every verdict that there is, of every kind of kernel
+
+
+def all_verdicts(exact: bool, tuned: bool) -> Iterator[tuple[Symptoms, str]]:
+    """What is said of chains with every combination of symptoms."""
+    heats = [
+        None,
+        *(Heat(t, 0.01, "over all coordinates", 3.0, r, 0.0) for t, r in ((1.0, 0.1), (2.0, 0.1), (1.0, 9.0))),
+    ]
+    grid = product(
+        (1.0, 1.05, 2.0), (10.0, 300.0, 5000.0), (1.0, 50.0), (0, 3, 20), (None, ("x0", "how steep f is", -0.9, 30.0)),
+        (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99), (0.0, 0.9), heats, (None, 0.1),
+    )  # fmt: skip
+    for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, near in grid:
+        s = Symptoms(rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, near)
+        yield s, judged(s)
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+@pytest.mark.parametrize("exact", [False, True])
+def test_advice_names_nothing_that_is_done_already(exact: bool, tuned: bool):
+    """Sees "let tune choose" to a tuned kernel, "use anisotropic_mala" to one, and "use langevin" to an inexact one."""
+    kernels = {name for name in SAMPLERS if name != "hmc"}
+    said = " ".join({verdict for _, verdict in all_verdicts(exact, tuned)})
+    assert ("let tune" in said) != tuned
+    assert ("give tune more steps" in said) == tuned
+    named = kernels & set(re.findall(r"\w+", said))
+    assert named == (set() if exact else {"mala", "anisotropic_mala"})
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_good_enough_is_said_of_the_law_that_was_asked_for(exact: bool):
+    """Sees chains of a kernel that takes every proposal called good enough, whatever else is said of them, without a
+    word on how near exp f they are; and an exact kernel called approximate.
+    """
+    for s, said in all_verdicts(exact, tuned=False):
+        if said.startswith(("good enough", "mixed")):
+            assert exact != bool(re.search("approximate kernel|NOT exp f", said)), (s, said)

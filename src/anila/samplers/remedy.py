@@ -47,7 +47,6 @@ NARROW, CHANCE = 0.5, 1e-3
 """Spread of the starts, in that of the draws, below which they are not dispersed, and how often chance may say so."""
 STILL_STEPS, STILL = 50, 0.05
 """A chain is stuck whose acceptance probabilities over so many last steps add up to less."""
-SHORTER = "lower step_size, use anisotropic_mala or barker, or let tune choose"
 EXACT = "use mala or anisotropic_mala, or see by anila diagnose how far off it is"
 INEXACT = f"the kernel takes every proposal, so its law depends on step_size; {EXACT}"
 
@@ -94,8 +93,8 @@ def judged(s: Symptoms) -> str:
     if foreign:
         return f"mixed, but NOT exp f: {foreign}"
     if found := doubts(s):
-        return f"good enough where chains went, but {'; and '.join(found)}"
-    return f"good enough: {approximate(s.heat)}" if s.heat and not s.exact else "good enough"
+        return f"good enough where chains went, but {'; and '.join(found + nearly(s))}"
+    return ": ".join(["good enough", *nearly(s)])
 
 
 def unmixed(s: Symptoms) -> bool:
@@ -130,6 +129,11 @@ def approximate(heat: "Heat") -> str:
     return f"an approximate kernel, whose temperature is 1 as that of exp f to within {heat.resolution:.2g}"
 
 
+def nearly(s: Symptoms) -> list[str]:
+    """How near exp f the law is where nothing speaks against it; nothing to say of an exact kernel."""
+    return [approximate(s.heat)] if s.heat and not s.exact else []
+
+
 def doubts(s: Symptoms) -> list[str]:
     """What chains that agree may have missed all the same."""
     found = []
@@ -154,24 +158,24 @@ def notes(s: Symptoms) -> list[str]:
 def remedy(s: Symptoms) -> str:
     """What to do, in words."""
     if 2 * s.stuck > s.chains:
-        return SHORTER
+        return shorter(s.tuned)
     if s.accept_prob is not None and s.accept_prob < LOW:
-        return f"{SHORTER}: acceptance is {s.accept_prob:.2g}, and 0.57 is best"
+        return f"{shorter(s.tuned)}: acceptance is {s.accept_prob:.2g}, and 0.57 is best"
     if s.funnel:
         return f"{funnel_said(*s.funnel)}: sample the others in units of their scale, or mix step sizes (mixture)"
     if s.stuck:
-        return SHORTER
+        return shorter(s.tuned)
     if s.clipped > CLIPPED:
         return (
             f"raise the threshold to {1.3 * s.steep:.2g} .. {2 * s.steep:.2g}, about the 80-95% quantiles of |∂f|: "
             f"{s.clipped:.0%} of slopes are above it, so nearly every coordinate is slowed"
         )
     if s.accept_prob is not None and HIGH < s.accept_prob < 1:
-        return f"raise step_size, or let tune choose: acceptance is {s.accept_prob:.2f}, and 0.57 is best"
+        return f"raise step_size, or {tune_again(s.tuned)}: acceptance is {s.accept_prob:.2f}, and 0.57 is best"
     if s.rhat > APART and s.alone >= ALONE:
         return (
             "each chain has mixed where it is, but not with the others: move between modes (with_global_moves or "
-            "replica_exchange; sampler.global_every=1 in a run)"
+            "replica_exchange; sampler.global_every=1 in a run), or further where that is done (sampler.global_sd)"
         )
     times = ESS / max(1.0, s.ess)
     if s.uneven > UNEVEN and not s.tuned:
@@ -181,8 +185,17 @@ def remedy(s: Symptoms) -> str:
         )
     if s.rhat > APART or times > PATIENCE:
         first = "take other coordinates" if s.tuned else "let tune find a preconditioner"
-        return f"chains are slow, not short: {first}, or take hmc"
+        return f"chains are slow, not short: {first}, or longer trajectories (hmc)"
     return f"run {max(2, math.ceil(times))} times as long"
+
+
+def shorter(tuned: bool) -> str:
+    """What to do about chains that stand still, none of which is done already."""
+    return f"lower step_size, or {tune_again(tuned)}"
+
+
+def tune_again(tuned: bool) -> str:
+    return "give tune more steps" if tuned else "let tune choose"
 
 
 def funnel_said(who: str, what: str, r: float, times: float) -> str:

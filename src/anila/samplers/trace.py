@@ -11,7 +11,7 @@ from anila.density.log_density import LogDensity, exact_value
 from anila.density.transform import Transformed
 from anila.samplers.estimates import can_be_judged, estimates, symptoms
 from anila.samplers.heat import Heat
-from anila.samplers.remedy import SHORTER, remedy
+from anila.samplers.remedy import remedy, shorter
 
 DRAWN, POINTS = 8, 200
 """Chains, and positions of each, that a notebook draws."""
@@ -82,7 +82,7 @@ class Trace(Mapping[str, Tensor]):
 
     def remedy(self) -> str:
         """What to do about chains that have not mixed, in words; shorter steps where nothing else is known."""
-        return remedy(symptoms(self)) if can_be_judged(self["x"]) else SHORTER
+        return remedy(symptoms(self)) if can_be_judged(self["x"]) else shorter(self.tuned)
 
     def _repr_html_(self) -> str:
         """The summary, and the first number of a few chains along their kept positions."""

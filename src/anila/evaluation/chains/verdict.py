@@ -13,7 +13,7 @@ from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays
-from anila.samplers.remedy import ESS, RHAT, another_law, doubts, notes, remedy, unproven
+from anila.samplers.remedy import ESS, RHAT, another_law, doubts, nearly, notes, remedy, unproven
 
 CLOSE = 0.01
 """Total variation at which chains count as arrived."""
@@ -59,7 +59,7 @@ def verdict(
     """
     symptoms = convergence.symptoms._replace(rhat=r_hat(convergence)[1], ess=fewest(convergence))
     against, missed = reasons(convergence), doubts(symptoms)
-    foreign = moved(drift) + another_law(symptoms)
+    foreign = moved(drift, symptoms.exact) + another_law(symptoms)
     foreign = foreign or ([] if drift else unproven(symptoms))
     theory = [part.line for part in (rays, inequality) if part is not None]
     if against:
@@ -71,6 +71,7 @@ def verdict(
     else:
         but = ", but not to exp f" if foreign else " where they went, but" if missed else ""
         head = [f"these chains have mixed{but}: {grounds(convergence)}", *missed]
+        head += [] if foreign else nearly(symptoms)
     lines = [*head, *foreign, *notes(symptoms), *coupled(meetings), *theory]
     ok = not against and not foreign and not missed
     return Verdict(ok, tuple(lines), numbers(convergence, drift, meetings, rays, inequality))
@@ -94,14 +95,15 @@ def fewest(c: Convergence) -> float:
     return min(c.ess_bulk, c.ess_tail)
 
 
-def moved(drift: Drift | None) -> list[str]:
-    """Whether exact draws moved."""
+def moved(drift: Drift | None, exact: bool | None) -> list[str]:
+    """Whether exact draws moved, and what to do: nothing that is done already."""
     if drift is None or not drift.found:
         return []
     name, distance = drift.largest
+    do = "see whether f and its draw are of one law" if exact else "use mala or anisotropic_mala"
     return [
         f"the kernel does not sample exp f: in {drift.steps} steps exact draws moved by {distance:.3f} in the CDF "
-        f"of {name}, above {drift.limit:.3f}; use mala or anisotropic_mala"
+        f"of {name}, above {drift.limit:.3f}; {do}"
     ]
 
 
