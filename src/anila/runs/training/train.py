@@ -7,6 +7,7 @@ Under `torchrun` every process calls `train`: they share data and chains (see `d
 first one speaks and writes. A checkpoint does not depend on how many there were.
 """
 
+import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -156,7 +157,7 @@ def train_among(
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
-            speak(f"for a verdict by long chains: anila diagnose {run.path}")
+            speak(f"for a verdict by long chains: anila diagnose {shlex.quote(str(run.path))}")
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
