@@ -25,7 +25,7 @@ from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.runs.training.drawing import draw_pictures
-from anila.runs.training.train import train
+from anila.runs.training.train import Lost, train
 from compilers import compiling
 from tiny import EIGHT, eight_rings, quiet, trained_rings
 
@@ -124,7 +124,7 @@ def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
         lines: list[str] = []
         try:
             train(eight_rings(), run, lines.append, closing(run, at=5))
-        except PermissionError as error:
+        except Lost as error:
             lines.append(f"refused: {error}")
         heard.write_text("\n".join(lines))
         return 7
@@ -133,6 +133,7 @@ def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
     said = heard.read_text()
     assert "Permission denied; training goes on without it" in said
     assert "refused: [Errno 13] Permission denied" in said
+    assert "open the folder to writing, and the same command again goes on" in said
     assert checkpoint.listed(run / "checkpoints")[-1].name == "000000004"
     for path in (run, *run.rglob("*")):
         path.chmod(0o777)

@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Lost(OSError):
-    """The run's folder was moved or removed while it trained."""
+    """The run's folder was moved, removed or closed to writing while it trained."""
 
 
 Watch = Callable[[int, dict[str, float]], None]
@@ -92,7 +92,7 @@ def train(
         ImportError: If training.log_to names an extra that is not installed.
         Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
         RankLost: If another process ended or hung.
-        Lost: If the run's folder was moved or removed; what could be saved is.
+        Lost: If the run's folder was moved, removed or closed to writing; what could be saved is.
         OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
         MemoryError: Saying what takes it.
     """
@@ -311,7 +311,7 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it.
 
     Raises:
-        OSError: If it cannot be written and is the last one; of others that is said.
+        Lost, OSError: If it cannot be written and is the last one; of others that is said.
     """
     config, learner = trained.config, trained.learner
     network = with_classes(config.network, trained.data)
@@ -323,8 +323,11 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
         with whole(trained.f):
             parts["calibration"] = trained.calibration(CALIBRATED)._asdict()
     if learner.ranks.first:
-        with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
-            run.save(learner.iteration, parts, floor=trained.begin)
+        try:
+            with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
+                run.save(learner.iteration, parts, floor=trained.begin)
+        except PermissionError as error:  # there was permission when it began: no mistake in the command
+            raise Lost(f"{error}; open the folder to writing, and the same command again goes on") from error
     learner.ranks.wait()
 
 
