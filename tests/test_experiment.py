@@ -126,6 +126,7 @@ def test_overrides_are_typed():
         ("sampler.leapfrog_steps=3", "anisotropic_mala has no leapfrog_steps, which is a setting of hmc"),
         ("network.width=3", "mlp has no width, which is a setting of vanilla and resnet"),
         ("sampler.leapfrog_step=3", "unknown setting 'sampler.leapfrog_step'"),
+        ("data.missing=NA", "data.missing: expected a list; got 'NA'; give 'data.missing=[NA]'"),
         ("training.batch=0", "training.batch: input should be greater than or equal to 1; got '0'"),
         ("sampler.step_size=-1", "sampler.step_size: input should be greater than 0; got '-1'"),
         ("sampler.step_size=1e-3x", "sampler.step_size: input should be a valid number"),
