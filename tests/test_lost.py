@@ -71,6 +71,15 @@ def test_a_run_whose_folder_is_taken_away_stops_and_is_saved(tmp_path: Path, who
         assert [path.read_text() for path in run.iterdir()] == ["somebody else's"]
 
 
+@pytest.mark.parametrize("at", [4, 8])
+def test_a_folder_taken_away_after_its_checkpoint_is_saved_again(tmp_path: Path, at: int):
+    """Sees a run said to be saved of which the last checkpoint went with the folder."""
+    run = tmp_path / "run"
+    with pytest.raises(Lost, match=f"iteration {at} is saved"):
+        train(eight_rings(), run, quiet, lambda i, _: shutil.rmtree(run) if i == at else None)
+    assert [path.name for path in checkpoint.listed(run / "checkpoints")] == [f"{at:09d}"]
+
+
 def same_weights(a: Path, b: Path) -> bool:
     one, other = (checkpoint.load(path / "checkpoints/000000008", "model")[1]["model"] for path in (a, b))
     return all(torch.equal(one[name], other[name]) for name in one)

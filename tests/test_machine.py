@@ -113,7 +113,7 @@ def open_to_all() -> Iterator[Path]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders are closed to their owner in another way there")
 def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
-    """Sees training ended by it, silence, or a status of success; what was saved before it goes on."""
+    """Sees training ended by it, silence, success or a user's mistake; what was saved before it goes on."""
     run, heard = open_to_all / "run", open_to_all / "heard"
     heard.touch(0o666)
     heard.chmod(0o666)

@@ -19,6 +19,10 @@ class RunError(ValueError):
     """A folder that cannot be this run: in use, another run's, or not writable."""
 
 
+class Lost(OSError):
+    """A run's folder that was moved, removed or closed to writing while it trained."""
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder; that of a dead process is taken over.

@@ -15,7 +15,7 @@ from anila.messages import Say
 from anila.runs.folder import checkpoint, overwrite
 from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.contents import foreign
-from anila.runs.folder.lock import RunError, locked
+from anila.runs.folder.lock import Lost, RunError, locked
 from anila.runs.folder.logs import Logs, surviving_disk
 from anila.runs.folder.place import Place
 
@@ -143,8 +143,11 @@ class Run:
         if not there and self.path.exists():  # somebody else's by now
             self.path = Path(tempfile.mkdtemp(prefix=f"{self.path.name}-saved-", dir=former.parent))
         self.lost = f"what the run's folder {former} held was removed while it was written"
-        self.make_rooms()
-        self.write_config(self.record)
+        try:
+            self.make_rooms()
+            self.write_config(self.record)
+        except (OSError, RunError) as error:
+            raise Lost(f"{self.lost}, and nothing can be saved there: {error}") from None
         return True
 
     @contextlib.contextmanager

@@ -14,11 +14,14 @@ class Stop:
 
     asked: int | None = None
     number: int | None = None
+    lost: bool = False
+    """Whether all stop because one of them has lost the run's folder."""
 
     def agreed(self, ranks: Ranks, lost: bool = False) -> bool:
         """Whether any process was asked, or has lost the run's folder; then all stop after the same iteration."""
-        asked = self.asked or (signal.SIGTERM if lost else 0)
-        self.number = int(ranks.gather([float(asked)]).max()) or None
+        asked, gone = ranks.gather([float(self.asked or 0), float(lost)]).max(0).values.tolist()
+        self.lost = bool(gone)
+        self.number = int(asked) or (int(signal.SIGTERM) if gone else None)
         return self.number is not None
 
 

@@ -25,6 +25,7 @@ from anila.messages import Say, lines_printable, surviving, warnings_to
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import with_classes
 from anila.runs.folder import checkpoint, logs
+from anila.runs.folder.lock import Lost
 from anila.runs.folder.run import Run
 from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
@@ -55,10 +56,6 @@ class Outcome:
     iteration: int
     stopped_by: int | None
     """The signal that stopped it; None if it is complete."""
-
-
-class Lost(OSError):
-    """The run's folder was moved, removed or closed to writing while it trained."""
 
 
 Watch = Callable[[int, dict[str, float]], None]
@@ -209,7 +206,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
                 if ranks.first:
                     draw_pictures(run, trained)
         watch(i, metrics)
-    if saved < trained.learner.iteration:
+    if stop.lost or saved < trained.learner.iteration:
         save(run, trained, guard, last=True)
     if stop.number is not None and not run.lost:
         say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
