@@ -125,6 +125,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["train", "ringz"], "unknown preset 'ringz'; did you mean 'rings'"),
         (["train", "rings", "lerning_rate=1"], "did you mean 'optimizer.learning_rate'"),
+        (["train", "rings", "seed=3"], "did you mean 'training.seed'"),
         (["train", "rings", "training.batch=0"], "training.batch"),
         (["train", "rings", "sampler=mala", "sampler.temperature=0.5"], "mala is exact at temperature 1 only"),
         (["train", "rings", "training.device=cuda:7"], "training.device=cuda:7 cannot be used"),

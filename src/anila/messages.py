@@ -2,7 +2,7 @@
 
 import difflib
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -60,5 +60,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     >>> did_you_mean("moon", ["moons", "circles", "moons"])
     "; did you mean 'moons'?"
     """
-    near = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5)
+    return meant(difflib.get_close_matches(word, list(dict.fromkeys(known)), n=3, cutoff=0.5))
+
+
+def meant(near: Sequence[str]) -> str:
+    """The same, of words that are known to be near."""
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from anila.messages import did_you_mean
+from anila.messages import did_you_mean, meant
 
 NOT_RUN = "not yet run to its end here"
 
@@ -157,9 +157,13 @@ def nearest_setting(location: list[str], known: Mapping[str, Iterable[str]], own
     if len(location) == 2:
         elsewhere = [f"{group}.{field}" for group, found in known.items() for field in found if field == location[1]]
         return nearest(".".join(location), elsewhere or [f"{location[0]}.{field}" for field in own])
-    full = {field: f"{group}.{field}" for group, found in known.items() for field in found if field != "name"}
-    close = difflib.get_close_matches(location[0], [*known, *full], n=2)
-    return nearest(location[0], list(known)) if not close else did_you_mean(close[0], [full.get(c, c) for c in close])
+    full: dict[str, list[str]] = {group: [group] for group in known}
+    for group, found in known.items():
+        for field in found:
+            if field != "name":
+                full.setdefault(field, []).append(f"{group}.{field}")
+    close = difflib.get_close_matches(location[0], full, n=1)
+    return meant(full[close[0]]) if close else nearest(location[0], list(known))
 
 
 def nearest(name: str, known: list[str]) -> str:

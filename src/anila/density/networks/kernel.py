@@ -91,7 +91,7 @@ class Kernel(nn.Module):
         return self.energy.log_z
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n exact draws."""
+        """n exact draws, frequent values kept."""
         return self.energy.draw(n, generator).to(torch.get_default_dtype())
 
     def completed(self, x: Float[Tensor, "rows d"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
