@@ -221,6 +221,20 @@ def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status
     assert says in " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.parametrize(
+    ("given", "says"), [("runs/ring", "did you mean 'rings'?"), ("runs", "; runs in it: runs/rings")]
+)
+def test_a_run_beside_or_within_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: str, says: str
+):
+    """Sees a misspelt run that is not told, and advice to train into a folder that holds runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs/rings").mkdir(parents=True)
+    (tmp_path / "runs/rings/config.json").write_text("{}")
+    assert anila("evaluate", given) == 2
+    assert says in capsys.readouterr().err
+
+
 def test_the_catalogue_lists_what_there_is():
     """Sees a preset or a toy that is refused before it is looked for."""
     from anila.data import TOYS

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.messages import lines_printable, surviving
+from anila.messages import did_you_mean, lines_printable, surviving
 
 
 def require_there(path: Path) -> Path:
@@ -18,7 +18,8 @@ def require_there(path: Path) -> Path:
     if name.startswith(pretrained.PREFIX):
         pretrained.folder(name)
     elif ":" not in name and not name.startswith("~") and not path.exists():
-        raise ValueError(f"{path.absolute()} is not a folder; a run is made by: anila train PRESET --run {path}")
+        near = did_you_mean(path.name, [config.parent.name for config in path.parent.glob("*/config.json")])
+        raise ValueError(f"{path.absolute()} is not a folder{near}; a run is made by: anila train PRESET --run {path}")
     return path
 
 

@@ -11,7 +11,8 @@ from anila.cli.console import echo, note
 
 def reproduce(
     what: Annotated[
-        Literal["rings", "flowers", "cifar10", "inpainting", "matched", "all"], typer.Argument(help="Experiment.")
+        Literal["rings", "flowers", "cifar10", "inpainting", "matched", "all"],
+        typer.Argument(metavar="WHAT", help="Experiment."),
     ],
     scale: Annotated[
         Literal["small", "paper"], typer.Option(help="small: all within two hours on two cores.")

@@ -78,7 +78,9 @@ class Run:
         run.settle()
         if not (run.path / "config.json").is_file():
             what = "is not a run: it has no config.json" if run.path.is_dir() else "is not a folder"
-            raise RunError(f"{run.path.absolute()} {what}; a run is made by: anila train PRESET --run {path}")
+            runs = sorted(str(config.parent) for config in run.path.glob("*/config.json"))
+            do = f"runs in it: {', '.join(runs)}" if runs else f"a run is made by: anila train PRESET --run {path}"
+            raise RunError(f"{run.path.absolute()} {what}; {do}")
         return run
 
     def config(self) -> dict[str, Any] | None:
