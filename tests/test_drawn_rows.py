@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import ks_2samp, spearmanr
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from anila.evaluation.samples import two_samples
@@ -63,6 +64,25 @@ def test_p_is_a_p_value():
     for name in ("marginals", "correlations", "told_apart"):
         assert sum(getattr(d, name).p <= 0.25 for d in found) <= 11
         assert sum(getattr(d, name).p <= 0.75 for d in found) >= 9
+
+
+def test_ties_do_not_differ_and_no_p_is_zero():
+    """Sees marginals that count between equal cells, a p that leaves out equal differences, and p = 0."""
+    same = torch.zeros(20, 2)
+    tied = two_samples(same, same, rng(0, "d"))
+    assert [(d.value, d.p) for d in (tied.marginals, tied.correlations)] == [(0, 1), (0, 1)]
+    apart = two_samples(normal(30, "x"), normal(30, "y") + 100, rng(0, "d"))
+    assert apart.marginals == (1, 1 / 200, 0)
+    assert (apart.told_apart.value, apart.told_apart.p) == (1, 1 / 200)
+
+
+def test_rows_are_told_apart_by_their_nearest_others():
+    """Sees a row that is its own neighbour."""
+    x, y = ring(40, "x"), ring(40, "y")
+    r, first = ranks(torch.cat([x, y]).double()).numpy(), np.arange(80) < 40
+    near = NearestNeighbors(n_neighbors=6).fit(r).kneighbors(return_distance=False, X=r)[:, 1:]
+    most = first[near].sum(1) > 2.5
+    assert two_samples(x, y, rng(0, "d")).told_apart.value == pytest.approx(float((most == first).mean()))
 
 
 def test_few_or_unequal_rows_are_refused():

@@ -34,6 +34,20 @@ def test_trajectories_are_as_long_as_theory_says(sd: float, step: float):
     assert 0.8 < found * step < 1.7
 
 
+def test_lengths_do_not_depend_on_where_the_law_is():
+    """Sees |x|² in the place of |x − m|²."""
+
+    def make(**settings: Any) -> Any:
+        return hmc(lambda x: gaussian(1.0, 4)(x - 100), 0.01, **settings)
+
+    there, here = torch.full((4,), 100.0, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+    lengths = [
+        best_length(make, {}, there + start(300, 4), there, rng(0, "lengths")),
+        best_length(lambda **kw: hmc(gaussian(1.0, 4), 0.01, **kw), {}, start(300, 4), here, rng(0, "lengths")),
+    ]
+    assert lengths[0] == lengths[1]
+
+
 def test_a_preconditioner_is_taken_out():
     """Sees lengths and widths in the units of x where the kernel's are those of u."""
     L = torch.tensor([[3.0, 0.0], [2.0, 0.5]], dtype=torch.float64)

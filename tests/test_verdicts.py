@@ -14,7 +14,7 @@ import torch
 
 from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, tune
 from anila.density.targets import banana, funnel
-from anila.samplers.heat import Heat, heat
+from anila.samplers.heat import Heat, extremes, heat
 from anila.samplers.remedy import Symptoms, judged, narrow
 from anila.samplers.remedy import funnel as found_funnel
 
@@ -74,6 +74,25 @@ def test_temperature_is_how_much_too_wide_draws_are():
     assert found.where == "along its hottest direction"
     assert found.temperature == pytest.approx(2, abs=4 * found.error)
     assert found.slope_off == 0
+
+
+def test_the_hottest_direction_may_be_oblique_to_the_axes_of_the_law():
+    """Sees C^½ in the place of C^−½: where all axes are alike they are one."""
+    A = torch.tensor([[1.0, 0.0, 0.0], [3.0, 2.0, 0.0], [-1.0, 0.5, 0.2]], dtype=torch.float64)
+    z = draws(0, 3)
+    z = z + (math.sqrt(2) - 1) * z.mean(2, keepdim=True)  # twice the variance along (1, 1, 1)
+    x, grad = z @ A.T, -z @ torch.linalg.inv(A)
+    found = extremes(x[:, ::2], grad[:, ::2], x[:, 1::2], grad[:, 1::2]).mean((0, 1))
+    assert found.tolist() == pytest.approx([1, 2], abs=0.2)
+
+
+def test_temperature_does_not_depend_on_where_the_law_is():
+    """Sees draws that are not centred."""
+    x = 1.2 * draws(0, 3)
+    here = heat(lambda x: -x.square().sum(1) / 2, x)
+    there = heat(lambda x: -(x - 50).square().sum(1) / 2, x + 50)
+    assert there.temperature == pytest.approx(here.temperature)
+    assert there.error == pytest.approx(here.error)
 
 
 def test_exact_draws_are_seldom_called_hot():
