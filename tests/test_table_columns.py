@@ -16,6 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from anila.data import Encoding, Rows, Table, load, table
+from anila.data.column import Column
 from anila.data.delimited import MARKS
 from anila.data.dependent import independent, law
 from anila.data.table_files import suffix_of
@@ -109,6 +110,13 @@ def test_the_encoding_is_kept_as_json() -> None:
     again = TypeAdapter(Encoding).validate_python(json.loads(json.dumps(encoding, allow_nan=False)))
     assert again == encoding
     assert (again.encode(rows) == encoding.encode(rows)).all()
+
+
+def test_columns_that_were_saved_with_fewer_fields_are_read() -> None:
+    """JSON keeps fields by their place, so a new one comes last. Sees one that takes the place of `terms`."""
+    saved = ["total", "integer", [], 39.9, [], 1.0, 6.0, 171.0, [["a", 1.0], ["b", 1.0]], 0.5]
+    column = TypeAdapter(Column).validate_python(saved)
+    assert (column.terms, column.constant, column.frequent) == ((("a", 1.0), ("b", 1.0)), 0.5, ())
 
 
 def test_categories_are_equally_far_from_each_other_and_from_one_never_seen() -> None:

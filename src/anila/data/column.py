@@ -46,9 +46,9 @@ class Column(NamedTuple):
         categories: Where the kind says so, sorted.
         step: Of values that lie on a grid from `low`; None where they do not.
         low, high: The range that was seen.
-        frequent: Values that many cells have, where there is no step.
         terms: Names and factors of the columns that it follows from.
         constant: What is added to these.
+        frequent: Values that many cells have, where there is no step.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Column(NamedTuple):
     step: float | None = None
     low: float = 0.0
     high: float = 0.0
-    frequent: tuple[float, ...] = ()
     terms: tuple[tuple[str, float], ...] = ()
     constant: float = 0.0
+    frequent: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, name: str, cells: pa.ChunkedArray) -> "Column":
