@@ -148,6 +148,8 @@ def test_a_frequent_value_is_drawn_as_often_as_it_was_seen():
         assert 0.35 < (drawn[:, 0] == 0).double().mean() < 0.45
         assert not bool(torch.isin(drawn[:, 1], x[:, 1]).any())
     assert distance(cdf(f.marginal([2]), f.draw(20_000, g)[:, 2])) < 1
+    once = KernelEnergy(torch.cat([x[:1, :1], x[200:, :1]]), 0.3, torch.tensor([200.0] + [1.0] * 300))
+    assert 0.35 < (once.draw(4000, g) == 0).double().mean() < 0.45  # rows that are equal make one centre
 
 
 def test_draws_do_not_depend_on_the_parts(monkeypatch: pytest.MonkeyPatch):

@@ -210,7 +210,7 @@ class KernelEnergy(nn.Module):
 
     def frequent(self) -> Bool[Tensor, "n d"]:
         """Which cells of the centres have a value that more than `FREQUENT` of them have, among more than 20 values."""
-        return torch.stack([is_frequent(column) for column in self.centres.T], 1)
+        return torch.stack([is_frequent(column, self.counts) for column in self.centres.T], 1)
 
     def marginal(self, columns: list[int]) -> "KernelEnergy":
         """The density of some columns, in this order, whatever the others are."""
@@ -304,14 +304,15 @@ def within_range(x: Tensor) -> Tensor:
     return x.clamp(-largest, largest)
 
 
-def is_frequent(column: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
-    """Which cells have a frequent value.
+def is_frequent(column: Float[Tensor, "n"], counts: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
+    """Which cells have a frequent value, each cell counting so often.
 
-    >>> is_frequent(torch.tensor([0.0] * 10 + [float(i) for i in range(1, 31)])).sum().item()
-    10
+    >>> is_frequent(torch.arange(31.0), torch.tensor([10.0] + [1.0] * 30)).nonzero().tolist()
+    [[0]]
     """
-    values, place, cells = column.unique(return_inverse=True, return_counts=True)
-    return (cells > FREQUENT * len(column))[place] & (len(values) * FREQUENT > 1)
+    values, where = column.unique(return_inverse=True)
+    cells = counts.new_zeros(len(values)).index_add(0, where, counts)
+    return (cells > FREQUENT * counts.sum())[where] & (len(values) * FREQUENT > 1)
 
 
 def summed(cells: Float[Tensor, "n d"], seen: Bool[Tensor, "rows d"]) -> Float[Tensor, "some n"]:
