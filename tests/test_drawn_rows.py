@@ -12,7 +12,8 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from anila.evaluation.samples import two_samples
-from anila.evaluation.samples.two_samples import ranks
+from anila.evaluation.samples.two_samples import Difference, Differences, ranks
+from anila.reports.drawn_rows import Sides, verdict
 from anila.rng import rng
 from tiny import TABLE, anila
 
@@ -64,6 +65,20 @@ def test_p_is_a_p_value():
     for name in ("marginals", "correlations", "told_apart"):
         assert sum(getattr(d, name).p <= 0.25 for d in found) <= 11
         assert sum(getattr(d, name).p <= 0.75 for d in found) >= 9
+
+
+def test_units_do_not_matter():
+    """Sees distances in cells for their ranks."""
+    x, y, units = normal(40, "x"), normal(40, "y", 0.9), torch.tensor([1.0, 1e3, 1e-3])
+    assert two_samples(units * x, units * y, rng(0, "d")) == two_samples(x, y, rng(0, "d"))
+
+
+def test_a_verdict_names_the_columns_that_differ():
+    found = Differences(Difference(0.4, 0.001, 1), Difference(0.3, 0.5, 2), Difference(0.6, 0.02, 0))
+    lines = verdict(found, 0.5, ("age", "height", "mood"), Sides(*torch.zeros(3, 20, 3), "new rows"))
+    assert "a difference is seen (p = 0.001); most in height, by 0.40" in lines[1]
+    assert "not seen (p = 0.5); most of age and mood, by 0.30" in lines[2]
+    assert lines[-1] == "the rows do not pass: marginals"
 
 
 def test_ties_do_not_differ_and_no_p_is_zero():

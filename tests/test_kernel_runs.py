@@ -12,6 +12,7 @@ from torch import Tensor
 import anila as package
 from anila.data import Table
 from anila.density.kernel_energy import KernelEnergy
+from anila.density.kernel_rows import densest
 from anila.density.networks import Kernel
 from anila.density.networks.kernel import JUDGED
 from anila.rng import rng
@@ -108,6 +109,16 @@ def test_trimmed_rows_are_no_centres_and_are_judged_all_the_same():
     assert set(f.oddness(x).topk(5).indices.tolist()) == set(range(200, 205))
     assert len(f.energy.centres) == 164
     assert f.ordinary[-5:].min() > 5
+
+
+def test_rows_with_holes_are_trimmed_by_the_cells_that_are_there():
+    """Sees a hole that makes its row, or every row, the sparsest."""
+    x = torch.cat([rows(100, "x"), torch.full((3, 4), 8.0)])
+    x[:5, 1] = x[100, 0] = torch.nan
+    left = set(densest(x, 0.1).tolist())
+    assert len(left) == 92
+    assert left.isdisjoint(range(100, 103))
+    assert len(left & set(range(5))) > 2
 
 
 def test_ordinary_rows_are_those_that_are_no_centres_where_there_are_some():

@@ -201,7 +201,7 @@ def test_long_chains_take_the_memory_of_their_trace(steps: int):
     def f(x: torch.Tensor) -> torch.Tensor:
         return -x.square().sum(1) / 2
 
-    sample(langevin(f, 0.1), torch.zeros(4, 2), 500, rng(0))
+    sample(langevin(f, 0.1), torch.zeros(4, 2), 1500, rng(0), keep_every=100)
     before = resident()
     _, trace = sample(langevin(f, 0.1), torch.zeros(4, 2), steps, rng(0), keep_every=100)
     held = sum(trace[name].nbytes for name in trace)

@@ -28,6 +28,7 @@ from anila.samplers import (
 )
 from anila.samplers.adaptation import OneKernel
 from anila.samplers.metric import preconditioner
+from anila.samplers.phase import Point, Settings, Window, run_phase, window
 from anila.samplers.warm_up import Tuned, tune
 from compilers import compiling
 from exact import mutant
@@ -442,6 +443,21 @@ def test_a_state_where_f_is_known_is_that_of_the_point(name: str):
     assert kernel.at
     for a, b in zip(kernel.at(state.x, state.value, state.grad), state, strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_chain_that_is_moved_onto_another_has_its_f():
+    """Sees f or ∇f of the place that it left, from which a compiled warm-up would go on."""
+    f, x = gaussian(1.0, 2), start(8, 2)
+    x[3] = 1e3
+
+    def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
+        if here.value is not None and here.grad is not None:
+            torch.testing.assert_close(here.value, f(here.x))
+            torch.testing.assert_close(here.grad, -here.x)
+        kernel = mala(f, **settings)
+        return window(kernel, kernel.init(here.x), generator)
+
+    assert run_phase(walk, x, {"step_size": 0.1}, 2, 0.85, 0.57, True, rng(0, "phase")).moved
 
 
 @pytest.mark.parametrize("L", [None, torch.tensor([1.0, 3.0]), torch.tensor([[1.0, 0.0], [0.5, 2.0]])])

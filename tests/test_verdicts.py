@@ -102,6 +102,16 @@ def test_exact_draws_are_seldom_called_hot():
     assert not any(heat(lambda x: -x.square().sum(1) / 2, draws(seed, 5)).off for seed in range(20))
 
 
+def test_draws_that_depend_on_each_other_have_a_larger_error():
+    """Sees errors as of independent draws, where 19 such draws count as one."""
+    x, lasting = draws(0, 1), 0.9
+    for k in range(1, len(x)):
+        x[k] = lasting * x[k - 1] + math.sqrt(1 - lasting**2) * x[k]
+    found, apart = (heat(lambda x: -x.square().sum(1) / 2, z) for z in (x, draws(0, 1)))
+    assert found.error > 2 * apart.error
+    assert found.vague > apart.vague
+
+
 def test_a_wrong_slope_is_found_and_rounding_is_not():
     """∇f 1.3 times too long; and a float32 f of 10⁴, whose differences are rounding."""
     x = draws(0, 3)
