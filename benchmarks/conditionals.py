@@ -23,6 +23,7 @@ from sklearn.linear_model import RidgeCV
 
 import anila
 from anila.applications.on_runs.draws import filled
+from anila.data.dependent import pivots
 from anila.runs.experiment.choose import choose
 from anila.runs.training.train import train
 
@@ -80,15 +81,6 @@ def of_run(a: np.ndarray, run: Path, words: list[str], seed: int) -> Fill:
     return fill
 
 
-def independent(a: np.ndarray) -> list[int]:
-    """The columns that do not follow from those before them."""
-    kept: list[int] = []
-    for j in range(a.shape[1]):
-        if np.linalg.matrix_rank(a[:, [*kept, j]], tol=1e-6 * len(a) ** 0.5) > len(kept):
-            kept.append(j)
-    return kept
-
-
 def of_table(path: Path, out: Path, seed: int) -> dict[str, tuple[float, float]]:
     """Method -> mean CRPS over the columns, and CPU seconds."""
     with np.load(path, allow_pickle=False) as file:
@@ -98,7 +90,7 @@ def of_table(path: Path, out: Path, seed: int) -> dict[str, tuple[float, float]]
     varying = a.std(0) > 0
     mean, sd = a[:, varying].mean(0), a[:, varying].std(0)
     a, b = (a[:, varying] - mean) / sd, (b[:ROWS, varying] - mean) / sd
-    free = independent(a)
+    free = pivots(a.T @ a / len(a))  # the others follow from these
     a, b = a[:, free], b[:, free]
     columns = g.permutation(a.shape[1])[:COLUMNS].tolist()
     name = path.stem.split("_", 1)[1]

@@ -28,7 +28,7 @@ from anila.rng import rng
 from anila.runs.model.model import Model
 from image_sets import KNOWN, SCORED, Scorer, image_set, judge_of, points, protocol
 
-GRID, OF_A_CLASS, COMPLETED = 64, 20, 100
+GRID, OF_A_CLASS, COMPLETED = 64, 20, 300
 
 
 def of_draws(model: Model, scorer: Scorer, n: int, out: Path) -> dict[str, float]:

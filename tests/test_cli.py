@@ -205,6 +205,7 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
         (["compare", "ringz"], 2, "did you mean 'rings'"),
         (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),
+        (["train", "rings", "data.missing=NA"], 2, "expected a list; got 'NA'; give 'data.missing=[NA]'"),
         (["train", "rings", "start=nois", "data.size=x"], 2, "or 'replay'; got 'nois' command line: data.size: input"),
         pytest.param(
             ["--version"], 0, "no GPU, the CPU is used",

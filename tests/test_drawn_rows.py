@@ -95,7 +95,7 @@ def test_rows_are_told_apart_by_their_nearest_others():
     """Sees a row that is its own neighbour."""
     x, y = ring(40, "x"), ring(40, "y")
     r, first = ranks(torch.cat([x, y]).double()).numpy(), np.arange(80) < 40
-    near = NearestNeighbors(n_neighbors=6).fit(r).kneighbors(return_distance=False, X=r)[:, 1:]
+    near = NearestNeighbors(n_neighbors=6).fit(r).kneighbors(r, return_distance=False)[:, 1:]
     most = first[near].sum(1) > 2.5
     assert two_samples(x, y, rng(0, "d")).told_apart.value == pytest.approx(float((most == first).mean()))
 

@@ -153,6 +153,8 @@ def wrong_value(group: str, field: str, text: str) -> str | None:
 
 def worded(key: str, error: Any) -> str:
     """One mistake of pydantic's in words: what was expected and what was got."""
+    if error["type"] == "tuple_type":
+        return f"{key}: expected a list; got {error['input']!r}; give '{key}=[{error['input']}]'"
     return f"{key}: {error['msg'][0].lower()}{error['msg'][1:]}; got {error['input']!r}"
 
 

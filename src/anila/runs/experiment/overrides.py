@@ -204,8 +204,6 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
         return f"{at}: {name} needs a {location[-1]}: give {key}=…"
     if error["type"] == "value_error":
         return f"{at}: {error['ctx']['error']}"
-    if error["type"] == "tuple_type":
-        return f"{at}: {key}: expected a list; got {error['input']!r}; give '{key}=[{error['input']}]'"
     return f"{at}: {worded(key, error)}"
 
 
