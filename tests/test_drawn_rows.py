@@ -75,7 +75,8 @@ def test_units_do_not_matter():
 
 def test_a_verdict_names_the_columns_that_differ():
     found = Differences(Difference(0.4, 0.001, 1), Difference(0.3, 0.5, 2), Difference(0.6, 0.02, 0))
-    lines = verdict(found, 0.5, ("age", "height", "mood"), Sides(*torch.zeros(3, 20, 3), "new rows"))
+    x = torch.zeros(20, 3)
+    lines = verdict(found, 0.5, ("age", "height", "mood"), Sides(x, x, x, "new rows"))
     assert "a difference is seen (p = 0.001); most in height, by 0.40" in lines[1]
     assert "not seen (p = 0.5); most of age and mood, by 0.30" in lines[2]
     assert lines[-1] == "the rows do not pass: marginals"
