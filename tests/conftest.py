@@ -3,7 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable, Iterator
-from functools import partial, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +22,27 @@ def checked(fn: Any = None, **how: Any) -> Any:
     """`jaxtyped` without the second look at the arguments that words its messages, which costs more than most tests."""
     if fn is None:
         return partial(checked, **how)
+    if inspect.isfunction(fn) and made_at_every_call(fn):
+        return fn
     if not inspect.isfunction(fn) or any(isinstance(hint, str) for hint in fn.__annotations__.values()):
         return jaxtyped(fn, **how)
-    once = typed(fn)
+    once = cache(lambda: typed(fn))
 
     @wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
         if jaxtyping.config.jaxtyping_disable:
             return fn(*args, **kwargs)
         with jaxtyped("context"):
-            return once(*args, **kwargs)
+            return once()(*args, **kwargs)
 
     return call if fn.__annotations__ else fn
+
+
+def made_at_every_call(fn: Callable[..., Any]) -> bool:
+    """Whether it is a function within another that says no shapes: to compile its checks takes longer than it does."""
+    hints = fn.__annotations__.values()
+    shaped = any(inspect.isclass(hint) and issubclass(hint, jaxtyping.AbstractArray) for hint in hints)
+    return "<locals>" in fn.__qualname__ and not shaped
 
 
 jaxtyping.jaxtyped = checked  # what the hook decorates with
