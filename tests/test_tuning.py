@@ -307,6 +307,21 @@ def test_starts_without_a_value_are_refused_or_replaced():
         tune(MAKES["mala"](f), -start(8, 2).abs(), 80, rng(0))
 
 
+@pytest.mark.parametrize("inside", [0, 1])
+@pytest.mark.parametrize("outside", [math.nan, -math.inf])
+def test_paths_begin_where_f_is_finite(inside: int, outside: float):
+    """A ball far smaller than the starts: sees none of them good refused, or one path for all where one is good."""
+
+    def ball(x: Tensor) -> Tensor:
+        return torch.where(x.norm(dim=1) < 3, -x.square().sum(1) / 2, outside)
+
+    x0 = 30 * start(32, 4)
+    x0[:inside] /= 100
+    assert int(ball(x0 - x0.mean(0)).isfinite().sum()) <= 1
+    tuned = tune(MAKES["mala"](ball), x0 - (1 - inside) * x0.mean(0), 80, rng(0))
+    assert re.search(f"starts +{32 - inside} of 32 were far out and moved along .* of 32 paths", tuned.report)
+
+
 @pytest.mark.filterwarnings("ignore:acceptance is far above")
 def test_stranded_chains_are_moved_in_the_warm_up_and_never_after():
     """Sees a chain left 10⁶ nats below the others, where there are too many numbers for an optimiser."""

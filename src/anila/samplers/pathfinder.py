@@ -10,6 +10,7 @@ proportional to exp f / q. The highest f would not do: a funnel is highest in it
 A path is *lost* if its ELBO is 10 + d nats below the best: around it lies less than e⁻¹⁰ of the mass. A start is *far*
 if f there is 10 d + 20 nats below what draws of q have on every path that is not lost, or not finite. Far chains start
 at a draw of their own path, or of another where theirs is lost or none was made; all others stay where they are.
+A path whose start has no finite f begins on the way from there to the nearest that has, or to the middle of all starts.
 
 References: Zhang, Carpenter, Gelman & Vehtari 2022, Algorithm 1 (here with BFGS, for d ≤ 500); Lewis & Overton 2013,
 Algorithm 2.6 (the line search, for slope and rise alone).
@@ -30,6 +31,8 @@ DONE, PATIENCE = 0.01, 5
 """Nats a number that a step gains or promises; a path ends after so many steps in a row below."""
 TRIES = 30
 """Points tried along a direction."""
+HALVES = 20
+"""Times that a start without a finite f comes half as near to one with."""
 RISE, SLOPE = 1e-4, 0.5
 """A step ends where f has risen by this share of what the slope promised, and the slope has fallen to this share."""
 
@@ -48,6 +51,9 @@ class Point(NamedTuple):
     def finite(self) -> Tensor:
         """Where f and ∇f are numbers, (n,)."""
         return torch.isfinite(self.value) & torch.isfinite(self.grad).all(1)
+
+    def with_rows(self, which: Tensor, new: "Point") -> "Point":
+        return Point(*(old.index_copy(0, which, part) for old, part in zip(self, new, strict=True)))
 
 
 At = Callable[[Tensor], Point]
@@ -92,11 +98,12 @@ def starts(at: At, x0: Tensor, most: int, generator: torch.Generator) -> Starts:
         generator: Source of the draws.
 
     Raises:
-        ValueError: If f is finite at no start.
+        ValueError: If f is finite at no start, nor on the way to the middle of all.
     """
     first = at(x0)
-    rows = chosen(first.finite(), x0.shape[1])
-    found = climb(at, first.rows(rows), most, generator)
+    begun = nearer(at, first)
+    rows = chosen(begun.finite(), x0.shape[1])
+    found = climb(at, begun.rows(rows), most, generator)
     kept = ~(found.elbo < found.elbo.max() - 10 - x0.shape[1])
     far = ~(first.finite() & (first.value >= found.typical[kept].min() - far_below(x0.shape[1])))
     others = kept.nonzero().flatten()
@@ -104,6 +111,19 @@ def starts(at: At, x0: Tensor, most: int, generator: torch.Generator) -> Starts:
     source[rows[others]] = others
     x = torch.where(far[:, None], drawn(found, source, generator), x0)
     return Starts(x, int(far.sum()), len(rows), len(others))
+
+
+def nearer(at: At, here: Point) -> Point:
+    """The starts; where f is not finite they come nearer by halves to one where it is, or if none is, to the middle."""
+    middle = here.x.mean(0, keepdim=True)
+    for _ in range(HALVES):
+        finite = here.finite()
+        if finite.all():
+            break
+        rows, goals = (~finite).nonzero().flatten(), here.x[finite] if finite.any() else middle
+        nearest = goals[torch.cdist(here.x[rows], goals).argmin(1)]
+        here = here.with_rows(rows, at((here.x[rows] + nearest) / 2))
+    return here
 
 
 def chosen(finite: Tensor, d: int) -> Tensor:
@@ -148,7 +168,7 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
         now = torch.where(fresh[rows, None, None], first_length(old)[:, None, None] * torch.eye(d), H[rows])
         new = searched(at, old, along(now, old.grad))
         H[rows] = updated(now, new.x - old.x, old.grad - new.grad, fresh[rows])
-        here = Point(*(whole.index_copy(0, rows, part) for whole, part in zip(here, new, strict=True)))
+        here = here.with_rows(rows, new)
         if k % max(1, d // 25) == 0:
             best = better(at, here, H, rows[new.value > first.value[rows] + far_below(d)], best, generator)
         gained, promised = new.value - old.value, (new.grad * along(H[rows], new.grad)).sum(1) / 2
@@ -190,8 +210,7 @@ def searched(at: At, start: Point, direction: Tensor) -> Point:
         rises = new.finite() & (new.value >= start.value[rows] + RISE * a * s)
         rises &= new.value >= reached.value[rows]
         still = rises & ((new.grad * direction[rows]).sum(1) > SLOPE * s)
-        kept = rows[rises]
-        reached = Point(*(w.index_copy(0, kept, p[rises]) for w, p in zip(reached, new, strict=True)))
+        reached = reached.with_rows(rows[rises], new.rows(rises))
         lo[rows], hi[rows] = torch.where(rises, a, lo[rows]), torch.where(rises, hi[rows], a)
         open_[rows] = still | ~rises
         length = torch.where(hi.isinf(), 4 * length, torch.where(lo == 0, hi / 10, (lo + hi) / 2))
