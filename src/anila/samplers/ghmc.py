@@ -133,7 +133,9 @@ def ghmc_kernel(
         new, prob = accept(turned, proposed, log_ratio, start.slice.abs())
         return new, info(prob, torch.ones_like(q) * step_size, state.grad, threshold)
 
-    return Sampler(init, step, draw_ghmc_noise, target_accept=0.8, threshold=threshold, quantile=0.99, ahead=1)
+    return Sampler(
+        init, step, draw_ghmc_noise, target_accept=0.8, careful_accept=0.9, threshold=threshold, quantile=0.99, ahead=1
+    )
 
 
 def refreshed(state: GhmcState, noise: GhmcNoise, a: Number) -> GhmcState:

@@ -73,7 +73,10 @@ def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int) -> Sampler
             p = p + eps / 2 * point.grad
         return point, p
 
-    return Sampler(init, step, draw_hmc_noise, at=PointState, target_accept=0.7, gradients=leapfrog_steps, ahead=1)
+    return Sampler(
+        init, step, draw_hmc_noise, at=PointState, target_accept=0.7, careful_accept=0.9, gradients=leapfrog_steps,
+        ahead=1,
+    )  # fmt: skip
 
 
 def kinetic(p: Tensor) -> Tensor:

@@ -112,6 +112,8 @@ class Sampler(NamedTuple):
     """Fields of the state that belong to the run and not to the point: a global move keeps them."""
     target_accept: float | None = None
     """The acceptance that `tune` aims at; None for kernels that always move."""
+    careful_accept: float | None = None
+    """The acceptance that it aims at instead where chains stand still now and then; None to go on as before."""
     temperature: float | Tensor = 1.0
     """T of the law exp(f / T) that the chains aim at; 0 for a kernel without noise, which has no law."""
     threshold: float | Tensor = math.inf

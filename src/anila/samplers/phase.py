@@ -72,6 +72,8 @@ class Phase(NamedTuple):
     """Positions visited, (points, *event)."""
     grads: Tensor
     """∇f there, as the kernel's state has it."""
+    stood: float
+    """Share of the windows in which a chain stood still while others moved."""
     moved: int
     """Times that a stranded chain was moved onto another."""
     history: Tensor
@@ -97,7 +99,7 @@ def run_phase(
 ) -> Phase:
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, jumps, points, grads, history, diverged = [], [], [], [], [], [], []
+    log_steps, accepts, stood, jumps, points, grads, history, diverged = [], [], [], [], [], [], [], []
     here = Point(x)
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
@@ -113,14 +115,16 @@ def run_phase(
         diverged.append(began(here.x, seen.x, seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
-        out = stranded(seen, low, still, target) if moving else low
+        stuck = (still > 0) & (rate.median() > target / 2)
+        stood.append(stuck.double().mean().item())
+        out = stranded(low, stuck & (still >= STILL)) if moving else low
         rows, still, moved = after_moves(out, generator), still.masked_fill(out, 0), moved + int(out.sum())
         here = Point(seen.x[-1][rows], seen.value[-1][rows], seen.grad[-1][rows])
     settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
     visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
     jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
     return Phase(
-        here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, moved, way,
+        here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, mean(stood[half:]), moved, way,
         torch.cat(diverged[half:]), WINDOW * len(x) * (windows - half),
     )  # fmt: skip
 
@@ -165,9 +169,8 @@ def far_down(seen: Window) -> Tensor:
     return value < value.median() - far_below(seen.x[0, 0].numel())
 
 
-def stranded(seen: Window, low: Tensor, still: Tensor, target: float) -> Tensor:
-    """Chains far down, or at a standstill where the median chain is not, (chains,)."""
-    stuck = (still >= STILL) & (seen.accept_prob.mean(0).median() > target / 2)
+def stranded(low: Tensor, stuck: Tensor) -> Tensor:
+    """Chains far down, or at a standstill where the median chain is not, unless all are, (chains,)."""
     return (low | stuck) & ~(low | stuck).all()
 
 

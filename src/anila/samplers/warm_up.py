@@ -6,10 +6,11 @@ equal length (`phase`) step_size follows acceptance, aimed at 0.57, for hmc at 0
 threshold follows the 85% quantile of |∂f|, the 99% quantile where it clips kicks alone. Every point visited, with its
 gradient, goes into a preconditioner (`metric`). The phases: plain; preconditioned; preconditioned again from its own
 points; in a long warm-up of a kernel whose steps a threshold shortens, which keeps long ones from getting stuck, a
-bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; and the last
-with what won, judged by how far the slowest coordinate moves a step, and with trajectories as long as is best
-(`trajectory`). A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step
-collapses is dropped with a warning.
+bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; where chains
+with momentum stood still now and then, a careful one of steps so short that 0.9 are accepted, for momentum lasts from
+one rejection to the next; and the last with what won, judged by how far the slowest coordinate moves a step, and with
+trajectories as long as is best (`trajectory`). A preconditioner that loses is dropped, and the report says so; one with
+which acceptance or that step collapses is dropped with a warning.
 
 In all phases but the last, stranded chains are moved onto others. Where rows of f are different functions, every chain
 stays on its own.
@@ -44,6 +45,8 @@ LONG = 300
 """Steps from which a warm-up has a bolder phase."""
 BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
 """Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
+STOOD = 1e-3
+"""Share of windows in which a chain stood still, from which on a phase is careful."""
 SHORTER, LONGER = 6, 15
 """Powers of ten of the first step_size that are tried."""
 
@@ -86,7 +89,8 @@ def tune(
             them, and returns the kernel: `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
         x0: Where the chains start, (chains, *event), as `sample` takes it.
         steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
-            few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on.
+            few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on; and where chains
+            with momentum stood still, a phase more.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
         compile: Make the steps in C++, as `sample(compile=True)` does, where f is small enough. The kernel found is the
@@ -137,11 +141,12 @@ def tune(
         phase, verdict = preconditioned(phase, run)
     if long:
         phase = bolder(phase, run)
+    phase, stood = careful(phase, run, probe.careful_accept if accept is None else None)
     if again:
         phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
     kernel = one.now if one else lambda settings: make(**settings)
     rate, step_size = torch.cat(history).unbind(1)
-    found = frozen(kernel, phase, verdict, began, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
+    found = frozen(kernel, phase, verdict, began, stood, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
     return found._replace(sampler=found.sampler._replace(began=x0.clone()))
 
 
@@ -293,6 +298,14 @@ def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
     return bold if farther(bold, phase) > PAYS else phase._replace(x=bold.x)
 
 
+def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple[Phase, str]:
+    """The phase, or where chains stood still in it one of shorter steps, accepted as often as `aim`; and why."""
+    if aim is None or phase.stood <= STOOD:
+        return phase, ""
+    told = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases when {phase.target:.2f} was aimed at"
+    return run(phase.x, phase.settings, phase.quantile, aim), told
+
+
 def farther(phase: Phase, other: Phase) -> float:
     """How many times as far, in the mean square, the slowest coordinate moves a step."""
     spread = phase.points.var(0)
@@ -331,6 +344,7 @@ def frozen(
     phase: Phase,
     verdict: str,
     began: str,
+    stood: str,
     moved: int,
     history: dict[str, Tensor],
 ) -> Tuned:
@@ -347,6 +361,7 @@ def frozen(
         f"preconditioner  {verdict}",
         f"starts          {began}",
         f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points)}",
+        f"standstills     {stood}" if stood else "",
         f"stranded        chains were moved onto others {moved} times, all during the warm-up" if moved else "",
     ]
     if off := amiss(phase):
