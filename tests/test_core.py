@@ -31,6 +31,17 @@ def test_a_stream_is_its_seed_and_names():
     assert len(first.flatten().unique()) == first.numel()
 
 
+def test_a_stream_is_that_of_its_number_in_any_type():
+    """Sees another stream for NumPy's 3, as loops over arrays give it, and a seed of 2.5 that is taken for 2."""
+    first = rng(3, "a", 3).initial_seed()
+    with as_users_run_it():
+        assert rng(np.int64(3), np.str_("a"), np.int32(3)).initial_seed() == first
+        assert rng(torch.tensor(3), "a", torch.tensor(3)).initial_seed() == first
+    for wrong in (2.5, "3", None):
+        with as_users_run_it(), pytest.raises(TypeError, match="seed must be a whole number.*; got"):
+            rng(wrong)  # pyright: ignore[reportArgumentType]
+
+
 def test_streams_are_uncorrelated():
     """Sees neighbouring iterations that share numbers: correlations stay within 5 standard errors."""
     streams = torch.stack([torch.randn(10_000, generator=rng(0, "chains", k)) for k in range(8)])
@@ -71,6 +82,9 @@ BAD_F = {
     "number": (lambda x: 1.0, r"shape \(4,\); got float"),  # noqa: ARG005
     "detached": (lambda x: banana(x).detach(), "does not depend on x"),
     "net of a detached x": (lambda x: net()(x.detach()), "does not depend on x"),
+    "rounded": (lambda x: banana(x).bfloat16(), "float32 or float64; got torch.bfloat16"),
+    "complex": (lambda x: banana(x) * 1j, "float32 or float64; got torch.complex64"),
+    "writes into x": (lambda x: banana(x.mul_(2.0)), r"begin with x = x\.clone\(\)"),
 }
 
 

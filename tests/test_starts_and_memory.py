@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anila import Learner, Persistent, check_log_density, from_numpy, rng, sample, tune
 from anila.density.networks import mlp
 from anila.samplers import SAMPLERS, Sampler, hmc, langevin, mala, replica_exchange
+from exact import as_users_run_it
 
 MADE: dict[str, Callable[[Any], Sampler]] = {
     "langevin": lambda f: langevin(f, 0.1),
@@ -223,3 +224,37 @@ def test_autocast_around_a_call_changes_nothing(name: str):
     expected = sample(MADE[name](f), start(), 10, rng(0))[0]
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(sample(MADE[name](f), start(), 10, rng(0))[0], expected)
+
+
+# Arguments of another kind
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sample(mala(normal, 0.1), start(), 4.0, 0), "steps must be a whole number; got 4.0"),
+        (lambda: sample(mala(normal, 0.1), start(), "4", 0), "steps must be a whole number; got '4'"),
+        (lambda: sample(mala(normal, 0.1), start(), True, 0), "steps must be a whole number; got True"),
+        (lambda: sample(mala(normal, 0.1), start(), 4, 0, keep_every=0.5), "keep_every must be a whole number"),
+        (lambda: tune(lambda **kw: mala(normal, **kw), start(), 400.0, 0), "steps must be a whole number"),
+        (lambda: sample(normal, start(), 4, 0), r"sampler must be a kernel, e\.g\. mala.*got function"),
+        (lambda: sample(mala, start(), 4, 0), "sampler must be a kernel"),
+        (lambda: mala(normal, "0.1"), "step_size must be a positive number; got '0.1'"),
+        (lambda: mala(normal, torch.ones(2)), "step_size must be a positive number; got tensor"),
+        (lambda: SAMPLERS["anisotropic"](normal, None), "threshold must be a positive number; got None"),
+        (lambda: langevin(normal, 0.1, temperature="1"), "temperature must be a number of at least 0; got '1'"),
+        (lambda: sample(mala(normal, 0.1), start().half(), 4, 0), r"float32 or float64; got torch\.float16"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(call: Callable[[], Any], message: str):
+    """Sees Python's own words for it, in which nothing says what was wrong; and chains whose moves are rounded."""
+    with as_users_run_it(), pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("whole", [np.int64, torch.tensor])
+def test_whole_numbers_may_be_numpys_or_torchs(whole: Callable[[int], Any]):
+    """Sees `keep_every` from an array refused."""
+    expected = sample(mala(normal, 0.1), start(), 6, 0, keep_every=2)[1]["x"]
+    with as_users_run_it():
+        assert torch.equal(sample(mala(normal, 0.1), start(), whole(6), 0, keep_every=whole(2))[1]["x"], expected)

@@ -1,6 +1,7 @@
 """What is said to people: warnings as lines, and the word that was perhaps meant."""
 
 import difflib
+import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -66,3 +67,17 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def meant(near: Sequence[str]) -> str:
     """The same, of words that are known to be near."""
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number as people give it, of NumPy or torch too.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    try:
+        if not isinstance(value, bool):
+            return operator.index(value)
+    except TypeError:
+        pass
+    raise TypeError(f"{name} must be a whole number; got {value!r}")

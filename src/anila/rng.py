@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from numbers import Integral
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
         names: What the stream is for, e.g. `rng(0, "chains", iteration)`.
         device: Where the numbers are drawn.
 
+    Raises:
+        TypeError: If the seed is no whole number, or a name neither one nor text.
+
     >>> import torch
     >>> a, b = torch.randn(2, generator=rng(0, "start")), torch.randn(2, generator=rng(0, "chains"))
     >>> bool((a != b).all()), bool((a == torch.randn(2, generator=rng(0, "start"))).all())
@@ -25,7 +29,11 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
     """
     import torch
 
-    digest = hashlib.sha256(repr((int(seed), *names)).encode()).digest()
+    try:
+        key = (index(seed), *(str(name) if isinstance(name, str) else index(name) for name in names))
+    except TypeError:
+        raise TypeError(f"seed must be a whole number, and names such numbers or text; got {(seed, *names)}") from None
+    digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 

@@ -275,9 +275,17 @@ CUT = (
 
 
 def inside(f: LogDensity, x: Tensor) -> Any:
-    """f(x); a distribution of torch that was asked outside its support says what to do."""
+    """f(x); what torch says of a wrong f is said with what to do."""
     try:
         return f(x)
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        if "in-place operation" in str(error):
+            raise ValueError(f"f writes into x: let it begin with x = x.clone(). PyTorch says: {error}") from error
+        if not (found := strangers(f, x)):
+            raise
+        raise ValueError(f"f does not take x of {kind(x)}{found}: {error}") from error
     except ValueError as error:
         if "within the support" not in str(error):
             raise
@@ -297,8 +305,17 @@ def require_one_number_a_row(value: object, x: Tensor) -> None:
             f"f must return one number a row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
             f"got {tuple(value.shape)}{hint}"
         )
+    if value.is_complex() or (value.dtype in ROUNDED and not precision.is_rounded()):
+        raise ValueError(
+            f"f must return float32 or float64; got {value.dtype}, in which no acceptance is right: compute it in "
+            'float32 (precision="bf16" or "fp16" rounds the gradients alone)'
+        )
     if x.requires_grad and not value.requires_grad:
         raise ValueError(CUT)
+
+
+ROUNDED = (torch.float16, torch.bfloat16)
+"""What is too coarse for differences of f."""
 
 
 def check_log_density(f: LogDensity, x: Tensor) -> None:

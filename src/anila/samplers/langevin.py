@@ -32,7 +32,7 @@ from anila.density.ranges import NonNegative, Positive
 from anila.samplers import scales
 from anila.samplers.kernel import Info, Noise, Sampler, accept
 from anila.samplers.precondition import preconditioned
-from anila.samplers.scales import Number, Scale
+from anila.samplers.scales import Number, Scale, is_number
 
 Refresh = Literal["step", "iteration"]
 
@@ -149,7 +149,7 @@ def unadjusted(
     f: LogDensity, scale: Scale, temperature: Number = 1.0, threshold: Number = math.inf, refresh: Refresh = "step"
 ) -> Sampler:
     """The kernel that always moves: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ. One gradient a step."""
-    if not 0 <= temperature < math.inf:
+    if not is_number(temperature) or not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be a number of at least 0; got {temperature!r}")
     held = holds_gamma(refresh)
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from anila import notebook
-from anila.density.log_density import LogDensity, adding_values
+from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
+from anila.messages import whole
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
@@ -71,10 +72,14 @@ def sample(
         ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, couples the
             rows of a batch or (for a Metropolis kernel) is random, there is a callback and keep_every does not say when
             to call it, or precision is another word or x0 not float32 then.
+        TypeError: If sampler is no kernel, or steps or keep_every no whole number.
 
     Warns:
         RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
     """
+    if not isinstance(sampler, Sampler):
+        raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}")
+    steps, keep_every = whole("steps", steps), whole("keep_every", keep_every)
     x0, generator = as_points(x0, sampler.f), as_generator(generator, "sample")
     return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile, look=True)
 
@@ -192,6 +197,11 @@ def as_points(x0: Any, f: LogDensity | None) -> Tensor:
 
 def require_points(x: Tensor) -> None:
     """Refuse starts on which no chain can run."""
+    if x.dtype in ROUNDED:
+        raise ValueError(
+            f"x0 must be float32 or float64; got {x.dtype}, in which acceptances are wrong: x0.float(), and "
+            'precision="bf16" or "fp16" rounds the gradients alone'
+        )
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         n = len(x) if x.ndim == 1 else 0
         hint = f"; x0[None] is one chain of {n} numbers, x0[:, None] {n} chains of one" if n else ""

@@ -7,6 +7,7 @@ reverse proposal's γ must be known at the point reached, whatever path led to i
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,5 +37,10 @@ def threshold(b: Number, step_size: Number = 1.0) -> Scale:
 
 def require_positive(name: str, value: Number) -> None:
     """Refuse step sizes and thresholds that are not positive numbers."""
-    if not value > 0 or (name == "step_size" and math.isinf(value)):
+    if not is_number(value) or not value > 0 or (name == "step_size" and math.isinf(value)):
         raise ValueError(f"{name} must be a positive number; got {value!r}")
+
+
+def is_number(value: object) -> bool:
+    """Whether it is one number, of Python, NumPy or torch."""
+    return value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, float | int | np.floating | np.integer)

@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from anila import notebook
+from anila.messages import whole
 from anila.rng import as_generator
 from anila.samplers import Sampler
 from anila.samplers.adaptation import OneKernel
@@ -107,7 +108,7 @@ def tune(
     >>> sorted(tuned.settings), tuned.x.shape
     (['preconditioner', 'step_size'], torch.Size([64, 2]))
     """
-    generator, names = as_generator(generator, "tune"), keywords(make)
+    generator, steps, names = as_generator(generator, "tune"), whole("steps", steps), keywords(make)
     probe = make(**{name: PROBES[name] for name in names})
     require_points(x0 := as_points(x0, probe.f))
     target = accept or probe.target_accept
