@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from anila.data import Rows
+from anila.evaluation.training import course, regime
 from anila.learning.learner import Learner
-from anila.learning.objectives import Contrast, Objective
+from anila.learning.objectives import OBJECTIVES, Contrast, Objective
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.folder import checkpoint
@@ -84,6 +85,26 @@ def test_each_symptom_is_seen_within_twenty_iterations(faults: dict[str, float],
     assert i <= 20
     assert trouble.cause == cause
     assert words in trouble.what
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_what_an_objective_reports_is_enough_to_judge_it(name: str):
+    """Sees a rule that looks for a metric which an objective of this kind does not report."""
+    watched = OBJECTIVES[name]().watched
+    guard = Guard(watched)
+    assert [guard.look({m.name: 1.0 for m in watched}) for _ in range(2 * PATIENCE)] == [None] * 2 * PATIENCE
+    series = {"iteration": [float(i) for i in range(100)]} | {m.name: [1.0, 1.1] * 50 for m in watched if m.in_series}
+    assert regime(course(series, watched)).lines
+
+
+def test_a_value_that_came_again_is_no_chance_later_either():
+    """Sees returns spent on changing nothing after it was known that something must change."""
+    guard, trouble = Guard(), Trouble("learning", "f = nan", finite=False)
+    assert guard.may_be_chance(trouble, 30)
+    guard.repeated.append(30)
+    assert guard.may_be_chance(trouble, 40)
+    guard.remedies.append("sampler.step_size=0.1")
+    assert not guard.may_be_chance(trouble, 50)
 
 
 def test_chains_that_never_move_are_seen():

@@ -168,6 +168,23 @@ def test_not_finite_is_loud_before_theta_moves(fault: str):
     assert torch.equal(model.theta.data, torch.zeros(2))
 
 
+@pytest.mark.parametrize(("lost", "cause"), [("chains", "chains"), ("all", "learning")])
+def test_f_that_is_not_finite_on_chains_alone_is_their_trouble(lost: str, cause: str):
+    """Sees a step size far too large for which the guard lowers the learning rate until no return is left."""
+
+    class Bounded(Tilted):
+        def forward(self, x: Tensor) -> Tensor:
+            far = x.abs().amax(1) > (10.0 if lost == "chains" else 0.0)
+            return super().forward(x) - torch.where(far & self.theta.requires_grad, torch.inf, 0.0)
+
+    model = Bounded()
+    start = FromNoise((2,), "normal", 20.0)
+    learner = Learner(model, langevin(model, 0.1), start, torch.optim.SGD(model.parameters(), 0.1), steps=1)
+    with pytest.raises(NotFinite) as loss:
+        learner.update(data(0))
+    assert loss.value.cause == cause
+
+
 def test_a_chain_that_runs_away_is_loud():
     class Explosive(Tilted):
         def forward(self, x: Tensor) -> Tensor:

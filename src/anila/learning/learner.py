@@ -275,7 +275,8 @@ class Learner:
         if not math.isfinite(f.up + f.down + norm):
             up, down = objective.sides
             values = f"f({up}) = {f.up:.4g}, f({down}) = {f.down:.4g}, ‖∇θ‖ = {norm:.4g}"
-            raise NotFinite(self.iteration, values, "learning")
+            of_chains = objective.needs_chains and math.isfinite(f.up + norm)
+            raise NotFinite(self.iteration, values, "chains" if of_chains else "learning")
         return objective.report(f) | {"theta_grad_norm": norm} | means
 
     def ascend(self) -> None:

@@ -137,7 +137,7 @@ def course(series: Mapping[str, Sequence[float]], metrics: Sequence[Metric] = OF
         metrics: What the run's objective watches; by default what Algorithm 1 does.
 
     Returns:
-        A `CourseOfChains` where the energy gap is among them.
+        A `CourseOfChains` where what Algorithm 1's chains did is among them.
     """
     n = len(series["iteration"])
     if n < FEWEST:
@@ -146,7 +146,7 @@ def course(series: Mapping[str, Sequence[float]], metrics: Sequence[Metric] = OF
     column = {metric.name: torch.tensor(series[metric.name], dtype=torch.float64) for metric in followed}
     sizes = {name: tuple(part.abs().median().item() for part in later_parts(a)) for name, a in column.items()}
     growing = {metric.name: metric.symbol or metric.words for metric in followed if not metric.may_grow}
-    if "energy_gap" not in column:
+    if not column.keys() >= {"energy_gap", "grad_norm", "clipped", "chain_range"}:
         return Course(n, sizes, growing)
     window = min(WINDOW, n // 2)
     d, r = column["energy_gap"][-window:], column["grad_norm"][-window:]

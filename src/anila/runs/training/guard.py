@@ -25,7 +25,8 @@ finite.
 Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn. But
 a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
 function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
-iteration, and the next return changes something.
+iteration, and that return and all after it change something. It is the chains' trouble where f is finite on the data,
+and so is its gradient in θ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -123,7 +124,7 @@ class Guard:
         self.learned += bool(self.learned) or self.has_learned()
         if not self.learned:
             return None
-        if "energy_gap" in self.rows[-1] and (trouble := self.outrun()):
+        if self.rows[-1].keys() >= {"energy_gap", "energy_sd"} and (trouble := self.outrun()):
             return trouble
         return None if self.settling else self.growth()
 
@@ -183,7 +184,7 @@ class Guard:
 
     def may_be_chance(self, trouble: Trouble, iteration: int) -> bool:
         """Whether the iteration may go well if it is made again."""
-        return not trouble.finite and iteration not in self.repeated
+        return not (trouble.finite or iteration in self.repeated or self.remedies)
 
     def remedy(self, trouble: Trouble, config: Experiment) -> str:
         """The next change as `key=value`."""
