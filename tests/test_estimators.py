@@ -22,6 +22,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import anila
 from anila.density.kernel_energy import KernelEnergy
 from anila.estimators import EnergyDensity, EnergyDetector, kernel_of_table
+from exact import as_users_run_it
 
 
 def rows(n: int, seed: int = 0) -> np.ndarray:
@@ -276,6 +277,29 @@ def test_wrong_settings_are_refused():
         EnergyDetector(bandwidth=0.0).fit(rows(30))
     with pytest.raises(ValueError, match="trimmed must lie in"):
         EnergyDetector(trimmed=1.0).fit(rows(30))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: EnergyDetector(contamination="auto").fit(rows(20)), r"contamination must lie in .*; got 'auto'"),
+        (lambda: EnergyDetector(trimmed=None).fit(rows(20)), r"trimmed must lie in .*; got None"),
+        (lambda: EnergyDensity().fit(rows(20)).sample(-1), "n_samples must be at least 0; got -1"),
+        (lambda: EnergyDensity().fit(rows(20)).sample(2.5), "n_samples must be a whole number; got 2.5"),
+        (lambda: EnergyDensity().fit(rows(20)).conditional_draws(rows(2), draws=-1), "draws must be at least 0"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(call: Any, message: str):
+    """Sees Python's or torch's own words for it."""
+    with as_users_run_it(), pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("odd", [pd.to_timedelta(range(60), unit="h"), pd.cut(range(60), 4)])
+def test_a_column_that_is_no_number_date_or_text_is_left_out_of_a_frame(odd: Any):
+    """Sees NumPy's or Arrow's own error for spans of time and intervals."""
+    with pytest.warns(UserWarning, match="X: left out odd .cells of type"):
+        EnergyDetector().fit(pd.DataFrame(rows(60), columns=list("abc")).assign(odd=odd))
 
 
 def test_without_scikit_learn_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch):

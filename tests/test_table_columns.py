@@ -185,6 +185,97 @@ def test_marks_of_ones_own_are_missing_among_numbers_and_texts(tmp_path: Path) -
     assert shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0] == 'data.missing=["gone"]'
 
 
+def cells(write: str) -> str:
+    """Rows of a column of numbers that are written so, beside one that varies."""
+    return "a,b\n" + "".join(f'"{write.format(i + 0.5, i)}",{i * i}\n' for i in range(1000, 1120))
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        ("{0}%", "numbers with signs, units or digits in groups, such as '1000.5%'"),
+        ("${0:,.2f}", "numbers with signs, units or digits in groups, such as '.1,000.50'"),
+        ("{0:.2f} €", "numbers with signs, units or digits in groups"),
+        ("\u2212{0}", "numbers with signs, units or digits in groups, such as '\u22121000.5'"),
+        ("{0} kg", "numbers with signs, units or digits in groups, such as '1000.5 kg'"),
+        ("31/12/{1}", "dates such as '31/12/1000': write them as 2020-12-31"),
+        ("u{1}", "120 different texts in 120 rows: too many for categories"),
+    ],
+)
+def test_a_column_of_odd_numbers_is_left_out_for_the_right_reason(tmp_path: Path, write: str, reason: str) -> None:
+    """Sees them called too many categories, which nobody can act on."""
+    (tmp_path / "t.csv").write_text(cells(write))
+    with pytest.warns(UserWarning, match=f"t.csv: left out a .{reason}"):
+        assert read(tmp_path / "t.csv").columns == ("b",)
+
+
+def test_numbers_stored_as_text_are_called_so(tmp_path: Path) -> None:
+    """Sees a remedy that is empty."""
+    np.save(tmp_path / "t.npy", np.arange(0.5, 120).reshape(60, 2).astype("U8"))
+    with pytest.raises(ValueError, match="numbers that are stored as text, such as '0.5': store them as numbers"):
+        read(tmp_path / "t.npy")
+
+
+def test_all_marks_among_numbers_are_in_the_remedy(tmp_path: Path) -> None:
+    """Sees a remedy that names three of five, so that the column is still left out when it is typed."""
+    rows = "".join(f"{'fault' + str(i) if i < 5 else i},{i * i}\n" for i in range(60))
+    (tmp_path / "t.csv").write_text(f"a,b\n{rows}")
+    with pytest.warns(UserWarning, match="but for 'fault0', 'fault1', 'fault2' and 2 more") as said:
+        read(tmp_path / "t.csv")
+    typed = shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0]
+    assert read(tmp_path / "t.csv", missing=json.loads(typed.removeprefix("data.missing="))).missing == {"a": 5}
+
+
+def test_whole_numbers_that_float64_blurs_are_left_out(tmp_path: Path) -> None:
+    """Sees identifiers beside each other beyond 2^53 become the same number; far apart they are numbers."""
+    (tmp_path / "t.csv").write_text(
+        "a,b,c\n" + "".join(f"{2**53 + i},{2**53 + i * 10**12},{i * i}\n" for i in range(60))
+    )
+    with pytest.warns(UserWarning, match=r"left out a .whole numbers beyond 2\*\*53.*subtract an offset"):
+        assert read(tmp_path / "t.csv").columns == ("b", "c")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a,b\n1,2\n3,5\n4,4\n   \n", r"t.csv: line 5 has 1 cells \(   \), expected 2 as in the first; correct it"),
+        (b"Report\n\na;b\n1;2\n3;5\n", r"t.csv: line 3 has 2 cells \(a;b\), expected 1 .*remove lines above"),
+        (b"a,b\n1,2,\n3,5,\n", r"line 2 has 3 cells \(1,2,\), expected 2"),
+        ("a,b\n1,2\n3,5\n".encode("utf-16-le"), "UTF-16 without a mark that says so; convert it: iconv -f UTF-16LE"),
+        (gzip.compress(b"a,b\n1,2\n3,5\n"), "is no text but packed by gzip: name it .csv.gz"),
+        (b"PAR1" + bytes(99), "is no text but a Parquet file: name it .parquet"),
+        (b"PK\3\4" + bytes(99), "is no text but a zip or Excel file"),
+        (b"Report,,\na,b,c\n1,2,3\n3,5,4\n", "columns without a name; name each, or remove lines above"),
+    ],
+)
+def test_a_file_that_is_no_plain_table_says_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
+    """Sees another reason given: an encoding, a parser's words, an empty name."""
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("content", [b"sep=;\na;b\n1;2\n3;5\n", "a;b\n1;2\n3;5\n".encode("utf-32")])
+def test_what_excel_and_others_write_above_a_table_is_understood(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert (read(tmp_path / "t.csv").columns, len(read(tmp_path / "t.csv"))) == (("a", "b"), 2)
+
+
+def test_commas_that_may_group_digits_are_said(tmp_path: Path) -> None:
+    """Sees 1,234 taken for 1.234 without a word; decimals that can be nothing else need none."""
+    (tmp_path / "t.csv").write_text("a;b\n1,234;2\n12,345;5\n123,456;7\n")
+    with pytest.warns(UserWarning, match="t.csv: 1,234 is read as 1.234; if its comma groups digits, remove such"):
+        assert read(tmp_path / "t.csv").encoding.columns[0].low == 1.234
+    (tmp_path / "u.csv").write_text("a;b\n1,234;2\n0,345;5\n1,5;7\n")
+    read(tmp_path / "u.csv")
+
+
+def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "t.npy", np.empty((60, 0)))
+    with pytest.raises(ValueError, match="expected at least one column, got none"):
+        read(tmp_path / "t.npy")
+
+
 def test_missing_cells_are_drawn_given_the_others() -> None:
     """Anew in each batch, by seed and iteration; sees a mean in their place, and cells that were there and changed."""
     g = np.random.default_rng(2)
@@ -333,7 +424,9 @@ class TestExcel:
         rows[3] = [None, "#DIV/0!", None, None, None]
         header = [None, "age", "day", "time", "city", "old"]
         sheet = [[], header, *([None, *row] for row in rows), [None]]
-        data = read(self.workbook(tmp_path / "t.xlsx", empty=[], people=sheet, more=[["a"], [1]]))
+        data = read(
+            self.workbook(tmp_path / "t.xlsx", empty=[], about=[["made today"]], people=sheet, more=[["a"], [1]])
+        )
         kinds = {column.name: column.kind for column in data.encoding.columns}
         assert kinds == {"age": "integer", "day": "date", "time": "moment", "city": "category", "old": "boolean"}
         assert "(sheet 'people' of 'people', 'more')" in data.description

@@ -185,7 +185,8 @@ def kind_of(arrow: pa.DataType) -> Kind | None:
     if types.is_timestamp(arrow):
         return "moment"
     textual = types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)
-    return "category" if textual or types.is_dictionary(arrow) else None
+    of_some_kind = types.is_dictionary(arrow) and kind_of(arrow.value_type) is not None  # pyright: ignore[reportAttributeAccessIssue]
+    return "category" if textual or of_some_kind else None
 
 
 def numbers(cells: pa.ChunkedArray, kind: Kind) -> Float64[np.ndarray, "n"]:

@@ -31,6 +31,18 @@ MOST = 2**31 - 2**16
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 YEARS = range(1900, 2101)
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+"""A decimal comma, or one that groups digits."""
+SEPARATOR_LINE = re.compile(r"sep=.\r?\n")
+"""What Excel puts above the names."""
+MARKED = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+          codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+"""Encodings that say so at the beginning; the longer mark goes first."""
+OTHERS = {b"PAR1": "a Parquet file: name it .parquet",
+          b"PK\x03\x04": "a zip or Excel file: unpack it, or name it .xlsx",
+          b"\x1f\x8b": "packed by gzip: name it .csv.gz", b"BZh": "packed by bzip2: unpack it",
+          b"\xfd7zXZ": "packed by xz: unpack it", b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it"}  # fmt: skip
+"""How files begin that are no text, and what they are."""
 MARKS = ("?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NUM!", "#REF!", "#VALUE!")
 """Missing cells among numbers, beside those that Arrow knows: empty, NA, NaN, null, #N/A and the like."""
 
@@ -78,17 +90,24 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> t
     Raises:
         ValueError: If it is no table.
     """
+    text = SEPARATOR_LINE.sub("", text, count=1) if text.startswith("sep=") else text
     layout, raw = layout_of(text, path), text.encode()
     with reading(f"{path} cannot be read as {path.suffix.lower()}: "):
-        found = pyarrow.csv.read_csv(
-            pa.BufferReader(raw),
-            read_options=pyarrow.csv.ReadOptions(autogenerate_column_names=not layout.named, block_size=len(raw) + 1),
-            parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
-            convert_options=pyarrow.csv.ConvertOptions(
-                decimal_point=layout.decimal,
-                null_values=[*pyarrow.csv.ConvertOptions().null_values, *MARKS, *marks],
-            ),
-        )
+        try:
+            found = pyarrow.csv.read_csv(
+                pa.BufferReader(raw),
+                read_options=pyarrow.csv.ReadOptions(
+                    autogenerate_column_names=not layout.named, block_size=len(raw) + 1
+                ),
+                parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    decimal_point=layout.decimal,
+                    null_values=[*pyarrow.csv.ConvertOptions().null_values, *MARKS, *marks],
+                ),
+            )
+        except pa.ArrowInvalid:
+            require_even(text, layout.separator, path)
+            raise
     named = found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
     return named, f"{layout}{how}"
 
@@ -99,9 +118,16 @@ def text_of(path: Path) -> tuple[str, str]:
         raw = file.read(MOST + 1)
     if len(raw) > MOST:
         raise Refused(f"{path} holds more than {MOST:,} bytes of text; save it as .parquet")
-    if raw[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
-        with reading(f"{path} cannot be read as UTF-16 text: "):
-            return raw.decode("utf-16"), " (UTF-16)"
+    if what := next((what for start, what in OTHERS.items() if raw.startswith(start)), None):
+        raise Refused(f"{path} is no text but {what}")
+    if encoding := next((name for mark, name in MARKED.items() if raw.startswith(mark)), None):
+        with reading(f"{path} cannot be read as {encoding} text: "):
+            return raw.decode(encoding), f" ({encoding})"
+    if b"\0" in raw:
+        raise Refused(
+            f"{path} is no text, or UTF-16 without a mark that says so; convert it: "
+            f"iconv -f UTF-16LE -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
+        )
     try:
         return raw.decode("utf-8-sig"), ""
     except UnicodeDecodeError as error:
@@ -128,12 +154,42 @@ def layout_of(text: str, path: Path) -> Layout:
     """Read off the first lines."""
     first = "".join(islice(io.StringIO(text, newline=""), LINES))
     tables = {separator: cells for separator in SEPARATORS if (cells := cells_of(first, separator))}
-    if not tables:  # one column, or ragged lines, which the reader refuses
-        separator = "\t" if ".tsv" in path.name.lower() else ","
+    if not tables:  # one column, or lines of different lengths, which are refused
+        separator = "\t" if ".tsv" in path.name.lower() else max(SEPARATORS, key=first.count)
         return Layout(separator, ".", first_of(path, [[line] for line in first.splitlines() if line], "."))
     separator = max(tables, key=lambda s: share_of_numbers(tables[s], decimal_of(tables[s], s)))
     decimal = decimal_of(tables[separator], separator)
+    if decimal == ",":
+        warn_of_groups(tables[separator], path)
     return Layout(separator, decimal, first_of(path, tables[separator], decimal))
+
+
+def require_even(text: str, separator: str, path: Path) -> None:
+    """Refuse lines of different lengths.
+
+    Raises:
+        Refused: Naming the first one.
+    """
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    with reading(f"{path} cannot be read: "):
+        first = next((cells for cells in lines if cells), [])
+        odd = next((cells for cells in lines if cells and len(cells) != len(first)), None)
+    if odd is not None:
+        raise Refused(
+            f"{path}: line {lines.line_num} has {len(odd)} cells ({printable(separator.join(odd))[:40]}), expected "
+            f"{len(first)} as in the first; correct it, or remove lines above the names and below the table"
+        )
+
+
+def warn_of_groups(cells: Cells, path: Path) -> None:
+    """Decimal commas that may as well group digits are said."""
+    commas = [cell.strip() for line in cells[1:] for cell in line if "," in cell]
+    if len(commas) > 1 and all(map(GROUPED.fullmatch, commas)):
+        read = commas[0].replace(",", ".")
+        warnings.warn(
+            f"{printable(path.name)}: {commas[0]} is read as {read}; if its comma groups digits, remove such commas",
+            stacklevel=2,
+        )
 
 
 def cells_of(text: str, separator: str) -> Cells:

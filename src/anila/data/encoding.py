@@ -101,7 +101,10 @@ class Encoding(NamedTuple):
         wanted = [column.name for column in self.columns if column.mean]
         lacking = [name for name in wanted if name not in rows.column_names]
         if lacking and (not absent or lacking == wanted):
-            near, needed = did_you_mean(lacking[0], rows.column_names), ", ".join(self.names)
+            near, needed = (
+                did_you_mean(lacking[0], [name for name in rows.column_names if name not in self.names]),
+                ", ".join(self.names),
+            )
             raise ValueError(printable(
                 f"the table has no column {', '.join(map(repr, lacking))}{near}; the model's are {needed}, the table's "
                 f"{', '.join(rows.column_names)}"

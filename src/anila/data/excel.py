@@ -13,7 +13,7 @@ from anila.data.foreign import reading
 
 
 def read_excel(path: Path, marks: tuple[str, ...] = ()) -> tuple[pa.Table, str]:
-    """The first sheet that holds cells, and which of several it was, for people.
+    """The first sheet that holds a row of names and rows below it, and which of several it was, for people.
 
     Args:
         path: The file.
@@ -32,9 +32,9 @@ def read_excel(path: Path, marks: tuple[str, ...] = ()) -> tuple[pa.Table, str]:
         ) from error
     with reading(f"{path} cannot be read as .xlsx: ", "; save it again, or as .csv"), path.open("rb") as file:
         sheets = {sheet.title: cells for sheet in load_workbook(file, read_only=True, data_only=True).worksheets
-                  if (cells := table_of(sheet.iter_rows(values_only=True)))}  # fmt: skip
+                  if len(cells := table_of(sheet.iter_rows(values_only=True))) > 1}  # fmt: skip
     if not sheets:
-        raise ValueError(f"{path.name}: expected a sheet with a row of names and rows below it, got empty sheets")
+        raise ValueError(f"{path.name}: expected a sheet with a row of names and rows below it, got none")
     title, cells = next(iter(sheets.items()))
     how = f" (sheet {title!r} of {', '.join(map(repr, sheets))})" if len(sheets) > 1 else ""
     return parsed(written(cells), path, marks, how)

@@ -42,6 +42,8 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
     """
     repeated = sorted({column for column in there if there.count(column) > 1})
     if repeated:
+        if not any(column.strip() for column in repeated):
+            raise ValueError(f"{name}: columns without a name; name each, or remove lines above those of the names")
         raise ValueError(f"{name}: columns of the same name: {', '.join(repeated)}; rename them")
     for column in [*(columns or ()), *([] if label is None else [label])]:
         if column not in there:

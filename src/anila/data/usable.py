@@ -1,5 +1,6 @@
 """Which columns and rows of a table anything can be learned from."""
 
+import re
 import warnings
 
 import numpy as np
@@ -13,6 +14,13 @@ MOST = 50
 """Categories of a column at most; each comes twice on average at least."""
 EXACT = 2.0**53
 """From here on float64 does not tell whole numbers apart."""
+COARSE = 1e-3
+"""Standard deviations that two float64 beside each other may be apart."""
+NAMED = 10
+"""Texts among numbers up to which all are put into the setting that makes them missing cells."""
+DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([T ].*)?")
+DECORATED = re.compile(r"[$€£¥]?\s?[+\-−]?[$€£¥]?\s?\d[\d.,'’\s]*\s?([a-zµ°]{0,3}|[%‰$€£¥])")
+"""A number with a sign or a unit, with digits in groups, or with a typographic minus."""
 
 
 def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, list[str]]:
@@ -26,10 +34,12 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
     Raises:
         ValueError: If a column that was asked for cannot be used, or none can.
     """
+    if not rows.column_names:
+        raise ValueError(f"{name}: expected at least one column, got none")
     faults = {column: fault for column in rows.column_names if (fault := fault_of(rows.column(column)))}
     if not faults:
         return rows, []
-    listed = ", ".join(f"{column} ({fault})" for column, fault in faults.items())
+    listed = ", ".join(f"{column or 'a column without a name'} ({fault})" for column, fault in faults.items())
     rest = [column for column in rows.column_names if column not in faults]
     if asked or not rest:
         take = f"take {chosen_by(rest)}" if rest else "no other column is there"
@@ -60,7 +70,9 @@ def fault_of(cells: pa.ChunkedArray) -> str | None:
     if kind == "category":
         return too_various(seen)
     values = numbers(pa.chunked_array([seen]), kind)
-    alike = np.abs(values).min() >= EXACT and values.min() == values.max() and np.isfinite(values[0])
+    with np.errstate(all="ignore"):
+        coarse = np.spacing(np.abs(values).max()) > COARSE * values.std()
+    alike = np.abs(values).min() >= EXACT and np.isfinite(values).all() and coarse
     return "whole numbers beyond 2**53, which float64 cannot tell apart: subtract an offset" if alike else None
 
 
@@ -69,8 +81,15 @@ def too_various(seen: pa.Array) -> str | None:
     different = seen.unique()
     if len(different) <= min(MOST, len(seen) / 2):
         return None
-    marks = [text for text in different.to_pylist() if not is_number(text)]
+    texts = [str(text) for text in different.to_pylist()]
+    marks = [text for text in texts if not is_number(text)]
+    if not marks:
+        return f"numbers that are stored as text, such as {texts[0]!r}: store them as numbers"
     if 2 * len(marks) < len(different):
-        shown = [str(mark) for mark in marks[:3]]
-        return f"numbers, but for {', '.join(map(repr, shown))}: correct these, or {marks_by(shown)}"
+        shown = ", ".join(map(repr, marks[:3])) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
+        return f"numbers, but for {shown}: correct these" + (f", or {marks_by(marks)}" if len(marks) <= NAMED else "")
+    if 2 * sum(bool(DATE.fullmatch(text)) for text in texts) > len(texts):
+        return f"dates such as {texts[0]!r}: write them as 2020-12-31"
+    if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
+        return f"numbers with signs, units or digits in groups, such as {marks[0]!r}: write them plainly, as -1234.5"
     return f"{len(different):,} different texts in {len(seen):,} rows: too many for categories"

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from anila.estimators.frames import completed, like
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows, without_extremes
+from anila.messages import whole
 from anila.rng import rng
 
 Seed = int | np.random.RandomState | None
@@ -81,7 +82,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
             random_state: Seed or RandomState.
         """
         check_is_fitted(self)
-        z = self.table_.kernel.draw(n_samples, generator(random_state))
+        z = self.table_.kernel.draw(natural("n_samples", n_samples), generator(random_state))
         return self.table_.outward(z) if self.frame_ is None else like(self.frame_, self.table_.encoding.decode(z))
 
     def conditional_draws(self, X: Any, draws: int = 1, random_state: Seed = None) -> Any:
@@ -93,6 +94,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
             random_state: Seed or RandomState.
         """
         x, g = new_rows(self, X), generator(random_state)
+        natural("draws", draws)
         z, own = self.table_.inward(x)
         drawn = [self.table_.kernel.completed(z, g, own) for _ in range(draws)]
         if isinstance(x, pa.Table):
@@ -112,3 +114,10 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
 def generator(random_state: Seed) -> torch.Generator:
     return rng(check_random_state(random_state).randint(2**31), "rows")
+
+
+def natural(name: str, value: Any) -> int:
+    """A whole number of at least 0."""
+    if whole(name, value) < 0:
+        raise ValueError(f"{name} must be at least 0; got {value}")
+    return whole(name, value)

@@ -11,7 +11,7 @@ from anila.data.usable import usable
 
 def holds_more(X: Any) -> bool:
     """Whether X is a DataFrame of which a column is not of numbers."""
-    return hasattr(X, "select_dtypes") and X.select_dtypes("number").shape[1] < X.shape[1]
+    return hasattr(X, "select_dtypes") and X.select_dtypes("number", exclude="timedelta").shape[1] < X.shape[1]
 
 
 def rows_of(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
