@@ -303,6 +303,13 @@ def test_blur_and_downsample():
     assert downsample(5)(x)[1, 2].flatten().tolist() == [0, 0, 0, 0, 1 / 25, 0, 0, 0, 0]
 
 
+def test_what_f_makes_nothing_of_is_an_outlier():
+    """Sees a row whose f is NaN or −∞ pass for ordinary."""
+    judge = outliers(lambda x: x.sum(1), torch.arange(99.0)[:, None])
+    odd = torch.tensor([[math.nan], [-math.inf], [50.0]])
+    assert judge.flagged(judge.score(odd), 0.01).tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("sd", [0.05, 0.3])
 def test_the_noise_of_an_image_is_estimated(sd: float):
     """Sees a detail of another scale; a smooth image adds nothing."""
@@ -354,6 +361,13 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: outliers(lambda x: x.sum(1) / 0, torch.zeros(3, 2)), "not finite on 3 of 3"),
         (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).threshold(0.01), "at least 99 held-out rows; got 50"),
         (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).threshold(1.5), "between 0 and 1"),
+        *[
+            (
+                lambda rate=rate: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).promised(rate),
+                "between 0 and 1; got|; got",
+            )
+            for rate in (0.0, -1.0, math.nan)
+        ],
     ],
 )
 def test_mistakes_are_refused(mistake: Callable[[], Any], message: str):

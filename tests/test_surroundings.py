@@ -239,12 +239,15 @@ def test_names_do_nothing_to_a_terminal(tmp_path: Path, capsys: pytest.CaptureFi
 def test_a_table_of_names_holds_no_formula(tmp_path: Path, cell: str):
     """Sees a class or a file called like a formula run by the spreadsheet that opens a result."""
     table = pa.table({"class": [cell, "cats", None], cell: [1.0, -2.0, 3.0], "t": ["-3.5", "+1e-7", "-"]})
-    outputs.write_table(table, tmp_path / "x.csv")
+    more = {"coded": table["class"].dictionary_encode(), "long": table["class"].cast(pa.large_string())}
+    outputs.write_table(
+        pa.table({**dict(zip(table.column_names, table.columns, strict=True)), **more}), tmp_path / "x.csv"
+    )
     back = pyarrow.csv.read_csv(
         tmp_path / "x.csv", convert_options=pyarrow.csv.ConvertOptions(strings_can_be_null=True)
     )
-    assert back.column_names == ["class", f"'{cell}", "t"]
-    assert back["class"][0].as_py() == f"'{cell}"
+    assert back.column_names == ["class", f"'{cell}", "t", "coded", "long"]
+    assert [back[name][0].as_py() for name in ("class", "coded", "long")] == [f"'{cell}"] * 3
     outputs.write_table(table, tmp_path / "x.parquet")
     assert parquet.read_table(tmp_path / "x.parquet").equals(table)
     assert '"-3.5"' in (tmp_path / "x.csv").read_text()

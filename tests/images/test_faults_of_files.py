@@ -153,6 +153,11 @@ def test_whatever_a_library_raises_on_one_image_it_is_skipped(
         assert len(images(photos, on_error="skip")) == 11
 
 
+def test_a_folder_called_like_an_image_is_none(tmp_path: Path) -> None:
+    """Sees a folder in an archive taken for an image of zero bytes."""
+    assert len(images(zipped(tmp_path / "a.zip", {"cats.png/": b"", "cats.png/1.png": PNG, "2.png": PNG}))) == 2
+
+
 def test_a_zip_of_an_unknown_method_names_the_member(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.png": PNG, "b.png": PNG})
     raw = bytearray(path.read_bytes())

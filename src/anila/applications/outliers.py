@@ -64,8 +64,7 @@ class Outliers:
             ValueError: If rate is not in (0, 1), or so small that n held-out rows cannot show it.
         """
         n = len(self.held_out)
-        if not 0 < rate < 1:
-            raise ValueError(f"rate must lie between 0 and 1: the share of false alarms; got {rate!r}")
+        require_rate(rate)
         k = math.ceil((1 - rate) * (n + 1) - 1e-9)
         if k > n:
             raise ValueError(
@@ -75,12 +74,23 @@ class Outliers:
         return self.held_out[k - 1].item()
 
     def promised(self, rate: float) -> float:
-        """The rate, or the least that so many held-out rows can show: 1/(n + 1)."""
+        """The rate, or the least that so many held-out rows can show: 1/(n + 1).
+
+        Raises:
+            ValueError: If rate is not in (0, 1).
+        """
+        require_rate(rate)
         return max(rate, 1 / (len(self.held_out) + 1))
 
     def flagged(self, score: Float[Tensor, "rows"], rate: float) -> Bool[Tensor, "rows"]:
-        """Which rows are outliers at this rate of false alarms."""
-        return score > self.threshold(rate)
+        """Which rows are outliers at this rate of false alarms; one whose f is NaN is."""
+        return ~(score <= self.threshold(rate))
+
+
+def require_rate(rate: float) -> None:
+    """Refuse what is no share of false alarms."""
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must lie between 0 and 1: the share of false alarms; got {rate!r}")
 
 
 def outliers(f: LogDensity, held_out: Float[Tensor, "n *event"], typical: bool = False) -> Outliers:

@@ -77,7 +77,7 @@ def sample(
     Warns:
         RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
     """
-    if not isinstance(sampler, Sampler):
+    if not hasattr(sampler, "step"):
         raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}")
     steps, keep_every = whole("steps", steps), whole("keep_every", keep_every)
     x0, generator = as_points(x0, sampler.f), as_generator(generator, "sample")

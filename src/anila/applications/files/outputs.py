@@ -14,6 +14,7 @@ import pyarrow.parquet
 from torch import Tensor
 
 from anila.data import Elsewhere
+from anila.data.column import kind_of
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.runs.model.model import Model
@@ -93,7 +94,8 @@ def without_formulas(table: pa.Table) -> pa.Table:
         found = [cell if cell is None else quoted(cell) for cell in column.to_pylist()]
         return pa.array(found, column.type)
 
-    columns = [cells(column) if pa.types.is_string(column.type) else column for column in table.columns]
+    plain = [column.cast(pa.string()) if kind_of(column.type) == "category" else column for column in table.columns]
+    columns = [cells(column) if pa.types.is_string(column.type) else column for column in plain]
     return pa.table(columns, names=[quoted(name) for name in table.column_names])
 
 
