@@ -26,7 +26,7 @@ export class App {
       changed("target", "points"),
       changed("objective"),
       changed("chains", "seed"),
-      changed("left", "right", "step_size", "threshold", "temperature", "leapfrog_steps"),
+      changed("left", "right", "step_size", "threshold", "temperature", "refresh", "leapfrog_steps"),
     ];
     this.state = { ...this.state, ...patch };
     if (this.film && objective) this.leave();
@@ -102,7 +102,7 @@ export class App {
 
   isBiased(side) {
     const { exact, clips } = SAMPLERS[this.state[side]];
-    return clips && !exact;
+    return clips && (!exact || this.state.refresh > 1);
   }
 
   /** Go on by some milliseconds, within the budget of a frame. */

@@ -53,7 +53,7 @@ export function settle(app, target) {
 /** A story from its beginning. */
 export function tellStory(app, story) {
   app.dropped = null;
-  app.change({ story, temperature: 1, leapfrog_steps: 10, chains: 400, ...STORIES[story].state });
+  app.change({ story, temperature: 1, refresh: 1, leapfrog_steps: 10, chains: 400, ...STORIES[story].state });
   app.load();
   app.playing = true;
 }
@@ -92,8 +92,10 @@ function when(film, shown) {
 
 /** Settings that no kernel here has stand back. */
 function enable({ state }) {
+  const clips = [state.left, state.right].some((name) => SAMPLERS[name].clips);
   const used = {
-    threshold: [state.left, state.right].some((name) => SAMPLERS[name].clips),
+    threshold: clips,
+    refresh: clips,
     leapfrog_steps: [state.left, state.right].includes("hmc"),
   };
   for (const [key, on] of Object.entries(used)) {

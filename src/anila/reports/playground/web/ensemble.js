@@ -16,14 +16,14 @@ const GONE = 5;
 
 export class Ensemble {
   constructor(name, f, settings, frame, starts) {
-    Object.assign(this, { f, frame });
+    Object.assign(this, { f, frame, refresh: settings.refresh });
     this.kernel = bind(name, f, settings);
     this.restart(starts);
   }
 
   /** The same chains, moved by another kernel or on another landscape from now on. */
   rebind(name, f, settings) {
-    this.f = f;
+    Object.assign(this, { f, refresh: settings.refresh });
     this.kernel = bind(name, f, settings);
     this.points = this.points.map((z) => at(this.kernel.f, z.x));
     this.forget();
@@ -48,6 +48,7 @@ export class Ensemble {
 
   /** One step of every chain, each with its noise. */
   step(noises) {
+    if (this.kernel.hold && this.steps % this.refresh === 0) this.points = this.points.map(this.kernel.hold);
     this.moves = this.points.map((z, k) => ({ from: z, ...this.kernel.step(z, noises[k]) }));
     this.points = this.moves.map(({ next }) => next);
     this.path.push(this.points[0].x);

@@ -3,6 +3,8 @@
 //     z' = z + γ/2 · ∇f(z) + √(temperature · γ) ξ         unadjusted
 //     the same at temperature 1, accepted or rejected      Metropolis
 //
+// A point may hold the γ of where it was looked up; it goes with the chain until it is looked up again.
+//
 // Karimi, Xie & Li 2023, Algorithm 1; Roberts & Tweedie 1996. The same formulas as anila/samplers/langevin.py.
 
 import { accept, at, move, pair } from "./kernel.js";
@@ -17,20 +19,28 @@ export const mala = (f, { step_size }) => metropolis(f, constant(step_size));
 
 export const anisotropic_mala = (f, { threshold, step_size }) => metropolis(f, clipped(threshold, step_size));
 
+/** A point that holds the γ of where it is. */
+export const holding = ({ threshold, step_size }) => (z) => ({ ...z, held: clipped(threshold, step_size)(z.grad) });
+
+const gammaOf = (scale, z) => z.held ?? scale(z.grad);
+
+/** The point at x, of the chain that was at z. */
+const after = (z, f, x) => ({ ...at(f, x), held: z.held });
+
 function unadjusted(f, scale, temperature) {
   return (z, { normal }) => {
-    const gamma = scale(z.grad);
+    const gamma = gammaOf(scale, z);
     const x = pair((i) => z.x[i] + (gamma[i] / 2) * z.grad[i] + Math.sqrt(temperature * gamma[i]) * normal[i]);
-    return move(at(f, x));
+    return move(after(z, f, x));
   };
 }
 
 function metropolis(f, scale) {
   return (z, { normal, uniform }) => {
-    const gamma = scale(z.grad);
+    const gamma = gammaOf(scale, z);
     const x = pair((i) => z.x[i] + (gamma[i] / 2) * z.grad[i] + Math.sqrt(gamma[i]) * normal[i]);
-    const y = at(f, x);
-    const logRatio = y.value - z.value + logQ(z.x, y, scale(y.grad)) - logQ(x, z, gamma);
+    const y = after(z, f, x);
+    const logRatio = y.value - z.value + logQ(z.x, y, gammaOf(scale, y)) - logQ(x, z, gamma);
     return accept(z, y, logRatio, uniform);
   };
 }

@@ -2,7 +2,7 @@
 
 import { barker } from "./barker.js";
 import { hmc } from "./hmc.js";
-import { anisotropic, anisotropic_mala, langevin, mala } from "./langevin.js";
+import { anisotropic, anisotropic_mala, holding, langevin, mala } from "./langevin.js";
 
 export const SAMPLERS = {
   langevin: { make: langevin, title: "Langevin", exact: false, clips: false },
@@ -13,14 +13,15 @@ export const SAMPLERS = {
   hmc: { make: hmc, title: "Hamiltonian", exact: true, clips: false },
 };
 
-/** A kernel with the law it aims at, exp(f / temperature): {f, step, threshold}. Its points are those of its f. */
+/** A kernel with the law it aims at, exp(f / temperature): {f, step, threshold, hold}. Its points are those of its f.
+ *  Where γ is refreshed after more than one step, `hold` makes a point hold it. */
 export function bind(name, f, settings) {
   const { make, exact, clips } = SAMPLERS[name];
-  const { temperature: T, threshold } = settings;
-  if (!exact) return { f, step: make(f, settings), threshold: clips ? threshold : Infinity };
+  const T = exact ? settings.temperature : 1;
+  const scaled = { ...settings, step_size: settings.step_size * T, threshold: settings.threshold / T };
   const tempered = T === 1 ? f : divided(f, T);
-  const scaled = { ...settings, step_size: settings.step_size * T, threshold: threshold / T };
-  return { f: tempered, step: make(tempered, scaled), threshold: clips ? threshold / T : Infinity };
+  const hold = clips && settings.refresh > 1 ? holding(scaled) : null;
+  return { f: tempered, step: make(tempered, scaled), threshold: clips ? scaled.threshold : Infinity, hold };
 }
 
 /** f / T: a Metropolis kernel knows no temperature, so its f does. With step_size · T it proposes as an unadjusted one. */

@@ -64,7 +64,7 @@ function tellSide(app, side) {
   const list = part(side, "dl");
   if (!list.children.length) list.append(...numbers.map(number));
   numbers.forEach(([, value], k) => setText(list.children[k].lastChild, value));
-  setText(part(side, "figcaption"), whatToSee(app.state[side], gone, app.state.chains));
+  setText(part(side, "figcaption"), whatToSee(app.state, side, gone));
   const what = `${SAMPLERS[app.state[side]].title}: ${app.state.chains} chains on ${app.state.target}`;
   part(side, ".chains").setAttribute("aria-label", `${what}, ${steps ? "moving" : "at their start"}, ${gone} flown off`);
 }

@@ -1,5 +1,7 @@
 // What the page says: the stories that open it, and the one sentence under each picture.
 
+import { SAMPLERS } from "./samplers.js";
+
 /** Each story is a state to start from, a title and what there is to see. */
 export const STORIES = {
   steep: {
@@ -61,9 +63,12 @@ const MOVES = {
   hmc: "Each chain rolls along the landscape for some leapfrog steps, then is accepted or refused. Watch how far one move goes.",
 };
 
+const held = (steps) =>
+  `Each chain looks its step up every ${steps} steps and holds it in between. It remembers where that was, so not even refusals make its law exact.`;
+
 /** The sentence under a picture of chains. */
-export function whatToSee(name, gone, chains) {
-  if (!gone) return MOVES[name];
+export function whatToSee({ chains, refresh, ...state }, side, gone) {
+  if (!gone) return refresh > 1 && SAMPLERS[state[side]].clips ? held(refresh) : MOVES[state[side]];
   const who = gone === chains ? "All chains have flown off" : `${gone} of ${chains} chains have flown off`;
   return `${who}: one step overshoots, the next overshoots further. Make the step smaller and start again.`;
 }
