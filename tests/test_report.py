@@ -297,6 +297,18 @@ def test_training_names_its_page(tmp_path: Path, reported: None, capsys: pytest.
     assert Page(tmp_path / "run" / "report.html").sections > ALWAYS
 
 
+def test_a_table_that_is_gone(tmp_path: Path):
+    """Sees a fit in closed form whose page needs its rows."""
+    file = tmp_path / "people.csv"
+    file.write_text("a,b\n" + "".join(f"{i % 7},{i % 5}\n" for i in range(60)))
+    assert anila("train", file, "--run", tmp_path / "run") == 0
+    assert "The oddest rows cannot be shown" not in report(tmp_path / "run").text
+    file.unlink()
+    page = report(tmp_path / "run")
+    assert "The oddest rows cannot be shown: the data cannot be read" in page.text
+    assert "table" in page.sections
+
+
 def test_a_diagnosis_becomes_the_verdict(copied: Path):
     """Sees the verdict of long chains passed over."""
     lines = ["short-run (non-convergent), because", "  f falls", "do this: train on", "<i>seen</i>"]
@@ -348,9 +360,10 @@ class TestChart:
 
     @pytest.mark.parametrize("scale", ["linear", "log", "signed", "fraction"])
     def test_ticks_are_within(self, scale):
-        chart = Chart("a", [Line("a", [1, 2, 3], [0.01, 0.5, 700.0])], "x", scale)
-        assert len(chart.y_ticks) >= 2
-        assert all(0 <= place <= 200 for place, _ in chart.y_ticks)
+        for y in ([0.01, 0.5, 700.0], [100.0, 180.0, 256.0]):
+            chart = Chart("a", [Line("a", [1, 2, 3], y)], "x", scale)
+            assert len(chart.y_ticks) >= 2 or scale == "fraction"
+            assert all(0 <= place <= 200 for place, _ in chart.y_ticks)
 
     def test_what_is_no_number_is_left_out(self):
         nan, inf = float("nan"), float("inf")
@@ -435,7 +448,7 @@ def test_a_fit_in_closed_form_has_no_chains_and_speaks_in_cells(tmp_path: Path):
     assert anila("report", tmp_path / "run", "--out", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "The density has a closed form" in text
-    assert "likely price" in text
+    assert re.search(r"likely price [\d.]+, not 900.5", text)
     assert "2025-01-" in text
     assert "town=" not in text
     assert "Do the chains mix?" not in text

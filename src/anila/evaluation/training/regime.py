@@ -291,8 +291,9 @@ def course_notes(c: Course) -> list[str]:
         if remembers(c)
         else f"no autocorrelation beyond {max(WEAK, c.chance):.2f}"
     )
+    error = float(f"{c.gap_error:.1g}")
     notes = [
-        f"d_t = {c.gap_mean:.3g} ± {c.gap_error:.1g}, sd {c.gap_sd:.2g}, over the last {c.window:,} iterations: "
+        f"d_t = {c.gap_mean:.3g} ± {error:g}, sd {c.gap_sd:.2g}, over the last {c.window:,} iterations: "
         f"{'off centre' if off_centre(c) else 'around 0'}, {memory}",
         f"r_t = {c.end('grad_norm'):.3g}, {'within' if c.grad_orders <= ORDER else 'but over'} {c.grad_orders:.1f} "
         "orders of magnitude since the warm-up",

@@ -8,16 +8,17 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import MAXYEAR, date, timedelta
 from typing import Literal
 
 import numpy as np
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 360, 200
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 24
+LEFT, RIGHT, TOP, BOTTOM = 46, 20, 10, 24
 MOST, LETTERS = 400, 40
 """Points of a line; letters below an axis."""
+EPOCH = date(1970, 1, 1)
 Scale = Literal["linear", "log", "signed", "fraction"]
 
 
@@ -117,7 +118,7 @@ class Chart:
         """Places in pixels, and what stands there."""
         low, high = self.x_range
         inside = WIDTH - LEFT - RIGHT
-        places = range(len(self.names)) if self.names else steps(low, high, 3 if self.dates else 4)
+        places = range(len(self.names)) if self.names else dates(low, high) if self.dates else steps(low, high, 4)
         return [(LEFT + inside * (x - low) / (high - low), self.x_text(x)) for x in places]
 
     def x_text(self, x: float | int) -> str:
@@ -126,7 +127,7 @@ class Chart:
             name = self.names[int(x)]
             most = max(4, LETTERS // len(self.names))
             return name if len(name) <= most else name[: most - 1] + "…"
-        return str(date(1970, 1, 1) + timedelta(days=round(x))) if self.dates else number(x)
+        return str(EPOCH + timedelta(days=round(x))).removesuffix("-01-01") if self.dates else number(x)
 
     @property
     def y_ticks(self) -> list[tuple[float, str]]:
@@ -151,7 +152,8 @@ class Chart:
             case "signed" if max(-low, high) > math.asinh(10):
                 top = math.floor(math.log10(math.sinh(max(-low, high))))
                 decades = [10.0**k for k in range(top, -1, -max(1, math.ceil(top / 2)))]
-                return [*(-y for y in decades), 0.0, *reversed(decades)]
+                places = [*(-y for y in decades), 0.0, *reversed(decades)]
+                return places if low < 0 < high else steps(math.sinh(low), math.sinh(high), 4)
             case "signed":
                 return steps(math.sinh(low), math.sinh(high), 4)
             case _:
@@ -185,7 +187,8 @@ class Chart:
         ]
         marks = [{"x": mark.x, "words": mark.words} for mark in self.marks]
         y = self.y_range if self.scale == "linear" else None
-        return safe_json({"x": self.x_range, "y": y, "name": self.x_name, "lines": lines, "marks": marks})
+        x = {"x": self.x_range, "name": self.x_name, "names": self.names, "dates": self.dates}
+        return safe_json(x | {"y": y, "lines": lines, "marks": marks})
 
 
 def finite(line: Line) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +217,19 @@ def steps(low: float | int, high: float | int, most: int) -> list[float]:
     unit = 10.0 ** math.floor(math.log10((high - low) / most))
     step = next(unit * m for m in (1, 2, 2.5, 5, 10) if (high - low) / (unit * m) <= most + 1e-9)
     return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+def dates(low: float | int, high: float | int) -> list[float]:
+    """Days since 1970 on which round years begin; of a short time, round numbers of days.
+
+    >>> dates(0, 20 * 365), dates(0, 90)
+    ([0.0, 3652.0], [0.0, 50.0])
+    """
+    first, last = (EPOCH.year + days / 365.2425 for days in (low, high))
+    if last - first < 4:
+        return steps(low, high, 3)
+    years = [int(year) for year in steps(first, last, 3) if 1 <= year <= MAXYEAR]
+    return [float((date(year, 1, 1) - EPOCH).days) for year in years]
 
 
 def number(value: float | int) -> str:

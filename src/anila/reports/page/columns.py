@@ -110,13 +110,18 @@ def own_reasons(trained: Trained, x: Tensor) -> list[str]:
     rows = trained.units.rows
     cell = torch.tensor([i for i, at in enumerate(rows.slices.values()) for _ in range(at.start, at.stop)])
     share, likely = (part.cpu() for part in f.reasons(x, cell.to(x.device)))
-    instead = rows.decode(torch.where(likely.isnan(), x.cpu().nan_to_num(), likely)).to_pylist()
+    found, instead = (rows.decode(row).to_pylist() for row in (x.cpu().nan_to_num(), changed(x.cpu(), likely)))
     of_cell = torch.zeros(len(x), len(rows.slices)).to(share).index_add_(1, cell, share)
     named = [[name for name, part in zip(rows.slices, parts, strict=True) if part > 0] for parts in of_cell.tolist()]
     return [
-        "; ".join(f"likely {name} {text(other[name])}" for name in names) or "no single cell"
-        for names, other in zip(named, instead, strict=True)
+        "; ".join(f"likely {name} {text(other[name])}, not {text(own[name])}" for name in names) or "no single cell"
+        for names, own, other in zip(named, found, instead, strict=True)
     ]
+
+
+def changed(x: Tensor, likely: Tensor) -> Tensor:
+    """Rows with what is likely in the place of what is odd."""
+    return torch.where(likely.isnan(), x.nan_to_num(), likely)
 
 
 def reason(trained: Trained, x: Tensor, f: float, tried: Tensor) -> str:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -35,6 +35,25 @@ LEFT_BEHIND = {
 """Pictures of `anila diagnose`, its evidence."""
 
 
+class Verdict(NamedTuple):
+    """Plain words, sorted: what it is, why, what to do, what else was seen."""
+
+    name: str
+    because: list[str]
+    remedies: list[str]
+    notes: list[str]
+
+    @classmethod
+    def of(cls, lines: Sequence[str]) -> "Verdict":
+        """What these lines say, of which reasons stand two letters in."""
+        head, *rest = lines
+        name, _, why = head.partition(":")
+        reasons = [why.strip()] * bool(why) + [text.strip() for text in rest if text[:2] == "  "]
+        remedies = [text.removeprefix("do this: ") for text in rest if text.startswith("do this: ")]
+        notes = [text for text in rest if text[:2] != "  " and not text.startswith("do this: ")]
+        return cls(name.removesuffix(", because"), reasons, remedies, notes)
+
+
 @dataclass(frozen=True)
 class View:
     """A run as the template takes it."""
@@ -55,17 +74,20 @@ class View:
         return f"{what}; in closed form" if self.seen.fit else f"{what}; {stages}, sampled by {config.sampler.name}"
 
     @cached_property
-    def verdict(self) -> dict[str, Any]:
-        """The lines of the verdict, sorted: what it is, why, what to do, what else was seen."""
-        head, *rest = self.lines
-        return {
-            "name": head.partition(":")[0].removesuffix(", because"),
-            "because": [head.partition(":")[2].strip()] * (":" in head) + [t.strip() for t in rest if t[:2] == "  "],
-            "remedies": [text.removeprefix("do this: ") for text in rest if text.startswith("do this: ")],
-            "notes": [text for text in rest if text[:2] != "  " and not text.startswith("do this: ")],
-            "chains": scoring.dict_of(self.record.diagnosis.get("chains")).get("lines", []),
-            "by": self.judge,
-        }
+    def verdict(self) -> Verdict:
+        """What the run is."""
+        return Verdict.of(self.lines)
+
+    @property
+    def verdict_on_chains(self) -> Verdict | None:
+        """What `anila diagnose` says of its long chains."""
+        lines = scoring.dict_of(self.record.diagnosis.get("chains")).get("lines")
+        return Verdict.of([str(line) for line in lines]) if lines else None
+
+    @property
+    def mixing(self) -> Verdict:
+        """What the chains of this page are."""
+        return Verdict.of(self.seen.chains)
 
     @property
     def lines(self) -> list[str]:
@@ -80,9 +102,23 @@ class View:
             return "By the fit itself, of rows that it leaves out."
         if self.record.failure:
             return "Said by the divergence guard, which had no return left."
-        if not found.get("lines"):
-            return "Read off the series of training. Long chains say more: anila diagnose " + str(self.record.run.path)
+        if self.more:
+            return "Read off the series of training."
         return f"By anila diagnose: {found.get('transitions')} transitions at iteration {found.get('iteration')}."
+
+    @property
+    def more(self) -> str | None:
+        """The command that would say more."""
+        done = self.seen.fit or self.record.failure or self.record.diagnosis.get("lines")
+        return None if done else f"anila diagnose {self.record.run.path}"
+
+    @property
+    def symbols(self) -> str:
+        """What the letters in the verdict stand for, by the titles of their curves."""
+        told = " ".join(self.lines)
+        letters = {metric.symbol.strip("|"): metric.title for metric in self.record.metrics if metric.symbol}
+        known = [f"{letter} is the {' '.join(title.split())}" for letter, title in letters.items() if letter in told]
+        return f"{sentence(', '.join(known))}." if known else ""
 
     @property
     def evidence(self) -> list[Picture]:

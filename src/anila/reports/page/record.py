@@ -74,7 +74,8 @@ class Record:
             where = f"iteration {self.failure['iteration']:,} of {planned:,}"
             return Status("failed", f"Training ran away at {where} and was given up: {self.failure['why']}.")
         if done >= planned:
-            return Status("complete", f"All {planned:,} iterations are done.")
+            fitted = self.config.objective.name == "none"
+            return Status("complete", "Fitted in closed form." if fitted else f"All {planned:,} iterations are done.")
         if holder := holder_of(self.run.path / "lock"):
             return Status("training", f"Iteration {done:,} of {planned:,}; {holder} trains here now.")
         if not done:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from anila.evaluation.training.metric import KL
 from anila.reports.page.chart import number
 from anila.reports.page.record import Record
 
@@ -107,9 +108,10 @@ def figures(record: Record) -> list[Figure]:
     found = [key for key in HEADLINES if key in record.scores][:SHOWN]
     if found:
         return [Figure(label(key, [record]), cell(key, record.scores), beside(key, record)) for key in found]
-    last = {name: value for line in record.stats for name, value in line.items()}
-    metrics = [m for m in reversed(record.metrics) if isinstance(last.get(m.name), int | float)]
-    return [Figure(m.title, shown(last[m.name]), f"iteration {record.iteration:,}") for m in metrics[:SHOWN]]
+    last = {name: (value, line["iteration"]) for line in record.stats for name, value in line.items()}
+    watched = sorted(record.metrics, key=lambda metric: metric != KL)
+    known = [(m.title, *last[m.name]) for m in watched if isinstance(last.get(m.name, ("",))[0], int | float)]
+    return [Figure(title, shown(value), f"iteration {at:,}") for title, value, at in known[:SHOWN]]
 
 
 def beside(key: str, record: Record) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anila.data import Rows
+from anila.data import Elsewhere, Rows
 from anila.density.log_density import values
 from anila.density.networks import Kernel
 from anila.evaluation.likelihood.grid import in_plane
@@ -61,6 +61,8 @@ class Seen:
     ranks: list[Chart] = field(default_factory=list)
     chains: list[str] = field(default_factory=list)
     """A verdict on the chains."""
+    walked: str = ""
+    """What the chains did."""
     fit: list[str] = field(default_factory=list)
     """A verdict on a fit in closed form, which has no chains."""
     notes: list[str] = field(default_factory=list)
@@ -95,6 +97,7 @@ def ask(trained: Trained, seen: Seen) -> None:
     x_model = samples(trained, chains)
     seen.energies = energies(trained, x_model)
     seen.chains = said_of(trained, chains)
+    seen.walked = walked(chains, bool(seen.chains))
     seen.traces, seen.ranks = traces(trained, chains), ranks(trained, chains)
     if in_plane(trained.data.event_shape):
         seen.film = film_over(trained, chains)
@@ -110,7 +113,10 @@ def show_table(trained: Trained, seen: Seen, x_model: Tensor) -> None:
     names = trained.units.rows.names
     seen.columns, seen.left_out = names[:SHOWN], len(names[SHOWN:])
     seen.marginals = marginals(trained, trained.reference_data(10 * POINTS), x_model)
-    seen.oddest = oddest(trained)
+    if isinstance(trained.data, Elsewhere):
+        seen.notes.append(f"The oddest rows cannot be shown: {trained.data.why}")
+    else:
+        seen.oddest = oddest(trained)
     seen.score = "denoising error" if isinstance(trained.f, Kernel) else "energy"
 
 
@@ -122,6 +128,13 @@ def samples(trained: Trained, chains: Walk) -> Tensor:
         kept = rng(0, "report samples", device=trained.device)
         return trained.starts(min(IMAGES, len(trained.start.bank)), kept).cpu()
     return chains.x[-1]
+
+
+def walked(chains: Walk, judged: bool) -> str:
+    """What the chains did, and which part of it was judged."""
+    start = "the lowest level of noise" if chains.way_down else "noise"
+    said = f"{chains.x.shape[1]} chains made {chains.transitions} transitions from {start}."
+    return f"{said} The second half of them is judged; anila diagnose judges longer ones." if judged else said
 
 
 def energies(trained: Trained, x_model: Tensor) -> Chart | None:

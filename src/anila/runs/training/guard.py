@@ -114,7 +114,7 @@ class Guard:
         if "chain_range" not in self.rows[-1]:
             return None
         if self.mean("chain_range") > FAR:
-            return Trouble("chains", f"the chains are {self.mean('chain_range'):.3g} times as far out as the data")
+            return Trouble("chains", f"the chains are {self.mean('chain_range'):,.0f} times as far out as the data")
         if len(self.rows) > PATIENCE and max(r["accept_prob"] for r in self.rows[-PATIENCE:]) < 0.001:
             return Trouble("chains", f"nothing was accepted in {PATIENCE} iterations")
         return None

@@ -40,6 +40,7 @@ class Chart {
     this.cursor = figure.querySelector(".cursor");
     this.window = figure.querySelector(".window");
     this.readout = figure.querySelector(".readout");
+    this.idle = this.readout.textContent;
     this.ticks = figure.querySelector(".axis .x");
     this.rules = figure.querySelector(".axis .y");
     this.range = this.data.x;
@@ -56,6 +57,13 @@ class Chart {
     frame.addEventListener("dblclick", () => zoom(this, this.data.x));
     this.figure.addEventListener("keydown", (event) => this.key(event));
     this.figure.addEventListener("blur", () => this.leave());
+  }
+
+  /** x as people write it: the name of a category, a date or a number. */
+  spelled(x) {
+    const { names, dates } = this.data;
+    if (names.length) return names[Math.min(names.length - 1, Math.max(0, Math.round(x)))];
+    return dates ? new Date(x * 864e5).toISOString().slice(0, 10) : written(x);
   }
 
   /** x under the pointer. */
@@ -115,7 +123,7 @@ class Chart {
     const values = this.data.lines.map((line) => (alone ? "" : `${line.name} `) + written(line.y[nearest(line.x, this.at)]));
     const close = 0.015 * (this.range[1] - this.range[0]);
     const marks = this.data.marks.filter((mark) => Math.abs(mark.x - x) < close).map((mark) => mark.words);
-    this.readout.textContent = `${this.data.name} ${written(this.at)}: ${[values.join(", "), ...marks].join(" · ")}`;
+    this.readout.textContent = `${this.data.name} ${this.spelled(this.at)}: ${[values.join(", "), ...marks].join(" · ")}`;
     this.cursor.setAttribute("x1", this.at);
     this.cursor.setAttribute("x2", this.at);
     this.cursor.setAttribute("visibility", "visible");
@@ -123,7 +131,7 @@ class Chart {
 
   leave() {
     this.at = null;
-    this.readout.textContent = "";
+    this.readout.textContent = this.idle;
     this.cursor.setAttribute("visibility", "hidden");
   }
 
@@ -157,10 +165,11 @@ class Chart {
   label(range) {
     const [left, width] = [this.plot.x.baseVal.value, this.plot.width.baseVal.value];
     const model = this.ticks.querySelector("text");
-    this.ticks.replaceChildren(...steps(range[0], range[1], 4).map((x) => {
+    const places = steps(range[0], range[1], this.data.dates ? 3 : 4).filter((x) => !this.data.names.length || Number.isInteger(x));
+    this.ticks.replaceChildren(...places.map((x) => {
       const text = model.cloneNode();
       text.setAttribute("x", left + (width * (x - range[0])) / (range[1] - range[0]));
-      text.textContent = written(x);
+      text.textContent = this.spelled(x);
       return text;
     }));
   }
