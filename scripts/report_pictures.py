@@ -1,0 +1,44 @@
+"""The pictures of docs/report.md: pages of two runs, in chromium without a window.
+
+anila train rings --run runs/rings && anila evaluate runs/rings
+anila train mnist --run runs/mnist
+python scripts/report_pictures.py        writes docs/pictures/report*.png
+"""
+
+import io
+import runpy
+import sys
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from anila.reports.page import write_page
+
+ROOT = Path(__file__).resolve().parents[1]
+browser = runpy.run_path(str(ROOT / "tests/browser.py"))["browser"]
+PICTURES = {
+    "report": ("rings", 1280, 3090, "light", "header"),
+    "report_phone": ("rings", 400, 1560, "light", "header"),
+    "report_phone_dark": ("mnist", 400, 1560, "dark", "#samples"),
+}
+"""Name -> run, width, height, theme, and where the picture begins."""
+
+
+def main(names: list[str]) -> None:
+    wanted = {name: how for name, how in PICTURES.items() if name in (names or PICTURES)}
+    with tempfile.TemporaryDirectory() as folder, browser(Path(folder) / "profile") as tab:
+        pages = {run: Path(folder) / f"{run}.html" for run, *_ in wanted.values()}
+        for run, page in pages.items():
+            write_page([Path("runs", run)], page)
+        for name, (run, width, height, theme, begin) in wanted.items():
+            tab.size(width, height)
+            tab.prefer(theme)
+            tab.open(pages[run].as_uri())
+            tab.run(f"document.querySelector('{begin}').scrollIntoView({{ behavior: 'instant' }})")
+            picture = Image.open(io.BytesIO(tab.picture())).convert("RGB")
+            picture.quantize(256, dither=Image.Dither.NONE).save(ROOT / f"docs/pictures/{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
