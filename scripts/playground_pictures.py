@@ -1,11 +1,12 @@
 """The pictures of docs/playground.md: the playground's own page and that of the digits, in chromium without a window.
 
-python scripts/playground_pictures.py        writes docs/pictures/playground_*.png
+python scripts/playground_pictures.py [NAME]...        writes docs/pictures/playground_NAME.png, or all of them
 """
 
 import io
 import math
 import runpy
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,8 +21,8 @@ browser = runpy.run_path(str(ROOT / "tests/browser.py"))["browser"]
 PICTURES = {
     "steep": (1280, 1130, "light", "", "playground.left.steps >= 30"),
     "bias": (1280, 1130, "dark", "2", "playground.left.steps >= 600"),
-    "step": (1280, 880, "light", "", "playground.left.steps === 4 && playground.phase === 1"),
-    "yours": (1280, 880, "light", "5", "playground.film.done"),
+    "step": (1280, 920, "light", "", "playground.left.steps === 4 && playground.phase === 1"),
+    "yours": (1280, 920, "light", "5", "playground.film.done"),
     "phone": (400, 1230, "dark", "3", "playground.left.steps >= 300"),
 }
 """Name -> width, height, theme, the key of a story, and what must have come true."""
@@ -34,11 +35,11 @@ SETTLED = 2
 """Seconds in which numbers and curves catch up, and chains on a trained net spread."""
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
+    wanted = names or [*PICTURES, *IMAGES]
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder) / "profile") as tab:
-        plane, images = (written(Path(folder), what) for what in (None, "pretrained:mnist"))
-        for name, (width, height, theme, key, when) in PICTURES.items():
-            opened(tab, plane, width, height, theme)
+        for name, (width, height, theme, key, when) in chosen(PICTURES, wanted):
+            opened(tab, written(Path(folder), None), width, height, theme)
             tab.until("document.querySelector('dd') !== null")
             if key:
                 tab.press(key, key)
@@ -46,12 +47,17 @@ def main() -> None:
             tab.until(when, seconds=200)
             tab.run("playground.playing = playground.film !== null")
             shot(tab, name)
-        for name, (width, height, theme, when) in IMAGES.items():
-            opened(tab, images + "#level_steps=2&seed=4", width, height, theme)
+        for name, (width, height, theme, when) in chosen(IMAGES, wanted):
+            opened(tab, written(Path(folder), "pretrained:mnist") + "#level_steps=2&seed=4", width, height, theme)
             tab.until("globalThis.playground?.done", seconds=600)
             PREPARED.get(name, lambda _: None)(tab)
             tab.until(when, seconds=600)
             shot(tab, name)
+
+
+def chosen(pictures: dict[str, Any], names: list[str]) -> list[tuple[str, Any]]:
+    """The pictures of these names."""
+    return [(name, how) for name, how in pictures.items() if name in names]
 
 
 def written(folder: Path, what: str | None) -> str:
@@ -105,4 +111,4 @@ PREPARED = {"step": one_step, "yours": own_points, "filled": hide_and_fill}
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
