@@ -37,6 +37,7 @@ from anila.applications import (
 from anila.density.targets import gaussian
 from anila.rng import rng
 from anila.samplers import SAMPLERS, Sampler, langevin, replica_exchange, sample
+from crossed import crossed
 from exact import as_users_run_it, distance, mutant
 
 D = torch.float64
@@ -136,8 +137,7 @@ def misfit(case: Case, name: str) -> float:
     return float(max(off))
 
 
-@pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "name"), crossed(CASES, EXACT, "inpaint"))
 def test_posteriors_have_their_closed_form(case: str, name: str):
     """Sees a wrong law, observations beside the wrong chains, or a use that works with one kernel only."""
     assert misfit(CASES[case](), name) < 5
@@ -229,8 +229,7 @@ def test_a_purification_without_its_jacobian_is_seen():
 OTHER = (torch.tensor([-1.0, 0.0, 1.0], dtype=D), torch.diag(torch.tensor([4.0, 2.0, 3.0], dtype=D)))
 
 
-@pytest.mark.parametrize("name", EXACT)
-@pytest.mark.parametrize("weights", [(0.5, 2.0), (1.0, -0.5)])
+@pytest.mark.parametrize(("weights", "name"), crossed([(0.5, 2.0), (1.0, -0.5)], EXACT, (1.0, -0.5)))
 def test_products_and_negations_of_gaussians(weights: tuple[float, float], name: str):
     """Sees a weight ignored or a sign lost: precisions add up, weighted."""
     g = compose([f, log_normal(*OTHER)], weights)

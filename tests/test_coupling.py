@@ -122,7 +122,7 @@ TARGETS: dict[str, tuple[Density, float, Sampler, tuple[float, float, int], floa
     "double well, anisotropic_mala": (WELL, -1.0, anisotropic_mala(WELL, 2.0, 0.3), (-3.0, 3.0, 300), 0.5, 50),
     "normal, mala": (gaussian(), 2.0, mala(gaussian(), 0.3), (-6.0, 7.0, 300), 1.0, 20),
     "banana, anisotropic_mala": (BENT, 2.0, anisotropic_mala(BENT, 1.5, 0.8), (-5.0, 6.0, 44), 1.0, 20),
-    "flat normal, mala": (FLAT, 2.0, mala(FLAT, 0.3), (-5.0, 6.0, 44), 1.0, 20),
+    "flat normal, mala": (FLAT, 2.0, mala(FLAT, 0.3), (-5.0, 6.0, 36), 1.0, 20),
 }
 """Density, mean of the start, kernel, grid (low, high, side), sd of the start, lag."""
 

@@ -23,6 +23,7 @@ from anila.runs.experiment.presets import PRESETS
 from anila.runs.experiment.settings import Data
 from anila.runs.model.trained import Trained
 from anila.samplers import SAMPLERS
+from crossed import crossed
 
 D = torch.float64
 K = 500
@@ -114,8 +115,7 @@ def test_noisy_points_need_no_kernel(monkeypatch: pytest.MonkeyPatch):
     assert misfit(x.unflatten(0, (2, K)), *exact) < 5
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("case", "name"), crossed(CASES, SAMPLERS, "inpaint"))
 def test_every_kernel_comes_down(case: str, name: str, monkeypatch: pytest.MonkeyPatch):
     """Sees a kernel that cannot run on the posterior of a level, or what is seen moved by one."""
     monkeypatch.setattr(levels, "STEPS", 2)
