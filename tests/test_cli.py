@@ -16,6 +16,7 @@ from PIL import Image
 
 from anila.runs.folder.contents import foreign
 from anila.runs.training.stop import Stop
+from test_ranks import SERVER, ended
 from tiny import anila
 
 pytestmark = pytest.mark.usefixtures("unrendered")
@@ -185,41 +186,60 @@ def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "training stopped" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("words", "status", "says"),
-    [
-        (["presets"], 0, "four rings in the plane"),
-        (["--help"], 0, "Train, sample and judge"),
-        (["train", "--help"], 0, "the same command again resumes"),
-        (["train", "ringz"], 2, "did you mean 'rings'"),
-        (["train", "no/such.csv"], 2, "no file or folder"),
-        (["train", "rings", "nonsense=1"], 2, "unknown setting 'nonsense'; known: data, network"),
-        (["train", "rings", "lerning_rate=1"], 2, "did you mean 'optimizer.learning_rate'"),
-        (["train", "rings", "training.itertions=1"], 2, "did you mean 'training.iterations'"),
-        (["train", "rings", "training"], 2, "expected key=value, got 'training'"),
-        (["diagnose", "ringz"], 2, "no density or run 'ringz'; did you mean 'rings'"),
-        (["playground", "ringz"], 2, "no density, run or file 'ringz'; did you mean 'rings'"),
-        (["report", "no-run"], 2, "is not a folder; a run is made by"),
-        (["outliers", "no-run", "a.csv"], 2, "is not a folder; a run is made by"),
-        (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
-        (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
-        (["compare", "ringz"], 2, "did you mean 'rings'"),
-        (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),
-        (["train", "rings", "data.missing=NA"], 2, "expected a list; got 'NA'; give 'data.missing=[NA]'"),
-        (["train", "rings", "start=nois", "data.size=x"], 2, "or 'replay'; got 'nois' command line: data.size: input"),
-        pytest.param(
-            ["--version"], 0, "no GPU, the CPU is used",
-            marks=pytest.mark.skipif(not version("torch").endswith("+cpu"), reason="torch is asked for the GPU"),
-        ),
-    ],
-)  # fmt: skip
-def test_starting_is_fast_because_torch_is_not_imported(words: list[str], status: int, says: str):
+STARTS: list[tuple[list[str], int, str]] = [
+    (["presets"], 0, "four rings in the plane"),
+    (["--help"], 0, "Train, sample and judge"),
+    (["train", "--help"], 0, "the same command again resumes"),
+    (["train", "ringz"], 2, "did you mean 'rings'"),
+    (["train", "no/such.csv"], 2, "no file or folder"),
+    (["train", "rings", "nonsense=1"], 2, "unknown setting 'nonsense'; known: data, network"),
+    (["train", "rings", "lerning_rate=1"], 2, "did you mean 'optimizer.learning_rate'"),
+    (["train", "rings", "training.itertions=1"], 2, "did you mean 'training.iterations'"),
+    (["train", "rings", "training"], 2, "expected key=value, got 'training'"),
+    (["diagnose", "ringz"], 2, "no density or run 'ringz'; did you mean 'rings'"),
+    (["playground", "ringz"], 2, "no density, run or file 'ringz'; did you mean 'rings'"),
+    (["report", "no-run"], 2, "is not a folder; a run is made by"),
+    (["outliers", "no-run", "a.csv"], 2, "is not a folder; a run is made by"),
+    (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
+    (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
+    (["compare", "ringz"], 2, "did you mean 'rings'"),
+    (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),
+    (["train", "rings", "data.missing=NA"], 2, "expected a list; got 'NA'; give 'data.missing=[NA]'"),
+    (["train", "rings", "start=nois", "data.size=x"], 2, "or 'replay'; got 'nois' command line: data.size: input"),
+]  # fmt: skip
+if version("torch").endswith("+cpu"):  # otherwise torch is asked for the GPU
+    STARTS.append((["--version"], 0, "no GPU, the CPU is used"))
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from anila.cli import app
+for words in json.load(sys.stdin):
+    said, status, sys.argv = io.StringIO(), 0, ["anila", *words]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            app.main()
+        except SystemExit as stop:
+            status = stop.code or 0
+    print(json.dumps([status, said.getvalue(), sorted({"torch", "PIL", "numpy"} & sys.modules.keys())]))
+"""
+
+
+@pytest.fixture(scope="module")
+def started() -> list[tuple[int, str, list[str]]]:
+    """Status and words of each command, one after the other in a fresh process, and what it has imported by then."""
+    commands = json.dumps([words for words, *_ in STARTS])
+    done = subprocess.run(
+        [sys.executable, "-c", ONE_BY_ONE], input=commands, capture_output=True, text=True, check=True
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("k", range(len(STARTS)), ids=lambda k: " ".join(STARTS[k][0]))
+def test_starting_is_fast_because_torch_is_not_imported(k: int, started: list[tuple[int, str, list[str]]]):
     """Sees seconds of imports before a list, a help page, or a refusal."""
-    code = "import sys; from anila.cli import app; sys.argv = ['anila', *sys.argv[1:]]\n"
-    code += "try: app.main()\nfinally: assert not {'torch', 'PIL', 'numpy'} & sys.modules.keys()"
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
-    assert done.returncode == status
-    assert says in " ".join((done.stdout + done.stderr).split())
+    (_, status, says), (found, said, imported) = STARTS[k], started[k]
+    assert found == status
+    assert says in " ".join(said.split())
+    assert not imported
 
 
 @pytest.mark.parametrize(
@@ -302,6 +322,13 @@ def test_every_public_name_is_there():
     assert set(package.__all__) == {*package.MODULE_OF, "rng"}
 
 
+def speak(folder: Path, words: list[str]) -> None:
+    """The command line as a process that works in a folder, and says what it has to say into a file there."""
+    os.chdir(folder)
+    sys.stderr = (folder / "said.txt").open("w")
+    raise SystemExit(anila(*words))
+
+
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
     """Sees a lost run, a traceback or a wrong status: 130 after Ctrl-C, and the printed command goes on."""
     words = [
@@ -314,16 +341,15 @@ def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path):
         "run",
         "--overwrite",
     ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "anila", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
+    process = SERVER.Process(target=speak, args=(tmp_path, words), daemon=True)
+    process.start()
     stats = tmp_path / "run/stats.jsonl"
-    while not (stats.exists() and stats.read_text()) and process.poll() is None:
+    while not (stats.exists() and stats.read_text()) and process.is_alive():
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+    assert process.pid
+    os.kill(process.pid, signal.SIGINT)
+    assert ended([process]) == [130]
+    err = (tmp_path / "said.txt").read_text()
     assert "Traceback" not in err
     assert "resume with: anila train rings" in err
     assert "--overwrite" not in err

@@ -4,10 +4,10 @@ import contextlib
 import errno
 import json
 import os
+import runpy
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -170,12 +170,14 @@ def test_death_at_any_change_of_a_run(tmp_path: Path, whole: Path, first: int, e
     ("kills", "of"),
     [(4, []), *(pytest.param(kills, of, marks=pytest.mark.slow) for kills, of in ((50, []), (20, ["--images"])))],
 )
-def test_kill_9_at_random_moments(tmp_path: Path, kills: int, of: list[str]):
+def test_kill_9_at_random_moments(
+    tmp_path: Path, kills: int, of: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     """Real processes, really killed: benchmarks/kills.py fails where one is not resumable or ends elsewhere."""
-    words = [sys.executable, ROOT / "benchmarks/kills.py", "--kills", str(kills), *of, "--out", tmp_path / "runs"]
-    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{kills} kills" in done.stdout
+    monkeypatch.setenv("ANILA_CACHE", "")  # which the script sets
+    monkeypatch.setattr(sys, "argv", ["kills.py", "--kills", str(kills), *of, "--out", str(tmp_path / "runs")])
+    runpy.run_path(str(ROOT / "benchmarks/kills.py"))["main"]()
+    assert f"{kills} kills" in capsys.readouterr().out
 
 
 # Damage (FAULTS 40)
