@@ -67,7 +67,7 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session", autouse=True)
 def unrendered() -> Iterator[Callable[..., None]]:
     """Figures are made but written as one pixel: to render them takes most of the time of a short run."""
     from PIL import Image
@@ -92,11 +92,21 @@ def rendered(unrendered: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(pictures, "save", unrendered)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def undrawn() -> Iterator[Callable[..., None]]:
+    """Training draws no pictures: they take most of the time of so short a run."""
+    from anila.runs.training import train
+
+    draw_pictures = train.draw_pictures
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "draw_pictures", lambda *_: None)
+        yield draw_pictures
+
+
 @pytest.fixture
-def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures take most of the time of so short a run; the tests that look at them draw them."""
-    if "drawn" not in request.keywords:
-        monkeypatch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
+def drawn(undrawn: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the pictures of a run are looked at, training draws them."""
+    monkeypatch.setattr("anila.runs.training.train.draw_pictures", undrawn)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -108,6 +118,16 @@ def unreported() -> Iterator[Callable[[Path], Path]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "written", lambda path: path / "report.html")
         yield written
+
+
+@pytest.fixture(scope="session", autouse=True)
+def coarse() -> Iterator[None]:
+    """Runs in the plane are measured on a 16th of the cells, which is exact to 1e-6 for rings."""
+    from anila.evaluation.likelihood import grid
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "SIDE", 100)
+        yield
 
 
 @pytest.fixture

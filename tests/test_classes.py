@@ -24,8 +24,6 @@ from anila.runs.training.preflight import preflight
 from anila.runs.training.train import train
 from anila.samplers import anisotropic_mala, descent, langevin, mala
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 WEIGHTS = torch.tensor([0.5, 0.3, 0.2])
 CENTRES = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.5]])
 SD = 0.7

@@ -19,8 +19,6 @@ from anila.runs.training.stop import Stop
 from test_ranks import SERVER, ended
 from tiny import anila
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
         "training.iterations=6", "training.checkpoint_every=3"]  # fmt: skip
 PHOTOS = ["data.size=8", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "training.batch=4",
@@ -80,6 +78,7 @@ def test_a_table_comes_back_in_its_own_units(tmp_path: Path, capsys: pytest.Capt
     assert "w2" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("drawn")
 def test_images_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ANILA_CACHE", str(tmp_path / "cache"))
     folder = tmp_path / "photos"

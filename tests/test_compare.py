@@ -27,8 +27,6 @@ from anila.samplers import SAMPLERS
 from anila.samplers.sample import transitions
 from tiny import anila
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10"]
 
 

@@ -25,8 +25,6 @@ from anila.runs.model import remembered, trained
 from anila.runs.model.trained import Trained
 from test_cli import TINY, anila
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,11 +112,11 @@ def test_image_runs_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     """Chains start where the run's do; the picture shows each of them, and the numbers are those of the words."""
     if start == "replay":
         request.getfixturevalue("rendered")
-    pixels = Rows(torch.rand(60, 1, 16, 16, generator=rng(0, "pixels")) * 2 - 1, "pixels")
+    pixels = Rows(torch.rand(60, 1, 8, 8, generator=rng(0, "pixels")) * 2 - 1, "pixels")
     for module_of_data in (trained, remembered):
         monkeypatch.setattr(module_of_data, "build_data", lambda _: pixels)
     size = [] if start == "replay" else ["start.size=null"]
-    small = ["network.width=4", "training.batch=4", f"start={start}", *size, "sampler.steps=2", "training.threads=1",
+    small = ["network.width=2", "training.batch=4", f"start={start}", *size, "sampler.steps=2", "training.threads=1",
              "training.iterations=40", "training.picture_every=1000"]  # fmt: skip
     assert anila("train", "flowers-chains", *small, "--run", tmp_path / "run") == 0
     capsys.readouterr()

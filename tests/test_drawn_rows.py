@@ -17,8 +17,6 @@ from anila.reports.drawn_rows import Sides, verdict
 from anila.rng import rng
 from tiny import TABLE, anila
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 
 def normal(n: int, name: str, correlation: float = 0.0) -> Tensor:
     """Rows of three columns, the last two correlated; the first is whole numbers."""

@@ -24,8 +24,6 @@ from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from tiny import TABLE, anila
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 
 def rows(n: int, name: str, d: int = 4) -> Tensor:
     """Normal rows; the last column is the first with a little noise."""
@@ -48,7 +46,7 @@ def of_rows(x: Tensor, **options: Any) -> Kernel:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, unrendered: None) -> Path:  # noqa: ARG001
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was made beside its table, which is gone since."""
     folder = tmp_path_factory.mktemp("kernel")
     write(folder / "people.csv", rows(300, "people"))

@@ -45,7 +45,6 @@ def pixels(monkeypatch: pytest.MonkeyPatch) -> Rows:
     x = torch.rand(50, 1, 8, 8, generator=rng(0, "pixels")) * torch.linspace(0.2, 1.5, 8) - 1
     data = Rows(x, "pixels")
     monkeypatch.setattr(trained, "build_data", lambda _: data)
-    monkeypatch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
     return data
 
 

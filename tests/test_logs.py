@@ -113,6 +113,7 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     return fake
 
 
+@pytest.mark.usefixtures("drawn")
 def test_wandb_gets_what_stats_say(tmp_path: Path, wandb: FakeWandb):
     """Sees a resumed run become a second one, lines that differ, an axis that is not the iteration, no end."""
     train(small("training.log_to=wandb"), tmp_path / "rings", quiet)

@@ -20,7 +20,7 @@ from anila.runs.training.train import Lost, train
 from faults import full
 from tiny import EIGHT, anila, eight_rings, quiet, trained_rings
 
-pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.fixture(scope="module")

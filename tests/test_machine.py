@@ -29,7 +29,7 @@ from anila.runs.training.train import Lost, train
 from compilers import compiling
 from tiny import EIGHT, eight_rings, quiet, trained_rings
 
-pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.fixture(scope="module")

@@ -39,14 +39,13 @@ NEW = small("sampler.steps=3")
 def quiet(_: str) -> None: ...
 
 
-def undrawn(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "draw_pictures", lambda *_: None)
+def hasten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(training, "exact_kl", lambda *_: 1.0)
 
 
 @pytest.fixture(autouse=True)
 def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
-    undrawn(monkeypatch)
+    hasten(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four iterations with the pictures and scores that runs have."""
     path = tmp_path_factory.mktemp("overwrite") / "old"
     with pytest.MonkeyPatch.context() as patch:
-        undrawn(patch)
+        hasten(patch)
         train(small(), path, quiet)
     (path / "samples/000000004.png").write_text("a picture")
     (path / "samples/evaluation.png").write_text("another")

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from anila.cli import app
 from anila.data import Rows
 from anila.density.networks import mlp
+from anila.evaluation.likelihood import grid
 from anila.learning.distributed import RankLost, Ranks, joined
 from anila.learning.learner import Learner, NotFinite
 from anila.learning.objectives import denoising, recovery, transport
@@ -74,7 +75,7 @@ def among(rank: int, size: int, port: int, work: Callable[..., object], args: tu
     here = {"RANK": rank, "WORLD_SIZE": size, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     os.environ.update({k: str(v) for k, v in here.items()}, MASTER_ADDR="127.0.0.1")
     torch.set_num_threads(1)
-    training.draw_pictures = drawn
+    training.draw_pictures, grid.SIDE = drawn, 100
     work(*args)
 
 

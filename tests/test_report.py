@@ -6,7 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -27,9 +27,8 @@ from anila.reports.page.record import Record
 from anila.runs.experiment import PRESETS, Experiment, resolve
 from anila.runs.experiment.choose import choose
 from anila.runs.folder.run import Run
+from anila.runs.model.trained import Trained
 from tiny import anila
-
-pytestmark = pytest.mark.usefixtures("unrendered")
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.iterations=6",
         "training.checkpoint_every=3", "training.picture_every=3", "training.log_every=1"]  # fmt: skip
@@ -94,9 +93,12 @@ def report(*runs: Path, out: Path | None = None) -> Page:
 
 
 @pytest.fixture(scope="module")
-def plane_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def plane_run(tmp_path_factory: pytest.TempPathFactory, undrawn: Callable[..., None]) -> Path:
+    """A run with its pictures, and its scores."""
     path = tmp_path_factory.mktemp("report") / "rings"
-    assert anila("train", "rings", *TINY, "--run", path) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("anila.runs.training.train.draw_pictures", undrawn)
+        assert anila("train", "rings", *TINY, "--run", path) == 0
     assert anila("evaluate", path, "--count", "40") == 0
     return path
 
@@ -134,8 +136,10 @@ class TestSections:
         assert "nats likelier beside the rest" in page.text
         assert "Not scored yet: anila evaluate" in page.text
 
-    def test_of_images(self, image_run: Path):
-        page = report(image_run)
+    def test_of_images(self, image_run: Path, tmp_path: Path, undrawn: Callable[..., None]):
+        run = Run(shutil.copytree(image_run, tmp_path / "run"))
+        undrawn(run, Trained.load(run))
+        page = report(run.path)
         assert page.sections == ALWAYS | {"chains", "samples"}
         strips = [attrs["alt"] for attrs in page.of("img") if "chains at" in (attrs["alt"] or "")]
         assert strips[0] == "6 chains at 0"

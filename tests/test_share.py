@@ -27,8 +27,6 @@ from anila.runs.model.export import CARD, CHAINS, FILES, MANIFEST, RECORD, WEIGH
 from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila, chains_on
 
-pytestmark = pytest.mark.usefixtures("unrendered")
-
 
 @pytest.fixture(scope="module")
 def table(table_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -24,8 +24,6 @@ from anila.runs.training.train import train
 from test_train import Heard, quiet, stop_at
 from tiny import anila
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
         "training.checkpoint_every=4", "training.picture_every=1000", "optimizer.warmup=2"]  # fmt: skip
 STAGES = (
@@ -59,9 +57,7 @@ def assert_equal_runs(a: Path, b: Path) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("runs") / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "draw_pictures", lambda *_: None)
-        train(staged(), path, quiet)
+    train(staged(), path, quiet)
     return path
 
 
@@ -202,7 +198,7 @@ def test_the_folder_tells_the_stages(uninterrupted: Path):
     assert config_of(run) == staged()
 
 
-@pytest.mark.drawn
+@pytest.mark.usefixtures("drawn")
 def test_a_picture_is_drawn_at_the_end_of_a_stage(tmp_path: Path):
     """Sees curves of one stage only, and chains asked of a stage that has none."""
     stages = (replace(STAGES[0], iterations=2), replace(STAGES[2], iterations=1))

@@ -31,7 +31,7 @@ from anila.runs.training.train import train
 from tiny import anila as command
 from tiny import quiet, small_rings, trained_rings
 
-pytestmark = pytest.mark.usefixtures("undrawn", "unmeasured")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def small(*more: str) -> Experiment:

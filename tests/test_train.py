@@ -26,8 +26,6 @@ from anila.runs.training.resume import as_begun
 from anila.runs.training.train import train
 from faults import full
 
-pytestmark = pytest.mark.usefixtures("undrawn")
-
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
          "training.checkpoint_every=5", "training.picture_every=1000", "training.iterations=12"]  # fmt: skip
 
@@ -276,7 +274,7 @@ def test_the_best_checkpoint_is_the_one_of_lowest_kl(uninterrupted: Path):
     assert checkpoint.best_score(uninterrupted / "checkpoints") == min(kls.values())
 
 
-@pytest.mark.drawn
+@pytest.mark.usefixtures("drawn")
 def test_the_run_folder_holds_what_it_says(tmp_path: Path):
     uninterrupted = tmp_path / "run"
     train(small(), uninterrupted, quiet)

@@ -89,9 +89,8 @@ def quiet(_: str) -> None:
 
 
 def trained_rings(path: Path, *more: str) -> Path:
-    """A run of them without pictures and without the exact KL."""
+    """A run of them without the exact KL."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("anila.runs.training.train.exact_kl", lambda *_: 1.0)
-        patch.setattr("anila.runs.training.train.draw_pictures", lambda *_: None)
         train(small_rings(*more), path, quiet)
     return path

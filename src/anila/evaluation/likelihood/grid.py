@@ -32,6 +32,8 @@ BORDER = 1e-5
 """Share of the mass on the outermost cells from which the box counts as too small."""
 SPREAD = 0.1
 """Spread of log Z over the half-resolution grids from which the cells count as too large."""
+SIDE = 400
+"""Cells along each axis on which runs in the plane are measured."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def in_plane(event_shape: tuple[int, ...]) -> bool:
 
 def plane_grid(x_data: Tensor) -> Grid:
     """Where plane densities are integrated: the data's box, doubled for what a model may spill over."""
-    return Grid.around(x_data, margin=0.5)
+    return Grid.around(x_data, margin=0.5, points=SIDE)
 
 
 def plane_frame(x_data: Tensor) -> Grid:
