@@ -137,6 +137,22 @@ def reported(unreported: Callable[[Path], Path], monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser for all pages."""
+    from browser import browser
+
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def tab(chromium: Any) -> Iterator[Any]:
+    """Its tab, in which no page goes on after a test."""
+    yield chromium
+    chromium.call("Page.navigate", url="about:blank")
+
+
+@pytest.fixture(scope="session")
 def table_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run on a table of three related columns, people.csv beside it."""
     import tiny

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import torch
 
 from anila.reports.playground import page, subject_of
 from anila.reports.playground.serve import server
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM, Browser
 from tiny import anila, image_run
 
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
@@ -26,12 +25,6 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("page") / "a page – ünïcode.html"
     assert anila("playground", "--out", path) == 0
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 def test_a_density_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,13 +3,12 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tiny
-from browser import CHROMIUM, Browser, browser
+from browser import CHROMIUM, Browser
 from tiny import anila
 
 WEB = Path(__file__).with_name("web")
@@ -17,12 +16,6 @@ ROOT = WEB.parents[1]
 SCRIPTS = ("src/anila/reports/playground/web", "src/anila/reports/page/templates/page.js")
 in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
 NOT_HERE = "is not installed: npm ci --prefix tests/web"
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
