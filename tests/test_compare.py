@@ -104,9 +104,9 @@ class TestPairs:
     @pytest.mark.parametrize("seeds", [3, 5])
     def test_equals_are_told_apart_one_time_in_twenty(self, seeds: int):
         """Sees the normal law taken for Student's, √n forgotten, or one side of it."""
-        d = torch.randn(seeds, 20_000, generator=rng(0, "differences"), dtype=torch.float64)
+        d = torch.randn(seeds, 5000, generator=rng(0, "differences"), dtype=torch.float64)
         found = pair_of("a", "b", d, torch.zeros_like(d)).separates
-        assert sum(found) / len(found) == pytest.approx(0.05, abs=0.006)
+        assert sum(found) / len(found) == pytest.approx(0.05, abs=0.012)  # 4 standard errors
 
     def test_runs_that_ran_away_are_left_out(self):
         score = torch.tensor([[1.0, 2.0], [3.0, math.inf], [5.0, math.inf]], dtype=torch.float64)
