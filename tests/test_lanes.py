@@ -16,7 +16,7 @@ from anila.density.networks import mlp, toy
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_ghmc, anisotropic_mala, barker, ghmc, hmc, langevin, mala, sample
 from anila.samplers.compiled.graphs import GRAPHS, REPLACED
-from anila.samplers.compiled.lanes import Lanes
+from anila.samplers.compiled.lanes import FLAGS, Lanes
 from anila.samplers.compiled.torch_internals import simple_operations, trace
 from anila.samplers.compiled.variables import Unsupported
 from anila.samplers.compiled.vocabulary import ARITHMETIC, POWERS
@@ -121,6 +121,13 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Any], list[Tensor]]] = {
 }
 
 
+@pytest.fixture
+def hastily(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled in half the time, where it is the translation that is tested."""
+    monkeypatch.setattr("anila.samplers.compiled.lanes.FLAGS", ("-O1", *FLAGS[1:]))
+
+
+@pytest.mark.usefixtures("hastily")
 @pytest.mark.parametrize("case", CASES)
 def test_a_translated_step_gives_the_numbers_of_torch(case: str):
     """Sees a view indexed wrongly, a broadcast along the wrong axis, or weights in another order."""
@@ -336,6 +343,7 @@ def test_a_long_step_is_cut_into_functions():
     assert_fast_and_right(f, torch.randn(9, 3, generator=rng(0, "start")))
 
 
+@pytest.mark.usefixtures("hastily")
 @pytest.mark.parametrize("name", LOG_DENSITIES)
 def test_nets_and_densities_become_lanes(name: str):
     """Sees a change to a net, a density or a kernel that sends it the slower way."""
