@@ -94,7 +94,11 @@ def variance_error(f: Any, name: str, back: Tensor | None = None) -> tuple[Tuned
     return tuned, (x.var(0) / VARIANCES - 1).abs().max().item()
 
 
-@pytest.mark.parametrize(("f", "back"), [(stretched, None), (rotated, ROTATION)], ids=["axes", "rotated"])
+@pytest.mark.parametrize(
+    ("f", "back"),
+    [pytest.param(stretched, None, marks=pytest.mark.slow), (rotated, ROTATION)],
+    ids=["axes", "rotated"],
+)
 def test_an_ill_conditioned_gaussian_is_sampled(f: Any, back: Tensor | None):
     """d = 100, condition 1e4: sees a variance off by 5%, along the axes and rotated by a dense matrix."""
     tuned, error = variance_error(f, "mala", back)
@@ -380,8 +384,8 @@ def test_a_long_warm_up_is_bolder_where_it_pays():
 
 def test_a_bolder_phase_that_does_not_pay_is_dropped():
     """Sees longer steps kept whatever they cost, on light tails, or given to a kernel that gets stuck with them."""
-    aims = [tuned_from(quartic, "anisotropic_mala", start(32, 2), 500, seed).report for seed in range(3)]
-    assert sum("(aimed at 0.57)" in report for report in aims) >= 2
+    aims = [tuned_from(quartic, "anisotropic_mala", start(32, 2), 500, seed).report for seed in range(2)]
+    assert all("(aimed at 0.57)" in report for report in aims)
     assert "(aimed at 0.57)" in tuned_from(gaussian(1.0, 10), "mala", start(32, 10), 500).report
 
 
@@ -412,9 +416,9 @@ def test_points_without_a_spread_give_a_diagonal(name: str, chains: int):
 @pytest.mark.parametrize("name", ["anisotropic_mala", "mala"])
 def test_tuning_comes_back_from_far_out(name: str, dim: int):
     """Sees a warm-up that is lost where f is a million times steeper than where it belongs."""
-    tuned = tuned_from(quartic, name, torch.full((200, dim), 100.0), 400)
+    tuned = tuned_from(quartic, name, torch.full((200, dim), 100.0), 200)
     assert tuned.x.abs().max() < 2.5
-    _, trace = sample(tuned.sampler, tuned.x, 400, rng(0, "chains"), keep_every=4)
+    _, trace = sample(tuned.sampler, tuned.x, 200, rng(0, "chains"), keep_every=4)
     assert trace["x"].var().item() == pytest.approx(math.gamma(0.75) / math.gamma(0.25), rel=0.05)
 
 
