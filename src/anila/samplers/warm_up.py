@@ -203,7 +203,7 @@ def orders() -> Iterator[tuple[str, ...]]:
         yield from ((first, *names) for names in combinations(others, more))
 
 
-TENSORS = {"step_size", "threshold", "preconditioner"}
+TENSORS = {"step_size", "threshold", "preconditioner", "persistence"}
 """Settings that may be tensors, so that one compiled kernel serves a whole warm-up."""
 
 
