@@ -1,10 +1,12 @@
 """Ten public posteriors, written in PyTorch, against their reference draws.
 
     python benchmarks/posteriors.py --out runs/posteriors           (docs/sampling.md; 2 seeds)
+    python benchmarks/posteriors.py --out runs/gp --only gp_pois_regr --kernel hmc
 
 Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune` with
-`anisotropic_mala` for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior standard deviations, and
-of a standard deviation relative to it, the largest over the reference's quantities. Both should be below 0.1.
+`anisotropic_mala` or another kernel for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
+standard deviations, and of a standard deviation relative to it, the largest over the reference's quantities. Both
+should be below 0.1.
 
 Models, data and reference draws are those of posteriordb (github.com/stan-dev/posteriordb), read from the folder
 `../shared/data/posteriors`; without it there is nothing to run.
@@ -26,8 +28,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from anila import anisotropic_mala, rng, sample, tune
+from anila import rng, sample, tune
 from anila.evaluation.chains import ess, rhat
+from anila.samplers import SAMPLERS
 
 FOLDER = Path(__file__).parents[1] / ".." / "shared" / "data" / "posteriors"
 Data = dict[str, Tensor]
@@ -249,14 +252,15 @@ def read(name: str, folder: Path = FOLDER) -> tuple[Model, Data]:
 
 
 CHAINS, START_SD, WARM_UP, STEPS, KEEP = 32, 10.0, 1000, 2000, 5
+KERNELS = ("anisotropic_mala", "mala", "barker", "ghmc", "anisotropic_ghmc", "hmc")
 
 
-def run(name: str, seed: int, folder: Path) -> dict[str, Any]:
+def run(name: str, seed: int, folder: Path, kernel: str) -> dict[str, Any]:
     """One posterior with default settings: errors against the reference, R̂, ESS, and seconds of the processor."""
     model, reference = read(name, folder)
     x0 = START_SD * torch.randn(CHAINS, model.dim, generator=rng(seed, "start"), dtype=torch.float64)
     began = time.process_time()
-    tuned = tune(lambda **kw: anisotropic_mala(model.f, **kw), x0, WARM_UP, rng(seed, "tune"))
+    tuned = tune(lambda **kw: SAMPLERS[kernel](model.f, **kw), x0, WARM_UP, rng(seed, "tune"))
     warmed = time.process_time()
     _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "chains"), keep_every=KEEP)
     ended = time.process_time()
@@ -293,6 +297,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the posteriors lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--kernel", choices=KERNELS, default=KERNELS[0])
     arguments = parser.parse_args()
     if not arguments.folder.exists():
         raise SystemExit(f"no posteriors in {arguments.folder}: give their folder by --folder")
@@ -301,9 +306,11 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {}
     for name in arguments.only:
         dim = read(name, arguments.folder)[0].dim
-        results[name] = [run(name, seed, arguments.folder) | {"dim": dim, "seed": seed} for seed in arguments.seeds]
+        runs = (run(name, seed, arguments.folder, arguments.kernel) for seed in arguments.seeds)
+        results[name] = [found | {"dim": dim, "seed": seed} for found, seed in zip(runs, arguments.seeds, strict=True)]
         print(table({name: results[name]}).splitlines()[-1], flush=True)
     protocol = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "torch": torch.__version__}
+    protocol |= {"kernel": arguments.kernel}
     arguments.out.mkdir(parents=True, exist_ok=True)
     (arguments.out / "posteriors.json").write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
     print("\n" + table(results))
