@@ -360,13 +360,8 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: outliers(lambda x: x.sum(1) / 0, torch.zeros(3, 2)), "not finite on 3 of 3"),
         (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).threshold(0.01), "at least 99 held-out rows; got 50"),
         (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).threshold(1.5), "between 0 and 1"),
-        *[
-            (
-                lambda rate=rate: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).promised(rate),
-                "between 0 and 1; got|; got",
-            )
-            for rate in (0.0, -1.0, math.nan)
-        ],
+        (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).promised(0.0), "between 0 and 1"),
+        (lambda: outliers(lambda x: x.sum(1), torch.zeros(50, 2)).promised(math.nan), "between 0 and 1"),
     ],
 )
 def test_mistakes_are_refused(mistake: Callable[[], Any], message: str):
