@@ -24,6 +24,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model import export, hub, pretrained
 from anila.runs.model.card import limits
 from anila.runs.model.export import CARD, CHAINS, FILES, MANIFEST, RECORD, WEIGHTS, Shared, ShareError
+from anila.runs.model.model import Model
 from anila.runs.model.trained import Trained
 from tiny import IMAGES, TABLE, anila, chains_on
 
@@ -281,7 +282,7 @@ def test_mistakes_are_one_message_and_status_2(table_run: Path, table: Path, ima
         ("export", table_run, "--out", table): "is there already",
         ("export", table_run, "--out", tmp_path / "no/where"): "there is no folder",
         ("export", tmp_path / "empty", "--out", tmp_path / "x"): "is not a run",
-        ("export", table, "--out", tmp_path / "x"): "is not a run",
+        ("export", table, "--out", tmp_path / "x"): "it is an exported model: give the run that it is from",
         ("evaluate", table): "an exported model without its data",
         ("inpaint", images, "--box", "0,0,2,2", "--out", tmp_path / "x.png"): "came without its data (photos)",
         ("sample", tmp_path / "empty", "--count", "1", "--out", tmp_path / "x.csv"): "is not a run",
@@ -291,6 +292,16 @@ def test_mistakes_are_one_message_and_status_2(table_run: Path, table: Path, ima
         assert message in captured.err
         assert "Traceback" not in captured.err
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_what_cannot_be_written_so_is_not_drawn(
+    table: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    """Sees minutes of chains lost to a suffix."""
+    monkeypatch.setattr(Model, "draw", lambda *_: pytest.fail("it was drawn"))
+    for model, name, message in ((images, "x.csv", "use .npz or .png"), (table, "x.png", "use .npz, .csv or .parquet")):
+        assert anila("sample", model, "--count", "1", "--out", tmp_path / name) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_a_full_disk_leaves_nothing_behind(table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

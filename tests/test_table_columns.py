@@ -270,6 +270,15 @@ def test_commas_that_may_group_digits_are_said(tmp_path: Path) -> None:
     read(tmp_path / "u.csv")
 
 
+def test_times_of_another_zone_are_said_to_be_in_utc(tmp_path: Path) -> None:
+    """Sees hours moved without a word."""
+    rows = "".join(f"2020-01-{i:02}T12:30:00+02:00,{i * i % 7}\n" for i in range(1, 29))
+    (tmp_path / "t.csv").write_text(f"t,b\n{rows}")
+    data = read(tmp_path / "t.csv")
+    assert "times of t in UTC" in data.description
+    assert data.encoding.decode(data.values[:1])["t"][0].as_py() == datetime(2020, 1, 1, 10, 30)
+
+
 def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", np.empty((60, 0)))
     with pytest.raises(ValueError, match="expected at least one column, got none"):

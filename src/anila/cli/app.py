@@ -268,11 +268,12 @@ def sample(
 ) -> None:
     """Draw samples from a run."""
     trained = load(run)
-    from anila.applications.files.outputs import write_samples
+    from anila.applications.files.outputs import require_form, write_samples
     from anila.data import Table
     from anila.messages import warnings_to
 
     spare(out, [trained.config.data.name])
+    require_form(trained.data.event_shape, out)
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)
     echo(f"{count} samples in {out}")

@@ -24,7 +24,7 @@ def compose(
     seed: Seed = 0,
 ) -> None:
     """Draw samples of a product, a mixture or a negation of models."""
-    from anila.applications.files.outputs import write_samples
+    from anila.applications.files.outputs import require_form, write_samples
     from anila.applications.on_runs.compose import combined, draw_combined
     from anila.messages import warnings_to
 
@@ -35,6 +35,7 @@ def compose(
         raise ValueError(f"--weights {weights}: expected a number for each run, e.g. 1,-0.5") from None
     trained = [load(run) for run in runs]
     spare(out, [model.config.data.name for model in trained])
+    require_form(trained[0].data.event_shape, out)
     posterior = combined(trained, wanted, rule)
     with warnings_to(note):
         write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)

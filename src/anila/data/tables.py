@@ -165,6 +165,8 @@ def table(
         labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
         return image_array(found, name, labels, classes)
     rows, left_out = usable(found, name, asked=bool(columns))
+    if zoned := [field.name for field in rows.schema if getattr(field.type, "tz", None)]:
+        left_out.append(f"times of {', '.join(zoned)} in UTC")
     there = filled_rows(rows)
     if not there.all():
         left_out.append(f"left out {(~there).sum():,} rows without a cell")

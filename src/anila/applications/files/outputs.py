@@ -49,6 +49,7 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
     Raises:
         ValueError: If the samples cannot be written so.
     """
+    require_form(model.data.event_shape, path)
     names, values = in_units(model, x)
     match path.suffix.lower():
         case ".png":
@@ -60,9 +61,20 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
             with whole_file(path) as file:
                 np.savez_compressed(file, x=values, columns=names)
         case ".csv" | ".parquet":
-            if values.ndim != 2:
-                raise ValueError(f"images of shape {values.shape[1:]} do not go into {path.suffix}; use .npz or .png")
             write_table(model.units.rows.decode(x), path)
+
+
+def require_form(shape: tuple[int, ...], path: Path) -> None:
+    """Refuse a suffix that points of this shape cannot be written by; before any is drawn, too.
+
+    Raises:
+        ValueError: Saying which to use.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".parquet") and len(shape) != 1:
+        raise ValueError(f"images of shape {shape} do not go into {suffix}; use .npz or .png")
+    if suffix == ".png" and len(shape) != 3 and not in_plane(shape):
+        raise ValueError(f"points of {shape[0]} coordinates make no picture; use .npz, .csv or .parquet")
 
 
 def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:
@@ -112,8 +124,6 @@ def picture(model: Model, x: Tensor) -> Any:
     """A grid of images, or the panel of a plane density."""
     if x.ndim == 4:
         return pictures.image_grid(x[:SHOWN])
-    if not in_plane(tuple(x.shape[1:])):
-        raise ValueError(f"points of {x.shape[1]} coordinates make no picture; use .npz, .csv or .parquet")
     x_data = model.reference_data(max(len(x), 2000))
     shown = None if isinstance(model.data, Elsewhere) else x_data
     return pictures.plane_panel(shown, x, model.f, plane_frame(x_data))

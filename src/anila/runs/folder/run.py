@@ -79,7 +79,12 @@ class Run:
         if not (run.path / "config.json").is_file():
             what = "is not a run: it has no config.json" if run.path.is_dir() else "is not a folder"
             runs = sorted(str(config.parent) for config in run.path.glob("*/config.json"))
-            do = f"runs in it: {', '.join(runs)}" if runs else f"a run is made by: anila train PRESET --run {path}"
+            taken = run.path.is_dir() and any(run.path.iterdir())
+            do = f"a run is made by: anila train PRESET --run {'NEW_FOLDER' if taken else path}"
+            if runs:
+                do = f"runs in it: {', '.join(runs)}"
+            elif (run.path / "anila.json").is_file():
+                do = "it is an exported model: give the run that it is from"
             raise RunError(f"{run.path.absolute()} {what}; {do}")
         return run
 
