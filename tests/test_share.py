@@ -152,6 +152,19 @@ def test_images_are_worked_on_as_by_the_run(words: list[str], image_run: Path, i
     assert np.array_equal(a["energy"], b["energy"])
 
 
+def test_a_run_is_passed_on_without_its_photos(image_run: Path, images: Path, tmp_path: Path):
+    """Sees an export that needs the data, or calibrates on something else where they are gone."""
+    photos = image_run.parent / "photos"
+    photos.rename(tmp_path / "elsewhere")
+    try:
+        assert anila("export", image_run, "--out", tmp_path / "m") == 0
+    finally:
+        (tmp_path / "elsewhere").rename(photos)
+    found, usual = (package.load(folder).calibration(100) for folder in (tmp_path / "m", images))
+    assert found.f.equal(usual.f)
+    assert found[1:] == usual[1:]
+
+
 def test_the_card_says_what_the_model_is(image_run: Path, table_run: Path, table: Path, images: Path, tmp_path: Path):
     """Sees a limit that is kept quiet, and scores that are left out."""
     card = (images / "README.md").read_text()

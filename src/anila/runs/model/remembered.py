@@ -4,7 +4,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from anila.data import DataSet, Elsewhere, Rows, Table, Units
+from anila.data import KNOWN, TOYS, DataSet, Elsewhere, Rows, Table, Units
+from anila.data.foreign import local
 from anila.runs.experiment import build_data, settings
 from anila.runs.folder.run import Run, RunError
 
@@ -38,7 +39,9 @@ def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:
     except (OSError, ValueError) as error:
         if "units" not in saved:
             raise
-        return elsewhere(run, saved, f"the data cannot be read: {error}"), []
+        gone = config.name not in (*TOYS, *KNOWN) and not local(config.name).exists()
+        why = f"no file or folder {local(config.name)}" if gone else error
+        return elsewhere(run, saved, f"the data cannot be read: {why}"), []
     if data.fingerprint == saved.get("fingerprint", data.fingerprint):
         return data, []
     changed = f"{config.name} is not what the run was trained on: it has changed since"

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anila.data import TOYS, Table
+from anila.data import TOYS, Images, Table
 from anila.density.log_density import ClosedForm, check_log_density
 from anila.density.precision import own_defaults
 from anila.evaluation import training
@@ -44,8 +44,8 @@ from anila.runs.training.resume import as_begun, refuse_other_folders, restored,
 from anila.runs.training.rounding import settled
 from anila.runs.training.stop import Stop, stop_signals
 
-CALIBRATED = 5000
-"""Ordinary rows of a table at most of which f is kept."""
+CALIBRATED, CALIBRATED_IMAGES = 5000, 1000
+"""Ordinary rows of a table at most of which f is kept, and images."""
 
 
 @dataclass(frozen=True)
@@ -316,9 +316,9 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     state = learner.state_dict() | {"stage": trained.number}
     parts = {"learner": state, "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
     parts["guard"] = guard.state_dict()
-    if isinstance(trained.data, Table) and not isinstance(trained.f, ClosedForm):
+    if (rows := calibrated(trained, last)) and not isinstance(trained.f, ClosedForm):
         with whole(trained.f):
-            parts["calibration"] = trained.calibration(CALIBRATED)._asdict()
+            parts["calibration"] = trained.calibration(rows)._asdict()
     if learner.ranks.first:
         try:
             with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
@@ -326,6 +326,13 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
         except PermissionError as error:  # there was permission when it began: no mistake in the command
             raise Lost(f"{error}; open the folder to writing, and the same command again goes on") from error
     learner.ranks.wait()
+
+
+def calibrated(trained: Trained, last: bool) -> int:
+    """How many ordinary rows a checkpoint holds f of, so that outliers are told without the data; of images the last."""
+    if isinstance(trained.data, Table):
+        return CALIBRATED
+    return CALIBRATED_IMAGES if last and isinstance(trained.data, Images) else 0
 
 
 def measure(trained: Trained) -> dict[str, float]:
