@@ -329,7 +329,7 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
 
 
 def calibrated(trained: Trained, last: bool) -> int:
-    """How many ordinary rows a checkpoint holds f of, so that outliers are told without the data; of images the last."""
+    """How many ordinary rows a checkpoint holds f of, to tell outliers without the data; of images the last alone."""
     if isinstance(trained.data, Table):
         return CALIBRATED
     return CALIBRATED_IMAGES if last and isinstance(trained.data, Images) else 0
