@@ -19,6 +19,8 @@ from anila.runs.training import drawing
 from anila.runs.training import train as training
 from anila.runs.training.train import train
 
+pytestmark = pytest.mark.usefixtures("drawn")
+
 
 def small(*more: str) -> Experiment:
     quick = ["network.hidden=[8]", "network.fourier=0", "training.batch=20", "training.log_every=1",
@@ -113,7 +115,6 @@ def wandb(monkeypatch: pytest.MonkeyPatch) -> FakeWandb:
     return fake
 
 
-@pytest.mark.usefixtures("drawn")
 def test_wandb_gets_what_stats_say(tmp_path: Path, wandb: FakeWandb):
     """Sees a resumed run become a second one, lines that differ, an axis that is not the iteration, no end."""
     train(small("training.log_to=wandb"), tmp_path / "rings", quiet)
