@@ -1,5 +1,7 @@
 """Laws of f and of randomness: one number a row, one gradient, one named stream."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -33,13 +35,14 @@ def test_a_stream_is_its_seed_and_names():
 
 def test_a_stream_is_that_of_its_number_in_any_type():
     """Sees another stream for NumPy's 3, as loops over arrays give it, and a seed of 2.5 that is taken for 2."""
+    stream: Any = rng
     first = rng(3, "a", 3).initial_seed()
     with as_users_run_it():
-        assert rng(np.int64(3), np.str_("a"), np.int32(3)).initial_seed() == first
-        assert rng(torch.tensor(3), "a", torch.tensor(3)).initial_seed() == first
+        assert stream(np.int64(3), np.str_("a"), np.int32(3)).initial_seed() == first
+        assert stream(torch.tensor(3), "a", torch.tensor(3)).initial_seed() == first
     for wrong in (2.5, "3", None):
         with as_users_run_it(), pytest.raises(TypeError, match="seed must be a whole number.*; got"):
-            rng(wrong)  # pyright: ignore[reportArgumentType]
+            stream(wrong)
 
 
 def test_streams_are_uncorrelated():

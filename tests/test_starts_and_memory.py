@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import anila
 from anila import Learner, Persistent, check_log_density, from_numpy, rng, sample, tune
 from anila.density.networks import mlp
 from anila.samplers import SAMPLERS, Sampler, hmc, langevin, mala, replica_exchange
@@ -228,22 +229,34 @@ def test_autocast_around_a_call_changes_nothing(name: str):
 
 # Arguments of another kind
 
+lax: Any = anila
+"""Without types, as users have it."""
+
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sample(mala(normal, 0.1), start(), 4.0, 0), "steps must be a whole number; got 4.0"),
-        (lambda: sample(mala(normal, 0.1), start(), "4", 0), "steps must be a whole number; got '4'"),
-        (lambda: sample(mala(normal, 0.1), start(), True, 0), "steps must be a whole number; got True"),
-        (lambda: sample(mala(normal, 0.1), start(), 4, 0, keep_every=0.5), "keep_every must be a whole number"),
-        (lambda: tune(lambda **kw: mala(normal, **kw), start(), 400.0, 0), "steps must be a whole number"),
-        (lambda: sample(normal, start(), 4, 0), r"sampler must be a kernel, e\.g\. mala.*got function"),
-        (lambda: sample(mala, start(), 4, 0), "sampler must be a kernel"),
-        (lambda: mala(normal, "0.1"), "step_size must be a positive number; got '0.1'"),
-        (lambda: mala(normal, torch.ones(2)), "step_size must be a positive number; got tensor"),
+        (lambda: lax.sample(lax.mala(normal, 0.1), start(), 4.0, 0), "steps must be a whole number; got 4.0"),
+        (lambda: lax.sample(lax.mala(normal, 0.1), start(), "4", 0), "steps must be a whole number; got '4'"),
+        (lambda: lax.sample(lax.mala(normal, 0.1), start(), True, 0), "steps must be a whole number; got True"),
+        (
+            lambda: lax.sample(lax.mala(normal, 0.1), start(), 4, 0, keep_every=0.5),
+            "keep_every must be a whole number",
+        ),
+        (
+            lambda: lax.tune(lambda **kw: lax.mala(normal, **kw), start(), 400.0, 0),
+            "steps must be a whole number",
+        ),
+        (lambda: lax.sample(normal, start(), 4, 0), r"sampler must be a kernel, e\.g\. mala.*got function"),
+        (lambda: lax.sample(mala, start(), 4, 0), "sampler must be a kernel"),
+        (lambda: lax.mala(normal, "0.1"), "step_size must be a positive number; got '0.1'"),
+        (lambda: lax.mala(normal, torch.ones(2)), "step_size must be a positive number; got tensor"),
         (lambda: SAMPLERS["anisotropic"](normal, None), "threshold must be a positive number; got None"),
-        (lambda: langevin(normal, 0.1, temperature="1"), "temperature must be a number of at least 0; got '1'"),
-        (lambda: sample(mala(normal, 0.1), start().half(), 4, 0), r"float32 or float64; got torch\.float16"),
+        (lambda: lax.langevin(normal, 0.1, temperature="1"), "temperature must be a number of at least 0; got '1'"),
+        (
+            lambda: lax.sample(lax.mala(normal, 0.1), start().half(), 4, 0),
+            r"float32 or float64; got torch\.float16",
+        ),
     ],
 )
 def test_an_argument_of_another_kind_is_named(call: Callable[[], Any], message: str):

@@ -13,7 +13,6 @@ which is at least 1/(n + 1): few rows cannot show that a row is very odd.
 References: Vovk, Gammerman & Shafer 2005, section 2.2 (p); Vincent 2011 (the error, of a kernel density).
 """
 
-from numbers import Real
 from typing import Any, NamedTuple, no_type_check
 
 import numpy as np
@@ -28,6 +27,7 @@ from anila.density.kernel_energy import Own, within_range
 from anila.density.kernel_reasons import reasons
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows
 
+NUMBER = (float, int, np.floating)
 ROUNDING = 1e-9
 """Scores that differ by less than this share are equal: sums are rounded otherwise beside other rows."""
 
@@ -95,9 +95,9 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         Raises:
             ValueError: If contamination, bandwidth or trimmed is out of range, or X is no table.
         """
-        if not (isinstance(self.contamination, Real) and 0 < self.contamination <= 0.5):
+        if not (isinstance(self.contamination, NUMBER) and 0 < self.contamination <= 0.5):
             raise ValueError(f"contamination must lie in (0, 0.5]: a share of rows; got {self.contamination!r}")
-        if not (isinstance(self.trimmed, Real) and 0 <= self.trimmed < 1):
+        if not (isinstance(self.trimmed, NUMBER) and 0 <= self.trimmed < 1):
             raise ValueError(f"trimmed must lie in [0, 1): a share of rows; got {self.trimmed!r}")
         rows = training_rows(self, X)
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
