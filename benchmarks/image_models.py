@@ -13,6 +13,7 @@ it with its protocol to OUT/NAME.json, the draws beside it to OUT/NAME.png.
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -70,11 +71,15 @@ def main() -> None:
     parser.add_argument("--set", choices=KNOWN, required=True)
     parser.add_argument("--data", help="where the image set is, if not known by name")
     parser.add_argument("--count", type=int, help="draws; as many as images held out by default")
+    parser.add_argument("--guidance", type=float, help="w of draws, in place of the model's sampler.guidance")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     model, data = anila.load(arguments.model), image_set(arguments.set, arguments.data)
+    if arguments.guidance is not None:
+        sampler = replace(model.config.sampler, guidance=arguments.guidance)
+        model.config = replace(model.config, sampler=sampler)
     judge = judge_of(data, arguments.out / "judge.pt")
     scorer, name = Scorer(data, judge), Path(arguments.model.replace(":", "-")).name
     scores = of_draws(model, scorer, arguments.count or SCORED[arguments.set], arguments.out / f"{name}.png")

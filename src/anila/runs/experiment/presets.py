@@ -101,11 +101,11 @@ FLOWERS = Experiment(
 WITH_CLASSES = replace(
     FLOWERS,
     network=replace(FLOWERS.network, classes="auto"),
-    sampler=replace(FLOWERS.sampler, guidance=1.0),
+    sampler=replace(FLOWERS.sampler, guidance=6.0),
     training=replace(FLOWERS.training, classify=10.0),
 )
 WIDE = ("network.widths=[96,192,256]", "training.batch=128", "start.size=256", "optimizer.learning_rate=1e-3")
-GREY = replace(WITH_CLASSES, sampler=replace(WITH_CLASSES.sampler, level_steps=4, guidance=2.0))
+GREY = replace(WITH_CLASSES, sampler=replace(WITH_CLASSES.sampler, level_steps=4, guidance=4.0))
 MNIST = replace(GREY, data=Data(name="mnist", size=32))
 FASHION_MNIST = replace(GREY, data=Data(name="fashion-mnist", size=32))
 CIFAR10 = replace(WITH_CLASSES, data=Data(name="cifar10", size=32, flip=True))
