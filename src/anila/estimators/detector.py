@@ -102,7 +102,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         rows = training_rows(self, X)
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         seed = check_random_state(self.random_state).randint(2**31)
-        self.table_, z, own = kernel_of_table(rows, self.bandwidth, seed, self.trimmed)
+        self.table_, z, own = kernel_of_table(rows, self.bandwidth, seed, float(self.trimmed))
         self.bandwidth_ = self.table_.kernel.bandwidth
         self.calibration_ = np.sort(-oddness(self.table_, z, own).numpy())
         self.offset_ = float(lowered(np.percentile(self.calibration_, 100 * self.contamination)))
