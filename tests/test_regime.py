@@ -143,16 +143,19 @@ class TestCourse:
         ("change", "note", "remedy"),
         [
             (lambda d, _: d + 0.08, "off centre", "sampler.steps"),
-            (lambda d, _: d - 0.08, "off centre", "optimizer.learning_rate"),
+            (lambda d, _: d - 0.08, "off centre", "lower sampler.step_size"),
+            (lambda d, t: d - 0.3 + 0.15 * torch.sin(600 * t), "off centre", "lower sampler.step_size"),
             (lambda d, t: d + 0.15 * torch.sin(600 * t), "autocorrelation", "chase each other"),
         ],
-        ids=["above", "below", "oscillating"],
+        ids=["above", "below", "below and oscillating", "oscillating"],
     )
     def test_steady_but_not_healthy_comes_with_a_remedy(self, change: Any, note: str, remedy: str):
+        """Sees another remedy beside it that says the opposite, such as more steps beside fewer."""
         found = regime(course(series(energy_gap=change)))
         assert found.name == STEADY
         assert note in found.notes[0]
         assert remedy in found.remedies[0]
+        assert len(found.remedies) == 1
 
     def test_few_points_are_not_held_against_a_run(self):
         """Sees a limit for correlations that does not grow with fewer points: φ = 0.4 is chance among 20."""

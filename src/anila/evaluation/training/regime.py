@@ -310,23 +310,22 @@ def course_remedies(c: Course) -> tuple[str, ...]:
     """What to do about a steady course that is not a healthy one."""
     if not isinstance(c, CourseOfChains):
         return ()
-    found = []
     if off_centre(c) and c.gap_mean > 0:
-        found.append(
+        return (
             "d_t stays above 0, f still learns or chains lag behind: train on, or raise sampler.steps or "
-            "sampler.step_size"
+            "sampler.step_size",
         )
-    elif off_centre(c):
-        found.append(
-            "chains stand where f is higher than on data, d_t stays below 0: lower optimizer.learning_rate, or train "
-            "longer"
+    if off_centre(c):
+        return (
+            "chains climb above the data faster than f learns to come down there, d_t stays below 0: train longer, or "
+            "lower sampler.step_size or sampler.steps",
         )
     if remembers(c):
-        found.append(
+        return (
             "d_t is correlated in time, because f and chains chase each other: lower optimizer.learning_rate or "
-            "optimizer.momentum, or raise sampler.steps"
+            "optimizer.momentum, or raise sampler.steps",
         )
-    return tuple(found)
+    return ()
 
 
 def off_centre(c: CourseOfChains) -> bool:
