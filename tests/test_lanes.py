@@ -286,7 +286,7 @@ LIKELIHOODS: dict[str, Callable[[Tensor], Tensor]] = {
         COUNT == 0, functional.logsigmoid(w[:, :1]), D.Poisson(w[:, 1:2].exp()).log_prob(COUNT.float())
     ),
 }
-SHOWN = ("normal", "logsigmoid", "poisson", "groups")
+SHOWN = ("normal", "logsigmoid", "poisson", "groups", "softmax")
 
 
 def assert_fast_and_right(f: LogDensity, x0: Tensor) -> None:

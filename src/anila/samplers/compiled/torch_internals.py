@@ -26,7 +26,8 @@ __all__ = ["TorchDispatchMode", "tree_leaves"]
 aten = torch.ops.aten
 READ_A_NUMBER, CONVERT = aten._local_scalar_dense.default, aten._to_copy.default
 """Operations: a number out of a tensor; a tensor of another dtype."""
-COMPOSED = [aten.gelu, aten.elu, aten.elu_backward, aten._softmax, aten._softmax_backward_data, aten.leaky_relu]
+COMPOSED = [aten.gelu, aten.elu, aten.elu_backward, aten.leaky_relu, aten._softmax, aten._softmax_backward_data,
+            aten._log_softmax]  # fmt: skip
 """Operations made of others that are not taken apart for TorchInductor, which has its own way with them."""
 
 
