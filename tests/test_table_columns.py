@@ -242,7 +242,7 @@ def test_whole_numbers_that_float64_blurs_are_left_out(tmp_path: Path) -> None:
         (b"Report\n\na;b\n1;2\n3;5\n", r"t.csv: line 3 has 2 cells \(a;b\), expected 1 .*remove lines above"),
         (b"a,b\n1,2,\n3,5,\n", r"line 2 has 3 cells \(1,2,\), expected 2"),
         ("a,b\n1,2\n3,5\n".encode("utf-16-le"), "UTF-16 without a mark that says so; convert it: iconv -f UTF-16LE"),
-        (gzip.compress(b"a,b\n1,2\n3,5\n"), "is no text but packed by gzip: name it .csv.gz"),
+        (gzip.compress(b"a,b\n1,2\n3,5\n", mtime=0), "is no text but packed by gzip: name it .csv.gz"),
         (b"PAR1" + bytes(99), "is no text but a Parquet file: name it .parquet"),
         (b"PK\3\4" + bytes(99), "is no text but a zip or Excel file"),
         (b"Report,,\na,b,c\n1,2,3\n3,5,4\n", "columns without a name; name each, or remove lines above"),
