@@ -35,7 +35,7 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
         page.cells[i].source += "\n" + "\n".join(f"{key} = {value!r}" for key, value in SMALL[name].items())
     assert bool(parameters) == bool(SMALL[name])
     here = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(page, timeout=600, resources=here, skip_cells_with_tag="").execute()
+    nbclient.NotebookClient(page, timeout=600, resources=here).execute()
 
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
@@ -43,8 +43,7 @@ def test_the_notebook_is_as_it_was_run(path: Path):
     """Sees a notebook that no test runs, one that is large, one with an error in it, and one run out of order."""
     assert path.stem in SMALL
     assert path.stat().st_size < LARGEST
-    cells = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
-    run = [cell for cell in cells if "skip-execution" not in cell["metadata"].get("tags", [])]
+    run = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in run] == list(range(1, len(run) + 1))
     assert not [output for cell in run for output in cell["outputs"] if output["output_type"] == "error"]
     assert any("pip install" in "".join(cell["source"]) for cell in run)
