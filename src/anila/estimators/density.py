@@ -118,6 +118,6 @@ def generator(random_state: Seed) -> torch.Generator:
 
 def natural(name: str, value: Any) -> int:
     """A whole number of at least 0."""
-    if whole(name, value) < 0:
-        raise ValueError(f"{name} must be at least 0; got {value}")
-    return whole(name, value)
+    if (n := whole(name, value)) < 0:
+        raise ValueError(f"{name} must be at least 0; got {n}")
+    return n
