@@ -240,11 +240,12 @@ def environment() -> Environment:
 
 
 def sentence(text: str) -> str:
-    """A line that begins as a sentence does, unless with a symbol.
+    """A line that begins as a sentence does, unless with a symbol, and has the minus that the page's numbers have.
 
-    >>> sentence("short-run, because"), sentence("d_t = 0.1"), sentence("f falls")
-    ('Short-run, because', 'd_t = 0.1', 'f falls')
+    >>> sentence("short-run, because"), sentence("d_t = -0.1"), sentence("f falls")
+    ('Short-run, because', 'd_t = −0.1', 'f falls')
     """
+    text = re.sub(r"(?<=[\s(])-(?=\d)", "−", text)
     is_word = re.match(r"(a|[a-z][a-z-]+)\b(?!_)", text)
     return text[0].upper() + text[1:] if is_word else text
 
