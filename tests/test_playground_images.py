@@ -157,6 +157,15 @@ console.log(JSON.stringify({{
 """
 
 
+def test_a_net_walks_in_a_thread_of_its_own():
+    """Sees a page that stands still while a net is asked, and a thread that the page's policy forbids."""
+    made = page({"side": 16, "channels": 3, "classes": [], "net": net_of(small())})
+    thread, script = made.text.split('<script type="module">')
+    assert "modules.noisy" in thread
+    assert "modules.noisy" not in script
+    assert "worker-src blob:" in made.policy
+
+
 def test_what_the_page_can_run():
     """Sees a net taken that the page has no layers for, or that makes a page of more than 8 MB."""
     assert fits(small())

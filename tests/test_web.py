@@ -79,7 +79,7 @@ def test_everybody_can_read_it(tab: Browser, request: pytest.FixtureRequest, nam
     tab.until("!globalThis.playground || document.querySelector('dd, [data-chain]') !== null")
     assert tab.run("document.documentElement.scrollWidth") <= width
     assert tab.problems == []
-    assert all(url.startswith(("file:", "about:", "data:")) for url in tab.requests)
+    assert all(url.startswith(("file:", "about:", "data:", "blob:")) for url in tab.requests)
     axe = WEB / "node_modules/axe-core/axe.min.js"
     if not axe.exists():
         pytest.skip(f"axe-core {NOT_HERE}")

@@ -1,8 +1,8 @@
 import js from "@eslint/js";
 
-const browser = ["Event", "HTMLElement", "ImageData", "Option", "ResizeObserver", "URLSearchParams", "addEventListener", "atob",
-  "devicePixelRatio", "document", "history", "location", "matchMedia", "navigator", "performance", "requestAnimationFrame", "setTimeout",
-  "cancelAnimationFrame", "window"];
+const browser = ["Blob", "Event", "HTMLElement", "ImageData", "Option", "ResizeObserver", "URL", "URLSearchParams", "Worker",
+  "addEventListener", "atob", "cancelAnimationFrame", "devicePixelRatio", "document", "history", "location", "matchMedia", "navigator",
+  "performance", "postMessage", "requestAnimationFrame", "setTimeout", "window"];
 
 export default [
   js.configs.recommended,

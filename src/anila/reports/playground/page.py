@@ -1,7 +1,8 @@
 """The page: modules of JavaScript, a style and a subject become one file of HTML that loads nothing.
 
 The modules import each other by name. Here they are put one behind the other, each behind those that it imports. Each
-becomes a function that is called once: what a module exports is what it returns, and an import takes from that.
+becomes a function that is called once: what a module exports is what it returns, and an import takes from that. What
+a net's chains walk by is put into the page as text, from which the page makes a thread of its own (a web worker).
 """
 
 import base64
@@ -28,7 +29,8 @@ def page(subject: dict[str, Any]) -> Page:
     """The whole page for a subject, which `subject_of` makes."""
     of_images = "side" in subject
     script, style = bundle("image_main" if of_images else "main"), read("page.css")
-    rules = policy(script, style)
+    worker = bundle("image_worker") if "net" in subject else ""
+    rules = policy(script, style) + ("; worker-src blob:" if worker else "")
     name = subject.get("title")
     text = fill(
         read("image_page.html" if of_images else "page.html"),
@@ -37,6 +39,7 @@ def page(subject: dict[str, Any]) -> Page:
         title=html.escape(f"{name} – Anila playground" if name else "Anila playground"),
         style=style,
         subject=json.dumps(subject).replace("<", "\\u003c"),
+        worker=worker,
         script=script,
     )
     return Page(text, rules)

@@ -1,24 +1,25 @@
 // An image page without its looks: chains of images, the frames they left, a brush, and films where the net is not here.
 
-import { filled, sampled } from "./descent.js";
-import { opened } from "./halves.js";
-import { noisy } from "./noisy.js";
-import { uniforms } from "./random.js";
-
 /** Numbers as bytes of a picture: [-1, 1] is black to white. */
 export const bytes = (x) => Uint8ClampedArray.from(x, (v) => 127.5 * (v + 1));
 
 export class ImageApp {
-  constructor(subject, state) {
-    Object.assign(this, { subject, state, playing: true, picked: 0, shown: 0, passed: 0, busy: 0, filling: false });
-    this.f = subject.net ? noisy({ ...subject.net, tensors: opened(subject.net.tensors) }) : null;
-    const { side, channels } = this.f ?? subject;
-    Object.assign(this, { side, channels, hidden: new Uint8Array(side * side), picture: null });
+  /** `worker` is the thread in which chains walk, or null: then there are films. */
+  constructor(subject, state, worker) {
+    const { side, channels } = subject;
+    Object.assign(this, { subject, state, worker, side, channels, hidden: new Uint8Array(side * side), picture: null });
+    Object.assign(this, { playing: true, picked: 0, frames: [], shown: 0, passed: 0, number: 0, busy: 0, filling: false });
+    worker?.addEventListener("message", ({ data }) => this.hear(data));
+    if (this.live) this.tell("net", subject.net);
     this.restart();
   }
 
   get live() {
-    return this.f !== null;
+    return this.worker !== null;
+  }
+
+  tell(task, given) {
+    this.worker.postMessage({ task, given });
   }
 
   get names() {
@@ -42,16 +43,14 @@ export class ImageApp {
   restart() {
     if (this.filling) return this.fill();
     if (!this.live) return this.rewind(unrolled(this.subject.films[Number(this.state.film)] ?? this.subject.films[0], this.subject));
-    const y = this.classOf(this.state.label);
-    this.walk((random) => sampled(this.f, this.state, y, random));
+    this.walk();
   }
 
   /** What the brush hid of a picture, drawn by all chains. */
   fill() {
-    const y = this.classOf(this.state.label);
     const hidden = Uint8Array.from({ length: this.picture.length }, (_, k) => this.hidden[Math.floor(k / this.channels)]);
     this.filling = true;
-    this.walk((random) => filled(this.f, this.state, y, this.picture, hidden, random));
+    this.walk({ picture: this.picture, hidden });
   }
 
   classOf(label) {
@@ -59,25 +58,25 @@ export class ImageApp {
     return y < 0 ? null : y;
   }
 
-  /** Chains, each by a walk of its own noise. */
-  walk(make) {
-    const { chains, seed } = this.state;
-    this.walks = Array.from({ length: chains }, (_, k) => ({ steps: make(uniforms(1000 * seed + k)), z: null, over: false }));
-    Object.assign(this, { turn: 0, picked: Math.min(this.picked, chains - 1), fresh: true, playing: true });
-    if (!this.frames) this.round();
+  /** Begin chains, each with noise of its own, that draw images or what is hidden of one. */
+  walk(given = {}) {
+    const { state, state: { chains, label } } = this;
+    this.tell("walk", { state, y: this.classOf(label), ...given });
+    this.walks = Array.from({ length: chains }, () => ({ z: null, over: false }));
+    Object.assign(this, { turn: 0, picked: Math.min(this.picked, chains - 1), fresh: true, playing: true, asked: null });
+    this.number += 1;
+    this.ask();
   }
 
   rewind(frames) {
     Object.assign(this, { frames, shown: 0, passed: 0 });
   }
 
-  /** Go on for some milliseconds: chains take turns, and a frame is kept when each had its own. */
-  advance(elapsed, budget = 12) {
+  /** Go on: a film for some milliseconds, chains whenever they have answered. */
+  advance(elapsed) {
     if (!this.playing || this.done) return;
-    if (!this.live) return this.wind(elapsed);
-    const until = performance.now() + budget;
-    do this.next();
-    while (!this.done && performance.now() < until);
+    if (this.live) this.ask();
+    else this.wind(elapsed);
   }
 
   wind(elapsed) {
@@ -86,32 +85,29 @@ export class ImageApp {
     this.passed %= 1;
   }
 
-  /** One chain's turn. */
-  next() {
-    const before = performance.now();
-    this.move(this.walks[this.turn]);
-    this.turn = (this.turn + 1) % this.walks.length;
+  /** Ask for one chain's turn, unless an answer is still to come. */
+  ask() {
+    if (this.asked !== null || this.done) return;
+    this.asked = performance.now();
+    this.tell("turn", { walk: this.number, k: this.turn });
+  }
+
+  /** One chain's turn: a frame is kept when each had its own, and what is begun of a frame is ended. */
+  hear({ walk, k, value, done }) {
+    if (walk !== this.number) return;
+    const took = performance.now() - this.asked;
+    Object.assign(this, { asked: null, busy: this.busy ? 0.8 * this.busy + 0.2 * took : took });
+    if (done) this.walks[k].over = true;
+    else this.walks[k].z = value;
+    this.turn = (k + 1) % this.walks.length;
     if (this.turn === 0) this.keep();
-    const took = performance.now() - before;
-    this.busy = this.busy ? 0.8 * this.busy + 0.2 * took : took;
-  }
-
-  move(walk) {
-    const { value, done } = walk.steps.next();
-    if (done) walk.over = true;
-    else walk.z = value;
-  }
-
-  /** Every chain's turn: one step. */
-  round() {
-    do this.next();
-    while (this.turn !== 0);
+    if (this.playing || this.turn !== 0) this.ask();
   }
 
   /** One step, or one frame of a film. */
   single() {
     this.playing = false;
-    if (this.live && !this.done) this.round();
+    if (this.live && !this.done) this.ask();
     else this.shown = Math.min(this.shown + 1, this.frames.length - 1);
   }
 
@@ -138,7 +134,7 @@ export class ImageApp {
   /** Take a chain as it is shown for the picture to hide parts of. */
   pick(k) {
     this.picked = k;
-    if (!this.live || this.filling) return;
+    if (!this.live || this.filling || !this.frame) return;
     this.picture = Float64Array.from(this.look(k), (v) => v / 127.5 - 1);
   }
 

@@ -22,22 +22,22 @@ const read = () => ({ ...DEFAULTS, ...subject.state, ...parseState(location.hash
 document.documentElement.dataset.theme = themeName();
 document.documentElement.dataset.kind = subject.net ? "live" : "films";
 document.documentElement.dataset.classes = names.length ? "some" : "none";
-const app = new ImageApp(subject, read());
-let [stale, last] = [true, performance.now()];
-const refresh = () => (stale = true);
+const code = new Blob([document.querySelector("#worker").textContent], { type: "text/javascript" });
+const app = new ImageApp(subject, read(), subject.net ? new Worker(URL.createObjectURL(code)) : null);
+let [drawn, last] = [[], performance.now()];
+const refresh = () => (drawn = []);
 
 /** What must change before anything is drawn anew. */
 const standing = () => [app.frames, app.frames.length, app.shown, app.done];
 
 function loop(now) {
-  const before = standing();
   app.advance(Math.min(Math.max(now - last, 0), 100));
   last = now;
-  if (stale || standing().some((v, k) => v !== before[k])) {
+  if (app.frame && standing().some((v, k) => v !== drawn[k])) {
     draw(app);
     reflect(app);
+    drawn = standing();
   }
-  stale = false;
   requestAnimationFrame(loop);
 }
 
