@@ -18,6 +18,7 @@ def export(
     """Make a folder to pass on: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
     from anila.runs.folder.run import Run
     from anila.runs.model import hub
+    from anila.runs.model.card import drawing
     from anila.runs.model.export import export as export_run
 
     if push is not None:
@@ -25,7 +26,7 @@ def export(
     shared = export_run(Run.existing(run), out)
     if shared.config.network.by_seeing:
         note("warning: the model is made of rows of its data, and the folder holds them: pass it on as you would them")
-    echo(f"iteration {shared.iteration} in {out}; read its README.md, then: anila sample {out} --count 64 --out FILE")
+    echo(f"iteration {shared.iteration} in {out}; read its README.md, then: {drawing(str(out), shared.record)}")
     if push is not None:
         echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
 

@@ -95,8 +95,13 @@ def use(record: Record, name: str) -> str:
     return (
         f'```python\nimport anila\n\nmodel = anila.load({json.dumps(name)})  # this folder, or "hub:OWNER/NAME"\n'
         f"x = model.draw(16{label})  # (16, {shape})\nmodel(x)  # f, (16,)\n```\n\n"
-        f"    anila sample {name} --count 64 --out samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
+        f"    {drawing(name, record)}"
     )
+
+
+def drawing(name: str, record: Record) -> str:
+    """The command that draws from it."""
+    return f"anila sample {name} --count 64 --out samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
 
 
 def data(record: Record) -> str:
