@@ -236,6 +236,26 @@ def test_processes_go_through_stages_together(tmp_path: Path, how: str, sizes: t
     assert_same(some, alone)
 
 
+IMAGES = ["data.flip=true", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "start.size=7",
+          "start.fresh=0.3", "training.batch=6", "training.chains=5", "training.ema=0.5", "training.minutes=none",
+          "optimizer.warmup=1", "stages.1.iterations=3", "stages.2.iterations=3", "stages.2.optimizer.warmup=1",
+          "stages.2.training.checkpoint_every=2", "training.checkpoint_every=2", "training.log_every=1",
+          "training.picture_every=1000", "training.threads=1"]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["training.shard=false", "training.shard=true"])
+def test_processes_learn_images_in_stages(tmp_path: Path, how: str):
+    """Sees levels, flips, annealed starts or an anchor of the second stage that depend on the number of processes, or
+    on where another number of them took over: within a stage, at the switch, in its last iterations.
+    """
+    config = resolve(PRESETS["flowers"].experiment, [*IMAGES, how])
+    alone = trained(tmp_path / "alone", resolve(config, ["training.shard=false"]), 1)
+    assert {len(line) for line in Run(alone).stats()[3:]} == {len(Run(alone).stats()[-1])}
+    for k, (sizes, stop) in enumerate([((2,), 0), ((1, 2), 2), ((2, 1), 3), ((1, 2), 5)]):
+        assert_same(trained(tmp_path / str(k), config, *sizes, stop=stop), alone)
+
+
 def test_processes_agree_on_a_plan(tmp_path: Path):
     """Sees processes that go by clocks of their own, of which one would wait for ever."""
     run = trained(tmp_path / "run", resolve(settings("rings"), [*SWITCH[::2], "training.minutes=0.01"]), 2)
