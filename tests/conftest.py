@@ -121,13 +121,20 @@ def unreported() -> Iterator[Callable[[Path], Path]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def coarse() -> Iterator[None]:
+def coarse() -> Iterator[int]:
     """Runs in the plane are measured on a 16th of the cells, which is exact to 1e-6 for rings."""
     from anila.evaluation.likelihood import grid
 
+    side = grid.SIDE
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "SIDE", 100)
-        yield
+        yield side
+
+
+@pytest.fixture
+def fine(coarse: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where other processes measure too, runs in the plane are measured on the cells that these take."""
+    monkeypatch.setattr("anila.evaluation.likelihood.grid.SIDE", coarse)
 
 
 @pytest.fixture

@@ -206,6 +206,7 @@ class TestRace:
         assert outcome_of(planned).lines["langevin"].ran_away == 1
 
     @pytest.mark.slow
+    @pytest.mark.usefixtures("fine")
     def test_several_processes_give_the_same_numbers(self, tmp_path: Path):
         one, many = tiny(tmp_path / "one"), tiny(tmp_path / "many")
         race(one, 1, silent)
