@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import shutil
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 import anila
+from compilers import CXX
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -26,6 +28,8 @@ def test_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     if "arviz_stats" in code:
         pytest.importorskip("xarray_einstats", reason="the page shows ArviZ: pip install 'anila[arviz]'")
+    if "compile=True" in code and not shutil.which(CXX):
+        pytest.skip(f"the page shows compiled steps, and there is no C++ compiler {CXX}")
     exec(compile(code, page, "exec"), {"__name__": "__main__"})
 
 
