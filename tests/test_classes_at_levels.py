@@ -94,7 +94,7 @@ class TestClassesAtLevels:
         f = ClassesAtLevels(UNet(1, 8, (4, 8)), BlurredGaussian((1, 8, 8)), 0.1, classes=3)
         assert bool((f.logits(images(2)).diff(dim=1) == 0).all())
 
-    @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0, 10.0])
+    @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0])
     def test_far_out_every_class_is_the_gaussian_whatever_the_weights(self, factor: float):
         """Sees features of x where those of the saturated x are meant: along rays f falls at least as |x|²."""
         f, ways = energy(factor).double(), images(16).double()

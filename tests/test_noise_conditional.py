@@ -125,14 +125,27 @@ class TestNoiseConditional:
         torch.testing.assert_close(f.at(s)(x), each, rtol=1e-5, atol=1e-2)
 
     @pytest.mark.parametrize("s", LEVELS)
-    def test_what_is_learned_moves_a_point_by_what_is_unknown(self, s: float):
-        """Sees a wrong a(s): with ∇H = 1 a denoising step moves every coordinate by c(s)."""
+    def test_it_is_a_bowl_around_the_data_given_x(self, s: float):
+        """Sees a wrong c(s), and |x − D| without its square: with U = 1, D is D₀ + c(s)."""
         base = BlurredGaussian.of(images(200).double())
         f, x, level = NoiseConditional(Constant(), base, 0.1), images(4).double() / 2, torch.full((4,), s).double()
-        _, grad = value_and_grad(lambda x: f.learned(x, level), x)
-        torch.testing.assert_close(s**2 * grad, base.unknown(level).sqrt()[0].expand_as(x), rtol=1e-2, atol=1e-6)
+        _, score = value_and_grad(lambda x: base(x, level), x)
+        without = x + s**2 * score
+        guess = without + base.unknown(level).sqrt()[0]
+        nearer = ((x - without).square() - (x - guess).square()).flatten(1).sum(1) / (2 * s**2)
+        torch.testing.assert_close(f.learned(x, level), nearer, rtol=1e-4, atol=1e-4)
 
-    @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0, 10.0])
+    @pytest.mark.parametrize("factor", [1.0, -5.0, 10.0])
+    def test_no_weights_raise_it_above_the_prior(self, factor: float):
+        """Sees ⟨x, U(x)⟩, which can outgrow the Gaussian, and the bowl upside down."""
+        f = energy(factor=factor).double()
+        for s in LEVELS:
+            x = directions(16, 1, 8) * torch.linspace(0, 15, 16).view(-1, 1, 1, 1)
+            level = torch.full((16,), s).double()
+            bowl = s**2 * f.base.pull(x, level).square().flatten(1).sum(1) / 2
+            assert bool((f(x, level) <= f.known(x, level) + bowl + 1e-6).all())
+
+    @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0])
     def test_far_out_it_is_the_gaussian_whatever_the_weights(self, factor: float):
         """Sees ⟨x, U(x)⟩ grow past the Gaussian: along rays f falls at least as |x|², and ∇f points inwards."""
         f, ways = energy(factor=factor).double(), directions(16, 1, 8)
@@ -152,7 +165,7 @@ class TestNoiseConditional:
             (-f(100 * ways).sum() / 1e3).backward()
             optimizer.step()
         near, far = (f.learned(radius * ways, torch.full((16,), 0.1)) for radius in (1e5, 1e6))
-        assert far.max() > 1e9
+        assert far.max() > 10
         torch.testing.assert_close(near, far)
         _, grad = value_and_grad(f, 1e6 * ways)
         assert bool(((grad * ways).flatten(1).sum(1) < -0.9e6).all())
@@ -163,15 +176,15 @@ class TestNoiseConditional:
             x = images(500) + s * torch.randn(500, 1, 8, 8, generator=rng(0, "noise"))
             level = torch.full((500,), s)
             assert box(x, level).mean() < 0.01
-            assert ((saturated(x, level) - x).abs() > 0.05 * (1 + s)).double().mean() < 0.02
+            assert (saturated(x, level) - x).abs().max() < 1e-3 * s
 
     def test_saturation_stops_and_is_smooth(self):
         """Sees an overflow of the eighth power, in the value or in the gradient."""
-        x = torch.tensor([[0.1, 1.35, 2.0, 50.0, 1e6, -1e30]]).requires_grad_(True)
+        x = torch.tensor([[0.1, 4.8, 8.0, 200.0, 1e6, -1e30]]).requires_grad_(True)
         y = saturated(x, torch.tensor([0.05]))
         (slope,) = torch.autograd.grad(y.sum(), x)
-        torch.testing.assert_close(y[0, [0, 1]].detach(), torch.tensor([0.1, 1.35 / 2 ** (1 / 8)]))
-        torch.testing.assert_close(y[0, 3:].detach(), torch.tensor([1.35, 1.35, -1.35]))
+        torch.testing.assert_close(y[0, [0, 1]].detach(), torch.tensor([0.1, 4.8 / 2 ** (1 / 8)]))
+        torch.testing.assert_close(y[0, 3:].detach(), torch.tensor([4.8, 4.8, -4.8]))
         assert slope[0, 0].item() == pytest.approx(1, abs=1e-6)
         assert bool((slope.diff() <= 0).all())
         assert slope[0, -1] == 0

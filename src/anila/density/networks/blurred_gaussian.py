@@ -58,12 +58,17 @@ class BlurredGaussian(nn.Module):
             getattr(self, name).copy_(value)
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+        variances, rest = self.blurred(s)
+        squares = ((x - self.mean) * self.pull(x, s)).flatten(1).sum(1)
+        others = self.dim - variances.shape[1]
+        return -(squares + variances.log().sum(1) + others * rest.log() + self.dim * math.log(2 * math.pi)) / 2
+
+    def pull(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
+        """(C + s² I)⁻¹ (x − m), the gradient of −log N."""
         z = (x - self.mean).flatten(1)
         p = z @ self.directions
         variances, rest = self.blurred(s)
-        others = z.shape[1] - p.shape[1]
-        squares = (p.square() / variances).sum(1) + (z - p @ self.directions.T).square().sum(1) / rest
-        return -(squares + variances.log().sum(1) + others * rest.log() + self.dim * math.log(2 * math.pi)) / 2
+        return ((p / variances) @ self.directions.T + (z - p @ self.directions.T) / rest[:, None]).view_as(x)
 
     def draw(self, n: int, s: float, generator: torch.Generator) -> Float[Tensor, "n *event"]:
         """n draws of N(m, C + s² I)."""

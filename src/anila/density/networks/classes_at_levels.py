@@ -2,7 +2,7 @@
 
     f(x, s)[y] = f₀(x, s) + ⟨e_y, h(u, s)⟩        f(x, s) = logsumexp_y f(x, s)[y]
 
-f₀ is the density of `noise_conditional`, h its network's features of u, the scaled and saturated point, and e_y the
+f₀ is the density of `noise_conditional`, h its network's features of u, the saturated and scaled point, and e_y the
 embedding of a class. exp f(·, s) is the law of noisy data whatever their class, exp f(·, s)[y] that of noisy data of a
 class, up to one constant for all classes, and p(y | x, s) the softmax (JEM: Grathwohl et al. 2020, eqs. 5-7; here of
 noisy data). As u stops growing far out, so do the features: each class is normalisable whatever the weights, as f₀ is.
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anila.density.networks.blurred_gaussian import BlurredGaussian
 from anila.density.networks.conditional import labelled
-from anila.density.networks.noise_conditional import NoiseConditional, inner
+from anila.density.networks.noise_conditional import NoiseConditional, saturated
 
 
 class ClassesAtLevels(NoiseConditional):
@@ -78,10 +78,10 @@ class ClassesAtLevels(NoiseConditional):
         return self.learned_by_class(x, s).logsumexp(1)
 
     def learned_by_class(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n classes"]:
-        """a(s) H + ⟨e_y, h⟩, bounded in x."""
-        u, scale = self.scaled(x, s)
-        points, h = self.net(u, s, pooled=True)
-        return (scale * inner(u, points))[:, None] + h @ self.embedding.T
+        """(|x − D₀|² − |x − D|²) / (2 s²) + ⟨e_y, h⟩, bounded in x."""
+        x = saturated(x, s)
+        points, h = self.net(self.scaled(x, s), s, pooled=True)
+        return self.nearer(x, s, points)[:, None] + h @ self.embedding.T
 
 
 class GivenAtLevels(NoiseConditional):

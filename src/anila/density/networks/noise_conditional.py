@@ -1,16 +1,19 @@
 """Log-densities of noisy data: one f(x, s) for every level s of the noise.
 
-    f(x, s) = log N(x; m, C + s² I) + a(s) H((φ(x) − m) / √(σ² + s²), s) − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
-    H(u, s) = ⟨u, U(u, s)⟩
+    f(x, s) = log N(x; m, C + s² I) + (|x − D₀|² − |x − D|²) / (2 s²) − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
+    D₀ = x + s² ∇log N(x; m, C + s² I)                      the data given x, if they were a Gaussian
+    D = D₀ + c(s) U(u, s),   u = (x − m) / √(σ² + s²)       the data given x
 
 exp f(·, s) is the law of x + s ξ, with x from the data and ξ ~ N(0, I). The Gaussian with the moments of the data knows
-its share; U, any network from points to points, learns the rest. a(s) = c(s) √(σ² + s²) / s² makes the gradient of H of
-order 1 at every level: s² a(s) ∇H moves a point by c(s), which is what the Gaussian leaves open.
+its share; U, any network from points to points, learns the rest. c(s)² is the variance that the Gaussian leaves open.
+As log N = const − ½ (D₀ − m)ᵀ C⁻¹ (D₀ − m) − |x − D₀|² / (2 s²), f is the Gaussian's prior of D₀ and a bowl around D
+(Salimans & Ho 2021 have the bowl alone). Noisy data lie at a distance of s √d from images, and slopes are learned only
+there; the bowl says what f is nearer and farther, so that chains at f find the noise they should have.
 
 Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond
-1 + 4 s. There H sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops at r = 1.15 + 4 s: H is bounded, Z is finite and the
-gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). A product ⟨x, U(x)⟩ alone can outgrow every
-Gaussian. The last term, the box, is the tail of uniform data with noise.
+1 + 4 s. Four times as far out, what is learned sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops at r = 4 + 16 s: it is
+bounded, Z is finite and the gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). The last
+term, the box, is the tail of uniform data with noise.
 
 References: Song & Ermon 2019 (one network for all levels); Karras et al. 2022, section 5 (scaling by level).
 """
@@ -26,6 +29,8 @@ from anila.density.networks.blurred_gaussian import BlurredGaussian
 
 NOISE = 4.0
 """Noise beyond so many s is not met."""
+MARGIN = 4.0
+"""What is learned sees all x, unchanged to 2e-6, as far as data with noise reach; it sees none so many times as far."""
 FAR = 100.0
 """From x = 100 r on, φ(x) is r to the last bit of a float64."""
 
@@ -94,22 +99,25 @@ class NoiseConditional(nn.Module):
         return self.base(x, s) - box(x, s)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-        """a(s) H, bounded in x."""
-        u, scale = self.scaled(x, s)
-        return scale * inner(u, self.net(u, s))
+        """(|x − D₀|² − |x − D|²) / (2 s²), bounded in x."""
+        x = saturated(x, s)
+        return self.nearer(x, s, self.net(self.scaled(x, s), s))
 
-    def scaled(
-        self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]
-    ) -> tuple[Float[Tensor, "n *event"], Float[Tensor, "n"]]:
-        """u = (φ(x) − m) / √(σ² + s²), what U sees, and a(s)."""
-        spread = (self.base.variance() + s.square()).sqrt()
-        u = (saturated(x, s) - self.base.mean) / beside(spread, x)
-        return u, self.base.unknown(s).sqrt() * spread / s.square()
+    def nearer(
+        self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], points: Float[Tensor, "n *event"]
+    ) -> Float[Tensor, "n"]:
+        """(|x − D₀|² − |x − D|²) / (2 s²) of U(u, s)."""
+        step = beside(self.base.unknown(s).sqrt() / s, x) * points
+        return inner(beside(s, x) * self.base.pull(x, s) - step / 2, step)
+
+    def scaled(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
+        """u = (x − m) / √(σ² + s²), what U sees."""
+        return (x - self.base.mean) / beside((self.base.variance() + s.square()).sqrt(), x)
 
 
 def saturated(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
-    """φ(x) = x (1 + (x / r)⁸)^(−1/8), r = 1.15 + 4 s: x inside, ± r outside."""
-    r = beside(1.15 + NOISE * s, x)
+    """φ(x) = x (1 + (x / r)⁸)^(−1/8), r = 4 + 16 s: x inside, ± r outside."""
+    r = beside(MARGIN * (1 + NOISE * s), x)
     v = (x / r).clamp(-FAR, FAR)
     return r * v * (1 + v**8) ** (-1 / 8)
 

@@ -90,7 +90,7 @@ FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
     network=Network(name="unet", widths=(32, 64, 64), lowest=0.1, highest=2.4, finest=LEVELS[0]),
     objective=Objective(name="denoising", sd=LEVELS),
-    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=0),
+    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=2),
     start=Start(name="persistent", kind="annealed", size=64),
     optimizer=Optimizer(name="adam", learning_rate=2e-3, decay="cosine", warmup=100),
     training=Training(

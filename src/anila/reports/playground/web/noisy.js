@@ -1,13 +1,15 @@
 // Log-densities of noisy images, f(x, s) with ∇f, as anila/density/networks/noise_conditional.py and its neighbours have them.
 //
-//     f(x, s) = log N(x; m, C + s² I) + a(s) ⟨u, U(u, s)⟩ − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
-//     u = (φ(x) − m) / √(σ² + s²),   φ(x) = x (1 + (x / r)⁸)^(−1/8),   r = 1.15 + 4 s
+//     f(x, s) = log N(x; m, C + s² I) + ⟨ρ, v⟩ − ½ |v|² − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
+//     ρ = s (C + s² I)⁻¹ (φ(x) − m),   v = c(s) / s U(u, s),   u = (φ(x) − m) / √(σ² + s²)
+//     φ(x) = x (1 + (x / r)⁸)^(−1/8),   r = 4 + 16 s
 //
 // Of a class: + ⟨e_y, h(u, s)⟩ + w log p(y | x, s); of all of them, the log of the sum.
 
 import { unet } from "./unet.js";
 
 const NOISE = 4;
+const MARGIN = 4;
 const FAR = 100;
 
 /** A density of images: {at, side, channels, classes, lowest, highest, finest, drawHighest, chances}. */
@@ -21,24 +23,20 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
   const at = (s, y = null, w = 0) => (x) => {
     const known = base.at(x, s);
     const spread = Math.sqrt(base.variance + s * s);
-    const scale = (Math.sqrt(base.unknown(s)) * spread) / (s * s);
-    const r = 1.15 + NOISE * s;
-    const u = new Float64Array(x.length);
-    const du = new Float64Array(x.length);
-    for (let k = 0; k < x.length; k++) {
-      const v = Math.min(Math.max(x[k] / r, -FAR), FAR);
-      const bend = 1 + v ** 8;
-      u[k] = (r * v * bend ** -0.125 - base.mean[k]) / spread;
-      du[k] = Math.abs(v) < FAR ? bend ** -1.125 / spread : 0;
-    }
-    const { points, features, back } = net(u, s);
+    const scale = Math.sqrt(base.unknown(s)) / s;
+    const { seen, slopes } = saturated(x, s);
+    const z = seen.map((v, k) => v - base.mean[k]);
+    const { points, features, back } = net(z.map((v) => v / spread), s);
     const told = classes ? ofClass(features, embedding, y, w) : { value: 0, slope: features.map(() => 0), chances: null };
-    const g = back(u.map((v) => scale * v), told.slope);
+    const step = Float64Array.from(points, (p) => scale * p);
+    const lack = base.precise(z, s).map((v, k) => s * v - step[k]);
+    const through = back(lack.map((v) => scale * v), told.slope);
+    const pull = base.precise(step, s);
     let value = known.value + told.value;
     const grad = known.grad;
     for (let k = 0; k < x.length; k++) {
-      value += scale * u[k] * points[k];
-      grad[k] += (g[k] + scale * points[k]) * du[k];
+      value += (lack[k] + step[k] / 2) * step[k];
+      grad[k] += (through[k] / spread + s * pull[k]) * slopes[k];
       const out = Math.max(0, Math.abs(x[k]) - 1 - NOISE * s) / s;
       value -= (out * out) / 2;
       grad[k] -= (Math.sign(x[k]) * out) / s;
@@ -46,6 +44,17 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     return { value, grad, chances: told.chances };
   };
   return { at, side, channels, classes, lowest, highest, finest, drawHighest: (normal) => base.draw(normal, highest) };
+}
+
+/** φ(x), and its slopes. */
+function saturated(x, s) {
+  const r = MARGIN * (1 + NOISE * s);
+  const v = x.map((p) => Math.min(Math.max(p / r, -FAR), FAR));
+  const bent = v.map((p) => 1 + p ** 8);
+  return {
+    seen: v.map((p, k) => r * p * bent[k] ** -0.125),
+    slopes: v.map((p, k) => (Math.abs(p) < FAR ? bent[k] ** -1.125 : 0)),
+  };
 }
 
 /** The tensors of one part, by their names in it. */
@@ -76,39 +85,36 @@ function gaussian({ mean: { data: mean }, directions: { shape: [dim, rank], data
     for (let k = 0; k < dim; k++) for (let j = 0; j < rank; j++) p[j] += V[k * rank + j] * z[k];
     return p;
   };
+  const outward = (p, k) => {
+    let sum = 0;
+    for (let j = 0; j < rank; j++) sum += V[k * rank + j] * p[j];
+    return sum;
+  };
+
+  /** (C + s² I)⁻¹ z. */
+  function precise(z, s) {
+    const ofRest = rest + s * s;
+    const parts = inward(z).map((v, j) => v / (along[j] + s * s) - v / ofRest);
+    return z.map((v, k) => v / ofRest + outward(parts, k));
+  }
 
   function at(x, s) {
     const z = x.map((v, k) => v - mean[k]);
-    const p = inward(z);
-    const ofRest = rest + s * s;
-    const grad = new Float64Array(dim);
-    let sum = (dim - rank) * Math.log(ofRest) + dim * Math.log(2 * Math.PI);
-    const scaled = p.map((v, j) => v / (along[j] + s * s));
-    for (let j = 0; j < rank; j++) sum += p[j] * scaled[j] + Math.log(along[j] + s * s);
-    const left = new Float64Array(dim);
-    for (let k = 0; k < dim; k++) {
-      let [shadow, pull] = [0, 0];
-      for (let j = 0; j < rank; j++) {
-        shadow += V[k * rank + j] * p[j];
-        pull += V[k * rank + j] * scaled[j];
-      }
-      left[k] = z[k] - shadow;
-      sum += (left[k] * left[k]) / ofRest;
-      grad[k] = -pull - left[k] / ofRest;
-    }
-    const beside = inward(left);
-    for (let k = 0; k < dim; k++) for (let j = 0; j < rank; j++) grad[k] += (V[k * rank + j] * beside[j]) / ofRest;
-    return { value: -sum / 2, grad };
+    const pull = precise(z, s);
+    let sum = (dim - rank) * Math.log(rest + s * s) + dim * Math.log(2 * Math.PI);
+    for (let j = 0; j < rank; j++) sum += Math.log(along[j] + s * s);
+    for (let k = 0; k < dim; k++) sum += z[k] * pull[k];
+    return { value: -sum / 2, grad: pull.map((v) => -v) };
   }
 
   function draw(xi, s) {
     const still = Math.sqrt(rest + s * s);
     const p = inward(xi).map((v, j) => v * (Math.sqrt(along[j] + s * s) - still));
-    return xi.map((v, k) => mean[k] + still * v + p.reduce((sum, t, j) => sum + V[k * rank + j] * t, 0));
+    return xi.map((v, k) => mean[k] + still * v + outward(p, k));
   }
 
   return {
-    at, draw, mean,
+    at, precise, draw, mean,
     variance: overDirections((v) => v, rest),
     unknown: (s) => s * s * overDirections((v) => v / (v + s * s), rest / (rest + s * s)),
   };
