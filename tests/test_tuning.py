@@ -56,6 +56,8 @@ MAKES: dict[str, Callable[..., Callable[..., Sampler]]] = {
     "ghmc": lambda f: lambda **kw: ghmc(f, **kw),
     "hmc": lambda f: lambda **kw: hmc(f, leapfrog_steps=5, **kw),
 }
+FREE = MAKES | {"hmc": lambda f: lambda **kw: hmc(f, **kw)}
+"""All of their settings to be found."""
 
 
 def tuned_from(f: Any, name: str, x0: Tensor, steps: int = 200, seed: int = 0) -> Tuned:
@@ -450,13 +452,13 @@ def test_a_state_that_does_not_keep_f_is_named():
 
 
 @compiling
-@pytest.mark.parametrize("name", ["anisotropic_mala", "barker", "ghmc"])
+@pytest.mark.parametrize("name", ["anisotropic_mala", "barker", "ghmc", "hmc"])
 def test_a_compiled_warm_up_finds_what_an_uncompiled_one_does_and_sampling_takes_its_code(name: str):
     """Sees noise in another order, a state that keeps the settings of the window before, or a second compilation."""
     from anila.samplers.compiled.graphs import GRAPHS
 
     f, x0 = gaussian(0.1, 2), 3 * start(16, 2)
-    plain, quick = (tune(MAKES[name](f), x0, 80, rng(0, "tune"), compile=compile) for compile in (False, True))
+    plain, quick = (tune(FREE[name](f), x0, 80, rng(0, "tune"), compile=compile) for compile in (False, True))
     torch.testing.assert_close(quick.x, plain.x, rtol=1e-3, atol=1e-3)
     for setting, value in plain.settings.items():
         torch.testing.assert_close(quick.settings[setting], value, rtol=1e-3, atol=1e-3)

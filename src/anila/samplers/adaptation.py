@@ -75,6 +75,25 @@ class OneKernel:
         return self.kernel
 
 
+class KernelsByCount:
+    """A kernel for each value of the settings that are counts: these shape the code, tensors do not.
+
+    Args:
+        make: Takes the settings and returns the kernel.
+        settings: The first ones of those that are tensors.
+    """
+
+    def __init__(self, make: Callable[..., Sampler], settings: Mapping[str, Tensor]):
+        self.make, self.tensors, self.made = make, settings, dict[tuple[Any, ...], OneKernel]()
+
+    def now(self, settings: Mapping[str, Any]) -> Sampler:
+        """The kernel of these counts, from now on with these settings."""
+        counts = {name: value for name, value in settings.items() if name not in self.tensors}
+        if (key := tuple(counts.items())) not in self.made:
+            self.made[key] = OneKernel(lambda **kw: self.make(**counts, **kw), self.tensors)
+        return self.made[key].now({name: settings[name] for name in self.tensors})
+
+
 class AdaptiveSampler:
     """A sampler whose step_size follows acceptance, whose threshold follows the fraction clipped, or both.
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from anila.rng import rng
-from anila.samplers.adaptation import RATE, OneKernel, adapted, averaged
+from anila.samplers.adaptation import RATE, KernelsByCount, adapted, averaged
 from anila.samplers.compiled import graphs_of
 from anila.samplers.divergence import began
 from anila.samplers.kernel import Sampler
@@ -139,11 +139,11 @@ def uncompiled(make: Make) -> Walk:
     return walk
 
 
-def compiled(one: OneKernel) -> Walk:
-    """Windows of one compiled kernel, uncompiled where it does not become C++: that is where its calls cost little."""
+def compiled(kernels: KernelsByCount) -> Walk:
+    """Windows of compiled kernels, uncompiled where they do not become C++: that is where their calls cost little."""
 
     def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
-        kernel = one.now(settings)
+        kernel = kernels.now(settings)
         state = here.state(kernel)
         graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(here.x, rng(0)))
         if not graphs or not graphs.lanes:

@@ -32,7 +32,7 @@ from anila import notebook
 from anila.messages import whole
 from anila.rng import as_generator
 from anila.samplers import Sampler
-from anila.samplers.adaptation import OneKernel
+from anila.samplers.adaptation import KernelsByCount
 from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
@@ -120,8 +120,8 @@ def tune(
     long = "threshold" in names and accept is None and steps >= LONG and probe.quantile < BOLD_QUANTILE
     again = several or long or not {"leapfrog_steps", "persistence"}.isdisjoint(names)
     windows = steps // WINDOW // (1 + 2 * several + long + again)
-    one = OneKernel(make, tensors(names, x0)) if compile and {*names} <= TENSORS else None
-    walk = compiled(one) if one else uncompiled(make)
+    kernels = KernelsByCount(make, tensors(names, x0)) if compile else None
+    walk = compiled(kernels) if kernels else uncompiled(make)
     moved, history = [], []
 
     def run(x: Tensor, settings: Settings, q: float = probe.quantile, aim: float = target, last: bool = False) -> Phase:
@@ -145,7 +145,7 @@ def tune(
     phase, stood = careful(phase, run, probe.careful_accept if accept is None else None)
     if again:
         phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
-    kernel = one.now if one else lambda settings: make(**settings)
+    kernel = kernels.now if kernels else lambda settings: make(**settings)
     rate, step_size = torch.cat(history).unbind(1)
     found = frozen(kernel, phase, verdict, began, stood, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
     return found._replace(sampler=found.sampler._replace(began=x0.clone()))
@@ -209,7 +209,7 @@ TENSORS = {"step_size", "threshold", "preconditioner", "persistence"}
 
 def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
     """Settings that every later one can be written to: a preconditioner is dense where it may become so."""
-    found = {name: x.new_ones(()) for name in names}
+    found = {name: x.new_ones(()) for name in names if name in TENSORS}
     if "preconditioner" in names:
         d = x[0].numel()
         found["preconditioner"] = torch.eye(d).to(x) if 1 < d <= DENSE_LIMIT else torch.ones_like(x[0])
