@@ -209,13 +209,34 @@ def test_what_make_takes_is_what_is_tuned(make: Callable[..., Sampler], settings
     assert trace.means()["accept_prob"] == pytest.approx(0.57, abs=0.2)
 
 
+class Net(torch.nn.Module):
+    """A log-density with weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.centre = torch.nn.Parameter(torch.ones(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -(x - self.centre).square().sum(1)
+
+
+@pytest.mark.parametrize("f", [torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2)).log_prob, Net()])
+def test_a_log_density_alone_is_given_to_hmc(f: Any):
+    """Sees f taken for what makes a kernel, and settings that the default kernel has but its own call has not."""
+    alone, named = tune(f, start(32, 2), 80, rng(0)), tune(lambda **kw: hmc(f, **kw), start(32, 2), 80, rng(0))
+    assert alone.report == named.report
+    assert torch.equal(alone.x, named.x)
+
+
 @pytest.mark.parametrize(
     ("make", "steps", "error", "message"),
     [
         (lambda **kw: langevin(banana(), **kw), 100, ValueError, "needs a Metropolis kernel"),
         (lambda **kw: descent(banana(), **kw), 100, ValueError, "needs a Metropolis kernel"),
         (lambda step_size: mala(banana(), step_size), 39, ValueError, "at least 40; got 39"),
-        (lambda gamma: mala(banana(), gamma), 100, TypeError, "must take step_size.*unexpected keyword"),
+        (lambda gamma: mala(banana(), gamma), 100, TypeError, "takes step_size and makes.*it said: step_size must be"),
+        (lambda x: x.undefined, 100, TypeError, "give a log-density.*it said: 'Tensor' object has no attribute"),
+        (lambda x: x.numpy(), 100, TypeError, "give a log-density.*unexpected keyword"),
     ],
 )
 def test_what_cannot_be_tuned_is_refused(make: Any, steps: int, error: type[Exception], message: str):

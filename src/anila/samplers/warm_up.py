@@ -21,6 +21,7 @@ References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 from typing import Any, NamedTuple, SupportsIndex
 
@@ -29,9 +30,10 @@ import torch
 from torch import Tensor
 
 from anila import notebook
+from anila.density.log_density import LogDensity
 from anila.messages import whole
 from anila.rng import as_generator
-from anila.samplers import Sampler
+from anila.samplers import Sampler, hmc
 from anila.samplers.adaptation import KernelsByCount
 from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
@@ -73,7 +75,7 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    make: Make,
+    make: Make | LogDensity,
     x0: Any,
     steps: int,
     generator: torch.Generator | SupportsIndex | np.random.Generator,
@@ -86,8 +88,9 @@ def tune(
     the warm-up only, and the report says so.
 
     Args:
-        make: Takes step_size, and threshold, preconditioner, leapfrog_steps and persistence where the kernel has
-            them, and returns the kernel: `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
+        make: The log-density f, to be sampled by `hmc`; or for a kernel of your choice what takes step_size, and
+            threshold, preconditioner, leapfrog_steps and persistence where the kernel has them, and returns the kernel:
+            `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
         x0: Where the chains start, (chains, *event), as `sample` takes it.
         steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
             few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on; and where chains
@@ -100,15 +103,16 @@ def tune(
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
             the rows of a batch or is finite at no start.
-        TypeError: If `make` does not take step_size, or the kernel's state does not keep f and ∇f.
+        TypeError: If `make` is neither, or the kernel's state does not keep f and ∇f.
 
-    >>> from anila import mala, rng
+    >>> from anila import rng
     >>> x0 = torch.randn(64, 2, generator=rng(0, "start"))
-    >>> tuned = tune(lambda **kw: mala(lambda x: -x.square().sum(-1), **kw), x0, 400, rng(0, "tune"))
+    >>> tuned = tune(lambda x: -x.square().sum(-1), x0, 400, rng(0, "tune"))
     >>> sorted(tuned.settings), tuned.x.shape
-    (['preconditioner', 'step_size'], torch.Size([64, 2]))
+    (['leapfrog_steps', 'preconditioner', 'step_size'], torch.Size([64, 2]))
     """
-    generator, steps, names = as_generator(generator, "tune"), whole("steps", steps), keywords(make)
+    generator, steps = as_generator(generator, "tune"), whole("steps", steps)
+    make, names = chosen(make, x0)
     probe = make(**{name: PROBES[name] for name in names})
     require_points(x0 := as_points(x0, probe.f))
     target = accept or probe.target_accept
@@ -216,9 +220,23 @@ def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
     return found
 
 
+def chosen(make: Make | LogDensity, x0: Any) -> tuple[Make, tuple[str, ...]]:
+    """What makes the kernel, `hmc` where a log-density is given alone, and the settings that it takes."""
+    try:
+        return make, keywords(make)
+    except TypeError as error:
+        refusal = error
+    try:
+        if isinstance(make(as_points(x0, make)), Tensor):
+            return (usual := partial(hmc, make)), keywords(usual)
+    except Exception as error:
+        refusal = error
+    raise TypeError(f"give a log-density, or what takes step_size and makes a Sampler; it said: {refusal}") from refusal
+
+
 def keywords(make: Make) -> tuple[str, ...]:
     """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
-    refusal = None
+    refusal = TypeError()
     for names in orders():
         try:
             make(**{name: PROBES[name] for name in names})
@@ -226,7 +244,7 @@ def keywords(make: Make) -> tuple[str, ...]:
             refusal = error
         else:
             return names
-    raise TypeError(f"make must take step_size and return a Sampler; it said: {refusal}") from refusal
+    raise refusal
 
 
 def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
