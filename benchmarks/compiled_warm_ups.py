@@ -9,7 +9,6 @@ apart: they are the same for warm-up and sampling, which share them.
 
 import argparse
 import json
-import os
 import platform
 import warnings
 from datetime import UTC, datetime
@@ -20,14 +19,7 @@ import torch
 
 from anila import anisotropic_mala, rng, sample, tune
 from anila.samplers.compiled.graphs import GRAPHS, Graphs
-from posteriors import CHAINS, FOLDER, KEEP, MODELS, START_SD, STEPS, WARM_UP, read
-
-
-def seconds() -> float:
-    """Of the processor, of this process and those that it waited for."""
-    now = os.times()
-    return now.user + now.system + now.children_user + now.children_system
-
+from posteriors import CHAINS, FOLDER, KEEP, MODELS, START_SD, STEPS, WARM_UP, read, seconds
 
 MADE, make = [0.0], Graphs.__init__
 """Seconds spent to trace and compile."""

@@ -1,25 +1,27 @@
-"""Ten public posteriors, written in PyTorch, against their reference draws.
+"""Ten public posteriors and the eight schools both ways, written in PyTorch, against their references.
 
     python benchmarks/posteriors.py --out runs/posteriors           (docs/sampling.md; 2 seeds)
     python benchmarks/posteriors.py --out runs/gp --only gp_pois_regr --kernel hmc
 
-Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune` with
-`anisotropic_mala` or another kernel for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
+Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune` of f alone
+or of a kernel that is named for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
 standard deviations, and of a standard deviation relative to it, the largest over the reference's quantities. Both
-should be below 0.1.
+should be below 0.1. Wrong shares: how far the share of draws below the reference's quantiles is from 5, 25, 50, 75 and
+95%.
 
 Models, data and reference draws are those of posteriordb (github.com/stan-dev/posteriordb), read from the folder
-`../shared/data/posteriors`; without it there is nothing to run.
+`../shared/data/posteriors`; without it only the eight schools run, whose reference is a quadrature.
 """
 
 import argparse
 import json
 import math
+import os
 import platform
-import time
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +33,10 @@ from torch.nn.functional import logsigmoid
 from anila import rng, sample, tune
 from anila.evaluation.chains import ess, rhat
 from anila.samplers import SAMPLERS
+from targets import EFFECT, ERROR, centred_schools, eight_schools
 
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+"""Of a reference's quantiles."""
 FOLDER = Path(__file__).parents[1] / ".." / "shared" / "data" / "posteriors"
 Data = dict[str, Tensor]
 Read = Callable[[Data], "Model"]
@@ -235,6 +240,55 @@ def nes(data: Data) -> Model:
     return regression(columns(data, *names), data["partyid7"])
 
 
+def schools_centred() -> Model:
+    return Model(partial(centred_schools, torch), 10, positive(1))
+
+
+def schools_not_centred() -> Model:
+    def quantities(x: Tensor) -> Tensor:
+        mu, tau = x[:, :1], x[:, 1:2].exp()
+        return torch.cat([mu, tau, mu + tau * x[:, 2:]], 1)
+
+    return Model(partial(eight_schools, torch), 10, quantities)
+
+
+def schools_reference() -> Data:
+    """Mean and sd of (μ, τ, θ): θ given (μ, τ) and μ given τ are normal, and τ is summed over a grid of log τ."""
+    y, error = torch.as_tensor(EFFECT), torch.as_tensor(ERROR)
+    log_tau = torch.linspace(-14, 9, 4001, dtype=torch.float64)[:, None]
+    square = (2 * log_tau).exp()
+    seen = error**2 + square
+    precision = (1 / seen).sum(1, keepdim=True) + 1 / 25
+    mu = (y / seen).sum(1, keepdim=True) / precision
+    log_p = log_tau - torch.log1p(square / 25) + (mu**2 * precision - precision.log()) / 2
+    p = torch.softmax(log_p - (y**2 / seen + seen.log()).sum(1, keepdim=True) / 2, 0)
+    own = square / seen
+    mean = torch.cat([mu, log_tau.exp(), own * y + (1 - own) * mu], 1)
+    variance = torch.cat([1 / precision, 0 * square, own * error**2 + (1 - own) ** 2 / precision], 1)
+    whole = (p * mean).sum(0)
+    sd = ((p * (variance + mean**2)).sum(0) - whole**2).sqrt()
+    return {"mean": whole, "sd": sd, "quantiles": bisected(lambda q: (p * below(q, mean, variance)).sum(0), whole, sd)}
+
+
+def below(q: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """P(N(mean, variance) < q)."""
+    return (1 + torch.erf((q - mean) / (2 * variance).sqrt().clamp(min=1e-300))) / 2
+
+
+def bisected(share: Callable[[Tensor], Tensor], mean: Tensor, sd: Tensor) -> Tensor:
+    """The points below which these shares of a law lie, (quantiles, quantities)."""
+    found = []
+    for aim in SHARES:
+        low, high = mean - 10 * sd, mean + 10 * sd
+        for _ in range(40):
+            middle = (low + high) / 2
+            rises = share(middle) < aim
+            low, high = torch.where(rises, middle, low), torch.where(rises, high, middle)
+        found.append(low)
+    return torch.stack(found)
+
+
+SCHOOLS = {model.__name__: model for model in (schools_centred, schools_not_centred)}
 MODELS: dict[str, Read] = {
     model.__name__: model
     for model in (
@@ -245,49 +299,68 @@ MODELS: dict[str, Read] = {
 
 
 def read(name: str, folder: Path = FOLDER) -> tuple[Model, Data]:
-    """The model of a posterior, and its file."""
+    """The model of a posterior, and its reference: the file's, or a quadrature."""
+    if name in SCHOOLS:
+        return SCHOOLS[name](), schools_reference()
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         kept = {key: torch.as_tensor(file[key], dtype=torch.float64) for key in file if key != "names"}
     return MODELS[name]({key.removeprefix("data_"): x for key, x in kept.items() if key.startswith("data_")}), kept
+
+
+def seconds() -> float:
+    """Of the processor, of this process and those that it waited for."""
+    now = os.times()
+    return now.user + now.system + now.children_user + now.children_system
 
 
 CHAINS, START_SD, WARM_UP, STEPS, KEEP = 32, 10.0, 1000, 2000, 5
 KERNELS = ("anisotropic_mala", "mala", "barker", "ghmc", "anisotropic_ghmc", "hmc")
 
 
-def run(name: str, seed: int, folder: Path, kernel: str) -> dict[str, Any]:
+def run(name: str, seed: int, folder: Path, kernel: str, compile: bool) -> dict[str, Any]:
     """One posterior with default settings: errors against the reference, R̂, ESS, and seconds of the processor."""
     model, reference = read(name, folder)
     x0 = START_SD * torch.randn(CHAINS, model.dim, generator=rng(seed, "start"), dtype=torch.float64)
-    began = time.process_time()
-    tuned = tune(lambda **kw: SAMPLERS[kernel](model.f, **kw), x0, WARM_UP, rng(seed, "tune"))
-    warmed = time.process_time()
-    _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "chains"), keep_every=KEEP)
-    ended = time.process_time()
+    began = seconds()
+    make = partial(SAMPLERS[kernel], model.f) if kernel else model.f
+    tuned = tune(make, x0, WARM_UP, rng(seed, "tune"), compile=compile)
+    warmed = seconds()
+    _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "chains"), keep_every=KEEP, compile=compile)
+    ended = seconds()
     x = model.quantities(trace["x"].flatten(0, 1)).unflatten(0, (-1, CHAINS))
     flat, mean, sd = x.flatten(0, 1), reference["mean"], reference["sd"]
+    shares = torch.stack([(flat < q).double().mean(0) for q in reference["quantiles"]])
     return {
         "mean_error": ((flat.mean(0) - mean) / sd).abs().max().item(),
         "sd_error": (flat.std(0) / sd - 1).abs().max().item(),
+        "share_error": (shares - torch.tensor(SHARES)[:, None]).abs().max().item(),
         "rhat": rhat(x).max().item(),
         "ess": torch.minimum(ess(x), ess(x, "tail")).min().item(),
+        "gradients": STEPS * CHAINS * tuned.sampler.gradients,
         "warm_up_seconds": warmed - began,
         "seconds": ended - warmed,
         "report": tuned.report,
     }
 
 
+COLUMNS = (
+    "error of a mean", "of a sd", "of a share", "R̂", "least ESS", "per 1,000 gradients", "per second", "warm-up",
+    "steps",
+)  # fmt: skip
+
+
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """A markdown table: a row a posterior, the worst over seeds."""
-    lines = ["| posterior | d | error of a mean | of a sd | R̂ | least ESS | warm-up | steps |", "|---" * 8 + "|"]
+    """A markdown table: a row a posterior, the worst over seeds. ESS a second counts the warm-up too."""
+    lines = [f"| posterior | d | seeds | {' | '.join(COLUMNS)} |", "|---" * (3 + len(COLUMNS)) + "|"]
     for name, runs in results.items():
-        mean, sd, r, warm, steps = (
-            max(run[key] for run in runs) for key in ("mean_error", "sd_error", "rhat", "warm_up_seconds", "seconds")
-        )
-        least, d = min(run["ess"] for run in runs), runs[0]["dim"]
-        lines.append(
-            f"| {name} | {d} | {mean:.3f} | {sd:.3f} | {r:.3f} | {least:,.0f} | {warm:.0f} s | {steps:.0f} s |"
-        )
+        keys = ("mean_error", "sd_error", "share_error", "rhat", "warm_up_seconds", "seconds")
+        mean, sd, share, r, warm, steps = (max(run[key] for run in runs) for key in keys)
+        least = min(run["ess"] for run in runs)
+        each = min(1000 * run["ess"] / run["gradients"] for run in runs)
+        fast = min(run["ess"] / (run["warm_up_seconds"] + run["seconds"]) for run in runs)
+        errors = f"{mean:.3f} | {sd:.3f} | {share:.3f} | {r:.3f}"
+        costs = f"{least:,.0f} | {each:.3g} | {fast:,.0f} | {warm:.0f} s | {steps:.0f} s"
+        lines.append(f"| {name} | {runs[0]['dim']} | {len(runs)} | {errors} | {costs} |")
     return "\n".join(lines)
 
 
@@ -296,23 +369,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for the numbers")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the posteriors lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--only", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--kernel", choices=KERNELS, default=KERNELS[0])
+    parser.add_argument("--only", nargs="+", choices=[*MODELS, *SCHOOLS], default=[*MODELS, *SCHOOLS])
+    parser.add_argument("--kernel", choices=KERNELS, help="in place of the one that tune takes by itself")
+    parser.add_argument("--compile", action="store_true", help="make the steps in C++ where that is possible")
     arguments = parser.parse_args()
-    if not arguments.folder.exists():
+    if not arguments.folder.exists() and not set(arguments.only) <= set(SCHOOLS):
         raise SystemExit(f"no posteriors in {arguments.folder}: give their folder by --folder")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the table and the reports say what they say
+    protocol = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "torch": torch.__version__}
+    protocol |= {"kernel": arguments.kernel or "by default", "compile": arguments.compile}
     results: dict[str, list[dict[str, Any]]] = {}
+    arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.only:
         dim = read(name, arguments.folder)[0].dim
-        runs = (run(name, seed, arguments.folder, arguments.kernel) for seed in arguments.seeds)
+        given = arguments.folder, arguments.kernel, arguments.compile
+        runs = (run(name, seed, *given) for seed in arguments.seeds)
         results[name] = [found | {"dim": dim, "seed": seed} for found, seed in zip(runs, arguments.seeds, strict=True)]
         print(table({name: results[name]}).splitlines()[-1], flush=True)
-    protocol = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "torch": torch.__version__}
-    protocol |= {"kernel": arguments.kernel}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "posteriors.json").write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
+        (arguments.out / "posteriors.json").write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
     print("\n" + table(results))
 
 
