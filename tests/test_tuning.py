@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from anila.density.log_density import value_and_grad
 from anila.density.targets import banana, double_well, funnel, gaussian
 from anila.rng import rng
 from anila.samplers import (
@@ -29,6 +30,8 @@ from anila.samplers import (
 )
 from anila.samplers.adaptation import OneKernel
 from anila.samplers.metric import preconditioner
+from anila.samplers.pathfinder import Point as Uphill
+from anila.samplers.pathfinder import starts
 from anila.samplers.phase import Point, Settings, Window, run_phase, window
 from anila.samplers.warm_up import Tuned, tune
 from compilers import compiling
@@ -312,6 +315,24 @@ def test_a_mode_without_mass_is_left():
 
 
 @pytest.mark.filterwarnings("ignore:preconditioner dense, .*, dropped")
+def test_a_path_into_a_neck_without_mass_ends():
+    """Sees an optimiser that climbs for as long as it may where f rises for ever: 2,700 calls of f."""
+    asked = 0
+
+    def neck(x: Tensor) -> Tensor:
+        v, rest = x[:, 0], x[:, 1:]
+        narrow = rest.square().sum(1) * (-2 * v).exp() / 2
+        return -2 * v - narrow - (2 * v).exp() / 2 - (rest - 1).square().sum(1) / 8
+
+    def at(x: Tensor) -> Uphill:
+        nonlocal asked
+        asked += 1
+        return Uphill(x, *value_and_grad(neck, x))
+
+    starts(at, 10 * start(8, 4).double(), 400, rng(0, "tune"))
+    assert asked < 1200
+
+
 def test_chains_whose_f_is_their_own_stay_apart():
     """Sees a chain put in the place of another that has another f: row k looks at its own observation, 100 k."""
     y = 100 * torch.arange(8.0)[:, None]

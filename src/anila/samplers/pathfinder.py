@@ -5,7 +5,8 @@ From each start BFGS climbs on its own. H is its estimate of (−∇²f)⁻¹, s
     q = N(x + H ∇f, H)               ELBO = E_q[f − log q],  a lower bound of the log mass near the path
 
 and the point of the highest ELBO is chosen: its q gives some draws, and one of them is taken with probability
-proportional to exp f / q. The highest f would not do: a funnel is highest in its neck, where there is no mass.
+proportional to exp f / q. The highest f would not do: a funnel is highest in its neck, where there is no mass. A path
+ends where f rises no more, or where no q was better for long, for a neck may be climbed for ever.
 
 A path is *lost* if its ELBO is 10 + d nats below the best: around it lies less than e⁻¹⁰ of the mass. A start is *far*
 if f there is 10 d + 20 nats below what draws of q have on every path that is not lost, or not finite. Far chains start
@@ -29,6 +30,8 @@ MOST_PATHS, FEWEST_PATHS, NUMBERS = 32, 4, 400_000
 """Paths made at most and at least, and between them so many numbers in all their H."""
 DONE, PATIENCE = 0.01, 5
 """Nats a number that a step gains or promises; a path ends after so many steps in a row below."""
+PASSED = 50
+"""Looks at q in a row, and ten a number more, none of them better than before, after which a path ends."""
 TRIES = 30
 """Points tried along a direction."""
 HALVES = 20
@@ -159,7 +162,7 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
     n, d = first.x.shape
     here, best = first, nothing(first)
     active, idle, fresh = here.finite(), torch.zeros(n), torch.ones(n, dtype=torch.bool)
-    H, since = torch.zeros(n, d, d, dtype=torch.float64), here.value
+    H, since, passed = torch.zeros(n, d, d, dtype=torch.float64), here.value, torch.zeros(n)
     for k in range(most):
         rows = active.nonzero().flatten()
         if not len(rows):
@@ -170,10 +173,13 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
         H[rows] = updated(now, new.x - old.x, old.grad - new.grad, fresh[rows])
         here = here.with_rows(rows, new)
         if k % max(1, d // 25) == 0:
-            best = better(at, here, H, rows[new.value > first.value[rows] + far_below(d)], best, generator)
+            before, risen = best.elbo, rows[new.value > first.value[rows] + far_below(d)]
+            best = better(at, here, H, risen, best, generator)
+            passed = torch.where((best.elbo > before) | best.elbo.isinf(), 0, passed + 1)
         gained, promised = new.value - old.value, (new.grad * along(H[rows], new.grad)).sum(1) / 2
         idle[rows] = torch.where((torch.maximum(gained, promised) > DONE * d) & (gained > 0), 0, idle[rows] + 1)
         fresh = idle >= PATIENCE
+        active &= passed < PASSED + 10 * d
         active &= ~fresh | (here.value > since + DONE * d)
         since, idle = torch.where(fresh, here.value, since), idle.masked_fill(fresh, 0)
     return better(at, here, H, here.finite().nonzero().flatten(), best, generator)

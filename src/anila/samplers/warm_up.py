@@ -30,7 +30,6 @@ import torch
 from torch import Tensor
 
 from anila import notebook
-from anila.density.log_density import LogDensity
 from anila.messages import whole
 from anila.rng import as_generator
 from anila.samplers import Sampler, hmc
@@ -75,7 +74,7 @@ class Tuned(NamedTuple):
 
 
 def tune(
-    make: Make | LogDensity,
+    make: Callable[..., Any],
     x0: Any,
     steps: int,
     generator: torch.Generator | SupportsIndex | np.random.Generator,
@@ -220,7 +219,7 @@ def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def chosen(make: Make | LogDensity, x0: Any) -> tuple[Make, tuple[str, ...]]:
+def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
     """What makes the kernel, `hmc` where a log-density is given alone, and the settings that it takes."""
     try:
         return make, keywords(make)
@@ -234,7 +233,7 @@ def chosen(make: Make | LogDensity, x0: Any) -> tuple[Make, tuple[str, ...]]:
     raise TypeError(f"give a log-density, or what takes step_size and makes a Sampler; it said: {refusal}") from refusal
 
 
-def keywords(make: Make) -> tuple[str, ...]:
+def keywords(make: Callable[..., Any]) -> tuple[str, ...]:
     """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
     refusal = TypeError()
     for names in orders():
