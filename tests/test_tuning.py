@@ -314,7 +314,6 @@ def test_a_mode_without_mass_is_left():
     assert "along the best 16 of 32 paths" in tuned.report
 
 
-@pytest.mark.filterwarnings("ignore:preconditioner dense, .*, dropped")
 def test_a_path_into_a_neck_without_mass_ends():
     """Sees an optimiser that climbs for as long as it may where f rises for ever: 2,700 calls of f."""
     asked = 0
@@ -333,6 +332,7 @@ def test_a_path_into_a_neck_without_mass_ends():
     assert asked < 1200
 
 
+@pytest.mark.filterwarnings("ignore:preconditioner dense, .*, dropped")
 def test_chains_whose_f_is_their_own_stay_apart():
     """Sees a chain put in the place of another that has another f: row k looks at its own observation, 100 k."""
     y = 100 * torch.arange(8.0)[:, None]

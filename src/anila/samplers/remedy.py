@@ -185,7 +185,7 @@ def remedy(s: Symptoms) -> str:
         )
     if s.rhat > APART or times > PATIENCE:
         first = "take other coordinates" if s.tuned else "let tune find a preconditioner"
-        return f"chains are slow, not short: {first}, or longer trajectories (hmc)"
+        return f"chains are slow, not short: {first}, or longer trajectories (hmc, more leapfrog_steps)"
     return f"run {max(2, math.ceil(times))} times as long"
 
 
