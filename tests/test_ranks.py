@@ -38,7 +38,7 @@ from anila.samplers import langevin
 from levels import Perceptron
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["anila.runs.training.train", "anila.cli.app"])
+SERVER.set_forkserver_preload(["anila.runs.training.train", "anila.cli.app", "torch.distributed.fsdp"])
 """Processes are forked from one that has imported all, so each starts in milliseconds."""
 
 RINGS = ["network.hidden=[8]", "network.fourier=4", "training.batch=21", "training.chains=11", "start.size=29",
@@ -85,7 +85,7 @@ def drawn(run: Run, trained: Any) -> None:
     trained.draw(2)
 
 
-def ended(processes: list[Any], seconds: float = 300) -> list[int | None]:
+def ended(processes: list[Any], seconds: float = 900) -> list[int | None]:
     """Their exit statuses; None, and it is killed, if one did not end."""
     deadline = time.monotonic() + seconds
     for process in processes:

@@ -12,21 +12,27 @@ put together once an iteration, before the chains start, and taken apart before 
 """
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from jaxtyping import Float64, Shaped
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
+
+if TYPE_CHECKING:  # to import them takes more than half as long as torch itself
+    from torch.distributed.fsdp import FSDPModule
+    from torch.distributed.tensor import DTensor
+
+    class InPieces(FSDPModule, nn.Module):
+        """A module of which FSDP took θ apart."""
+
 
 FREED = 0.1
 """Seconds in which gloo's threads let go of the last tensors. Without them it is freed while Python waits for these
@@ -182,15 +188,30 @@ def as_bytes(x: Tensor) -> Tensor:
 
 def replicate(model: nn.Module, ranks: Ranks) -> nn.Module:
     """f whose backward sums (averages) the gradient over ranks: a wrapper around the model, or the model itself."""
-    if ranks.size == 1 or isinstance(model, FSDPModule):
+    if ranks.size == 1 or in_pieces(model):
         return model
     return DistributedDataParallel(model)
+
+
+def in_pieces(model: nn.Module) -> "TypeGuard[InPieces]":
+    """Whether θ was taken apart, which imports FSDP."""
+    fsdp = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(model, fsdp.FSDPModule)
+
+
+def is_piece(value: object) -> "TypeGuard[DTensor]":
+    """Whether it is this rank's piece of a tensor."""
+    tensor = sys.modules.get("torch.distributed.tensor")
+    return tensor is not None and isinstance(value, tensor.DTensor)
 
 
 def shard(model: nn.Module, ranks: Ranks, optimizer: torch.optim.Optimizer | None = None) -> None:
     """Take θ apart, in place: each rank keeps its piece of every parameter, and an optimiser that has not yet moved
     keeps the state of that piece (Rajbhandari et al. 2020, ZeRO stage 2).
     """
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     names = {p: name for name, p in model.named_parameters()}
     mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.size,))
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
@@ -205,13 +226,13 @@ def shard(model: nn.Module, ranks: Ranks, optimizer: torch.optim.Optimizer | Non
 
 def piece(tensor: Tensor) -> Tensor:
     """What this rank holds of a tensor, sharing its memory."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_piece(tensor) else tensor
 
 
 @contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
     """All of θ on every rank, so that f is evaluated without talking; each rank must enter."""
-    if not isinstance(model, FSDPModule):
+    if not in_pieces(model):
         yield
         return
     model.unshard()
@@ -224,7 +245,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def talking(replica: nn.Module, now: bool) -> Iterator[None]:
     """Backward passes within add to the gradient, and sum it over ranks if it is time."""
-    if isinstance(replica, FSDPModule):
+    if in_pieces(replica):
         replica.set_requires_gradient_sync(now)
     if isinstance(replica, DistributedDataParallel) and not now:
         with replica.no_sync():
@@ -235,7 +256,7 @@ def talking(replica: nn.Module, now: bool) -> Iterator[None]:
 
 def assembled(state: Any) -> Any:
     """A state dict with every tensor whole, so that it does not depend on the ranks; each rank must call it."""
-    if isinstance(state, DTensor):
+    if is_piece(state):
         return state.full_tensor().cpu()
     if isinstance(state, dict):
         return {name: assembled(value) for name, value in state.items()}
@@ -244,6 +265,8 @@ def assembled(state: Any) -> Any:
 
 def cut_like(value: Any, like: Any) -> Any:
     """The inverse for one tensor: this rank's piece of it where `like`, of the same shape, is in pieces."""
-    if not isinstance(like, DTensor) or value.shape != like.shape:
+    if not is_piece(like) or value.shape != like.shape:
         return value
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -29,7 +29,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import root_scalar
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
@@ -103,6 +102,7 @@ def bennett(up: Float[Tensor, "n"], down: Float[Tensor, "n"]) -> tuple[float, fl
 
     Reference: Bennett 1976, eq. 12; error: Shirts et al. 2003, eq. 10.
     """
+    from scipy.optimize import root_scalar
 
     def excess(c: float) -> float:
         return float((up - c).sigmoid().sum() - (c - down).sigmoid().sum())

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 LARGEST_ASSIGNMENT = 5000
@@ -35,6 +34,8 @@ def wasserstein2(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
     >>> wasserstein2(x, x.flip(0) + 1.0) == 2**0.5
     True
     """
+    from scipy.optimize import linear_sum_assignment
+
     if x.shape != y.shape:
         raise ValueError(f"expected two samples of one shape (n, d); got {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) > LARGEST_ASSIGNMENT:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, gradient
@@ -55,6 +54,8 @@ def draw_noise(x_data: Tensor, generator: torch.Generator) -> Way:
 
 def paired(x0: Float[Tensor, "n *event"], x1: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
     """x₀ in the order that makes Σ |x₁ − x₀|² least, which is Σ x₁ · x₀ largest."""
+    from scipy.optimize import linear_sum_assignment
+
     products = x1.flatten(1).double() @ x0.flatten(1).double().T
     _, order = linear_sum_assignment(products.numpy(force=True), maximize=True)
     return x0[torch.from_numpy(order).to(x0.device)]
