@@ -3,7 +3,6 @@
 import math
 import re
 import runpy
-from collections.abc import Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -17,6 +16,7 @@ from anila.density.targets import banana, funnel
 from anila.samplers.heat import Heat, extremes, heat
 from anila.samplers.remedy import Symptoms, judged, narrow
 from anila.samplers.remedy import funnel as found_funnel
+from exact import as_users_run_it
 
 FEW_WRONG = [
     "langevin, step 1.5, on a normal law",
@@ -156,7 +156,8 @@ def test_what_a_kernel_is_asked_does_not_change_its_chains():
 # One voice (FAULTS 57, 60): every verdict that there is, of every kind of kernel
 
 
-def all_verdicts(exact: bool, tuned: bool) -> Iterator[tuple[Symptoms, str]]:
+@cache
+def all_verdicts(exact: bool, tuned: bool) -> list[tuple[Symptoms, str]]:
     """What is said of chains with every combination of symptoms."""
     heats = [
         None,
@@ -166,9 +167,14 @@ def all_verdicts(exact: bool, tuned: bool) -> Iterator[tuple[Symptoms, str]]:
         (1.0, 1.05, 2.0), (10.0, 300.0, 5000.0), (1.0, 50.0), (0, 3, 20), (None, ("x0", "how steep f is", -0.9, 30.0)),
         (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99), (0.0, 0.9), heats, (None, 0.1),
     )  # fmt: skip
-    for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, near in grid:
-        s = Symptoms(rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, near)
-        yield s, judged(s)
+    found = []
+    with as_users_run_it():
+        for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, near in grid:
+            s = Symptoms(
+                rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, near
+            )
+            found.append((s, judged(s)))
+    return found
 
 
 @pytest.mark.parametrize("tuned", [False, True])
