@@ -280,6 +280,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "IMAGES", "wide.npy", "--box", "0,0,2,2", "--out", "x.png"], "expected images of shape (3, 8, 8)"),
         (["inpaint", "IMAGES", "--given", "a=1", "--out", "x.png"], "--given is for tables, and this run is on images"),
         (["denoise", "IMAGES", "--out", "x.png"], "held-out images have no noise"),
+        (["denoise", "IMAGES", "plain.npy", "--out", "x.png"], "no noise found in plain.npy"),
         (["restore", "IMAGES", "--out", "x.png"], "give one of --blur or --downsample"),
         (["restore", "IMAGES", "--downsample", "3", "--out", "x.png"], "must divide both sides"),
         (["purify", "TABLE", "--within", "0.1", "--out", "x.png"], "for runs on images"),
@@ -320,6 +321,7 @@ def test_mistakes_are_one_message_and_status_2(
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     np.save(tmp_path / "wide.npy", np.zeros((1, 3, 9, 9), np.uint8))
+    np.save(tmp_path / "plain.npy", np.zeros((1, 3, 8, 8), np.uint8))
     before = set(tmp_path.iterdir())
     runs = {"TABLE": str(table_run), "IMAGES": str(image_run)}
     assert anila(*(runs.get(word, word) for word in words)) == 2

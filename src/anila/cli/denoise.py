@@ -53,7 +53,7 @@ def denoise(
     else:
         seen = images_in(model, inputs, images, out)
         y = noisy(seen, add, seed)
-        observed = Observed(y, sd=noise_of(model, y, sd))
+        observed = Observed(y, sd=noise_of(model, seen.names, y, sd))
         beside = BesideImages(seen.names, {"noisy": y}, {"truth": seen.x} if add else {})
     finish(lambda: drawn(model, observed, cleaning, count, steps, seed), beside, out)
 
@@ -81,7 +81,7 @@ def noisy(seen: Seen, add: float, seed: int) -> "Tensor":
     return seen.x + add * torch.randn(seen.x.shape, generator=rng(seed, "noise"))
 
 
-def noise_of(model: "Model", y: "Tensor", sd: float | None) -> "Tensor":
+def noise_of(model: "Model", names: list[str], y: "Tensor", sd: float | None) -> "Tensor":
     """The noise of each image: what is said, or else estimated."""
     import torch
 
@@ -91,7 +91,8 @@ def noise_of(model: "Model", y: "Tensor", sd: float | None) -> "Tensor":
     found = torch.full((len(y),), sd) if sd is not None else noise_sd(y)
     if sd is None:
         note(f"noise estimated: sd {found.min():.3g} to {found.max():.3g}")
-        require(bool((found > 0).all()), "no noise found in an input: give --sd")
+        clean = ", ".join(name for name, noise in zip(names, found, strict=True) if not noise > 0)
+        require(not clean, f"no noise found in {clean}: leave it out, or say how much there is by --sd")
     require_stable(model.sampler, found.min().item(), "")
     return found
 
