@@ -49,6 +49,7 @@ class Column(NamedTuple):
         terms: Names and factors of the columns that it follows from.
         constant: What is added to these.
         frequent: Values that many cells have, where there is no step.
+        zoned: Whether the times had a zone; None of what is no time, and where it is not known.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column(NamedTuple):
     terms: tuple[tuple[str, float], ...] = ()
     constant: float = 0.0
     frequent: tuple[float, ...] = ()
+    zoned: bool | None = None
 
     @classmethod
     def of(cls, name: str, cells: pa.ChunkedArray) -> "Column":
@@ -78,10 +80,12 @@ class Column(NamedTuple):
             return cls(name, kind if found else "number", (0.0,) * max(1, len(found)), categories=found)
         seen = numbers(cells, kind)
         seen = seen[np.isfinite(seen)]
+        zoned = is_zoned(cells.type) if kind in TIMED else None
         if not len(seen):
-            return cls(name, kind, (0.0,))
+            return cls(name, kind, (0.0,), zoned=zoned)
         step, low, high = step_of(seen, kind), float(seen.min()), float(seen.max())
-        return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=() if step else frequent(seen))
+        values = () if step else frequent(seen)
+        return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=values, zoned=zoned)
 
     def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
         """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
@@ -126,11 +130,19 @@ class Column(NamedTuple):
         """
         given = kind_of(cells.type)
         fits = given is not None and given != "category" and (given in TIMED) == (self.kind in TIMED)
-        if not fits and cells.null_count < len(cells):
+        there = cells.null_count < len(cells)
+        if not fits and there:
             raise ValueError(
                 f"column {printable(self.name)!r}: expected {'dates' if self.kind in TIMED else 'numbers'} as in "
                 f"training, got {cells.type}"
             )
+        if there and self.zoned is not None and is_zoned(cells.type) != self.zoned:
+            raise ValueError(
+                f"column {printable(self.name)!r}: "
+                + ("expected times with a zone as in training, got times without; write +00:00 after those in UTC"
+                   if self.zoned else
+                   "expected times without a zone as in training, got times with one; write them without")
+            )  # fmt: skip
         return numbers(cells, self.kind)
 
     def places(self, cells: pa.ChunkedArray) -> np.ndarray:
@@ -187,6 +199,11 @@ def kind_of(arrow: pa.DataType) -> Kind | None:
     textual = types.is_string(arrow) or types.is_large_string(arrow) or types.is_string_view(arrow)
     of_some_kind = types.is_dictionary(arrow) and kind_of(arrow.value_type) is not None  # pyright: ignore[reportAttributeAccessIssue]
     return "category" if textual or of_some_kind else None
+
+
+def is_zoned(arrow: pa.DataType) -> bool:
+    """Whether cells of a type are times with a zone."""
+    return getattr(arrow, "tz", None) is not None
 
 
 def numbers(cells: pa.ChunkedArray, kind: Kind) -> Float64[np.ndarray, "n"]:

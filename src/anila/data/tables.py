@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
+from anila.data.column import is_zoned
 from anila.data.completion import Completion
 from anila.data.dataset import Rows, sha256_of
 from anila.data.dependent import independent, law
@@ -165,8 +166,7 @@ def table(
         labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
         return image_array(found, name, labels, classes)
     rows, left_out = usable(found, name, asked=bool(columns))
-    if zoned := [field.name for field in rows.schema if getattr(field.type, "tz", None)]:
-        left_out.append(f"times of {', '.join(zoned)} in UTC")
+    left_out += said_of_zones(rows)
     there = filled_rows(rows)
     if not there.all():
         left_out.append(f"left out {(~there).sum():,} rows without a cell")
@@ -190,6 +190,16 @@ def said(data: Table) -> list[str]:
         *([f"no coordinate for what follows from others: {', '.join(follow)}"] if follow else []),
         *([f"missing cells, drawn given the others of their row: {', '.join(missing)}"] if missing else []),
     ]
+
+
+def said_of_zones(rows: pa.Table) -> list[str]:
+    """What is meant by times, where some have a zone."""
+    times = [field for field in rows.schema if pa.types.is_timestamp(field.type)]
+    zoned, naive = ([field.name for field in times if is_zoned(field.type) == has] for has in (True, False))
+    if not zoned:
+        return []
+    as_they_are = f", those of {', '.join(naive)}, which have no zone, as they are" if naive else ""
+    return [f"times of {', '.join(zoned)} in UTC{as_they_are}"]
 
 
 def named_columns(values: np.ndarray, columns: Sequence[str]) -> pa.Table:

@@ -19,6 +19,8 @@ COARSE = 1e-3
 NAMED = 10
 """Texts among numbers up to which all are put into the setting that makes them missing cells."""
 DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([T ].*)?")
+ZONED = re.compile(r".*\d{1,2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})")
+"""A time with its zone."""
 DECORATED = re.compile(r"[$€£¥]?\s?[+\-−]?[$€£¥]?\s?\d[\d.,'’\s]*\s?([a-zµ°]{0,3}|[%‰$€£¥])")
 """A number with a sign or a unit, with digits in groups, or with a typographic minus."""
 
@@ -89,6 +91,9 @@ def too_various(seen: pa.Array) -> str | None:
         shown = ", ".join(map(repr, marks[:3])) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
         return f"numbers, but for {shown}: correct these" + (f", or {marks_by(marks)}" if len(marks) <= NAMED else "")
     if 2 * sum(bool(DATE.fullmatch(text)) for text in texts) > len(texts):
+        bare = [text for text in texts if not ZONED.fullmatch(text)]
+        if 0 < len(bare) < len(texts):
+            return f"times without a zone, such as {bare[0]!r}, beside times with one: write +00:00 after those in UTC"
         return f"dates such as {texts[0]!r}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
         return f"numbers with signs, units or digits in groups, such as {marks[0]!r}: write them plainly, as -1234.5"

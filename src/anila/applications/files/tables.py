@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import suppress
+from datetime import date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,7 @@ def given(text: str) -> pa.Table:
         ValueError: If it is not written so.
     """
     pairs = [part.partition("=") for part in text.split(",")]
-    values = {name.strip(): [as_number(value.strip())] for name, _, value in pairs}
+    values = {name.strip(): [as_cell(value.strip())] for name, _, value in pairs}
     if not all(value for _, _, value in pairs):
         raise ValueError(f"--given {text}: expected COLUMN=VALUE,COLUMN=VALUE, e.g. height=180,weight=70")
     if len(values) < len(pairs) or "" in values:
@@ -53,11 +54,12 @@ def given(text: str) -> pa.Table:
     return pa.table(values)
 
 
-def as_number(text: str) -> int | float | str:
-    for kind in (int, float):
+def as_cell(text: str) -> int | float | bool | date | str:
+    """As the cells of a CSV file are read."""
+    for kind in (int, float, date.fromisoformat, datetime.fromisoformat):
         with suppress(ValueError):
             return kind(text)
-    return text
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = False) -> Float[Tensor, "rows d"]:
