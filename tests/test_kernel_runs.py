@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import anila as package
+from anila.applications.on_runs.draws import filled
 from anila.data import Table
 from anila.density.kernel_energy import KernelEnergy
 from anila.density.kernel_rows import densest
@@ -325,6 +326,22 @@ def test_a_net_judges_rows_with_holes_by_what_it_draws_there(tmp_path: Path, cap
     score = {row["index"]: row["score"] for row in json.loads(captured.out)["top"]}
     assert score[2] > max(score[0], score[1], score[3]) + 10
     assert score[1] > score[0]
+
+
+def test_a_net_draws_frequent_values_as_often_as_they_were_seen(tmp_path: Path):
+    """In new rows and in missing cells. Sees values near 0 in the place of 40% zeros, and 0 in the place of others."""
+    x = rows(200, "rain")
+    rain = np.where(np.arange(200) % 5 < 2, 0.0, 3 + x[:, 0].numpy())
+    np.savetxt(tmp_path / "rain.csv", np.stack([rain, x[:, 1]], 1), delimiter=",", header="rain,wind", comments="")
+    words = [*TABLE, "training.chains=250", "sampler.draw_steps=5", "sampler.global_every=0"]
+    assert anila("train", tmp_path / "rain.csv", *words, "--run", tmp_path / "run") == 0
+    model = package.load(tmp_path / "run")
+    zero = model.units.inward(np.zeros((1, 2)))[0, 0]
+    assert 0.3 < (model.draw(300)[:, 0] == zero).double().mean() < 0.5
+    hidden = torch.tensor([[True, False], [False, True]])
+    filled_in = filled(model, zero + torch.tensor([[0.0, 0.0], [0.001, 0.0]]), hidden, 100, steps=5).x
+    assert 0 < (filled_in[0, :, 0] == zero).double().mean() < 1
+    assert bool((filled_in[1, :, 0] != zero).all())
 
 
 def test_a_network_that_learns_nothing_has_a_learner_all_the_same():

@@ -104,6 +104,30 @@ def test_a_frequent_value_comes_back_as_it_was() -> None:
     assert len(np.unique(back)) == len(np.unique(cells))
 
 
+def test_what_lies_below_a_bound_that_many_cells_hold_is_reflected() -> None:
+    """Sees rain of −3 mm, noise below 0 that becomes more zeros, and prices that pile up at the least one seen."""
+    rain = np.maximum(0, np.random.default_rng(0).normal(0, 10, 400))
+    for cells in (rain, rain.round(1)):
+        encoding = Encoding.of(pa.table({"rain": cells, "other": -rain}))
+        back = encoding.decode(encoding.encode(pa.table({"rain": [-3.0, 3.0, 0.0], "other": [3.0, -3.0, 0.0]})))
+        assert back.column(0).to_pylist() == pytest.approx([3, 3, 0], abs=0.2)
+        assert back.column(1).to_pylist() == pytest.approx([-3, -3, 0], abs=0.2)
+    prices = Encoding.of(pa.table({"price": [1.25, 9.5, 120.75], "count": [1, 2, 5]}))
+    back = prices.decode(prices.encode(pa.table({"price": [-1.0, 0.25, 1e6], "count": [0.6, 0.4, -9.0]})))
+    assert back.to_pydict() == {"price": [3.49, 2.24, 1.25], "count": [1, 1, 1]}
+
+
+def test_a_total_is_the_sum_of_what_was_drawn() -> None:
+    """Beyond the totals that were seen too."""
+    rows = pa.table({"a": [0, 1, 2, 9] * 5, "b": [8, 1, 3, 0] * 5, "both": [8, 2, 5, 9] * 5})
+    encoding = independent(Encoding.of(rows), rows)
+    whole = [column for column in encoding.columns if not column.mean]
+    x = encoding.encode(rows)
+    drawn = encoding.decode(np.stack([x.max(0), x.min(0)])).to_pydict()
+    assert len(whole) == 1
+    assert drawn["both"] == [a + b for a, b in zip(drawn["a"], drawn["b"], strict=True)]
+
+
 def test_the_encoding_is_kept_as_json() -> None:
     rows = pa.table(KINDS)
     encoding = independent(Encoding.of(rows), rows)

@@ -9,7 +9,8 @@ row is the kernel of Aitchison & Aitken (1976) for its categories. A category th
 the same simplex, as far from each of the others as they are from each other.
 
 On the way back a point becomes the nearest category, and the nearest step within the range that was seen where a column
-goes in steps: whole numbers, dates, prices with two decimals.
+goes in steps: whole numbers, dates, prices with two decimals. What lies beyond that range, or beyond a bound that many
+cells hold, is reflected: cut off, it would pile up there (Schuster 1985).
 """
 
 import math
@@ -48,7 +49,8 @@ class Column(NamedTuple):
         low, high: The range that was seen.
         terms: Names and factors of the columns that it follows from.
         constant: What is added to these.
-        frequent: Values that many cells have, where there is no step.
+        frequent: Values that many cells have.
+        shares: How many cells have each of these, as a share.
         zoned: Whether the times had a zone; None of what is no time, and where it is not known.
     """
 
@@ -63,6 +65,7 @@ class Column(NamedTuple):
     terms: tuple[tuple[str, float], ...] = ()
     constant: float = 0.0
     frequent: tuple[float, ...] = ()
+    shares: tuple[float, ...] = ()
     zoned: bool | None = None
 
     @classmethod
@@ -84,8 +87,8 @@ class Column(NamedTuple):
         if not len(seen):
             return cls(name, kind, (0.0,), zoned=zoned)
         step, low, high = step_of(seen, kind), float(seen.min()), float(seen.max())
-        values = () if step else frequent(seen)
-        return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=values, zoned=zoned)
+        values, shares = frequent(seen, step)
+        return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=values, shares=shares, zoned=zoned)
 
     def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
         """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
@@ -165,9 +168,9 @@ class Column(NamedTuple):
     def on_grid(self, values: Float64[np.ndarray, "n"]) -> pa.Array:
         """Numbers, at the nearest step where there is one, as cells of this kind."""
         missing = np.isnan(values)
+        values = self.within(values)
         if self.step is not None:
-            steps = np.round((np.clip(values, self.low, self.high) - self.low) / self.step)
-            values = np.round(self.low + self.step * steps, DECIMALS)
+            values = np.round(self.low + self.step * np.round((values - self.low) / self.step), DECIMALS)
         for value in self.frequent:
             values = np.where(np.abs(values - value) < ROUNDING * self.scale, value, values)
         if self.kind == "number":
@@ -181,6 +184,21 @@ class Column(NamedTuple):
             case "moment":
                 return whole.cast(pa.timestamp("us"))
         return whole
+
+    def within(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
+        """Numbers brought back into the range that was seen, at an end that is a bound: many hold it, or steps end.
+
+        A step reaches half a step to either side of its value. A column that follows from others is what these make it.
+        """
+        if not self.mean:
+            return values
+        beyond = (self.step or 0.0) / 2
+        low, high = self.low - beyond, self.high + beyond
+        if self.step or self.low in self.frequent:
+            values = low + np.abs(values - low)
+        if self.step or self.high in self.frequent:
+            values = high - np.abs(values - high)
+        return np.clip(values, self.low, self.high) if self.step else values
 
 
 def kind_of(arrow: pa.DataType) -> Kind | None:
@@ -255,10 +273,15 @@ def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
         return next((10.0**-k for k in range(DECIMALS + 1) if (np.round(values, k) == values).all()), None)
 
 
-def frequent(values: Float64[np.ndarray, "n"]) -> tuple[float, ...]:
-    """The values that more than `FREQUENT` of the cells have."""
+def frequent(values: Float64[np.ndarray, "n"], step: float | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The values that more than `FREQUENT` of the cells have, and their shares; of few steps none is looked for.
+
+    >>> frequent(np.array([0.0] * 30 + list(range(70))), 1.0)
+    ((0.0,), (0.31,))
+    """
     found, cells = np.unique(values, return_counts=True)
-    return tuple(found[cells > FREQUENT * len(values)].tolist())
+    many = (cells > FREQUENT * len(values)) & (step is None or len(found) * FREQUENT > 1)
+    return tuple(found[many].tolist()), tuple((cells[many] / len(values)).tolist())
 
 
 def is_number(text: object) -> bool:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.applications.files.inputs import Named
+from anila.data.frequent import Near
 from anila.density.log_density import BATCH, HasClasses
 from anila.learning.starts import Persistent, Start
 from anila.rng import rng
@@ -114,6 +115,10 @@ class OfClass(Model):
     def iteration(self) -> int:
         """As of the whole."""
         return self.whole.iteration
+
+    def near_frequent(self) -> list[Near]:
+        """As of the whole: how often a class has a value is not known."""
+        return self.whole.near_frequent()
 
     def proposal(self) -> Proposal | None:
         """As of the whole."""

@@ -17,6 +17,7 @@ from anila.applications.descend import without_noise
 from anila.applications.on_runs.kernel import bound, transitions
 from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
+from anila.data.frequent import at_frequent
 from anila.density.log_density import Anneals, ClosedForm, LogDensity
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
@@ -106,7 +107,7 @@ def filled(
 ) -> Draws:
     """`count` completions of each row of y, in which other coordinates are hidden; complete rows stay as they are.
 
-    A row of which nothing is seen is a draw of the model.
+    A row of which nothing is seen is a draw of the model. Values that are frequent in a column are drawn as often.
 
     Args:
         model: The run's model.
@@ -128,6 +129,9 @@ def filled(
             x[here] = model.draw(int(here.sum()) * count, seed + i, steps).unflatten(0, (-1, count)).to(x)
         elif pattern.any():
             x[here] = drawn(model, Observed(y[here], pattern), completion, count, steps, seed + i).x.to(x)
+    if near := model.near_frequent():
+        settled = at_frequent(x.flatten(0, 1).cpu(), near).to(x).unflatten(0, x.shape[:2])
+        x = torch.where(hidden.to(x.device)[:, None], settled, x)
     with torch.no_grad():
         energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return Draws(x.cpu(), energy.cpu(), x.new_empty(0, *x.shape).cpu(), Trace({}))

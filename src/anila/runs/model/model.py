@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anila import notebook
 from anila.data import DataSet, Elsewhere, Labelled, Table, Units
+from anila.data.frequent import Near, at_frequent, near_frequent
 from anila.density.log_density import Anneals, ClosedForm, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
 from anila.density.precision import own_defaults
@@ -30,6 +31,8 @@ from anila.samplers import Proposal, kernel_density, sample
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
+ENOUGH = 200
+"""Kept chains that tell how far draws lie from a frequent value."""
 JUDGED, KEPT = 64, 20
 """Chains whose convergence is judged, and positions of each."""
 LOOKED_AT, IN_A_ROW = 400, 8
@@ -209,7 +212,8 @@ class Model(Protocol):
     def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
 
-        Of an f with levels of noise each is annealed, and its noise taken away at the end.
+        Of an f with levels of noise each is annealed, and its noise taken away at the end. Values that are frequent in
+        a column of a table are drawn as often (`anila.data.frequent`).
 
         Args:
             count: How many; more than chains are kept start several from the same one.
@@ -220,11 +224,27 @@ class Model(Protocol):
         Raises:
             ValueError: As `given`, or if an f in closed form, whose draws are exact, is to make transitions.
         """
-        s, f = self.sampler, self.f if label is None else self.given(label)
-        if isinstance(f, ClosedForm):
-            if steps is not None:
-                raise ValueError(f"draws of network {self.config.network.name} are exact: leave out --steps")
-            return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
+        f = self.f if label is None else self.given(label)
+        if not isinstance(f, ClosedForm):
+            return at_frequent(self.simulated(f, count, seed, steps, label), self.near_frequent())
+        if steps is not None:
+            raise ValueError(f"draws of network {self.config.network.name} are exact: leave out --steps")
+        return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
+
+    def near_frequent(self) -> list[Near]:
+        """How near to a frequent value of a column a draw of a net gets it."""
+        encoding, start = self.units.encoding, self.start
+        if isinstance(self.f, ClosedForm) or not encoding or not any(column.shares for column in encoding.columns):
+            return []
+        if isinstance(start, Persistent) and len(start.x) >= ENOUGH and not isinstance(self.f, Anneals):
+            return near_frequent(encoding, start.x.cpu())
+        return near_frequent(encoding, self.simulated(self.f, BATCH))
+
+    def simulated(
+        self, f: LogDensity, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None
+    ) -> Tensor:
+        """Where the sampler takes chains, without their noise."""
+        s = self.sampler
         sampler = build_sampler(s, f, self.proposal())
         drawn = []
         for first in range(0, count, BATCH):
