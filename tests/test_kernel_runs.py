@@ -101,6 +101,15 @@ def test_a_row_that_was_learned_is_judged_by_the_others():
     assert (f.oddness(x) > f.ordinary[-3]).double().mean() < 0.05
 
 
+def test_a_row_with_holes_that_was_learned_is_judged_by_the_others():
+    """Its centre has its missing cells filled in. Sees a row that is judged by itself: the least of all scores."""
+    x = rows(200, "x", 8).double()
+    f, torn = of_rows(x), x.masked_fill(torch.rand(x.shape, generator=rng(0, "holes")) < 0.3, torch.nan)
+    others = f.energy.oddness(torn, f.centres.own(x))
+    torch.testing.assert_close(f.oddness(torn), others, rtol=0, atol=0)
+    assert bool((others > 1.5 * f.energy.oddness(torn)).double().mean() > 0.5)
+
+
 def test_trimmed_rows_are_no_centres_and_are_judged_all_the_same():
     """Sees ordinary scores that are made with centres that the energy has not."""
     x = torch.cat([rows(200, "x"), 6 + 0.01 * rows(5, "odd")])

@@ -22,6 +22,8 @@ from anila.density.kernel_energy import PAIRS, KernelEnergy, Own
 
 FOLDS = 10
 NEIGHBOURS = 50
+CELLS = 2**24
+"""Cells of rows and centres that are compared at once: 16 MiB."""
 
 
 class Centres:
@@ -44,8 +46,15 @@ class Centres:
         self.counts = index.bincount(None if counts is None else counts.cpu()).to(rows)
 
     def own(self, x: Float[Tensor, "rows d"]) -> Own:
-        """The centre that each row is, one copy of which does not count; none where it is none, or the only one."""
+        """The centre that each row is, one copy of which does not count; none where it is none, or the only one.
+
+        A row with missing cells, NaN, is the first centre that has its other cells: the centre's own may be filled in.
+        """
         found = torch.tensor([self.place.get(key, -1) for key in keys(x)], dtype=torch.int64).to(x.device)
+        torn = (x.isnan().any(1) & (found < 0)).nonzero()[:, 0]
+        for rows in torn.split(max(1, CELLS // self.distinct.numel())):
+            same = ((x[rows, None] == self.distinct) | x[rows, None].isnan()).all(2)
+            found[rows] = torch.where(same.any(1), same.int().argmax(1), -1)
         known = (found >= 0) & (self.counts.sum() > 1)
         return Own(found.clamp(min=0), known.to(self.counts))
 
