@@ -129,6 +129,17 @@ def test_missing_cells_need_no_imputing():
         ]
 
 
+def test_a_row_without_a_cell_says_nothing():
+    """It counts as the median row, and teaches nothing. Sees a score of 0, the least there is, and a bump over all."""
+    x, empty = rows(200), np.full((20, 3), np.nan)
+    detector = EnergyDetector().fit(x)
+    assert detector.score_samples(empty) == pytest.approx(np.median(detector.calibration_))
+    again = EnergyDetector().fit(np.concatenate([x, empty]))
+    assert (again.offset_, again.bandwidth_) == (detector.offset_, detector.bandwidth_)
+    with pytest.raises(ValueError, match="at least 2 rows with a cell, got 1 among 21"):
+        EnergyDetector().fit(np.concatenate([x[:1], empty]))
+
+
 def test_the_density_is_in_the_units_of_the_table():
     """∫ p = 1 over the table's own units: log p drops by log c where a column is multiplied by c."""
     x = rows(80)

@@ -235,11 +235,13 @@ def test_scores_and_reasons_stand_beside_the_rows(run: Path, tmp_path: Path):
 def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Sees a hole taken for a value, and a table without one of the columns let through."""
     path = tmp_path / "holes.csv"
-    path.write_text("age,height,weight,children\n50,,50,50\n50,140,,50\n50,140,50,50\n")
+    path.write_text("age,height,weight,children\n50,,50,50\n50,140,,50\n50,140,50,50\n,,,\n")
     assert anila("outliers", run, path, "--json") == 0
     captured = capsys.readouterr()
     found = {row["index"]: row for row in json.loads(captured.out)["top"]}
-    assert [found[i]["outlier"] for i in range(3)] == [False, True, True]
+    assert [found[i]["outlier"] for i in range(4)] == [False, True, True, False]
+    assert found[3]["percentile"] == pytest.approx(50, abs=1)
+    assert "rows without a cell: 1; nothing is known of them, so they count as ordinary" in captured.err
     assert [reason["column"] for reason in found[1]["reasons"]] == ["height"]
     assert "rows with missing cells: 2; the others judge them" in captured.err
     path.write_text("age,height,weight\n50,50,50\n")
@@ -331,7 +333,8 @@ def test_a_net_judges_rows_with_holes_by_what_it_draws_there(tmp_path: Path, cap
     capsys.readouterr()
     assert anila("outliers", tmp_path / "run", tmp_path / "new.csv", "--rate", "0.2", "--json") == 0
     captured = capsys.readouterr()
-    assert "rows with missing cells: 3; judged by the mean over 20 draws of these cells" in captured.err
+    assert "rows with missing cells: 2; judged by the mean over 20 draws of these cells" in captured.err
+    assert "rows without a cell: 1" in captured.err
     score = {row["index"]: row["score"] for row in json.loads(captured.out)["top"]}
     assert score[2] > max(score[0], score[1], score[3]) + 10
     assert score[1] > score[0]

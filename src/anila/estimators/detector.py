@@ -110,9 +110,14 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         return self
 
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
-        """Minus the denoising error, (rows,); in standard deviations, the lower the odder."""
+        """Minus the denoising error, (rows,); in standard deviations, the lower the odder.
+
+        Nothing is known of a row without a cell: it has the median score of the training rows.
+        """
         rows = new_rows(self, X)
-        return -oddness(self.table_, *self.table_.inward(rows)).numpy()
+        z, own = self.table_.inward(rows)
+        scores = -oddness(self.table_, z, own).numpy()
+        return np.where(z.isnan().all(1).numpy(), np.median(self.calibration_), scores)
 
     def decision_function(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """`score_samples` less `offset_`: negative for outliers."""

@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anila.data import Encoding
+from anila.data.usable import filled_rows
 from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
 from anila.density.kernel_rows import densest
 from anila.estimators.frames import holds_more, rows_of
@@ -77,11 +78,21 @@ class KernelOfTable:
 
 
 def training_rows(estimator: BaseEstimator, X: Any) -> Given:
-    """X as rows, its columns remembered by the estimator; NaN and infinite cells are let through."""
+    """X as rows, its columns remembered by the estimator; NaN and infinite cells are let through, empty rows are not.
+
+    Raises:
+        ValueError: If X is no table, or of fewer than 2 rows with a cell.
+    """
     if holds_more(X):
         validate_data(estimator, X, skip_check_array=True)
-        return rows_of(X)
-    return np.asarray(validate_data(estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=2))
+        table = rows_of(X)
+        rows = table.filter(pa.array(filled_rows(table)))
+    else:
+        x = np.asarray(validate_data(estimator, X, dtype=np.float64, ensure_all_finite=False, ensure_min_samples=2))
+        rows = x[~np.isnan(x).all(1)]
+    if len(rows) < 2:
+        raise ValueError(f"expected at least 2 rows with a cell, got {len(rows)} among {len(X)}")
+    return rows
 
 
 def new_rows(estimator: Any, X: Any) -> Given:

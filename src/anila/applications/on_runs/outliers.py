@@ -231,7 +231,10 @@ def torn_rows(x: Tensor) -> Tensor:
 def warnings_of(found: Judged) -> list[str]:
     """What must be said of the rate and of the rows that it was found on."""
     said, n = [], len(found.judge.held_out)
-    if torn := int(torn_rows(found.rows.x).sum()):
+    empty = int(found.rows.x.flatten(1).isnan().all(1).sum())
+    if empty:
+        said.append(f"rows without a cell: {empty}; nothing is known of them, so they count as ordinary")
+    if torn := int(torn_rows(found.rows.x).sum()) - empty:
         closed = isinstance(found.model.f, ClosedForm)
         how = "the others judge them" if closed else f"judged by the mean over {COMPLETIONS} draws of these cells"
         said.append(f"rows with missing cells: {torn}; {how}, at a rate that is not promised")

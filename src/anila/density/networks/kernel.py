@@ -100,9 +100,14 @@ class Kernel(nn.Module):
 
     @torch.no_grad()
     def oddness(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows"]:
-        """The denoising error, in standard deviations; a row that was seen is judged by the others."""
+        """The denoising error, in standard deviations; a row that was seen is judged by the others.
+
+        A row without a cell is as odd as half of the ordinary rows.
+        """
         z = self.inward(x)
-        return self.energy.oddness(z, self.centres.own(z))
+        found = self.energy.oddness(z, self.centres.own(z))
+        empty = z.isnan().all(1)
+        return torch.where(empty, self.ordinary.median(), found) if bool(empty.any()) else found
 
     @torch.no_grad()
     def reasons(self, x: Float[Tensor, "rows d"], cell: Int[Tensor, "d"] | None = None) -> Reasons:
