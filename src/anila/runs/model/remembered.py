@@ -6,6 +6,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from anila.data import KNOWN, TOYS, DataSet, Elsewhere, Rows, Table, Units
 from anila.data.foreign import local
+from anila.messages import warnings_to
 from anila.runs.experiment import build_data, settings
 from anila.runs.folder.run import Run, RunError
 
@@ -35,7 +36,8 @@ def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:
     """
     saved = (run.config() or {}).get("data", {})
     try:
-        data = build_data(config)
+        with warnings_to(lambda _: None):  # what is to be said of the data was said when they were learned
+            data = build_data(config)
     except (OSError, ValueError) as error:
         if "units" not in saved:
             raise
