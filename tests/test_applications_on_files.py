@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from anila.applications.files.inputs import rows_from
-from anila.applications.files.tables import missing_cells
+from anila.applications.files.tables import given, missing_cells
 from anila.applications.on_runs.compose import combined, draw_combined
 from anila.applications.on_runs.draws import cleaning, drawn, filled
 from anila.applications.on_runs.kernel import require_stable
@@ -127,6 +127,13 @@ def test_a_table_is_completed_and_keeps_its_other_columns(table_run: Path, tmp_p
     assert anila("inpaint", table_run, *GIVEN, "--count", "2", "--steps", "5", "--out", tmp_path / "g.csv") == 0
     assert pyarrow.csv.read_csv(tmp_path / "g.csv").column("height").to_pylist() == [200, 200]
     assert anila("denoise", table_run, tmp_path / "g.csv", "--sd", "0.1", "--out", tmp_path / "d.csv") == 2
+
+
+def test_cells_that_are_typed_are_of_the_kind_that_a_file_would_give_them():
+    """Sees a date that is text, which no column of dates takes."""
+    cells = given("n=3,x=1.5,day=2024-05-01,at=2024-05-01 10:30:00,sent=2024-05-01T10:30:00+02:00,paid=True,city=Oslo")
+    kinds = [str(field.type) for field in cells.schema]
+    assert kinds == ["int64", "double", "date32[day]", "timestamp[us]", "timestamp[us, tz=+02:00]", "bool", "string"]
 
 
 def test_outlier_scores_are_joined_to_the_table(table_run: Path, tmp_path: Path, capsys):
