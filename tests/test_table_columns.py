@@ -117,6 +117,16 @@ def test_what_lies_below_a_bound_that_many_cells_hold_is_reflected() -> None:
     assert back.to_pydict() == {"price": [3.49, 2.24, 1.25], "count": [1, 1, 1]}
 
 
+def test_a_column_of_few_values_has_no_others() -> None:
+    """Of any numbers, one of them in a single row. Sees 0.3 where all but one have −0.0614."""
+    cells = np.array([-0.0614006445] * 99 + [13.0746292])
+    encoding = Encoding.of(pa.table({"v": cells}))
+    back = encoding.decode(encoding.encode(pa.table({"v": [-1.0, 0.3, 6.0, 9.0, 99.0]}))).column(0).to_pylist()
+    assert back == [*cells[:3], *cells[-1:], *cells[-1:]]
+    few = Encoding.of(pa.table({"v": cells[-3:] + np.array([0.1234567, 0.2345678, 0.3])}))
+    assert few.decode(np.array([[0.5]])).column(0)[0].as_py() not in cells
+
+
 def test_a_total_is_the_sum_of_what_was_drawn() -> None:
     """Beyond the totals that were seen too."""
     rows = pa.table({"a": [0, 1, 2, 9] * 5, "b": [8, 1, 3, 0] * 5, "both": [8, 2, 5, 9] * 5})

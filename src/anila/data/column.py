@@ -32,6 +32,8 @@ FARTHEST = 1e18
 """Coordinates end here: squares of these, and sums of some squares, are finite in float32."""
 ROUNDING = 1e-6
 """What float32 makes of a frequent value is nearer to it than so many scales."""
+AGAIN = 5
+"""Times that each of few values comes, on average, in a column that has no others."""
 DECIMALS = 6
 """Steps of fractions are looked for down to 10⁻⁶."""
 
@@ -171,8 +173,11 @@ class Column(NamedTuple):
         values = self.within(values)
         if self.step is not None:
             values = np.round(self.low + self.step * np.round((values - self.low) / self.step), DECIMALS)
-        for value in self.frequent:
-            values = np.where(np.abs(values - value) < ROUNDING * self.scale, value, values)
+        if self.frequent:
+            known = np.array(self.frequent)
+            nearest = known[np.abs(values[:, None] - known).argmin(1)]
+            near = self.discrete | (np.abs(values - nearest) < ROUNDING * self.scale)
+            values = np.where(near, nearest, values)
         if self.kind == "number":
             return pa.array(values, mask=missing)
         whole = pa.array(np.where(missing, 0, np.round(values)).astype(np.int64), mask=missing)
@@ -185,12 +190,17 @@ class Column(NamedTuple):
                 return whole.cast(pa.timestamp("us"))
         return whole
 
+    @property
+    def discrete(self) -> bool:
+        """Whether all cells have one of the frequent values."""
+        return self.step is None and sum(self.shares) > 1 - ROUNDING
+
     def within(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
         """Numbers brought back into the range that was seen, at an end that is a bound: many hold it, or steps end.
 
         A step reaches half a step to either side of its value. A column that follows from others is what these make it.
         """
-        if not self.mean:
+        if not self.mean or self.discrete:
             return values
         beyond = (self.step or 0.0) / 2
         low, high = self.low - beyond, self.high + beyond
@@ -274,13 +284,18 @@ def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
 
 
 def frequent(values: Float64[np.ndarray, "n"], step: float | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The values that more than `FREQUENT` of the cells have, and their shares; of few steps none is looked for.
+    """The values that more than `FREQUENT` of the cells have, and their shares; all of a few that come again and again.
+
+    Of few steps none is looked for: these are steps.
 
     >>> frequent(np.array([0.0] * 30 + list(range(70))), 1.0)
     ((0.0,), (0.31,))
     """
     found, cells = np.unique(values, return_counts=True)
-    many = (cells > FREQUENT * len(values)) & (step is None or len(found) * FREQUENT > 1)
+    few = len(found) * FREQUENT <= 1
+    if few and step is not None:
+        return (), ()
+    many = (cells > FREQUENT * len(values)) | (few and AGAIN * len(found) <= len(values))
     return tuple(found[many].tolist()), tuple((cells[many] / len(values)).tolist())
 
 
