@@ -129,7 +129,7 @@ class KernelEnergy(nn.Module):
         value = self.value
         if x.requires_grad and torch.is_grad_enabled() and len(x) > self.rows_at_once:
             value = partial(checkpoint, value, use_reentrant=False, preserve_rng_state=False)
-        return torch.cat([value(*part) for part in self.parts(x, own)])
+        return self.joined(value, x, own)
 
     def log_prob(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
         """The normalised log-density of the cells that are not NaN: f(x) − log Z."""
@@ -142,7 +142,7 @@ class KernelEnergy(nn.Module):
             x: Rows, (rows, d).
             own: As of f.
         """
-        return torch.cat([self.mean(*part) for part in self.parts(x, own)])
+        return self.joined(self.mean, x, own)
 
     def error(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
         """The denoising error |x − D(x)|, the root of d times the mean square over the cells that are not NaN."""
@@ -235,6 +235,21 @@ class KernelEnergy(nn.Module):
     @property
     def rows_at_once(self) -> int:
         return max(1, PAIRS // len(self.centres))
+
+    def joined(self, of: Callable[..., Tensor], x: Tensor, own: Own | None) -> Tensor:
+        """What `of` gives for a few rows at a time; without gradients in one place.
+
+        Kept apart, small results between large temporaries would hold the memory of these: 2 MiB a part.
+        """
+        if torch.is_grad_enabled():
+            return torch.cat([of(*part) for part in self.parts(x, own)])
+        found, at = x.new_empty(0), 0
+        for part in self.parts(x, own):
+            some = of(*part)
+            found = found if at else some.new_empty(len(x), *some.shape[1:])
+            found[at : at + len(some)] = some
+            at += len(some)
+        return found
 
     def parts(self, x: Tensor, own: Own | None) -> Iterator[tuple[Tensor, Own | None, Bumps]]:
         """x, and own with it, a few rows at a time; and the bumps."""

@@ -171,6 +171,7 @@ def lowered(scores: Float64[np.ndarray, "*n"] | np.float64) -> Float64[np.ndarra
     return scores - ROUNDING * np.abs(scores)
 
 
+@torch.no_grad()
 def oddness(table: KernelOfTable, z: Float[Tensor, "rows d"], own: Own) -> Float[Tensor, "rows"]:
     """The denoising error, or −f a cell where centres have missing cells. A category is one cell."""
     kernel, first = table.kernel, table.first_coordinates
