@@ -72,14 +72,16 @@ def main() -> None:
     parser.add_argument("--data", help="where the image set is, if not known by name")
     parser.add_argument("--count", type=int, help="draws; as many as images held out by default")
     parser.add_argument("--guidance", type=float, help="w of draws, in place of the model's sampler.guidance")
+    parser.add_argument("--levels", type=int, help="levels of draws, in place of sampler.levels")
+    parser.add_argument("--level-steps", type=int, help="transitions at each, in place of sampler.level_steps")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     model, data = anila.load(arguments.model), image_set(arguments.set, arguments.data)
-    if arguments.guidance is not None:
-        sampler = replace(model.config.sampler, guidance=arguments.guidance)
-        model.config = replace(model.config, sampler=sampler)
+    given = {name: getattr(arguments, name) for name in ("guidance", "levels", "level_steps")}
+    sampler = replace(model.config.sampler, **{name: value for name, value in given.items() if value is not None})
+    model.config = replace(model.config, sampler=sampler)
     judge = judge_of(data, arguments.out / "judge.pt")
     scorer, name = Scorer(data, judge), Path(arguments.model.replace(":", "-")).name
     scores = of_draws(model, scorer, arguments.count or SCORED[arguments.set], arguments.out / f"{name}.png")
