@@ -53,6 +53,7 @@ class Learner:
         objective: Where f goes up and where down; `likelihood()`, which is Algorithm 1, by default.
         anchor: A second objective on the same data, without chains. It sees them without `data_noise`, and its gradient
             is limited apart from the first one's before both are added.
+        anchor_weight: How many times the anchor's gradient counts, once it is limited.
         chains: Number of chains M; as many as data points by default.
         schedule: A torch learning-rate schedule, stepped once an iteration.
         ema: Decay of the exponential moving average of θ, smaller at first; 0 keeps none.
@@ -95,6 +96,7 @@ class Learner:
         *,
         objective: Objective | None = None,
         anchor: Objective | None = None,
+        anchor_weight: float = 1.0,
         chains: int | None = None,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: float = 0.0,
@@ -109,7 +111,7 @@ class Learner:
         if optimizer is None:
             raise ValueError("Learner needs an optimizer over the model's parameters: optimizer=torch.optim.Adam(…)")
         self.model, self.optimizer, self.objective = model, optimizer, objective or likelihood()
-        self.anchor = anchor
+        self.anchor, self.anchor_weight = anchor, anchor_weight
         self.seed, self.schedule, self.ranks = seed, schedule, ranks
         self.data_noise, self.max_grad_norm = data_noise, max_grad_norm
         self.precision: Precision | None = precision
@@ -209,7 +211,11 @@ class Learner:
             found = self.gradient(anchor, self.contrasts(anchor, x_data, None, noise, y_data))
         metrics = self.limit(anchor, found)
         for p, grad in zip(theta, grads, strict=True):
-            p.grad = grad if p.grad is None else p.grad if grad is None else p.grad + grad
+            if p.grad is None:
+                p.grad = grad
+            else:
+                p.grad.mul_(self.anchor_weight)
+                p.grad += 0 if grad is None else grad
         return metrics | {"anchor_grad_norm": metrics["theta_grad_norm"]}
 
     def contrasts(

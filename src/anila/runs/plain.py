@@ -103,6 +103,8 @@ class Training:
     """The same at the end of training, reached along a straight line; None keeps it."""
     max_grad_norm: Positive | None = None
     """Gradients in θ are scaled down to this norm; None never."""
+    anchor_weight: Positive = 1.0
+    """How many times the gradient of `anchor` counts, once it is scaled down."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
     classify: NonNegative = 1.0

@@ -146,6 +146,8 @@ def require_fit(config: Experiment) -> None:
         raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
     if t.penalty and not objective.takes_penalty:
         raise ValueError(f"objective={objective.name} has no penalty: leave out training.penalty")
+    if t.anchor_weight != 1 and config.anchor.name == "none":
+        raise ValueError("training.anchor_weight weighs an anchor, and there is none: set anchor, or leave it out")
     if t.compile and t.shard:
         raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
     if start.storage != "float32" and sampler.kernel.exact:
