@@ -10,7 +10,7 @@ const THEMES = {
   dark: {
     ink: "#e8edf2", faint: "#9aa7b4", rule: "#2c3641", yes: "#5fd39a", no: "#ff8a80", mark: "#0d1218",
     left: "#ff9d52", right: "#56b8f5",
-    energy: ["#4b5d6e", "#3a4a59", "#26323e", "#182029", "#0e141a"],
+    energy: ["#7b90a5", "#566a7d", "#344351", "#1d2731", "#0e141a"],
     mass: ["#10161d", "#243240", "#44596b", "#8399a9", "#dbe5ec"],
   },
 };
