@@ -220,7 +220,11 @@ def test_it_learns_from_pasted_points(tab: Browser, file: str):
     tab.run(f"document.querySelector('#paste').value = {lines}")
     click(tab, "use")
     assert tab.run("[playground.state.target, playground.place.data.length]") == ["yours", 40]
+    tab.size(1280, 700)
+    tab.run("document.querySelector('#train').scrollIntoView()")
     click(tab, "train")
+    seen = "((box) => 0 <= box.top && box.bottom <= innerHeight)(document.querySelector('{}').getBoundingClientRect())"
+    tab.until(seen.format(".plane"))
     tab.until("playground.film.frames.length > 2")
     tab.run("document.querySelector('#film').value = 1")
     tab.run("document.querySelector('#film').dispatchEvent(new Event('input'))")
@@ -231,6 +235,25 @@ def test_it_learns_from_pasted_points(tab: Browser, file: str):
     tab.run("playground.change({ objective: 'likelihood' })")
     assert tab.run("playground.film === null && playground.f === playground.truth")
     assert quiet(tab, file)
+
+
+@in_a_browser
+def test_words_are_of_what_is_seen(tab: Browser, file: str, tmp_path: Path):
+    """Sees words of a curve that is not drawn, a number without its meaning, and two laws of one name."""
+    opened(tab, file + QUIET)
+    dashes = "[...document.querySelectorAll('.dashes')].every((words) => words.hidden === {})"
+    for name, hidden in (("anisotropic", "false"), ("mala", "true")):
+        tab.run(f"playground.change({{ left: '{name}', right: '{name}' }})")
+        tab.until(dashes.format(hidden))
+    meanings = tab.run("document.querySelector('#meanings').textContent")
+    assert all(word in meanings for word in tab.run("[...document.querySelectorAll('dt')].map((t) => t.textContent)"))
+    assert tab.run("[...document.querySelectorAll('dt')].every(({ title }) => title.length > 20)")
+    assert anila("playground", "pretrained:rings", "--out", tmp_path / "rings.html") == 0
+    opened(tab, (tmp_path / "rings.html").as_uri())
+    names = tab.run("[...document.querySelectorAll('[data-target]')].map((button) => button.textContent)")
+    assert len(set(names)) == len(names)
+    assert "what the run has learned" in tab.run("document.querySelector('#story').textContent")
+    assert quiet(tab, (tmp_path / "rings.html").as_uri())
 
 
 @in_a_browser

@@ -98,4 +98,7 @@ function foot(context, canvas, unit, [low, high]) {
 }
 
 /** A number for people: three digits at most. */
-export const short = (v) => String(Number(v.toPrecision(Math.abs(v) < 1 ? 2 : 3)));
+export const short = (v) => signed(String(Number(v.toPrecision(Math.abs(v) < 1 ? 2 : 3))));
+
+/** A number with a sign for minus, where programs write a hyphen. */
+export const signed = (text) => text.replace("-", "−");

@@ -4,8 +4,8 @@ import { short } from "./charts.js";
 import { ITERATIONS } from "./learner.js";
 import { SAMPLERS } from "./samplers.js";
 import { RANGES, formatState } from "./state.js";
-import { bounds, buttons, copyLink, place, setText, slid, turnLight } from "./widgets.js";
-import { STORIES, textOf, toldBy } from "./words.js";
+import { bounds, buttons, copyLink, explain, place, setText, slid, turnLight } from "./widgets.js";
+import { NUMBERS, SETTINGS, STORIES, kindOf, textOf, toldBy } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -17,7 +17,7 @@ export function wire(app, options, refresh) {
   act("#play", () => (app.playing = !app.playing));
   act("#step", () => app.single());
   act("#restart", () => app.change({ seed: app.state.seed + 1 }));
-  act("#train", () => app.train());
+  act("#train", () => { app.train(); find(".stage").scrollIntoView({ behavior: "smooth", block: "nearest" }); });
   act("#leave", () => app.leave());
   act("#theme", turnLight);
   find("#link").addEventListener("click", () => copyLink(find("#link")));
@@ -42,6 +42,7 @@ function fill(options) {
   find("#targets").append(...buttons("target", Object.entries(options.target)));
   find("#stories").append(...buttons("story", Object.entries(STORIES).map(([name, { title }]) => [name, title])));
   for (const slider of all("[data-setting]")) Object.assign(slider, bounds(RANGES[slider.dataset.setting]));
+  explain(find("#meanings ul"), { ...NUMBERS, ...SETTINGS });
 }
 
 /** Another law, with settings that suit it. */
@@ -69,13 +70,14 @@ export function reflect(app) {
   for (const button of all("[data-target]")) button.setAttribute("aria-pressed", button.dataset.target === state.target);
   for (const button of all("[data-story]")) button.setAttribute("aria-pressed", button.dataset.story === toldBy(state));
   find("#play").textContent = app.playing ? "Pause" : "Play";
-  setText(find("#story"), textOf(state));
+  setText(find("#story"), textOf(state, kindOf(app.subject)));
   find("#hint").textContent = hint(app);
   enable(app);
-  Object.assign(find("#film"), { max: film ? film.frames.length - 1 : 0, value: app.shown, disabled: !film });
+  Object.assign(find("#film"), { max: film ? film.frames.length - 1 : 0, value: app.shown });
+  find("#film").parentElement.hidden = !film;
   find("#leave").disabled = !film;
   reflectPath(app);
-  find("#when").textContent = film ? when(film, app.shown) : "–";
+  find("#when").textContent = film ? when(film, app.shown) : "";
   history.replaceState(null, "", formatState(state));
 }
 
@@ -107,7 +109,7 @@ function enable({ state }) {
 
 function hint({ slow, state }) {
   if (slow) return "Arrow: the slope ∇f. Ring: the proposal. Green: accepted. Red cross: refused.";
-  if (state.target === "yours") return "Drag over a picture to scatter points.";
+  if (state.target === "yours") return "Drag over a picture to scatter points. Further down, train a net on them.";
   return "Click a picture: all chains start there.";
 }
 

@@ -8,18 +8,21 @@ import { SAMPLERS } from "./samplers.js";
 import { DEFAULTS, parseState } from "./state.js";
 import { TARGETS } from "./targets.js";
 import { drawGrounds, drawSides, fitCanvases, tell } from "./view.js";
-import { SHOWS, STORIES } from "./words.js";
+import { SHOWS, STORIES, kindOf } from "./words.js";
 
 const EVERY = 8;
 
 const titles = (things) => Object.fromEntries(Object.entries(things).map(([name, { title }]) => [name, title]));
+/** A run bears the name of its data, often that of a law here. */
+const nameOf = ({ title, ...what }) => (kindOf(what) === "run" ? `${title}, learned` : title);
+
 const subject = JSON.parse(document.querySelector("#subject").textContent);
 const options = {
   left: titles(SAMPLERS),
   right: titles(SAMPLERS),
   show: SHOWS,
   objective: { denoising: "denoising, no chains", likelihood: "likelihood, by kept chains", recovery: "recovery, by short chains" },
-  target: { ...(subject.title ? { own: subject.title } : {}), ...titles(TARGETS), yours: "yours" },
+  target: { ...(subject.title ? { own: nameOf(subject) } : {}), ...titles(TARGETS), yours: "yours" },
   story: STORIES,
 };
 const choices = Object.fromEntries(Object.entries(options).map(([key, known]) => [key, Object.keys(known)]));

@@ -8,7 +8,7 @@ import { BINS } from "./laws.js";
 import { drawLandscape, drawLaw } from "./plane.js";
 import { SAMPLERS } from "./samplers.js";
 import { setText } from "./widgets.js";
-import { whatToSee } from "./words.js";
+import { NUMBERS, whatToSee } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
 const part = (side, selector) => find(`[data-side="${side}"] ${selector}`);
@@ -47,6 +47,7 @@ export function tell(app) {
   const shown = { frame: place.frame, exact, left, right, biased: SIDES.some((side) => app.isBiased(side)) ? app.biased : null };
   drawMarginal(find("#along-x"), 0, shown);
   drawMarginal(find("#along-y"), 1, shown);
+  for (const words of document.querySelectorAll(".dashes")) words.hidden = shown.biased === null;
   drawCourses(find("#course"), [left.history, right.history], [palette().left, palette().right]);
 }
 
@@ -72,7 +73,7 @@ function tellSide(app, side) {
 function number([name]) {
   const item = document.createElement("div");
   const [term, value] = [document.createElement("dt"), document.createElement("dd")];
-  term.textContent = name;
+  Object.assign(term, { textContent: name, title: NUMBERS[name] });
   item.append(term, value);
   return item;
 }

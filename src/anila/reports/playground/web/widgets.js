@@ -35,6 +35,16 @@ export function buttons(key, entries) {
   });
 }
 
+/** A list of what words mean. */
+export function explain(list, meanings) {
+  list.append(...Object.entries(meanings).map(([word, meaning]) => {
+    const [item, name] = [document.createElement("li"), document.createElement("b")];
+    name.textContent = word;
+    item.append(name, `: ${meaning}.`);
+    return item;
+  }));
+}
+
 export function turnLight() {
   document.documentElement.dataset.theme = themeName() === "dark" ? "light" : "dark";
 }

@@ -45,14 +45,25 @@ export const STORIES = {
 
 const FREE = "Both sides have the same start and the same noise. Change one thing at a time and watch both pictures.";
 
+/** What the page was made for. */
+const OWN = {
+  run: "The landscape is what the run has learned. Small grey dots are its data.",
+  density: "The landscape is your own log-density.",
+  points: "Each of your points, a small grey dot, gets a bump. The landscape is their sum.",
+};
+
 /** The story that a state still tells: none once its law or a kernel is another. */
 export function toldBy(state) {
   const { target, left, right } = STORIES[state.story].state;
   return target === state.target && left === state.left && right === state.right ? state.story : null;
 }
 
-/** What there is to see in a state. */
-export const textOf = (state) => (toldBy(state) ? STORIES[state.story].text : FREE);
+/** What there is to see in a state. `kind` is what the page was made for, if anything. */
+export const textOf = (state, kind) =>
+  toldBy(state) ? STORIES[state.story].text : state.target === "own" ? `${OWN[kind]} ${FREE}` : FREE;
+
+/** A run, a density or points, as the page's subject has them. */
+export const kindOf = ({ grid, points }) => (!grid ? "points" : points ? "run" : "density");
 
 const MOVES = {
   langevin: "Every step has the same size: half of it follows the slope, the rest is noise. Watch the steep places.",
@@ -72,6 +83,24 @@ export function whatToSee({ chains, refresh, ...state }, side, gone) {
   const who = gone === chains ? "All chains have flown off" : `${gone} of ${chains} chains have flown off`;
   return `${who}: one step overshoots, the next overshoots further. Make the step smaller and start again.`;
 }
+
+/** The numbers under a picture. */
+export const NUMBERS = {
+  accepted: "how many of the proposed steps are taken. A sampler that refuses nothing takes all",
+  clipped: "how many slopes are steeper than the threshold b, so that steps along them shrink",
+  ESS: "effective sample size: how many independent draws would tell as much as the last 300 steps of all chains",
+  "KL, nats": "how far the histogram of the chains is from the exact law: 0 if they are the same, 0.01 hardly to be seen, 1 another law",
+  "flown off": "how many chains are far outside the picture",
+};
+
+/** Settings, as sliders name them. */
+export const SETTINGS = {
+  "step size γ": "how far a step goes: its noise has the variance γ, and it follows the slope by γ / 2",
+  "threshold b": "a slope steeper than this makes the step of an anisotropic sampler shrink",
+  "temperature T": "above 1 chains also go where it is less likely, below 1 they keep to the tops",
+  "refresh γ": "for how many steps an anisotropic chain keeps its step size before it looks at the slope again",
+  "leapfrog steps": "how many small steps make one move of the Hamiltonian sampler",
+};
 
 /** Backgrounds. */
 export const SHOWS = {
