@@ -105,6 +105,8 @@ def test_images_come_down_from_noise_and_are_filled_in(tab: Browser, live: str):
     opened(tab, live + "&levels=4&level_steps=0&steps=0&fill_steps=0")
     tab.until("playground.done && document.querySelector('#play').textContent === 'Again'")
     assert tab.run("playground.frames.at(-1)[0].s") == pytest.approx(0.04)
+    assert tab.run("playground.frames.length === playground.length")
+    assert "mean f = −" in tab.run("document.querySelector('#numbers').textContent")
     tab.run("globalThis.path = document.querySelector('#path'); path.value = 0")
     tab.run("path.dispatchEvent(new Event('input'))")
     assert tab.run("playground.shown") == 0
@@ -118,11 +120,41 @@ def test_images_come_down_from_noise_and_are_filled_in(tab: Browser, live: str):
     assert 0 < tab.run("playground.hidden.filter(Boolean).length") < 300
     tab.run("globalThis.before = playground.picture.slice(); document.querySelector('#fill').click()")
     tab.until("playground.filling && playground.done")
+    assert tab.run("playground.frames.length === playground.length")
     assert tab.run("before.every((v, k) => playground.hidden[k] || v === playground.picture[k])")
     tab.run("globalThis.after = playground.frames.at(-1)[0].mean")
     seen = "playground.hidden[k] || Math.abs(v - 127.5 * (before[k] + 1)) <= 1"
     assert tab.run(f"after.every((v, k) => {seen})")
     assert tab.problems == []
+
+
+@in_a_browser
+def test_threads_share_chains(tab: Browser, live: str):
+    """Sees a chain that walks otherwise, or not at all, where the machine has more cores."""
+    ends = []
+    for cores in (1, 3):
+        tab.call("Emulation.setHardwareConcurrencyOverride", hardwareConcurrency=cores)
+        opened(tab, live.replace("chains=1", "chains=4&levels=2&level_steps=0&steps=0&guidance=0"))
+        assert tab.run("playground.workers.length") == cores
+        tab.until("playground.done")
+        ends.append(tab.run("playground.frames.at(-1).map(({ value }) => value)"))
+    assert len(set(ends[0])) == 4
+    assert ends[0] == ends[1]
+
+
+@in_a_browser
+def test_a_page_of_images_is_whole_before_its_first_image(tab: Browser, live: str):
+    """Sees settings that stand elsewhere than they are until the net has answered, and a page that says nothing."""
+    tab.open("about:blank")
+    never = "Worker = class { addEventListener() {} postMessage() {} }"
+    held = tab.call("Page.addScriptToEvaluateOnNewDocument", source=never)["identifier"]
+    try:
+        tab.open(live + "&chains=5")
+        told = "document.querySelector('[data-setting=chains]').previousElementSibling.textContent"
+        assert tab.run(f"[{told}, document.querySelectorAll('[data-chain]').length]") == ["5", 5]
+        assert tab.run("document.querySelector('#numbers').textContent")
+    finally:
+        tab.call("Page.removeScriptToEvaluateOnNewDocument", identifier=held)
 
 
 @in_a_browser

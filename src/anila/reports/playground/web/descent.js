@@ -102,6 +102,12 @@ export function* filled(f, settings, y, picture, hidden, random) {
   yield { ...seen(f, x, f.finest, y, 0), mean: x };
 }
 
+/** How many gradients a walk gives. `f` needs its levels only. */
+export function walkLength(f, { levels, level_steps, steps, fill_steps }, filling) {
+  const end = finer(f).length;
+  return filling ? (FILL_LEVELS - 1) * (fill_steps + 1) + end : levels * (level_steps + 1) - 1 + steps + end;
+}
+
 /** Where a chain stands, with the image that it would be on average without its noise. */
 function seen(f, x, s, y, guidance) {
   const { value, grad, chances } = f.at(s, y, guidance)(x);

@@ -1,32 +1,34 @@
 // An image page without its looks: chains of images, the frames they left, a brush, and films where the net is not here.
 
+import { walkLength } from "./descent.js";
+
 /** Numbers as bytes of a picture: [-1, 1] is black to white. */
 export const bytes = (x) => Uint8ClampedArray.from(x, (v) => 127.5 * (v + 1));
 
 export class ImageApp {
-  /** `worker` is the thread in which chains walk, or null: then there are films. */
-  constructor(subject, state, worker) {
+  /** `workers` are the threads in which chains walk, each its share of them; none where there are films. */
+  constructor(subject, state, workers) {
     const { side, channels } = subject;
-    Object.assign(this, { subject, state, worker, side, channels, hidden: new Uint8Array(side * side), picture: null });
+    Object.assign(this, { subject, state, workers, side, channels, hidden: new Uint8Array(side * side), picture: null });
     Object.assign(this, { playing: true, picked: 0, frames: [], shown: 0, passed: 0, number: 0, busy: 0, filling: false });
-    worker?.addEventListener("message", ({ data }) => this.hear(data));
-    if (this.live) this.tell("net", subject.net);
+    for (const worker of workers) worker.addEventListener("message", ({ data }) => this.hear(data));
+    this.tell("net", subject.net);
     this.restart();
   }
 
   get live() {
-    return this.worker !== null;
+    return this.workers.length > 0;
   }
 
   tell(task, given) {
-    this.worker.postMessage({ task, given });
+    for (const worker of this.workers) worker.postMessage({ task, given });
   }
 
   get names() {
     return this.subject.classes ?? [];
   }
 
-  /** How many frames there are now, and will be as far as is known. */
+  /** Whether all has been drawn, or the film is at its end. */
   get done() {
     return this.live ? this.walks.every(({ over }) => over) : this.shown === this.frames.length - 1;
   }
@@ -63,8 +65,10 @@ export class ImageApp {
     const { state, state: { chains, label } } = this;
     this.tell("walk", { state, y: this.classOf(label), ...given });
     this.walks = Array.from({ length: chains }, () => ({ z: null, over: false }));
-    Object.assign(this, { turn: 0, picked: Math.min(this.picked, chains - 1), fresh: true, playing: true, asked: null });
+    Object.assign(this, { picked: Math.min(this.picked, chains - 1), fresh: true, playing: true });
+    this.length = walkLength(this.subject.net, state, "picture" in given);
     this.number += 1;
+    this.begin();
     this.ask();
   }
 
@@ -85,23 +89,38 @@ export class ImageApp {
     this.passed %= 1;
   }
 
-  /** Ask for one chain's turn, unless an answer is still to come. */
+  /** A frame in which no chain had its turn. Thread w has chains w, w + n, w + 2n, …, of n threads, one after the other. */
+  begin() {
+    Object.assign(this, { turns: this.workers.map((_, w) => w), asked: this.workers.map(() => false), since: null });
+  }
+
+  /** Ask each thread for its next chain's turn in this frame, unless its answer is still to come. */
   ask() {
-    if (this.asked !== null || this.done) return;
-    this.asked = performance.now();
-    this.tell("turn", { walk: this.number, k: this.turn });
+    if (this.done) return;
+    this.since ??= performance.now();
+    this.workers.forEach((worker, w) => {
+      if (this.asked[w] || this.turns[w] >= this.walks.length) return;
+      this.asked[w] = true;
+      worker.postMessage({ task: "turn", given: { walk: this.number, k: this.turns[w] } });
+    });
   }
 
   /** One chain's turn: a frame is kept when each had its own, and what is begun of a frame is ended. */
   hear({ walk, k, value, done }) {
     if (walk !== this.number) return;
-    const took = performance.now() - this.asked;
-    Object.assign(this, { asked: null, busy: this.busy ? 0.8 * this.busy + 0.2 * took : took });
+    const w = k % this.workers.length;
+    this.asked[w] = false;
+    this.turns[w] += this.workers.length;
     if (done) this.walks[k].over = true;
     else this.walks[k].z = value;
-    this.turn = (k + 1) % this.walks.length;
-    if (this.turn === 0) this.keep();
-    if (this.playing || this.turn !== 0) this.ask();
+    const ended = this.turns.every((turn) => turn >= this.walks.length);
+    if (ended) {
+      const took = performance.now() - this.since;
+      this.busy = this.busy ? 0.8 * this.busy + 0.2 * took : took;
+      this.keep();
+      this.begin();
+    }
+    if (this.playing || !ended) this.ask();
   }
 
   /** One step, or one frame of a film. */

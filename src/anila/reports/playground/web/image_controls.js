@@ -2,8 +2,9 @@
 
 import { short } from "./charts.js";
 import { DEFAULTS, RANGES } from "./image_state.js";
+import { WORDS } from "./image_words.js";
 import { formatState } from "./state.js";
-import { bounds, buttons, copyLink, place, setText, slid, turnLight } from "./widgets.js";
+import { bounds, buttons, copyLink, explain, place, setText, slid, turnLight } from "./widgets.js";
 
 const find = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
@@ -24,6 +25,7 @@ export function wire(app, options, refresh) {
     Object.assign(slider, bounds(range));
     slider.addEventListener("input", () => { app.change({ [slider.dataset.setting]: slid(slider, range) }); refresh(); });
   }
+  explain(find("#meanings ul"), WORDS);
   act("#play", () => play(app));
   act("#step", () => app.single());
   act("#restart", () => app.change({ seed: app.state.seed + 1 }));
@@ -101,8 +103,8 @@ export function reflect(app) {
     place(slider, state[key], RANGES[key], short(state[key]));
   }
   for (const button of all("[data-label]")) button.setAttribute("aria-pressed", button.dataset.label === state.label);
-  Object.assign(find("#path"), { max: app.frames.length - 1, value: app.shown });
-  setText(find("#path-at"), `${app.shown + 1} of ${app.frames.length}`);
+  Object.assign(find("#path"), { max: Math.max(app.frames.length - 1, 0), value: app.shown });
+  setText(find("#path-at"), app.frames.length ? `${app.shown + 1} of ${app.frames.length}` : "");
   setText(find("#play"), app.done ? "Again" : app.playing ? "Pause" : "Play");
   find("#fill").disabled = !app.canFill;
   const slider = find('[data-setting="threshold"]');

@@ -4,7 +4,7 @@ import { themeName } from "./colours.js";
 import { ImageApp } from "./image_app.js";
 import { reflect, wire } from "./image_controls.js";
 import { DEFAULTS, RANGES } from "./image_state.js";
-import { draw } from "./image_view.js";
+import { draw, expect } from "./image_view.js";
 import { parseState } from "./state.js";
 
 const subject = JSON.parse(document.querySelector("#subject").textContent);
@@ -23,7 +23,9 @@ document.documentElement.dataset.theme = themeName();
 document.documentElement.dataset.kind = subject.net ? "live" : "films";
 document.documentElement.dataset.classes = names.length ? "some" : "none";
 const code = new Blob([document.querySelector("#worker").textContent], { type: "text/javascript" });
-const app = new ImageApp(subject, read(), subject.net ? new Worker(URL.createObjectURL(code)) : null);
+/** Threads that chains share; more than the machine has cores, or than a few, help nobody. */
+const threads = subject.net ? Math.min(navigator.hardwareConcurrency || 1, 6) : 0;
+const app = new ImageApp(subject, read(), Array.from({ length: threads }, () => new Worker(URL.createObjectURL(code))));
 let [drawn, last] = [[], performance.now()];
 const refresh = () => (drawn = []);
 
@@ -42,6 +44,8 @@ function loop(now) {
 }
 
 wire(app, options, refresh);
+reflect(app);
+expect(app);
 addEventListener("hashchange", () => {
   app.change(read());
   refresh();

@@ -1,5 +1,6 @@
 // What is seen of images: the chains, the way of one of them, and the picture under the brush.
 
+import { signed } from "./charts.js";
 import { palette } from "./colours.js";
 import { bytes } from "./image_app.js";
 import { setText } from "./widgets.js";
@@ -16,11 +17,23 @@ export function draw(app) {
   setText(find("#numbers"), numbers(app));
 }
 
+/** The places of what is to come, before there is anything. */
+export function expect(app) {
+  if (!app.live) return;
+  places(app, app.state.chains);
+  clearWay(app);
+  setText(find("#numbers"), "The network begins. The first images come in a moment.");
+}
+
 /** A button with a picture for each chain; a press takes it for the brush. */
-function drawChains(app) {
+function places(app, length) {
   const stage = find("#chains");
-  const { length } = app.frame;
   if (stage.children.length !== length) stage.replaceChildren(...Array.from({ length }, (_, k) => chain(app, k)));
+  return stage;
+}
+
+function drawChains(app) {
+  const stage = places(app, app.frame.length);
   [...stage.children].forEach((button, k) => {
     paint(button.firstChild, app, app.look(k));
     setText(button.lastChild, caption(app, k));
@@ -50,13 +63,17 @@ function caption(app, k) {
 
 /** The way of the picked chain so far, from noise on the left. */
 function drawWay(app) {
-  const canvas = find("#way");
-  const context = canvas.getContext("2d");
-  [canvas.width, canvas.height] = [WAY * (app.side + 1) - 1, app.side];
+  const context = clearWay(app);
   for (let k = 0; k < WAY; k++) {
     const at = Math.round((app.shown * k) / (WAY - 1));
     context.putImageData(image(app, app.look(app.picked, at)), k * (app.side + 1), 0);
   }
+}
+
+function clearWay(app) {
+  const canvas = find("#way");
+  [canvas.width, canvas.height] = [WAY * (app.side + 1) - 1, app.side];
+  return canvas.getContext("2d");
 }
 
 /** The picture, what is hidden of it in colour. */
@@ -90,7 +107,7 @@ function numbers(app) {
   if (!app.live) return `frame ${app.shown + 1} of ${app.frames.length}`;
   const { s } = app.frame[0];
   const f = app.frame.reduce((sum, { value }) => sum + value, 0) / app.frame.length;
-  const rate = 1000 / (app.busy * app.frame.length || 1);
+  const rate = 1000 / (app.busy || 1);
   const speed = app.done ? "done" : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} steps a second`;
-  return `step ${app.shown + 1} · noise s = ${s.toFixed(2)} · mean f = ${f.toFixed(0)} · ${speed}`;
+  return `step ${app.shown + 1} of ${app.length} · noise s = ${s.toFixed(2)} · mean f = ${signed(f.toFixed(0))} · ${speed}`;
 }
