@@ -362,6 +362,11 @@ class TestChart:
         (low, high), heights = chart.y_range, [float(y) for y in re.findall(r" ([\d.]+)", path)]
         assert heights == pytest.approx([1 - (y - low) / (high - low) for y in (0, 5, 10)], abs=1e-4)
 
+    def test_a_single_value_is_seen(self):
+        """Sees a run that logged one value beside runs that logged many, and is not drawn."""
+        chart = Chart("a", [Line("a", [3], [5.0])], "x")
+        assert [d for _, d in chart.paths] == ["M3 0.5000h0"]
+
     @pytest.mark.parametrize("scale", ["linear", "log", "signed", "fraction"])
     def test_ticks_are_within(self, scale):
         for y in ([0.01, 0.5, 700.0], [100.0, 180.0, 256.0]):

@@ -105,12 +105,12 @@ class Chart:
 
     @property
     def paths(self) -> list[tuple[Line, str]]:
-        """Each line as the d of a path; filled ones are closed at the bottom."""
+        """Each line as the d of a path; filled ones are closed at the bottom, and a single point is a dot."""
         found = []
         for line, x, y in self.shown:
             points = [f"{a:.6g} {b:.4f}" for a, b in zip(x, np.clip(self.height(y), -1, 2), strict=True)]
             closed = f"M{x[0]:.6g} 1L{'L'.join(points)}L{x[-1]:.6g} 1Z" if line.filled else f"M{'L'.join(points)}"
-            found.append((line, closed))
+            found.append((line, closed if len(points) > 1 else closed + "h0"))
         return found
 
     @property
