@@ -88,6 +88,16 @@ def test_everybody_can_read_it(tab: Browser, request: pytest.FixtureRequest, nam
     assert json.loads(tab.run(VIOLATIONS)) == []
 
 
+@in_a_browser
+def test_a_printed_report_keeps_its_colours(tab: Browser, report: str):
+    """Sees a legend on paper that names lines without saying which they are: browsers print no backgrounds."""
+    tab.open(report)
+    tab.call("Emulation.setEmulatedMedia", media="print")
+    look = "getComputedStyle(document.querySelector('.swatch')).printColorAdjust"
+    assert tab.run(look) == "exact"
+    tab.call("Emulation.setEmulatedMedia", media="")
+
+
 VIOLATIONS = """axe.run().then(({ violations }) => JSON.stringify(violations.map(({ id, nodes }) =>
     [id, nodes.slice(0, 3).map(({ html, failureSummary }) => html.slice(0, 150) + failureSummary)])))"""
 
