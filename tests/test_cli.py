@@ -32,6 +32,22 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["purify", "pretrained:mnist", "--out", "a.png"], "How far a pixel may have been changed"),
+        (["compose", "pretrained:mnist"], "Number of"),
+        (["train"], "A preset, a TOML file, or a path to data"),
+    ],
+)
+def test_what_is_missing_is_explained(words: list[str], expected: str, capsys: pytest.CaptureFixture[str]):
+    """Sees a missing option named without what it is."""
+    assert anila(*words) == 2
+    said = " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert "Missing" in said
+    assert expected in said
+
+
 @pytest.mark.usefixtures("rendered")
 def test_train_sample_evaluate(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for suffix in ("npz", "npy", "csv", "parquet", "png"):

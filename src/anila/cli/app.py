@@ -29,6 +29,7 @@ from anila.cli import (
 )
 from anila.cli.console import (
     AsJson,
+    Command,
     Label,
     RunFolder,
     Seed,
@@ -104,7 +105,7 @@ def options(
     """Train, sample and judge energy-based models."""
 
 
-@app.command()
+@app.command(cls=Command)
 def presets(as_json: AsJson = False) -> None:
     """What can be trained, with the result each preset is known to reach."""
     from rich.console import Console
@@ -128,7 +129,7 @@ def trainable(typed: str) -> list[str]:
     return [name for name in dict.fromkeys([*KNOWN_TO, *TOYS]) if name.startswith(typed)]
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     what: Annotated[
         str,
@@ -252,7 +253,7 @@ def show_times(config: Any, as_json: bool) -> None:
             echo(f"{name:24}{1000 * value:12.3f} ms{value / seconds['iteration']:8.1%}")
 
 
-@app.command()
+@app.command(cls=Command)
 def sample(
     run: RunFolder,
     count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
@@ -281,7 +282,7 @@ def sample(
         echo(f"how such rows compare with rows that were not learned: anila evaluate {run}")
 
 
-@app.command()
+@app.command(cls=Command)
 def evaluate(
     run: RunFolder,
     count: Annotated[
@@ -316,7 +317,7 @@ def evaluate(
     echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
 
 
-@app.command()
+@app.command(cls=Command)
 def diagnose(
     what: Annotated[str, typer.Argument(metavar="RUN|TARGET|FILE.py:NAME", help="A run, a density, or your own.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
@@ -360,7 +361,7 @@ COMMANDS = (
     playground,
 )  # fmt: skip
 for command in (command for group in COMMANDS for command in group.COMMANDS):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def shell_line(anew: bool) -> str:

@@ -36,7 +36,8 @@ def classify(
         return
     for row in summary["classes"] if summary["rows"] <= LISTED else []:
         echo(f"{row['name']:40} {row['class']:20} {row['probability']:.3f}")
-    echo(f"{summary['rows']} rows: " + ", ".join(f"{n} {name}" for name, n in summary["counts"].items()))
+    counts = ", ".join(f"{n} of class {name}" for name, n in summary["counts"].items() if n)
+    echo(f"{summary['rows']} rows: {counts}")
     if out is not None:
         echo(f"classes in {out}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from anila.messages import did_you_mean, lines_printable, surviving
 
@@ -39,6 +40,17 @@ RunFolder = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
+
+
+class Command(TyperCommand):
+    """A command that says of what it misses also what that is."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message or getattr(error.param, "help", None) or ""
+            raise
 
 
 SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
