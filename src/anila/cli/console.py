@@ -49,7 +49,7 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
-            error.message = error.message or getattr(error.param, "help", None) or ""
+            error.message = error.message or (getattr(error.param, "help", None) or "").rstrip(".")
             raise
 
 

@@ -50,7 +50,9 @@ def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None
             problems.append(f"{WHERE}: {error}")
     counted = [text for text in overrides if text.partition("=")[0].strip().endswith("iterations")]
     if counted and changes.get("training", {}).get("minutes") is not None:
-        problems.append(f"{WHERE}: training.minutes plans the iterations: leave out one of training.minutes and {counted[0]}")
+        problems.append(
+            f"{WHERE}: training.minutes plans the iterations: leave out one of training.minutes and {counted[0]}"
+        )
     problems += [f"{WHERE}: {text}" for text in without_effect(settings, changes)]
     if counted:
         changes.setdefault("training", {})["minutes"] = None
