@@ -199,7 +199,8 @@ class TestRace:
         planned = planned._replace(trials=(planned.trials[0]._replace(config=wild),))
         said: list[str] = []
         race(planned, 1, said.append)
-        assert "ran away" in said[0]
+        assert said[0].startswith("run 1 of 1: langevin, seed 0, ")  # before it begins, not only when it ends
+        assert "ran away" in said[1]
         assert scores_of(planned) == [[math.inf] * 3]
         monkeypatch.setattr(trials, "train", None)
         run_trial(planned.trials[0], said.append)

@@ -35,12 +35,15 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
     for trial in plan.trials:
         require_same(trial)
     left = [sharing(trial, jobs) for trial in plan.trials if not Curve(trial).complete]
-    if done := len(plan.trials) - len(left):
-        say(f"{done} of {len(plan.trials)} runs are complete")
+    whole = len(plan.trials)
+    if done := whole - len(left):
+        say(f"{done} of {whole} runs are complete")
     if jobs == 1:
-        for trial in left:
+        for k, trial in enumerate(left, whole - len(left) + 1):
+            say(f"run {k} of {whole}: {trial.sampler}, seed {trial.seed}, {trial.config.iterations:,} iterations")
             run_trial(trial, say)
     elif left:
+        say(f"{len(left)} runs, {jobs} at a time; a line as each ends")
         side_by_side(left, jobs, say)
 
 
