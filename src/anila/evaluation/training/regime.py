@@ -98,8 +98,9 @@ def regime(course: Course | None, long: LongChains | None = None, returns: Seque
 
 
 AWAY_REMEDIES = (
-    "lower optimizer.learning_rate tenfold, set training.max_grad_norm=1, or raise sampler.threshold until fewer than "
-    "a tenth of the coordinates are clipped; a checkpoint from before is worth more than the last one",
+    "lower optimizer.learning_rate tenfold, or set training.max_grad_norm=1; a sampler that clips may also have its "
+    "sampler.threshold raised, until fewer than a tenth of the coordinates are clipped",
+    "a checkpoint from before is worth more than the last one",
 )
 NOTHING_REMEDIES = (
     "raise optimizer.learning_rate or training.iterations, let chains move (sampler.step_size, sampler.threshold, "
