@@ -57,6 +57,14 @@ def test_every_block_stands_alone(page: Path):
     assert not re.findall(r"^(?![-*:|\d\s]).+\n    \S.*", text, re.MULTILINE)
 
 
+@pytest.mark.parametrize(
+    "page", [*PAGES, *ROOT.glob("*.md"), *ROOT.glob("notebooks/*.ipynb")], ids=lambda path: path.name
+)
+def test_what_is_installed_can_be_found(page: Path):
+    """Sees a first command that fails: no registry has a package of this name."""
+    assert not re.search(r"^\W*pip install (-\S+ )*anila(?![-[\w])", page.read_text("utf-8"), re.MULTILINE)
+
+
 def test_the_site_has_every_page():
     """Sees a page that nobody would find: give it a line in `nav` of zensical.toml."""
     nav = set(leaves(tomllib.loads((ROOT / "zensical.toml").read_text())["project"]["nav"]))
