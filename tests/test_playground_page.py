@@ -238,6 +238,17 @@ def test_it_learns_from_pasted_points(tab: Browser, file: str):
 
 
 @in_a_browser
+def test_nothing_moves_for_whom_motion_is_too_much(tab: Browser, file: str):
+    """Sees chains that move by themselves though the reader's system asks for less motion."""
+    tab.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-reduced-motion", "value": "reduce"}])
+    opened(tab, file)
+    tab.call("Emulation.setEmulatedMedia", features=[])
+    assert tab.run("[playground.playing, document.querySelector('#play').textContent]") == [False, "Play"]
+    click(tab, "play")
+    assert tab.run("playground.playing") is True
+
+
+@in_a_browser
 def test_words_are_of_what_is_seen(tab: Browser, file: str, tmp_path: Path):
     """Sees words of a curve that is not drawn, a number without its meaning, and two laws of one name."""
     opened(tab, file + QUIET)

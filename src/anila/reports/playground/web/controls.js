@@ -17,7 +17,7 @@ export function wire(app, options, refresh) {
   act("#play", () => (app.playing = !app.playing));
   act("#step", () => app.single());
   act("#restart", () => app.change({ seed: app.state.seed + 1 }));
-  act("#train", () => { app.train(); find(".stage").scrollIntoView({ behavior: "smooth", block: "nearest" }); });
+  act("#train", () => { app.train(); find(".stage").scrollIntoView({ block: "nearest" }); });
   act("#leave", () => app.leave());
   act("#theme", turnLight);
   find("#link").addEventListener("click", () => copyLink(find("#link")));

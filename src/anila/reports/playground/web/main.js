@@ -66,6 +66,7 @@ function begin() {
   }).observe(document.body);
   fitCanvases();
   if (subject.title && !location.hash) app.change(app.place.suits);
+  app.playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
   refresh();
   requestAnimationFrame(loop);
 }
