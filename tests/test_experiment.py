@@ -4,6 +4,7 @@ import copy
 import inspect
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -18,7 +19,9 @@ from anila.density.networks.spectral import normalised
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
 from anila.runs.experiment.build import build_learner, course
+from anila.runs.experiment.changes import CHOICES
 from anila.runs.experiment.choose import choose
+from anila.runs.experiment.overrides import GROUPS, fields_of
 from anila.runs.experiment.saved import current
 from anila.runs.experiment.settings import Network, Optimizer, Sampler
 from anila.samplers import SAMPLERS
@@ -144,6 +147,16 @@ def test_a_mistake_is_named(override: str, message: str):
     with pytest.raises(SettingsError) as error:
         resolve(RINGS, [override])
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_no_count_is_beyond_64_bits(group: str):
+    """Sees a number that torch cannot take pass as a setting, to end in a traceback."""
+    for name in fields_of(group, list(getattr(CHOICES.get(group), "TABLE", {}))):
+        for value in ("9" * 30, f"[{'9' * 30}]"):
+            with suppress(SettingsError):
+                found = getattr(getattr(resolve(RINGS, [f"{group}.{name}={value}"]), group), name)
+                assert not (isinstance(found, int | tuple)) or name in ("seed", "missing")
 
 
 def test_all_mistakes_are_named_at_once():

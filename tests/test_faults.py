@@ -32,6 +32,7 @@ from anila.runs.training import preflight
 from anila.runs.training import train as training
 from anila.runs.training.train import train
 from faults import dying, full
+from tiny import anila
 
 ROOT = Path(__file__).parents[1]
 
@@ -558,15 +559,34 @@ def test_too_little_memory_is_explained(tmp_path: Path, monkeypatch: pytest.Monk
         raise error
 
     monkeypatch.setattr(training, "loop", refuse)
-    with pytest.raises(
-        MemoryError, match=r"not enough memory on cpu for training.batch=20 and training.chains=10; lower"
-    ):
+    with pytest.raises(MemoryError, match=r"not enough memory for training.batch=20 and training.chains=10; lower"):
         train(small(), tmp_path / "run", quiet)
     assert not (tmp_path / "run/lock").exists()
 
 
-def test_other_errors_keep_their_words(whole: Path):
-    with pytest.raises(RuntimeError, match="something else"), preflight.memory_explained(Trained.load(Run(whole))):
+@pytest.mark.parametrize("how", ["--run", "--dry-run"])
+def test_more_than_there_is_is_explained_before_there_is_a_folder(tmp_path: Path, how: str, capsys: Any):
+    """Sees a traceback, or an empty run, where memory ends before the first iteration."""
+    words = [how, str(tmp_path / "x")][: 1 + (how == "--run")]
+    assert anila("train", "rings", "network.hidden=[1000000000,1000000000]", *words) == 1
+    assert "anila: not enough memory" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("text", ["can't allocate memory: you tried", "Storage size calculation overflowed with sizes"])
+def test_a_command_without_memory_is_one_line_and_status_1(monkeypatch: pytest.MonkeyPatch, text: str, capsys: Any):
+    """Sees torch's C++ frames where a draw, a score or a picture is too large."""
+
+    def refuse(**_: object) -> None:
+        raise RuntimeError(f"{text} 1 bytes\nframe #0: c10")
+
+    monkeypatch.setattr("anila.cli.app.app", refuse)
+    assert anila("sample") == 1
+    assert capsys.readouterr().err == f"anila: not enough memory: {text} 1 bytes\n"
+
+
+def test_other_errors_keep_their_words():
+    with pytest.raises(RuntimeError, match="something else"), preflight.memory_explained(small()):
         raise RuntimeError("something else")
 
 

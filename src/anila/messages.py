@@ -81,3 +81,9 @@ def whole(name: str, value: Any) -> int:
     except TypeError:
         pass
     raise TypeError(f"{name} must be a whole number; got {value!r}")
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether it is torch's word, in one of its several ways, for more memory than there is."""
+    words = ("can't allocate memory", "Storage size calculation overflowed")
+    return type(error).__name__ == "OutOfMemoryError" or any(text in str(error) for text in words)

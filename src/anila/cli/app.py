@@ -42,6 +42,7 @@ from anila.cli.console import (
     spare,
 )
 from anila.cli.progress import is_first, progress_of
+from anila.messages import lacks_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,6 +66,10 @@ def main() -> None:
         sys.exit(0)
     except MemoryError as error:
         fail(str(error) or "out of memory", 1)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        fail(f"not enough memory: {str(error).splitlines()[0]}", 1)
     except OSError as error:
         room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)

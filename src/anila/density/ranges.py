@@ -7,5 +7,8 @@ from annotated_types import Ge, Gt, Le
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
-Count = Annotated[int, Ge(1)]
-CountOrZero = Annotated[int, Ge(0)]
+MOST = 10**9
+"""Of anything that is counted: more than memory or time is enough for, and few enough to be multiplied in 64 bits."""
+Count = Annotated[int, Ge(1), Le(MOST)]
+CountOrZero = Annotated[int, Ge(0), Le(MOST)]
+Several = Annotated[int, Ge(2), Le(MOST)]

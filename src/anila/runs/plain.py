@@ -96,7 +96,7 @@ class Training:
     """Data points an iteration."""
     chains: Count | None = None
     """Chains M; None runs as many as `batch`."""
-    seed: CountOrZero = 0
+    seed: Annotated[int, Field(ge=0)] = 0
     data_noise: NonNegative = 0.0
     """sd of normal noise added to data, in units of x."""
     final_data_noise: NonNegative | None = None

@@ -10,15 +10,15 @@ from itertools import pairwise
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, MultipleOf
+from annotated_types import MultipleOf
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from anila.density.networks.activations import Nonlinearity, activation
-from anila.density.ranges import Count, NonNegative, Positive
+from anila.density.ranges import Count, CountOrZero, NonNegative, Positive
 from anila.rng import rng
 
-Even = Annotated[int, Ge(0), MultipleOf(2)]
+Even = Annotated[CountOrZero, MultipleOf(2)]
 
 
 class Fourier(nn.Module):

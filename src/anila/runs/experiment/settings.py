@@ -6,16 +6,16 @@ What a field means, its unit and its range stand beside it; `anila train --dry-r
 from collections import ChainMap
 from functools import cache
 from inspect import signature
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor
 
 from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
-from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
+from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive, Several
 from anila.learning.objectives import OBJECTIVES, nothing
 from anila.runs.experiment.choice import Choice, listed, reasons
 from anila.runs.plain import STRICT, Data, Optimizer, Start, Training
@@ -23,8 +23,6 @@ from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
 
 __all__ = ["STRICT", "Anchor", "Data", "Network", "Objective", "Optimizer", "Sampler", "Start", "Training"]
-
-Classes = Annotated[int, Field(ge=2)]
 
 
 @dataclass(frozen=True, config=STRICT, init=False)
@@ -40,7 +38,7 @@ class Network(Choice):
     name: str = "mlp"
     spectral: bool = False
     """Divide every weight by its largest singular value, so that no layer stretches a distance."""
-    classes: Literal["auto"] | Classes | None = None
+    classes: Literal["auto"] | Several | None = None
     """Outputs, one a class of the data: auto for as many as they have, or their number; None for no classes."""
     confine: Positive | None = None
     """Scale of the Gaussian base measure that makes Z finite, in units of x; None for none."""
@@ -89,7 +87,7 @@ class Sampler(Choice):
     """Kernel width of the global proposal, in units of x."""
     draw_steps: Count | None = None
     """Transitions from the stored chains, or after annealing, when samples are drawn; None for `steps`."""
-    levels: Annotated[int, Field(ge=2)] = 24
+    levels: Several = 32
     """Levels of noise of an annealed draw, of an f that has some."""
     level_steps: CountOrZero = 2
     """Transitions at each of them, in units of its noise, besides the step down."""

@@ -21,6 +21,7 @@ from anila.learning.distributed import whole
 from anila.learning.learner import Learner
 from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
+from anila.messages import lacks_memory
 from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.folder.checkpoint import KEPT
@@ -223,7 +224,7 @@ def disk_warning(learner: Learner, folder: Path) -> list[str]:
 
 
 @contextmanager
-def memory_explained(trained: Trained) -> Iterator[None]:
+def memory_explained(config: Experiment) -> Iterator[None]:
     """Say what takes the memory where there is not enough.
 
     Raises:
@@ -231,15 +232,15 @@ def memory_explained(trained: Trained) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+    except RuntimeError as error:
+        if not lacks_memory(error):
             raise
-        t, device = trained.config.training, trained.device
-        peak = f" (peak {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB)" if device.type == "cuda" else ""
+        t = config.training
+        peak = f" (peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)" if torch.cuda.is_initialized() else ""
         raise MemoryError(
-            f"not enough memory on {device}{peak} for training.batch={t.batch} and training.chains="
-            f"{t.chains or t.batch}; lower them, or network.width or network.hidden; checkpoints are as they were. "
-            + str(error).splitlines()[0]
+            f"not enough memory{peak} for training.batch={t.batch} and training.chains="
+            f"{t.chains or t.batch}; lower them, or start.size, or network.width or network.hidden; checkpoints are as "
+            f"they were. {str(error).splitlines()[0]}"
         ) from None
 
 

@@ -93,7 +93,7 @@ def train(
         OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
         MemoryError: Saying what takes it.
     """
-    with own_defaults(), joined(config.training.timeout) as ranks:
+    with own_defaults(), memory_explained(config), joined(config.training.timeout) as ranks:
         speak = surviving(say) if ranks.first else unsaid
         return train_among(ranks, config, path, speak, watch, preset, overwrite, begins)
 
@@ -133,7 +133,7 @@ def train_among(
     begins(trained.whole)
     record = {"preset": preset, "experiment": asdict(trained.whole), "data": remembered(trained.data)}
     speak = said_and_logged(run, say) if ranks.first else unsaid
-    with warnings_to(speak), run.claim() if ranks.first else nullcontext(), memory_explained(trained):
+    with warnings_to(speak), run.claim() if ranks.first else nullcontext():
         ranks.wait()
         seen = first_look(trained) if overwrite else []
         with run.overwriting(say) if overwrite and ranks.first else nullcontext():
