@@ -10,9 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from PIL import Image
 
 from anila.applications.files import outputs
 from anila.data import cache
+from anila.evaluation import pictures
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.export import export
@@ -167,24 +169,66 @@ def test_an_output_goes_to_where_a_link_points(tmp_path: Path):
     assert (tmp_path / "real.csv").read_text().startswith('"a"')
 
 
-def test_what_is_read_is_not_written_over(table_run: Path, image_run: Path, capsys):
+@pytest.mark.usefixtures("rendered")
+def test_so_do_pictures_and_pages(tmp_path: Path):
+    for name, act in (
+        ("x.png", lambda path: pictures.save(Image.new("L", (1, 1)), path)),
+        ("x.html", lambda path: checkpoint.write_atomically(path, "<p>")),
+    ):
+        (tmp_path / name).symlink_to(tmp_path / f"real {name}")
+        act(tmp_path / name)
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / f"real {name}").stat().st_size
+
+
+def test_what_is_read_is_not_written_over(table_run: Path, image_run: Path, class_run: Path, tmp_path: Path, capsys):
     """Sees the data, or an input, replaced by draws, whatever name it is given by."""
     people, photo = table_run.parent / "people.csv", image_run.parent / "photos/train/00.png"
     again = people.parent / "folder" / ".." / "people.csv"
     (people.parent / "folder").mkdir(exist_ok=True)
-    before = people.read_bytes(), photo.read_bytes()
+    other, mask = shutil.copy(people, tmp_path / "other.csv"), shutil.copy(photo, tmp_path / "mask.png")
+    pet, hard = class_run.parent / "pets/cats/0.png", tmp_path / "hard.csv"
+    hard.hardlink_to(people)
+    before = people.read_bytes(), photo.read_bytes(), pet.read_bytes()
     for words in (
         ("sample", table_run, "--count", "2", "--out", again),
+        ("sample", table_run, "--count", "2", "--out", hard),
+        ("sample", image_run, "--count", "2", "--out", photo),
         ("compose", table_run, table_run, "--count", "2", "--out", people),
         ("outliers", table_run, people, "--out", people),
+        ("outliers", table_run, other, "--out", people),
+        ("outliers", table_run, other, "--held-out", people, "--out", people),
         ("inpaint", table_run, people, "--out", people),
+        ("inpaint", table_run, "--given", "luck=1", "--out", people),
+        ("inpaint", image_run, photo, "--mask", mask, "--out", mask),
         ("denoise", table_run, people, "--sd", "0.1", "--out", people),
+        ("denoise", table_run, other, "--sd", "0.1", "--out", people),
         ("denoise", image_run, photo, "--sd", "0.1", "--out", photo),
+        ("edit", class_run, "--sd", "0.1", "--out", pet),
+        ("purify", class_run, "--within", "0.1", "--out", pet),
+        ("restore", class_run, "--blur", "1", "--out", pet),
         ("outliers", image_run, photo, "--picture", photo),
+        ("outliers", class_run, photo, "--picture", pet),
     ):
         assert anila(*words) == 2
         assert "this file is read here and would be lost; choose another name" in capsys.readouterr().err
-    assert (people.read_bytes(), photo.read_bytes()) == before
+    assert (people.read_bytes(), photo.read_bytes(), pet.read_bytes()) == before
+
+
+def test_a_run_may_be_called_like_its_toy(whole: Path, tmp_path: Path, monkeypatch):
+    """Sees the name of a toy taken for a folder that is read."""
+    shutil.copytree(whole, tmp_path / "rings")
+    monkeypatch.chdir(tmp_path)
+    assert [anila("sample", "rings", "--count", "2", "--out", "rings/mine.csv") for _ in range(2)] == [0, 0]
+
+
+def test_what_a_run_wrote_is_not_written_over(table_run: Path, whole: Path, capsys):
+    """Sees the record of a training replaced by draws, of this run or of another."""
+    (whole / "samples/000000008.png").touch()
+    for run, name in ((whole, "series.csv"), (table_run, "series.csv"), (whole, "samples/000000008.png")):
+        (whole / name).touch()
+        assert anila("sample", run, "--count", "2", "--out", whole / name) == 2
+        assert f"this file is the run's in {whole} and would be lost" in capsys.readouterr().err
 
 
 # Room for it (FAULTS 13)

@@ -33,6 +33,7 @@ from anila.cli.console import (
     Label,
     RunFolder,
     Seed,
+    data_of,
     echo,
     load,
     load_run,
@@ -278,7 +279,7 @@ def sample(
     from anila.data import Table
     from anila.messages import warnings_to
 
-    spare(out, [trained.config.data.name])
+    spare(out, data_of(trained))
     require_form(trained.data.event_shape, out)
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)

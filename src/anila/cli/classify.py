@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import TABLES, AsJson, RunFolder, echo, load, print_json, require_out
+from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, print_json, require_out, spare
 
 LISTED = 20
 """Rows that are listed; of more, only how many are of each class."""
@@ -26,6 +26,8 @@ def classify(
     if out is not None:
         require_out(out, TABLES, spared=files)
     model = load(run)
+    if out is not None:
+        spare(out, data_of(model))
     classify.require_classes(model)
     found = classify.classified(model, rows_from(files, model, classify.names(model.classes)))
     if out is not None:

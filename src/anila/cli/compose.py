@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import SAMPLES, Seed, all_there, echo, load, note, require_out, spare
+from anila.cli.console import SAMPLES, Seed, all_there, data_of, echo, load, note, require_out, spare
 
 
 def compose(
@@ -34,7 +34,7 @@ def compose(
     except ValueError:
         raise ValueError(f"--weights {weights}: expected a number for each run, e.g. 1,-0.5") from None
     trained = [load(run) for run in runs]
-    spare(out, [model.config.data.name for model in trained])
+    spare(out, [name for model in trained for name in data_of(model)])
     require_form(trained[0].data.event_shape, out)
     posterior = combined(trained, wanted, rule)
     with warnings_to(note):

@@ -83,7 +83,7 @@ def load_run(path: Path) -> Any:
 
 
 def require_out(
-    path: Path, suffixes: Mapping[str, str], option: str = "--out", spared: Iterable[str | Path] = ()
+    path: Path, suffixes: Mapping[str, str], option: str = "--out", spared: Iterable[str | Path | None] = ()
 ) -> None:
     """Refuse an output before work is spent on it.
 
@@ -91,10 +91,10 @@ def require_out(
         path: Where the output goes.
         suffixes: Those there are.
         option: What the user typed before the path.
-        spared: Files that are read, and so not written over.
+        spared: Files and folders that are read, and so not written over.
 
     Raises:
-        ValueError: If the suffix is not one of these, the folder is not there, or the file is one that is read.
+        ValueError: If the suffix is not one of these, the folder is not there, or the file would be lost.
     """
     if path.suffix.lower() not in suffixes:
         named = [f"{suffix} {what}".strip() for suffix, what in suffixes.items()]
@@ -113,18 +113,30 @@ def samples_file(path: Path) -> Path:
     return path
 
 
-def spare(path: Path, spared: Iterable[str | Path], option: str = "--out") -> None:
-    """Refuse to write over a file that is read.
+def data_of(model: Any) -> list[str]:
+    """The path of its data, where they have one."""
+    from anila.data import KNOWN, TOYS
+
+    name = model.config.data.name
+    return [] if name in TOYS or name in KNOWN else [name]
+
+
+def spare(path: Path, spared: Iterable[str | Path | None], option: str = "--out") -> None:
+    """Refuse to write over a file that is read, or what a run wrote into its folder.
 
     Raises:
-        ValueError: If the path is one of these files, by whatever name.
+        ValueError: If the path is one of these files or in one of these folders, by whatever name, or a run's own.
     """
     if not path.exists():
         return
     from anila.data.foreign import expanded
+    from anila.runs.folder.contents import run_of
 
-    if any(expanded(name).exists() and path.samefile(expanded(name)) for name in spared):
+    there, read = path.resolve(), [expanded(name) for name in spared if name is not None]
+    if any(place.exists() and (path.samefile(place) or there.is_relative_to(place.resolve())) for place in read):
         raise ValueError(f"{option} {path}: this file is read here and would be lost; choose another name")
+    if run := run_of(there):
+        raise ValueError(f"{option} {path}: this file is the run's in {run} and would be lost; choose another name")
 
 
 def echo(text: object = "") -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import TABLES, Label, RunFolder, Seed, load, note, require_out
+from anila.cli.console import TABLES, Label, RunFolder, Seed, data_of, load, note, require_out
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -66,7 +66,7 @@ def rows_in(model: "Model", inputs: list[str] | None, sd: float | None, add: flo
         sd is not None, "the noise of a table cannot be estimated: give --sd, in standard deviations of each column"
     )
     require(not add, "--add is for images")
-    require_out(out, TABLES, spared=inputs or ())
+    require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
     require(len(inputs or []) == 1, "give one table to clean")
     return rows_from(inputs or [], model, RESULTS)
 

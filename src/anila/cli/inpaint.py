@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import TABLES, Label, RunFolder, Seed, load, note, require_out
+from anila.cli.console import TABLES, Label, RunFolder, Seed, data_of, load, note, require_out, spare
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -63,6 +63,7 @@ def inpaint(
     ways = [way for way in (mask, box, random) if way is not None]
     require(len(ways) == 1, "give one of --mask, --box or --random: what is hidden")
     seen = images_in(model, inputs, images, out)
+    spare(out, [mask])
     hidden = mask_of(model, mask, box, random, seed)
     if sd is not None:
         require_stable(model.sampler, sd, ", or leave it out to keep what is seen as it is")
@@ -99,7 +100,7 @@ def fill(
     from anila.applications.on_runs.draws import filled
     from anila.messages import warnings_to
 
-    require_out(out, TABLES, spared=inputs or ())
+    require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
     require(
         (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=VALUE,..."
     )

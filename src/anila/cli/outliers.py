@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.cli.console import TABLES, AsJson, RunFolder, echo, load, note, print_json, require_out, spare
+from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, note, print_json, require_out, spare
 
 
 def outliers(
@@ -32,12 +32,13 @@ def outliers(
     from anila.messages import warnings_to
 
     if out is not None:
-        require_out(out, TABLES, spared=files)
+        require_out(out, TABLES, spared=[*files, held_out])
     if picture is not None:
-        require_out(picture, {".png": ""}, "--picture", files)
+        require_out(picture, {".png": ""}, "--picture", [*files, held_out])
     trained = load(run)
-    if out is not None:
-        spare(out, [trained.config.data.name])
+    for path, option in ((out, "--out"), (picture, "--picture")):
+        if path is not None:
+            spare(path, data_of(trained), option)
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
         raise ValueError("--picture is for runs on images, and those on tables by network=kernel")
     with warnings_to(note):

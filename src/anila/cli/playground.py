@@ -25,6 +25,7 @@ def playground(
     from anila.messages import warnings_to
     from anila.reports.playground import page, subject_of
     from anila.reports.playground import serve as serve_page
+    from anila.runs.folder.checkpoint import write_atomically
 
     if not serve:
         require_out(out, {".html": "for the page"})
@@ -33,7 +34,7 @@ def playground(
     if serve:
         serve_page(made.text, made.policy, echo)
         return
-    out.write_text(made.text, "utf-8")
+    write_atomically(out, made.text)
     echo(f"{out}: open it in a browser; it asks nothing of any network")
 
 

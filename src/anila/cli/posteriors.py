@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from anila.cli.console import IMAGES, echo, note, require_out
+from anila.cli.console import IMAGES, data_of, echo, note, require_out
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +66,7 @@ def images_in(model: "Model", inputs: list[str] | None, images: int, out: Path) 
 
     shape = model.data.event_shape
     require(len(shape) == 3, f"this command is for runs on images; this one is on points of shape {shape}")
-    require_out(out, IMAGES, spared=inputs or ())
+    require_out(out, IMAGES, spared=[*data_of(model), *(inputs or ())])
     if inputs:
         names, x, _ = rows_from(inputs, model)
         return Seen(names, x, True)

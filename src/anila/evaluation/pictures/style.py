@@ -76,6 +76,7 @@ def save(picture: Figure | Image.Image, path: Path) -> None:
         picture.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     else:
         picture.save(png, format="png")
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_bytes(png.getvalue())

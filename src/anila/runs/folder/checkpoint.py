@@ -277,6 +277,7 @@ def descriptor(path: Path) -> Iterator[int]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a small file under a temporary name and rename it."""
+    path = path.resolve()
     aside = path.with_name(f".{path.name}.writing")
     try:
         aside.write_text(text, encoding="utf-8")

@@ -46,6 +46,12 @@ def foreign(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in found if path not in known)
 
 
+def run_of(path: Path) -> Path | None:
+    """The run that a file is part of; a page of it may be written anew, so is none."""
+    rooms = [room for room in path.parents[:2] if (room / "config.json").is_file() and (room / "checkpoints").is_dir()]
+    return next((room for room in rooms if path in own(room) and path.suffix != ".html"), None)
+
+
 def describes_a_run(config: dict[str, Any]) -> bool:
     """Whether a config.json is that of a run: other programs have files of this name too."""
     versions = config.get("versions")
