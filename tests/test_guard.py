@@ -19,8 +19,9 @@ from anila.runs.folder.run import Run
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained
 from anila.runs.training import train as training
-from anila.runs.training.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble
+from anila.runs.training.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble, what_to_change
 from anila.runs.training.train import train
+from anila.samplers import SAMPLERS
 
 HEALTHY = {
     "energy_gap": 0.05, "energy_sd": 0.2, "grad_norm": 0.08, "theta_grad_norm": 1.0, "chain_range": 3.0,
@@ -282,3 +283,19 @@ def test_a_learning_rate_far_too_high_is_caught_and_repaired(tmp_path: Path, mon
     assert run.events()[0]["from"] <= 20
     ratios = [line["energy_gap"] / line["energy_sd"] for line in run.stats()[-20:]]
     assert abs(sum(ratios) / 20) < 0.5
+
+
+@pytest.mark.parametrize("limit", ["none", "1"])
+@pytest.mark.parametrize("sampler", [*SAMPLERS])
+@pytest.mark.parametrize("chains", [True, False])
+def test_what_to_change_is_not_done_already(sampler: str, limit: str, chains: bool):
+    """Sees a Metropolis sampler advised to who uses one, a limit to who has one, a step to who has no chains."""
+    config = resolve(PRESETS["rings"].experiment, [f"sampler={sampler}", f"training.max_grad_norm={limit}"])
+    said = what_to_change(config, chains)
+    assert ("use a Metropolis sampler" in said) == (chains and not config.sampler.kernel.exact)
+    assert ("set training.max_grad_norm" in said) == (limit == "none")
+    assert ("sampler.step_size" in said) == (chains and config.sampler.accept is None)
+    assert said.startswith("Lower optimizer.learning_rate")
+    if config.sampler.kernel.exact:
+        steered = resolve(config, ["sampler.accept=0.5"])
+        assert "step_size" not in what_to_change(steered, chains)

@@ -33,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anila.evaluation.training.metric import OF_CHAINS, Metric
+from anila.runs.experiment.choice import listed
 from anila.runs.experiment.experiment import Experiment
 from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
 
@@ -219,3 +220,20 @@ class Guard:
 def guard_of(trained: Trained) -> Guard:
     """The guard of a stage, before its first iteration."""
     return Guard(trained.learner.watched, knows=trained.number > 1)
+
+
+def what_to_change(config: Experiment, needs_chains: bool) -> str:
+    """What may keep training from running away that is not done yet.
+
+    Args:
+        config: The settings with which it did.
+        needs_chains: Whether the objective moves chains.
+    """
+    limited, steered = config.training.max_grad_norm is not None, config.sampler.accept is not None
+    lower = ["optimizer.learning_rate"]
+    lower += ["sampler.step_size"] if needs_chains and not steered else []
+    lower += ["training.max_grad_norm"] if limited else []
+    ways = [f"Lower {listed(lower, 'or')}"]
+    ways += [] if limited else ["set training.max_grad_norm"]
+    ways += ["use a Metropolis sampler"] if needs_chains and not config.sampler.kernel.exact else []
+    return ", or ".join(ways)

@@ -30,7 +30,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.drawing import draw_pictures
-from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of
+from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of, what_to_change
 from anila.runs.training.plan import in_words, planned
 from anila.runs.training.preflight import (
     about_stage,
@@ -350,11 +350,10 @@ def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
         f"iteration {line['iteration']}: " + ", ".join(f"{m.short} {line[m.name]:.3g}" for m in shown if m.name in line)
         for line in run.stats()[-3:]
     )
-    chains = " or sampler.step_size, set training.max_grad_norm, or use a Metropolis sampler"
     return (
         f"training stopped, iteration {i}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
-        f"{seen or 'nothing logged'}. The last checkpoint is kept. Lower optimizer.learning_rate"
-        + (chains if objective.needs_chains else ", or set training.max_grad_norm")
+        f"{seen or 'nothing logged'}. The last checkpoint is kept. "
+        f"{what_to_change(trained.config, objective.needs_chains)}"
     )
 
 
