@@ -31,7 +31,8 @@ from anila.runs.model.trained import Trained
 from tiny import anila
 
 TINY = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.iterations=6",
-        "training.checkpoint_every=3", "training.picture_every=3", "training.log_every=1"]  # fmt: skip
+        "training.checkpoint_every=3", "training.picture_every=3", "training.log_every=1",
+        "sampler.steps=5"]  # fmt: skip
 ALWAYS = {"verdict", "training", "energy", "mixing", "repeat"}
 HOSTILE = "<script>alert(1)</script>"
 VOID = {"meta", "img", "input", "br", "link", "hr"}
@@ -424,7 +425,7 @@ def test_the_controls_act_in_a_browser(plane_page: Page, tmp_path: Path):
     page.write_text(plane_page.source.replace("</body>", DRIVE + "</body>"))
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--window-size=400,800",
              f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", page.as_uri()]  # fmt: skip
-    done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([browser, *words], capture_output=True, text=True, timeout=600, check=True)
     assert "CONSOLE" not in done.stderr
     title = re.search(r"<title>(.*?)</title>", done.stdout)
     assert title is not None

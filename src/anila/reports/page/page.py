@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -226,8 +226,9 @@ def differing(views: Sequence[View]) -> list[tuple[str, list[Any]]]:
     return [(key, values) for key, values in rows if any(value != values[0] for value in values)]
 
 
+@cache
 def environment() -> Environment:
-    """Templates: everything is escaped, and nothing that is not there is passed over."""
+    """Templates, compiled once: everything is escaped, and nothing that is not there is passed over."""
     found = Environment(
         loader=PackageLoader("anila.reports.page"),
         autoescape=True,
