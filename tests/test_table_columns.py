@@ -3,6 +3,7 @@
 import gzip
 import json
 import shlex
+import warnings
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -219,6 +220,62 @@ def test_marks_of_ones_own_are_missing_among_numbers_and_texts(tmp_path: Path) -
     assert shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0] == 'data.missing=["gone"]'
 
 
+def suspects(path: Path, **settings: Any) -> list[str]:
+    """What is warned of when a table is read."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        table(path, **settings)
+    return [str(warning.message) for warning in said]
+
+
+@pytest.mark.parametrize(
+    ("mark", "column"), [(-999, "a"), (9999, "b"), (-1, "a"), (99.9, "b"), ("?", "c"), ("N/A", "c")]
+)
+def test_marks_that_are_taken_as_cells_are_said_with_what_to_type(tmp_path: Path, mark: Any, column: str) -> None:
+    """Sees a mark that becomes an ordinary value in silence, and a remedy that does not work."""
+    g = np.random.default_rng(1)
+    rows: dict[str, list[Any]] = {
+        "a": g.integers(18, 80, 60).tolist(),
+        "b": g.normal(15, 8, 60).round(1).tolist(),
+        "c": ["x", "y"] * 30,
+    }
+    rows[column][5] = rows[column][17] = mark
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n" + "".join(f"{a},{b},{c}\n" for a, b, c in zip(*rows.values(), strict=True)))
+    (said,) = suspects(path)
+    assert f"{mark!r} in {column} (2 cells)" in said
+    typed = json.loads(shlex.split(said.split("type ")[1])[0].removeprefix("data.missing="))
+    assert suspects(path, missing=typed) == []
+    assert read(path, missing=typed).missing == {column: 2}
+
+
+def test_values_as_any_are_no_marks(tmp_path: Path) -> None:
+    """Sees warnings of −1 among negative numbers, of 99 among ages, of a sign, and of a single far cell."""
+    rows = "".join(f"{i % 9 - 4},{20 + 7 * i % 80},{(-1) ** i},{999 if i == 3 else i % 7}\n" for i in range(200))
+    (tmp_path / "t.csv").write_text(f"change,age,sign,once\n{rows}")
+    assert suspects(tmp_path / "t.csv") == []
+
+
+def test_a_mark_that_other_columns_hold_too_says_so(tmp_path: Path) -> None:
+    """What is typed holds for all columns: sees temperatures of −1 lost without a word."""
+    rows = "".join(f"{-1 if i % 20 == 3 else 20 + i % 50},{i % 9 - 4}\n" for i in range(100))
+    (tmp_path / "t.csv").write_text(f"age,celsius\n{rows}")
+    assert "-1 in age (5 cells; also in celsius, where it may be one)" in suspects(tmp_path / "t.csv")[0]
+
+
+@pytest.mark.parametrize("order", [1, -1, 37])
+@pytest.mark.parametrize("first", ["1", "10000", "0.0"])
+def test_a_column_that_counts_the_rows_is_said(tmp_path: Path, order: int, first: str) -> None:
+    """Sees an index of another name that is learned in silence; also in another order. Who asks for it has it."""
+    start = float(first) if "." in first else int(first)
+    rows = "".join(f"{start + order * i % 100},{i * i % 17}\n" for i in range(100))
+    (tmp_path / "t.csv").write_text(f"number,b\n{rows}")
+    assert suspects(tmp_path / "t.csv") == [
+        "t.csv: number only counts the rows, and is learned as any number; 'data.columns=[b]' leaves it out"
+    ]
+    assert suspects(tmp_path / "t.csv", columns=["number", "b"]) == suspects(tmp_path / "t.csv", columns=["b"]) == []
+
+
 def cells(write: str) -> str:
     """Rows of a column of numbers that are written so, beside one that varies."""
     return "a,b\n" + "".join(f'"{write.format(i + 0.5, i)}",{i * i}\n' for i in range(1000, 1120))
@@ -428,7 +485,7 @@ def test_cells_of_no_usable_type_are_left_out_by_name(tmp_path: Path) -> None:
 def test_many_categories_are_too_many(tmp_path: Path) -> None:
     """51 texts are left out, 50 are not."""
     for k in (50, 51):
-        rows = pa.table({"a": np.arange(4 * k), "code": [f"c{i % k}" for i in range(4 * k)]})
+        rows = pa.table({"a": 2 * np.arange(4 * k), "code": [f"c{i % k}" for i in range(4 * k)]})
         path = write(tmp_path / f"{k}.parquet", rows)
         if k == 50:
             assert read(path).event_shape == (51,)

@@ -70,7 +70,7 @@ def chosen_by(columns: Sequence[str]) -> str:
     return shlex.quote(f"data.columns={written}")
 
 
-def marks_by(values: Sequence[str | float]) -> str:
+def marks_by(values: Sequence[str | int | float]) -> str:
     """The setting that takes these values for missing cells, as it is typed into a shell."""
     written = [value if isinstance(value, str) or math.isfinite(value) else str(value) for value in values]
     return f"type {shlex.quote('data.missing=' + json.dumps(written, ensure_ascii=False))}"

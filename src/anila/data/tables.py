@@ -32,6 +32,7 @@ from anila.data.encoding import Encoding
 from anila.data.foreign import printable, printable_refusals
 from anila.data.image_array import image_array
 from anila.data.refusals import require_numbers_usable
+from anila.data.suspects import warn_of_suspects
 from anila.data.table_files import SUFFIXES, read_labelled, require_table
 from anila.data.units import Units
 from anila.data.usable import filled_rows, usable
@@ -167,6 +168,7 @@ def table(
         return image_array(found, name, labels, classes)
     rows, left_out = usable(found, name, asked=bool(columns))
     left_out += said_of_zones(rows)
+    warn_of_suspects(rows, name, asked=bool(columns))
     there = filled_rows(rows)
     if not there.all():
         left_out.append(f"left out {(~there).sum():,} rows without a cell")
