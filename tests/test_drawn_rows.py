@@ -131,6 +131,18 @@ def test_a_kernel_is_compared_with_rows_that_it_does_not_hold(tmp_path: Path, ca
     assert about["verdict"][-1] == "the rows pass: no test sees a difference"
 
 
+def test_few_rows_say_what_they_cannot_show(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a fifth of 60 rows that is passed over in silence, and 80 rows that pass as if they were many."""
+    (tmp_path / "few.csv").write_text("a,b\n" + "".join(f"{a:.3f},{b:.3f}\n" for a, b in normal(60, "few")[:, :2]))
+    assert anila("train", tmp_path / "few.csv", "--run", tmp_path / "few") == 0
+    assert anila("evaluate", tmp_path / "few", "--count", "200") == 0
+    said = "not compared with a fifth of few.csv, the others fitted again: 12 rows are too few, at least 20 are needed"
+    assert said in capsys.readouterr().err
+    x = normal(80, "x")
+    lines = verdict(two_samples(x, normal(80, "y"), rng(0, "d")), 0.5, ("a", "b", "c"), Sides(x, x, x, "new rows"))
+    assert lines[0] == "80 drawn rows beside new rows; so few show a difference of a column from about 0.28 on"
+
+
 def test_draws_that_copy_rows_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     scores = evaluated(tmp_path, ["network.bandwidth=0.01"], capsys)
     assert scores["nearer"] > 0.9

@@ -5,10 +5,12 @@ A fit in closed form that has learned all rows is fitted to four fifths of them 
 
     nearer = P(d(drawn row) < d(row kept out)),  d the distance from the nearest row of training; ½ where none is copied
 
-Reference: Platzer & Reutterer 2021 (nearest rows as a hint of privacy).
+References: Platzer & Reutterer 2021 (nearest rows as a hint of privacy); Smirnov 1939 (what few rows show).
 """
 
 import copy
+import math
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +28,8 @@ MOST, FEWEST = 1000, 20
 """Rows of either side."""
 SIGNIFICANT, COPIED = 0.01, 0.75
 """p below which sets differ; `nearer` above which drawn rows lie at rows of training."""
+COARSE = 0.25
+"""Difference of a column that should be seen: where it may not be, this is said."""
 NAMES = {
     "marginals": "largest difference of a column",
     "correlations": "largest difference of a correlation",
@@ -92,7 +96,13 @@ def sides_of(trained: Trained, x_model: Tensor, seed: int) -> Sides | None:
     else:
         return None
     n = min(len(kept_out), len(x_model), MOST)
-    if n < FEWEST or not unseen:
+    if not unseen:
+        return None
+    if n < FEWEST:
+        warnings.warn(
+            f"drawn rows are not compared with {source}: {n} rows are too few, at least {FEWEST} are needed",
+            stacklevel=2,
+        )
         return None
     drawn, kept_out, learned = (in_kinds(trained, x) for x in (x_model[:n], kept_out[:n], learned))
     return Sides(drawn, kept_out, learned, source)
@@ -118,7 +128,7 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
     pair = f"{columns[found.correlations.where // d]} and {columns[found.correlations.where % d]}"
     failed = [name.replace("_", " ") for name, test in found._asdict().items() if test.p <= SIGNIFICANT]
     lines = [
-        f"{len(sides.drawn):,} drawn rows beside {sides.source}",
+        f"{len(sides.drawn):,} drawn rows beside {sides.source}{said_of_few(len(sides.drawn), d)}",
         f"columns: {seen(found.marginals)}; most in {columns[found.marginals.where]}, by {found.marginals.value:.2f}",
         f"correlations: {seen(found.correlations)}; most of {pair}, by {found.correlations.value:.2f}",
         f"nearest neighbours tell {found.told_apart.value:.0%} of rows apart, 50% by chance: {seen(found.told_apart)}",
@@ -129,6 +139,18 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
         *lines,
         f"the rows do not pass: {', '.join(failed)}" if failed else "the rows pass: no test sees a difference",
     ]
+
+
+def said_of_few(n: int, d: int) -> str:
+    """From which difference on n rows of either side show it, where that is large.
+
+    By Smirnov's law of two equal distributions, P(D > s) ≈ 2 exp(−n s²), for each of d columns.
+
+    >>> said_of_few(40, 5), said_of_few(1000, 5)
+    ('; so few show a difference of a column from about 0.42 on', '')
+    """
+    smallest = math.sqrt(math.log(2 * d / SIGNIFICANT) / n)
+    return f"; so few show a difference of a column from about {smallest:.2f} on" if smallest > COARSE else ""
 
 
 def seen(test: Difference) -> str:
