@@ -20,7 +20,7 @@ Mark = str | int | float
 TEXTS = ("?", "-", "--", ".", "n/a", "na", "#n/a", "<na>", "nan", "null", "missing", "unknown")
 AWAY = 0.5
 """How far a mark is from the others at least, as a share of their range."""
-FEWEST = 10
+FEWEST = 30
 """Rows from which on a column can be seen to count them."""
 NAMED = 5
 """Columns that are named."""
