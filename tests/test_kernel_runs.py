@@ -119,6 +119,21 @@ def test_trimmed_rows_are_no_centres_and_are_judged_all_the_same():
     assert f.ordinary[-5:].min() > 5
 
 
+@pytest.mark.parametrize("n", [150, 1000, 3000])
+def test_a_dense_crowd_of_anomalies_does_not_vouch_for_itself(n: int):
+    """A tenth of the rows, in one crowd of more than 50, also where a part of the rows stands for all. Sees neighbours
+    whose number does not grow with the rows: they keep the whole crowd."""
+    crowd = torch.tensor([3.0, -3.0, 0.0, 0.0]) + 0.05 * rows(n // 10, "crowd")
+    left = densest(torch.cat([rows(n - len(crowd), "x"), crowd]), 0.2)
+    assert abs(len(left) - 0.8 * n) < 2
+    assert int((left >= n - len(crowd)).sum()) == 0
+
+
+def test_few_rows_are_never_trimmed_to_none():
+    for n in range(1, 6):
+        assert len(densest(rows(n, "x"), 0.9)) >= 1
+
+
 def test_rows_with_holes_are_trimmed_by_the_cells_that_are_there():
     """Sees a hole that makes its row, or every row, the sparsest."""
     x = torch.cat([rows(100, "x"), torch.full((3, 4), 8.0)])

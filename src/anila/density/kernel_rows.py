@@ -7,11 +7,12 @@ Scores of ordinary rows, which say how odd a score is, are made by cross-validat
 and those of a fold are judged by the rows that are not in it, in standard deviations of these. Fewer rows judge more
 severely, so what is promised of the scores of new rows holds, a little on the safe side.
 
-Rows that anomalies may be among are trimmed: those that lie sparsest, by their mean distance from their 50 nearest, are
-no centres. A handful of anomalies beside each other is sparse on that scale, however near its own rows are.
+Rows that anomalies may be among are trimmed: those that lie sparsest are no centres. Where up to a share t of n rows
+are anomalies, how sparse a row lies is its mean squared distance from the t n nearest, at least 50: no crowd of
+anomalies is as many, however dense it is. This is done three times, each by what was left before.
 
-References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors"; Ramaswamy et al. 2000 (distance from
-neighbours); Hadi & Luceño 1997 (trimming).
+References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors"; Chazal, Cohen-Steiner & Mérigot 2011
+(the mean of squares, as the distance to a measure); Hadi & Luceño 1997 (trimming).
 """
 
 import torch
@@ -19,9 +20,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.density.kernel_energy import PAIRS, KernelEnergy, Own
+from anila.rng import rng
 
 FOLDS = 10
-NEIGHBOURS = 50
+NEIGHBOURS, ROUNDS = 50, 3
+COMPARED = 2_000
+"""Rows at most that stand for all as neighbours."""
 CELLS = 2**24
 """Cells of rows and centres that are compared at once: 16 MiB."""
 
@@ -113,9 +117,20 @@ def densest(rows: Float[Tensor, "n d"], trimmed: float) -> Int[Tensor, "m"]:
         rows: Rows, (n, d), standardised; a missing cell, NaN, counts as the mean.
         trimmed: A share; 0 leaves all.
     """
-    if not trimmed:
-        return torch.arange(len(rows))
-    x, k = rows.nan_to_num(0.0), min(NEIGHBOURS, len(rows) - 1)
-    nearest = [torch.cdist(part, x).topk(k + 1, largest=False).values for part in x.split(max(1, PAIRS // len(x)))]
-    sparse = torch.cat(nearest).sum(1)
-    return (sparse <= sparse.quantile(1 - trimmed)).nonzero()[:, 0].cpu()
+    kept = torch.arange(len(rows))
+    for turn in range(ROUNDS if trimmed else 0):
+        if len(kept) < 3:
+            break
+        others = kept[torch.randperm(len(kept), generator=rng(turn, "neighbours"))[:COMPARED]]
+        sparse = distance_from_crowd(rows.nan_to_num(0.0), others, max(NEIGHBOURS, round(trimmed * len(others))))
+        kept = (sparse <= sparse.quantile(1 - trimmed)).nonzero()[:, 0].cpu()
+    return kept
+
+
+def distance_from_crowd(x: Float[Tensor, "n d"], others: Int[Tensor, "m"], k: int) -> Float[Tensor, "n"]:
+    """Mean squared distance of each row from the k nearest of some others of them, itself apart."""
+    others, k, found = others.to(x.device), min(k, len(others) - 1), []
+    for rows in torch.arange(len(x), device=x.device).split(max(1, PAIRS // len(others))):
+        apart = torch.cdist(x[rows], x[others]).masked_fill_(rows[:, None] == others, torch.inf)
+        found.append(apart.topk(k, largest=False).values.square().mean(1))
+    return torch.cat(found)
