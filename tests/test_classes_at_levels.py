@@ -229,6 +229,15 @@ def test_guidance_raises_the_power_of_the_class():
     torch.testing.assert_close(f.given(y, w)(x, s), (1 + w) * own - w * logits.logsumexp(1))
 
 
+def test_guidance_ends_where_noise_is_many_times_the_data():
+    """Sees guidance at levels where it takes contrast away, and rows of one batch that share the level of the first."""
+    f, x, y = energy(), images(2), torch.tensor([0, 1])
+    s = f.data_sd * torch.tensor([4.9, 5.1])
+    plain, guided = f.given(y)(x, s), f.given(y, 2.0)(x, s)
+    assert guided[0] != plain[0]
+    assert guided[1] == plain[1]
+
+
 def test_a_draw_goes_down_as_one_of_a_class_that_it_may_be():
     """Sees classes drawn evenly, or of another row: here p(y | x) is 1 for the class that the first coordinate says."""
 

@@ -64,7 +64,7 @@ def test_the_net_is_that_of_torch(classes: int):
     """Sees a weight out of its place, a branch that the way back forgets, and a class taken for another."""
     f = small(classes=classes)
     x = 1.5 * torch.randn(2, 3, 16, 16, generator=rng(0, "x"), dtype=torch.float64)
-    levels = ((0.1, None, 0.0), (1.3, None, 0.0), (0.4, 2, 1.5))
+    levels = ((0.1, None, 0.0), (1.3, None, 0.0), (0.4, 2, 1.5), (6 * f.data_sd, 2, 1.5))
     agree(f, x, levels if classes else levels[:2], 1e-8)
 
 

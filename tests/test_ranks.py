@@ -238,9 +238,9 @@ def test_processes_go_through_stages_together(tmp_path: Path, how: str, sizes: t
 
 IMAGES = ["data.flip=true", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "start.size=7",
           "start.fresh=0.3", "training.batch=6", "training.chains=5", "training.ema=0.5", "training.minutes=none",
-          "optimizer.warmup=1", "stages.1.iterations=3", "stages.2.iterations=3", "stages.2.optimizer.warmup=1",
-          "stages.2.training.checkpoint_every=2", "training.checkpoint_every=2", "training.log_every=1",
-          "training.picture_every=1000", "training.threads=1"]  # fmt: skip
+          "optimizer.warmup=1", "optimizer.learning_rate=0.0002", "stages.1.iterations=3", "stages.2.iterations=3",
+          "stages.2.optimizer.warmup=1", "stages.2.training.checkpoint_every=2", "training.checkpoint_every=2",
+          "training.log_every=1", "training.picture_every=1000", "training.threads=1"]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -18,6 +18,9 @@ from anila.density.networks.blurred_gaussian import BlurredGaussian
 from anila.density.networks.conditional import labelled
 from anila.density.networks.noise_conditional import NoiseConditional, saturated
 
+GUIDED = 5.0
+"""The most noise, in sd of the data, at which guidance acts: where classes differ by colour, it takes contrast away."""
+
 
 class ClassesAtLevels(NoiseConditional):
     """f(x, s) = logsumexp_y f(x, s)[y] of noisy data in [-1, 1]; f(x) is that of the lowest level.
@@ -88,7 +91,8 @@ class GivenAtLevels(NoiseConditional):
     """x, s -> f(x, s)[y] + w log p(y | x, s).
 
     With w above 0 points are more clearly of their class than its law has them, and less varied (Dhariwal & Nichol
-    2021, section 4, whose scale is 1 + w).
+    2021, section 4, whose scale is 1 + w). At levels above 5 σ, σ the sd of the data, w is 0
+    (Kynkäänniemi et al. 2024).
 
     Args:
         joint: f of all classes.
@@ -104,4 +108,7 @@ class GivenAtLevels(NoiseConditional):
         """What is learned of the class."""
         logits = self.joint.learned_by_class(x, s)
         own = self.of_class(logits)
-        return own + self.guidance * (own - logits.logsumexp(1)) if self.guidance else own
+        if not self.guidance:
+            return own
+        w = self.guidance * (s <= GUIDED * self.data_sd)
+        return own + w * (own - logits.logsumexp(1))

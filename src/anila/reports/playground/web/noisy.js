@@ -11,6 +11,8 @@ import { unet } from "./unet.js";
 const NOISE = 4;
 const MARGIN = 4;
 const FAR = 100;
+/** The most noise, in sd of the data, at which guidance acts. */
+const GUIDED = 5;
 
 /** A density of images: {at, side, channels, classes, lowest, highest, finest, drawHighest, chances}. */
 export function noisy({ tensors, side, channels, lowest, highest, finest }) {
@@ -27,7 +29,7 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     const { seen, slopes } = saturated(x, s);
     const z = seen.map((v, k) => v - base.mean[k]);
     const { points, features, back } = net(z.map((v) => v / spread), s);
-    const told = classes ? ofClass(features, embedding, y, w) : { value: 0, slope: features.map(() => 0), chances: null };
+    const told = classes ? ofClass(features, embedding, y, s <= GUIDED * Math.sqrt(base.variance) ? w : 0) : { value: 0, slope: features.map(() => 0), chances: null };
     const step = Float64Array.from(points, (p) => scale * p);
     const lack = base.precise(z, s).map((v, k) => s * v - step[k]);
     const through = back(lack.map((v) => scale * v), told.slope);
