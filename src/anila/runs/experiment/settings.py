@@ -87,7 +87,7 @@ class Sampler(Choice):
     """Kernel width of the global proposal, in units of x."""
     draw_steps: Count | None = None
     """Transitions from the stored chains, or after annealing, when samples are drawn; None for `steps`."""
-    levels: Several = 32
+    levels: Several = 24
     """Levels of noise of an annealed draw, of an f that has some."""
     level_steps: CountOrZero = 2
     """Transitions at each of them, in units of its noise, besides the step down."""

@@ -27,7 +27,7 @@ export const RANGES = {
   step_size: { low: 0.0001, high: 0.1 },
   threshold: { low: 0.01, high: 100 },
   temperature: { low: 0.05, high: 10 },
-  guidance: { low: 0, high: 5, grain: 0.1 },
+  guidance: { low: 0, high: 10, grain: 0.1 },
   fill_steps: { low: 0, high: 40, whole: true },
   brush: { low: 1, high: 8, whole: true },
   speed: { low: 1, high: 40, whole: true },
