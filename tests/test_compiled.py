@@ -173,6 +173,7 @@ def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatc
     with pytest.warns(RuntimeWarning, match="uncompiled, because no working C\\+\\+ compiler found"):
         a, b = both(langevin(net(), 0.1))
     assert_same(a, b, atol=0)
+    assert "no working C++ compiler found" in a[1].how
 
 
 def as_traced(graph: fx.GraphModule, _: object) -> Callable[..., Any]:

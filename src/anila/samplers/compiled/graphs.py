@@ -104,6 +104,8 @@ class Graphs:
         """Graphs of several steps; None where they are made uncompiled."""
         self.why_not: Exception | None = None
         """Why there are no lanes."""
+        self.refused = ""
+        """Why the first graph that was not right was none."""
         self.lanes = self.lanes_or_none(checked, state, noise, first)
         steps = LONGEST if self.lanes else min(UNROLLED, OPERATIONS // len(self.step.graph.nodes))
         self.longest = max(1, min(steps, MOST // state.x.numel()))
@@ -156,8 +158,8 @@ class Graphs:
         """How steps are made, and why not faster."""
         if self.lanes:
             return "in C++"
-        if None in self.unrolled.values():
-            return "uncompiled, because no graph of them was right"
+        if self.refused:
+            return f"uncompiled, because {self.refused}"
         return f"in TorchInductor's graphs and not in C++, because {reason(self.why_not)}"
 
     def are_outdated(self) -> bool:
@@ -240,8 +242,9 @@ class Graphs:
                         self.compare(run(made, given), self.one_by_one(state, noise, every), noise)
                 except Exception as error:
                     made = None
-                    if None not in self.unrolled.values():
-                        say(f"run uncompiled, because {reason(error)}", stacklevel=5)
+                    if not self.refused:
+                        self.refused = reason(error)
+                        say(f"run uncompiled, because {self.refused}", stacklevel=5)
                 if made and not self.unrolled and not isinstance(self.why_not, Unsupported):
                     say(f"run in graphs and not in C++, because {reason(self.why_not)}", stacklevel=5)
                 self.unrolled[key] = made
