@@ -29,7 +29,8 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     const { seen, slopes } = saturated(x, s);
     const z = seen.map((v, k) => v - base.mean[k]);
     const { points, features, back } = net(z.map((v) => v / spread), s);
-    const told = classes ? ofClass(features, embedding, y, s <= GUIDED * Math.sqrt(base.variance) ? w : 0) : { value: 0, slope: features.map(() => 0), chances: null };
+    const guidance = s <= GUIDED * Math.sqrt(base.variance) ? w : 0;
+    const told = classes ? ofClass(features, embedding, y, guidance) : { value: 0, slope: features.map(() => 0), chances: null };
     const step = Float64Array.from(points, (p) => scale * p);
     const lack = base.precise(z, s).map((v, k) => s * v - step[k]);
     const through = back(lack.map((v) => scale * v), told.slope);
