@@ -213,9 +213,10 @@ class Learner:
         for p, grad in zip(theta, grads, strict=True):
             if p.grad is None:
                 p.grad = grad
-            else:
-                p.grad.mul_(self.anchor_weight)
-                p.grad += 0 if grad is None else grad
+                continue
+            p.grad *= self.anchor_weight
+            if grad is not None:
+                p.grad += grad
         return metrics | {"anchor_grad_norm": metrics["theta_grad_norm"]}
 
     def contrasts(
