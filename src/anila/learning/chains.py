@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
+from anila.learning.paired import Paired
 from anila.learning.starts import Persistent, Start
 from anila.samplers import Sampler, Trace
 from anila.samplers.adaptation import AdaptiveSampler
@@ -65,7 +66,7 @@ class Chains:
         if ranks.size > 1:
             if count is None:
                 raise ValueError(f"{ranks.size} processes share the chains: say how many there are with chains=…")
-            if isinstance(start, Persistent):
+            if isinstance(start, Persistent | Paired):
                 start.keep(ranks.share(count), count)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
@@ -124,9 +125,9 @@ class Chains:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes. Every rank must call it, and each gets the chains of all."""
-        start = self.start.state_dict()
+        start, kept = self.start.state_dict(), isinstance(self.start, Persistent | Paired)
         return {
-            "start": {k: self.ranks.join(x) for k, x in start.items()} if isinstance(self.start, Persistent) else start,
+            "start": {k: self.ranks.join(x) for k, x in start.items()} if kept else start,
             "global_idle": self.global_idle,
             "sampler": self.sampler.state_dict() if isinstance(self.sampler, AdaptiveSampler) else {},
         }

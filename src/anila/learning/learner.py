@@ -10,6 +10,7 @@ Lines are those of Algorithm 1 of Karimi, Xie & Li 2023.
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +26,7 @@ from anila.learning.chains import Chains, NotFinite, frozen
 from anila.learning.distributed import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole
 from anila.learning.objectives import Contrast, Objective, likelihood
 from anila.learning.objectives.base import Moments, Term, Values
+from anila.learning.paired import Paired
 from anila.learning.requirements import require_anchor, require_fit, require_kinds
 from anila.learning.starts import Start
 from anila.rng import rng
@@ -53,7 +55,6 @@ class Learner:
         objective: Where f goes up and where down; `likelihood()`, which is Algorithm 1, by default.
         anchor: A second objective on the same data, without chains. It sees them without `data_noise`, and its gradient
             is limited apart from the first one's before both are added.
-        anchor_weight: How many times the anchor's gradient counts, once it is limited.
         chains: Number of chains M; as many as data points by default.
         schedule: A torch learning-rate schedule, stepped once an iteration.
         ema: Decay of the exponential moving average of θ, smaller at first; 0 keeps none.
@@ -96,7 +97,6 @@ class Learner:
         *,
         objective: Objective | None = None,
         anchor: Objective | None = None,
-        anchor_weight: float = 1.0,
         chains: int | None = None,
         schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
         ema: float = 0.0,
@@ -111,7 +111,7 @@ class Learner:
         if optimizer is None:
             raise ValueError("Learner needs an optimizer over the model's parameters: optimizer=torch.optim.Adam(…)")
         self.model, self.optimizer, self.objective = model, optimizer, objective or likelihood()
-        self.anchor, self.anchor_weight = anchor, anchor_weight
+        self.anchor = anchor
         self.seed, self.schedule, self.ranks = seed, schedule, ranks
         self.data_noise, self.max_grad_norm = data_noise, max_grad_norm
         self.precision: Precision | None = precision
@@ -168,11 +168,13 @@ class Learner:
             raise ValueError(f"update: this objective {needs} classes y_data; got {got}")
         n, reported = len(x_data), {}
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
-        z, count, clean = None, self.chains.count or n if self.chains else 0, x_data
+        z, count, clean, y = None, self.chains.count or n if self.chains else 0, x_data, y_data
         with whole(self.model):
             if self.chains:
                 if self.iteration == 0 and n > 1:
                     require_rows_apart(self.model, x_data[:2])
+                if isinstance(self.chains.start, Paired):
+                    x_data, y = self.chains.start.meet(x_data, y, partial(self.noisy, generator=generator), generator)
                 z = self.chains.draw(count, generator).to(x_data)
             x_data = self.noisy(x_data, generator)
             noise, mine = self.objective.draw_noise(x_data, generator), self.ranks.share(n)
@@ -180,7 +182,7 @@ class Learner:
             if self.chains and z is not None:
                 z, trace = self.chains.run(self.model, z, generator, count, self.iteration)
                 reported = self.chains.report(x_data, z, trace, count, self.iteration)
-            contrasts = self.contrasts(self.objective, x_data, z, noise, rows_of(y_data, mine))
+            contrasts = self.contrasts(self.objective, x_data, z, noise, rows_of(y, mine))
             found = self.gradient(self.objective, contrasts)
         metrics = self.limit(self.objective, found) | reported
         if self.anchor:
@@ -213,9 +215,7 @@ class Learner:
         for p, grad in zip(theta, grads, strict=True):
             if p.grad is None:
                 p.grad = grad
-                continue
-            p.grad *= self.anchor_weight
-            if grad is not None:
+            elif grad is not None:
                 p.grad += grad
         return metrics | {"anchor_grad_norm": metrics["theta_grad_norm"]}
 

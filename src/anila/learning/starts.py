@@ -1,8 +1,9 @@
 """Where the chains of a training iteration start, and where they are kept afterwards.
 
-Four ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration
-(`Persistent`, Algorithm 1 of Karimi, Xie & Li 2023), or a bank of them with some restarts (`Replay`,
-Du & Mordatch 2019). Each has `draw(n, generator)`, `store(x)` and `state_dict()` / `load_state_dict()`.
+Five ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration
+(`Persistent`, Algorithm 1 of Karimi, Xie & Li 2023), a bank of them with some restarts (`Replay`, Du & Mordatch 2019),
+or data that each chain is compared with until it begins again (`Paired`). Each has `draw(n, generator)`, `store(x)` and
+`state_dict()` / `load_state_dict()`.
 
 Of a bank of S chains, place j of a draw of n comes from its own stratum, slots ⌊jS/n⌋ … ⌊(j+1)S/n⌋. So every slot is
 drawn equally often, no slot twice, and whoever runs places a … b needs slots ⌊aS/n⌋ … ⌊bS/n⌋ only: several processes

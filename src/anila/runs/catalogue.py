@@ -76,8 +76,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "optimizer": ("name", "learning_rate", "momentum", "decay", "final_rate", "warmup"),
     "training": (
         "iterations", "minutes", "batch", "chains", "seed", "data_noise", "final_data_noise", "max_grad_norm",
-        "anchor_weight", "penalty", "classify", "precision", "compile", "rollbacks", "ema", "log_every", "log_to",
-        "checkpoint_every", "picture_every", "threads", "device", "micro_batch", "shard", "timeout",
+        "penalty", "classify", "precision", "compile", "rollbacks", "ema", "log_every", "log_to", "checkpoint_every",
+        "picture_every", "threads", "device", "micro_batch", "shard", "timeout",
     ),
 }  # fmt: skip
 """The fields of each group of settings. Of groups in which something is chosen, which has options of its own, some."""

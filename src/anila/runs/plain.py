@@ -48,15 +48,16 @@ class Data:
 class Start:
     """Where chains start, and whether they are kept."""
 
-    name: Literal["noise", "data", "persistent", "replay"] = "persistent"
+    name: Literal["noise", "data", "persistent", "replay", "paired"] = "persistent"
+    """paired: each chain begins at a data point, and is compared with it until it begins again."""
     kind: Literal["uniform", "normal", "data", "annealed"] = "uniform"
-    """What new chains are: uniform or normal noise, data points, or annealed draws of an f with levels of noise."""
+    """What new chains are, unless paired: uniform or normal noise, data, or annealed draws of an f with levels."""
     scale: Positive = 1.0
     """Half width or sd of the noise, in units of x."""
     size: Count | None = None
     """persistent, replay: chains kept; None keeps as many as run."""
     fresh: Fraction = 0.05
-    """replay: fraction of chains that restart each iteration."""
+    """replay, paired: fraction of chains that restart each iteration."""
     shift: CountOrZero = 0
     """replay: pixels by which images of the bank are shifted, and mirrored where the data are, before they go on."""
     storage: Literal["float32", "bf16", "uint8"] = "float32"
@@ -103,8 +104,6 @@ class Training:
     """The same at the end of training, reached along a straight line; None keeps it."""
     max_grad_norm: Positive | None = None
     """Gradients in θ are scaled down to this norm; None never."""
-    anchor_weight: Positive = 1.0
-    """How many times the gradient of `anchor` counts, once it is scaled down."""
     penalty: NonNegative = 0.0
     """Weight of mean f² over data and chains, which keeps f from growing."""
     classify: NonNegative = 1.0

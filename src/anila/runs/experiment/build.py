@@ -201,7 +201,6 @@ def build_learner(
         seed=t.seed,
         objective=objective,
         anchor=build_anchor(config),
-        anchor_weight=t.anchor_weight,
         schedule=schedule,
         ema=t.ema,
         data_noise=lambda iteration: data_noise(t, iteration - begin),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from anila.data import DataSet
 from anila.density.log_density import Anneals, ClosedForm
 from anila.learning.chains import frozen
+from anila.learning.paired import Paired
 from anila.learning.starts import FromData, FromModel, FromNoise, Persistent, Replay, Start
 from anila.rng import rng
 from anila.runs.experiment import settings
@@ -22,14 +23,13 @@ POOLED, MOST_POOLED = 2, 256
 """Annealed draws from which chains restart: so many banks, and at most so many draws if that is more than run."""
 
 
-def build_start(config: Experiment, data: DataSet, model: nn.Module, first: nn.Module | None = None) -> Start:
+def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
     """Where chains start; the bank of a persistent or replayed start is filled from the seed.
 
     Args:
         config: Settings.
         data: Data points.
         model: f, of which annealed starts are draws.
-        first: f as a bank is filled with draws of it, when the first chain is drawn; `model` by default.
 
     Raises:
         ValueError: If points that are not images are to be kept as pixels, or as `build_fresh`.
@@ -39,13 +39,15 @@ def build_start(config: Experiment, data: DataSet, model: nn.Module, first: nn.M
         raise ValueError(f"start.storage=uint8 is for images; the data have shape {data.event_shape}: use bf16")
     storage = None if start.storage == "float32" else start.storage
 
-    fresh = build_fresh(config, data, first or model)
+    fresh = build_fresh(config, data, model)
     bank = start.size or config.training.chains or config.training.batch
     match start.name:
         case "noise":
-            return build_fresh(config, data, model)
+            return fresh
         case "data":
             return from_rows(data)
+        case "paired":
+            return Paired(start.fresh)
         case "persistent" if isinstance(fresh, FromModel):
             return pool(fresh, data, bank, rng(seed, "start"), storage)
         case "persistent":

@@ -144,10 +144,13 @@ def require_fit(config: Experiment) -> None:
     chains, bank = t.chains or t.batch, start.size
     if bank is not None and bank < chains:
         raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
+    if start.name == "paired" and chains != t.batch:
+        raise ValueError(
+            f"start=paired compares each chain with a data point, and training.chains={chains} is not training.batch="
+            f"{t.batch}: leave training.chains out"
+        )
     if t.penalty and not objective.takes_penalty:
         raise ValueError(f"objective={objective.name} has no penalty: leave out training.penalty")
-    if t.anchor_weight != 1 and config.anchor.name == "none":
-        raise ValueError("training.anchor_weight weighs an anchor, and there is none: set anchor, or leave it out")
     if t.compile and t.shard:
         raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
     if start.storage != "float32" and sampler.kernel.exact:

@@ -168,7 +168,7 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     threshold, temperature = float(kernel.threshold), float(kernel.temperature)
     n = min(len(x0), len(x_data))
     gap = 0.0 if config.start.kind == "data" else training.distance(x0[:n], x_data[:n])
-    keeps = config.start.name in ("persistent", "replay")
+    keeps = config.start.name in ("persistent", "replay", "paired")
     warning = training.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
     grad = value_and_grad(trained.learner.model, z)[1].flatten()
     median, high = quantile(grad, 0.5), quantile(grad, 0.99)

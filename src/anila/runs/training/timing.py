@@ -15,6 +15,7 @@ from torch import Tensor
 from anila.learning.chains import Chains, NotFinite
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective
+from anila.learning.paired import Paired
 from anila.rng import rng
 from anila.runs.experiment.build import build_learner
 from anila.runs.model.trained import Trained
@@ -97,6 +98,8 @@ def own_data(trained: Trained) -> Tensor:
 def start_of_chains(trained: Trained) -> Tensor:
     """Where this process's chains of the first iteration may start."""
     t, ranks, device = trained.config.training, trained.learner.ranks, trained.device
+    if isinstance(trained.start, Paired):
+        return trained.noisy(own_data(trained), rng(t.seed, "preflight"))
     chains = t.chains or t.batch
     return trained.start.draw(chains, rng(t.seed, "preflight", device=device), ranks.share(chains)).to(device)
 
@@ -114,7 +117,7 @@ def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: 
             transitions(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
 
     def ascent() -> None:
-        torch.autograd.grad(learner.model(both).sum(), list(learner.model.parameters()))
+        torch.autograd.grad(learner.model(both).sum(), [p for p in learner.model.parameters() if p.requires_grad])
 
     run(steps if chains.compile else 1)
     return chains.steps / steps * timed(lambda: run(steps)) + min(timed(ascent), timed(ascent))
