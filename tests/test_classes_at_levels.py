@@ -27,7 +27,8 @@ def images(n: int, size: int = 8) -> Tensor:
 def energy(factor: float = 1.0) -> ClassesAtLevels:
     """Three classes of images, with weights away from their special values, and so many times larger."""
     torch.manual_seed(0)
-    f = ClassesAtLevels(UNet(1, 8, (4, 8)), BlurredGaussian.of(images(200), 20), 0.1, classes=3)
+    nets = UNet(1, 8, (4, 8)), UNet(1, 8, (4,))
+    f = ClassesAtLevels(nets[0], BlurredGaussian.of(images(200), 20), 0.1, adapter=nets[1], classes=3)
     with torch.no_grad():
         for p in f.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=rng(0, "shake"))).mul_(factor)
@@ -71,7 +72,8 @@ class TestClassesAtLevels:
             torch.testing.assert_close(f(x, *level), by_class.logsumexp(1))
             each = torch.stack([f.given(y)(x, *level) for y in range(3)], 1)
             torch.testing.assert_close(each, by_class)
-        torch.testing.assert_close(f.logits(x), f(x, torch.full((4,), 0.1).double(), by_class=True))
+        torch.testing.assert_close(f.logits(x), f(x, by_class=True))
+        assert not torch.allclose(f(x), f(x, torch.full((4,), 0.1).double())), "f(x) has the adapter"
         assert isinstance(f, HasClasses)
         assert isinstance(f, HasLevels)
 
@@ -114,7 +116,8 @@ class TestClassesAtLevels:
         """Sees a block of the way down that features do not come from; the way up tells no classes apart."""
         f = energy().double()
         cross_entropy(f.logits(images(4).double()), torch.tensor([0, 1, 2, 0])).backward()
-        still = {name.split(".")[1] for name, p in f.named_parameters() if p.grad is None or p.grad.abs().max() < 1e-6}
+        theta = [*f.net.named_parameters(), ("embedding", f.embedding)]
+        still = {name.split(".")[0] for name, p in theta if p.grad is None or p.grad.abs().max() < 1e-6}
         assert still == {"enlarge", "up", "head"}
 
     def test_a_class_is_annealed_as_any_f_of_levels(self):
@@ -128,7 +131,7 @@ class TestClassesAtLevels:
             torch.testing.assert_close(x, torch.full_like(x, y - 1.0), atol=1e-4, rtol=0)
 
 
-def at_centres(x: Tensor, s: Tensor) -> Tensor:
+def at_centres(x: Tensor, s: Tensor, adapted: bool) -> Tensor:  # noqa: ARG001
     """log N(x; y − 1, s²) less the Gaussian N(0, 1 + s²), (n, 3)."""
     offset = (x[:, None] - torch.arange(-1.0, 2.0)[:, None]).square().sum(2)
     return x.square().sum(1, keepdim=True) / (2 * (1 + s.square()))[:, None] - offset / (2 * s.square())[:, None]

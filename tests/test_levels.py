@@ -53,6 +53,21 @@ def built(data: Rows, *more: str) -> tuple[Learner, Any]:
     return learner, learner.model
 
 
+def test_chains_at_f_of_x_teach_the_adapter_alone_and_the_rest_is_learned_without_it(pixels: Rows):
+    """Sees an adapter that a stage without chains moves, or chains that move anything else."""
+    adapter = "network.adapter=[4]"
+    for more, moved in (
+        ([*PLAIN, adapter], {"net"}),
+        ([*ANCHORED, adapter, "anchor.sd=0.1"], {"adapter"}),
+        ([*UNET, *LIKELIHOOD], {"net"}),
+    ):
+        learner, f = built(pixels, *more)
+        before = {name: p.clone() for name, p in f.named_parameters()}
+        for i in range(3):
+            learner.update(pixels.batch(8, 0, i))
+        assert {name.split(".")[0] for name, p in f.named_parameters() if not torch.equal(p, before[name])} == moved
+
+
 def test_a_run_begins_with_the_moments_of_its_data(pixels: Rows):
     """Sees N(0, I), and moments that an average takes on only in time."""
     learner, f = built(pixels, *PLAIN, "training.ema=0.9")
@@ -252,6 +267,10 @@ def test_long_chains_start_from_draws_and_from_noisy_data(runs: Path):
         (LIKELIHOOD, "start.kind=annealed samples an f with levels of noise, and network vanilla has none"),
         ([*PLAIN, "anchor=likelihood"], "an anchor sees data only, and this one needs chains"),
         ([*SMALL, "anchor=denoising", "anchor.sd=[0.1,1]"], "learns levels of noise"),
+        (
+            [*ANCHORED, "network.adapter=[4]"],
+            "an adapter acts in f.x. alone.*set anchor.sd=0.1, or network.adapter=none",
+        ),
         ([*ANCHORED, "training.precision=bf16"], "rounds away the small differences"),
     ],
 )

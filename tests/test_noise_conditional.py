@@ -23,10 +23,11 @@ def images(n: int = 40, channels: int = 1, size: int = 8) -> Tensor:
     return 2 * x * torch.linspace(0, 1, size) ** 2 - 1
 
 
-def energy(channels: int = 1, size: int = 8, factor: float = 1.0) -> NoiseConditional:
+def energy(channels: int = 1, size: int = 8, factor: float = 1.0, adapted: bool = False) -> NoiseConditional:
     """An f(x, s) whose weights are all away from their special values, and so many times larger."""
     torch.manual_seed(0)
     f = NoiseConditional(UNet(channels, size, (4, 8)), BlurredGaussian.of(images(200, channels, size), 20), 0.1)
+    f.adapter = UNet(channels, size, (4,)) if adapted else None
     with torch.no_grad():
         for p in f.parameters():
             p.add_(0.1 * torch.randn(p.shape, generator=rng(0, "shake"))).mul_(factor)
@@ -124,6 +125,15 @@ class TestNoiseConditional:
         each = torch.cat([f.at(level)(x[k : k + 1]) for k, level in enumerate(LEVELS)])
         torch.testing.assert_close(f.at(s)(x), each, rtol=1e-5, atol=1e-2)
 
+    def test_an_adapter_acts_in_f_of_x_alone(self):
+        """Sees one that other levels have, or one that draws never meet as they come to the lowest."""
+        f, x, levels = energy(adapted=True), images(5), (0.05, 0.11, 2.0)
+        adapted, others = f(x), [f.at(s)(x) for s in levels]
+        assert torch.equal(f.at(f.lowest)(x), adapted)
+        f.adapter = None
+        assert not torch.allclose(f(x), adapted, rtol=1e-3)
+        assert all(torch.equal(f.at(s)(x), other) for s, other in zip(levels, others, strict=True))
+
     @pytest.mark.parametrize("s", LEVELS)
     def test_it_is_a_bowl_around_the_data_given_x(self, s: float):
         """Sees a wrong c(s), and |x − D| without its square: with U = 1, D is D₀ + c(s)."""
@@ -148,8 +158,8 @@ class TestNoiseConditional:
     @pytest.mark.parametrize("factor", [0.0, 1.0, -5.0])
     def test_far_out_it_is_the_gaussian_whatever_the_weights(self, factor: float):
         """Sees ⟨x, U(x)⟩ grow past the Gaussian: along rays f falls at least as |x|², and ∇f points inwards."""
-        f, ways = energy(factor=factor).double(), directions(16, 1, 8)
-        for s in LEVELS:
+        f, ways = energy(factor=factor, adapted=True).double(), directions(16, 1, 8)
+        for s in (*LEVELS, f.lowest):
             slowest = 1 / (2 * (f.base.variances.max() + s**2)).item()
             near, _ = value_and_grad(f.at(s), 1e5 * ways)
             value, grad = value_and_grad(f.at(s), 1e6 * ways)

@@ -39,10 +39,10 @@ def as_images(rows: Any, like: Tensor) -> Tensor:
     return tensor(rows).view(-1, *like.shape[2:], like.shape[1]).permute(0, 3, 1, 2)
 
 
-def small(channels: int = 3, classes: int = 3) -> NoiseConditional:
+def small(channels: int = 3, classes: int = 3, adapter: tuple[int, ...] | None = None) -> NoiseConditional:
     """A U-Net of a few numbers, each of them one of 16 bits, and a Gaussian that has seen points."""
     torch.manual_seed(0)
-    f = unet(channels, 16, widths=(4, 8), finest=0.05, classes=classes).double()
+    f = unet(channels, 16, widths=(4, 8), finest=0.05, adapter=adapter, classes=classes).double()
     f.base.see(torch.rand(40, channels, 16, 16, dtype=torch.float64) * 2 - 1)
     with torch.no_grad():
         for name, p in [*f.named_parameters(), *f.named_buffers()]:
@@ -59,10 +59,12 @@ console.log(JSON.stringify(given.x.map(told).flat().map(plain)));
 
 
 @in_node
-@pytest.mark.parametrize("classes", [0, 3])
-def test_the_net_is_that_of_torch(classes: int):
-    """Sees a weight out of its place, a branch that the way back forgets, and a class taken for another."""
-    f = small(classes=classes)
+@pytest.mark.parametrize(("classes", "adapter"), [(0, None), (3, None), (0, (4, 4)), (3, (4, 4))])
+def test_the_net_is_that_of_torch(classes: int, adapter: tuple[int, ...] | None):
+    """Sees a weight out of its place, a branch that the way back forgets, a class taken for another, and an adapter
+    at more levels than its own.
+    """
+    f = small(classes=classes, adapter=adapter)
     x = 1.5 * torch.randn(2, 3, 16, 16, generator=rng(0, "x"), dtype=torch.float64)
     levels = ((0.1, None, 0.0), (1.3, None, 0.0), (0.4, 2, 1.5), (6 * f.data_sd, 2, 1.5))
     agree(f, x, levels if classes else levels[:2], 1e-8)

@@ -89,11 +89,11 @@ def at_switch(config: Experiment) -> tuple[Trained, dict]:
     return trained, before
 
 
-def test_a_switch_keeps_θ_and_its_average_and_nothing_else():
-    """Sees θ drawn anew, an average that begins again, or moments of another objective's gradient kept."""
+def test_a_stage_begins_with_the_average_of_the_one_before_and_nothing_else():
+    """Sees θ drawn anew or not averaged, an average that begins again, or moments of another gradient kept."""
     trained, before = at_switch(staged("stages.2.training.ema=0.3"))
     after = trained.learner.state_dict()
-    assert all(torch.equal(after["model"][k], before["model"][k]) for k in before["model"])
+    assert all(torch.equal(after["model"][k], before["ema"][f"module.{k}"]) for k in before["model"])
     assert all(torch.equal(after["ema"][k], before["ema"][k]) for k in before["ema"])
     assert (after["optimizer"]["state"], after["schedule"]["last_epoch"], after["iteration"]) == ({}, 0, 6)
     was = [p.clone() for p in trained.learner.best_model.parameters()]

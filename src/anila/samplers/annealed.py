@@ -122,6 +122,7 @@ def draw_annealed(
         return stretched(f_s, lambda u: s / f.lowest * u, make)
 
     path = torch.linspace(math.log(f.highest), math.log(f.lowest), levels, dtype=torch.float64).exp().tolist()
+    path[-1] = f.lowest  # to the last bit: f(x) may have more than a level
     drawn = []
     for first in range(0, n, BLOCK):
         x0 = f.draw_highest(min(BLOCK, n - first), generator)

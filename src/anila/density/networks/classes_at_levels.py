@@ -31,6 +31,7 @@ class ClassesAtLevels(NoiseConditional):
         lowest: s of f(x), in units of x.
         highest: s at which annealed draws begin.
         finest: The smallest s at which f is learned; that of f(x) by default.
+        adapter: As of `NoiseConditional`.
         classes: How many there are.
 
     Raises:
@@ -44,10 +45,11 @@ class ClassesAtLevels(NoiseConditional):
         lowest: float,
         highest: float = 2.4,
         finest: float | None = None,
+        adapter: nn.Module | None = None,
         *,
         classes: int,
     ):
-        super().__init__(net, base, lowest, highest, finest)
+        super().__init__(net, base, lowest, highest, finest, adapter)
         pooled: Any = net.pooled
         self.embedding = nn.Parameter(torch.zeros(classes, pooled))
 
@@ -57,8 +59,8 @@ class ClassesAtLevels(NoiseConditional):
         """f(x, s), (n,), or f(x, s)[y] of every class, (n, classes)."""
         if not by_class:
             return super().forward(x, s)
-        s = self.level(x) if s is None else s
-        return self.known(x, s)[:, None] + self.learned_by_class(x, s)
+        level = self.level(x) if s is None else s
+        return self.known(x, level)[:, None] + self.learned_by_class(x, level, adapted=s is None)
 
     def logits(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n classes"]:
         """f(x)[y] of every class; their softmax is p(y | x)."""
@@ -76,14 +78,19 @@ class ClassesAtLevels(NoiseConditional):
         """
         return GivenAtLevels(self, y, guidance)
 
-    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
         """What is learned of all classes together."""
-        return self.learned_by_class(x, s).logsumexp(1)
+        return self.learned_by_class(x, s, adapted).logsumexp(1)
 
-    def learned_by_class(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n classes"]:
+    def learned_by_class(
+        self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False
+    ) -> Float[Tensor, "n classes"]:
         """(|x − D₀|² − |x − D|²) / (2 s²) + ⟨e_y, h⟩, bounded in x."""
         x = saturated(x, s)
-        points, h = self.net(self.scaled(x, s), s, pooled=True)
+        u = self.scaled(x, s)
+        points, h = self.net(u, s, pooled=True)
+        if adapted and self.adapter:
+            points = points + self.adapter(u, s)
         return self.nearer(x, s, points)[:, None] + h @ self.embedding.T
 
 
@@ -101,12 +108,12 @@ class GivenAtLevels(NoiseConditional):
     """
 
     def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"], guidance: float = 0.0):
-        super().__init__(joint.net, joint.base, joint.lowest, joint.highest, joint.finest)
+        super().__init__(joint.net, joint.base, joint.lowest, joint.highest, joint.finest, joint.adapter)
         self.joint, self.of_class, self.guidance = joint, labelled(y), guidance
 
-    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
         """What is learned of the class."""
-        logits = self.joint.learned_by_class(x, s)
+        logits = self.joint.learned_by_class(x, s, adapted)
         own = self.of_class(logits)
         if not self.guidance:
             return own

@@ -3,12 +3,16 @@
     f(x, s) = log N(x; m, C + s² I) + (|x − D₀|² − |x − D|²) / (2 s²) − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
     D₀ = x + s² ∇log N(x; m, C + s² I)                      the data given x, if they were a Gaussian
     D = D₀ + c(s) U(u, s),   u = (x − m) / √(σ² + s²)       the data given x
+    f(x) = f(x, lowest), with U + A in place of U            where there is an adapter A
 
 exp f(·, s) is the law of x + s ξ, with x from the data and ξ ~ N(0, I). The Gaussian with the moments of the data knows
 its share; U, any network from points to points, learns the rest. c(s)² is the variance that the Gaussian leaves open.
 As log N = const − ½ (D₀ − m)ᵀ C⁻¹ (D₀ − m) − |x − D₀|² / (2 s²), f is the Gaussian's prior of D₀ and a bowl around D
 (Salimans & Ho 2021 have the bowl alone). Noisy data lie at a distance of s √d from images, and slopes are learned only
 there; the bowl says what f is nearer and farther, so that chains at f find the noise they should have.
+
+An adapter is a second, smaller network that begins at 0 (Houlsby et al. 2019; Zhang et al. 2023, zero convolutions). It
+is what chains at f(x) teach: all other levels, down which draws come, stay as they were learned without chains.
 
 Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond
 1 + 4 s. Four times as far out, what is learned sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops at r = 4 + 16 s: it is
@@ -44,6 +48,7 @@ class NoiseConditional(nn.Module):
         lowest: s of f(x), in units of x.
         highest: s at which noise has covered the data, where annealed draws begin.
         finest: The smallest s at which f is learned, through which a point loses its noise; that of f(x) by default.
+        adapter: A, a module like U; None for none.
 
     Raises:
         ValueError: If the levels are not positive, or do not rise from finest to highest.
@@ -58,7 +63,13 @@ class NoiseConditional(nn.Module):
     """
 
     def __init__(
-        self, net: nn.Module, base: BlurredGaussian, lowest: float, highest: float = 2.4, finest: float | None = None
+        self,
+        net: nn.Module,
+        base: BlurredGaussian,
+        lowest: float,
+        highest: float = 2.4,
+        finest: float | None = None,
+        adapter: nn.Module | None = None,
     ):
         if not lowest > 0:
             raise ValueError(f"lowest must be positive: the noise level of f(x), in units of x; got {lowest!r}")
@@ -68,17 +79,20 @@ class NoiseConditional(nn.Module):
             raise ValueError(f"finest must be positive and at most lowest={lowest!r}; got {finest!r}")
         super().__init__()
         self.net, self.base, self.lowest, self.highest, self.finest = net, base, lowest, highest, finest
+        self.adapter = adapter
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
-        s = self.level(x) if s is None else s
-        return self.known(x, s) + self.learned(x, s)
+        level = self.level(x) if s is None else s
+        return self.known(x, level) + self.learned(x, level, adapted=s is None)
 
     def at(self, s: float | Float[Tensor, "n"]) -> LogDensity:
-        """The log-density x -> f(x, s); any sampler takes it.
+        """The log-density x -> f(x, s), or f(x) if s is the lowest level; any sampler takes it.
 
         Args:
-            s: A level, or one for every row.
+            s: A level, or one for every row; f(·, s) of those is without the adapter.
         """
+        if not isinstance(s, Tensor) and s == self.lowest:
+            return self
         return lambda x: self(x, torch.as_tensor(s, dtype=x.dtype, device=x.device).expand(len(x)))
 
     @property
@@ -98,10 +112,12 @@ class NoiseConditional(nn.Module):
         """The Gaussian and the box."""
         return self.base(x, s) - box(x, s)
 
-    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
+    def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
         """(|x − D₀|² − |x − D|²) / (2 s²), bounded in x."""
         x = saturated(x, s)
-        return self.nearer(x, s, self.net(self.scaled(x, s), s))
+        u = self.scaled(x, s)
+        points = self.net(u, s)
+        return self.nearer(x, s, points + self.adapter(u, s) if adapted and self.adapter else points)
 
     def nearer(
         self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], points: Float[Tensor, "n *event"]

@@ -33,6 +33,7 @@ def unet(
     lowest: Positive = 0.1,
     highest: Positive = 2.4,
     finest: Positive | None = None,
+    adapter: tuple[Count, ...] | None = None,
     classes: int = 0,
 ) -> NoiseConditional:
     """f(x, s) of noisy images, by a U-Net; its Gaussian is N(0, I) until it sees data.
@@ -44,15 +45,20 @@ def unet(
         lowest: Noise level s of f(x), in units of x.
         highest: Noise level at which annealed draws begin.
         finest: The smallest noise level that is learned, through which draws lose their noise; None is `lowest`.
+        adapter: Widths of a smaller U-Net that is added in f(x) alone, and is all that chains teach; None has none.
         classes: How many classes it is a density of each of; 0 for none.
 
     Raises:
         ValueError: As `UNet` and `NoiseConditional`.
     """
     net, base = UNet(channels, size, widths), BlurredGaussian((channels, size, size))
+    added = None
+    if adapter:
+        added = UNet(channels, size, adapter)
+        shrink(added.head, 0.0)
     if classes:
-        return ClassesAtLevels(net, base, lowest, highest, finest, classes=classes)
-    return NoiseConditional(net, base, lowest, highest, finest)
+        return ClassesAtLevels(net, base, lowest, highest, finest, added, classes=classes)
+    return NoiseConditional(net, base, lowest, highest, finest, added)
 
 
 class UNet(nn.Module):

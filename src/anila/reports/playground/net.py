@@ -18,11 +18,11 @@ MOST = 2_000_000
 
 def fits(f: nn.Module) -> TypeGuard[NoiseConditional]:
     """Whether the page can run this f: a U-Net over levels, of channels in fours and even sides, not too large."""
-    if not (isinstance(f, NoiseConditional) and isinstance(f.net, UNet)):
+    if not (isinstance(f, NoiseConditional) and isinstance(f.net, UNet) and isinstance(f.adapter, UNet | None)):
         return False
     tensors = f.state_dict()
     widths = [len(t) for name, t in tensors.items() if name.endswith("conv1.bias")]
-    halved = 2 ** (len(f.net.down) + 1)
+    halved = 2 ** (max(len(net.down) for net in (f.net, f.adapter) if net) + 1)
     in_fours = all(width % 4 == 0 for width in widths) and f.base.mean.shape[-1] % halved == 0
     return in_fours and sum(t.numel() for t in tensors.values()) <= MOST
 
@@ -42,15 +42,15 @@ def turned(name: str, t: Tensor, channels: int) -> Tensor:
             return t.permute(1, 2, 0)
         case ["base", "directions"]:
             return t.view(channels, *[int((len(t) / channels) ** 0.5)] * 2, -1).permute(1, 2, 0, 3).flatten(0, 2)
-        case ["net", "stem", "weight"]:
+        case ["net" | "adapter", "stem", "weight"]:
             return by_square(t, channels, 1).permute(0, 2, 3, 1)
-        case ["net", "head", "weight"]:
+        case ["net" | "adapter", "head", "weight"]:
             return by_square(t, channels, 0).permute(0, 2, 3, 1)
-        case ["net", "head", "bias"]:
+        case ["net" | "adapter", "head", "bias"]:
             return by_square(t, channels, 0)
-        case ["net", "halve", _, "weight"]:
+        case ["net" | "adapter", "halve", _, "weight"]:
             return t.permute(0, 2, 3, 1).flatten(1)
-        case ["net", "enlarge", _, "weight"]:
+        case ["net" | "adapter", "enlarge", _, "weight"]:
             return t.permute(2, 3, 1, 0).flatten(0, 2)
         case [*_, "conv1" | "conv2", "weight"]:
             return t.permute(0, 2, 3, 1)

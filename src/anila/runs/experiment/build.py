@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Elsewhere, Labelled, Rows, Table, load
 from anila.density.log_density import HasClasses, HasLevels
-from anila.density.networks import Conditional, Confined, Tempered, fitted, see, spectral
+from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, of_classes
@@ -126,12 +126,31 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: in
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """The optimiser and the course of its learning rate."""
-    o = config.optimizer
+    o, learned = config.optimizer, [p for p in model.parameters() if p.requires_grad]
     if o.name == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), o.learning_rate)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(learned, o.learning_rate)
     else:
-        optimizer = torch.optim.Adam(model.parameters(), o.learning_rate, betas=(o.momentum, 0.999))
+        optimizer = torch.optim.Adam(learned, o.learning_rate, betas=(o.momentum, 0.999))
     return optimizer, LambdaLR(optimizer, lambda t: course(o, t, config.training.iterations))
+
+
+def choose_learned(model: nn.Module, objective: Objective, anchor: Objective | None) -> None:
+    """Of an f with an adapter, have chains at f(x) teach that alone, and any other objective all but that.
+
+    Raises:
+        ValueError: If the anchor is of levels that the adapter has no part in.
+    """
+    if not isinstance(model, NoiseConditional) or model.adapter is None:
+        return
+    of_adapter = objective.needs_chains and not objective.needs_levels
+    if of_adapter and anchor and anchor.needs_levels:
+        raise ValueError(
+            "an adapter acts in f(x) alone, and an anchor over levels of noise would not hold it: set "
+            f"anchor.sd={model.lowest:g}, or network.adapter=none"
+        )
+    adapter = {*model.adapter.parameters()}
+    for p in model.parameters():
+        p.requires_grad_((p in adapter) == of_adapter)
 
 
 def set_learning_rate(learner: Learner, rate: float) -> None:
@@ -173,15 +192,17 @@ def build_learner(
         device: Where f is computed.
         ranks: The processes that share the work.
         begin: Iterations that were done before this stage; courses are counted from there.
-        after: State of the learner that made them, whose θ and average this one begins with.
+        after: State of the learner that made them, with whose averaged θ this one begins.
         anew: Whether f sees the data; not where its state is loaded afterwards.
     """
     t, s = config.training, config.sampler
     model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
     if after:
-        model.load_state_dict(after["model"])
+        model.load_state_dict(best_of(after))
     elif anew:
         see(model, partial(seen, data, t.seed))
+    objective, anchor = build_objective(config), build_anchor(config)
+    choose_learned(model, objective, anchor)
     optimizer, schedule = build_optimizer(config, model)
     here = not isinstance(data, Elsewhere)
     proposal = build_proposal(config.sampler, data, t.seed) if here else None
@@ -189,10 +210,9 @@ def build_learner(
     def kernel(step_size: float | Tensor, **more: float | Tensor) -> Sampler:
         return build_sampler(s, model, proposal, patience=None, step_size=step_size, **more)
 
-    objective = build_objective(config)
     of_chains: dict[str, Any] = {}
     if objective.needs_chains:
-        start = build_start(config if here else unfilled(config), data, model, averaged(model, after))
+        start = build_start(config if here else unfilled(config), data, model)
         of_chains = {"sampler": adaptive(config, kernel, begin), "start": start, "steps": s.steps}
         of_chains |= {"chains": t.chains or t.batch, "compile": t.compile}
     learner = Learner(
@@ -200,7 +220,7 @@ def build_learner(
         optimizer=optimizer,
         seed=t.seed,
         objective=objective,
-        anchor=build_anchor(config),
+        anchor=anchor,
         schedule=schedule,
         ema=t.ema,
         data_noise=lambda iteration: data_noise(t, iteration - begin),
@@ -224,14 +244,10 @@ def unfilled(config: Experiment) -> Experiment:
     return replace(config, start=replace(start, kind="normal")) if fills else config
 
 
-def averaged(model: nn.Module, after: Mapping[str, Any] | None) -> nn.Module:
-    """f as it is sampled: with the average of θ where a learner kept one, else as it is."""
-    average = {k.removeprefix("module."): v for k, v in after["ema"].items() if k != "n_averaged"} if after else {}
-    if not average:
-        return model
-    best = copy.deepcopy(model)
-    best.load_state_dict(average)
-    return best
+def best_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """θ of a learner's `state_dict()` as it is sampled: the average where there is one."""
+    average = {k.removeprefix("module."): v for k, v in state["ema"].items() if k != "n_averaged"}
+    return average or state["model"]
 
 
 def seen(data: DataSet, seed: int, n: int) -> Tensor:

@@ -4,8 +4,10 @@
 //     ρ = s (C + s² I)⁻¹ (φ(x) − m),   v = c(s) / s U(u, s),   u = (φ(x) − m) / √(σ² + s²)
 //     φ(x) = x (1 + (x / r)⁸)^(−1/8),   r = 4 + 16 s
 //
+// At the lowest level U is U + A where there is an adapter A, a net of its own.
 // Of a class: + ⟨e_y, h(u, s)⟩ + w log p(y | x, s); of all of them, the log of the sum.
 
+import { add } from "./layers.js";
 import { unet } from "./unet.js";
 
 const NOISE = 4;
@@ -18,8 +20,22 @@ const GUIDED = 5;
 export function noisy({ tensors, side, channels, lowest, highest, finest }) {
   const base = gaussian(within(tensors, "base."));
   const net = unet(within(tensors, "net."), side, channels);
+  const added = "adapter.head.bias" in tensors ? unet(within(tensors, "adapter."), side, channels) : null;
   const embedding = tensors.embedding;
   const classes = embedding ? embedding.shape[0] : 0;
+
+  /** U(u, s), its features and the way back; with the adapter at the lowest level. */
+  const through = (u, s) => {
+    const seen = net(u, s);
+    if (!added || s !== lowest) return seen;
+    const more = added(u, s);
+    const none = more.features.map(() => 0);
+    return {
+      points: add(more.points, seen.points),
+      features: seen.features,
+      back: (gPoints, gFeatures) => add(more.back(gPoints, none), seen.back(gPoints, gFeatures)),
+    };
+  };
 
   /** x -> {value, grad, chances} at level s, of class y with guidance w; y null is of all. */
   const at = (s, y = null, w = 0) => (x) => {
@@ -28,18 +44,18 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     const scale = Math.sqrt(base.unknown(s)) / s;
     const { seen, slopes } = saturated(x, s);
     const z = seen.map((v, k) => v - base.mean[k]);
-    const { points, features, back } = net(z.map((v) => v / spread), s);
+    const { points, features, back } = through(z.map((v) => v / spread), s);
     const guidance = s <= GUIDED * Math.sqrt(base.variance) ? w : 0;
     const told = classes ? ofClass(features, embedding, y, guidance) : { value: 0, slope: features.map(() => 0), chances: null };
     const step = Float64Array.from(points, (p) => scale * p);
     const lack = base.precise(z, s).map((v, k) => s * v - step[k]);
-    const through = back(lack.map((v) => scale * v), told.slope);
+    const slope = back(lack.map((v) => scale * v), told.slope);
     const pull = base.precise(step, s);
     let value = known.value + told.value;
     const grad = known.grad;
     for (let k = 0; k < x.length; k++) {
       value += (lack[k] + step[k] / 2) * step[k];
-      grad[k] += (through[k] / spread + s * pull[k]) * slopes[k];
+      grad[k] += (slope[k] / spread + s * pull[k]) * slopes[k];
       const out = Math.max(0, Math.abs(x[k]) - 1 - NOISE * s) / s;
       value -= (out * out) / 2;
       grad[k] -= (Math.sign(x[k]) * out) / s;
