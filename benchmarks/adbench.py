@@ -1,7 +1,7 @@
 """Outlier detectors side by side on the 20 ADBench tables, one setting for all tables.
 
-    python benchmarks/adbench.py ../shared/data/adbench --seeds 0 1 2 3 4 --out runs/adbench.json
-    python benchmarks/adbench.py ../shared/data/adbench --deep --seeds 0 --out runs/adbench.json
+    python benchmarks/adbench.py FOLDER --seeds 0 1 2 3 4 --out runs/adbench.json
+    python benchmarks/adbench.py FOLDER --deep --seeds 0 --out runs/adbench.json
 
 Two protocols. one-class (Livernoche et al. 2024): a random half of the normal rows trains; the other half and all
 anomalies are tested. contaminated (Han et al. 2022): a random 70% of all rows trains, anomalies among them; the others

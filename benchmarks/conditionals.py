@@ -1,6 +1,6 @@
 """Conditional draws of a hidden cell: how good they are, by network=kernel, network=mlp, and two usual imputers.
 
-    python benchmarks/conditionals.py ../shared/data/adbench --out runs/conditionals
+    python benchmarks/conditionals.py FOLDER --out runs/conditionals
 
 A random half of the normal rows of each table is learned. In up to 100 rows of the other half one cell at a time is
 hidden, in up to 6 columns, and drawn 50 times given the others, 10 times by the net. Printed: the mean CRPS, in

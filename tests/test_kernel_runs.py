@@ -75,14 +75,17 @@ def test_it_is_the_kernel_energy_of_its_rows():
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("centres", "decimals"), [(20_000, 9), (20_000, 0), (150, 9)])
-def test_alarms_on_new_ordinary_rows_are_as_rare_as_promised(centres: int, decimals: int):
-    """At 1% and 5%, over 12 tables, within binomial error; also where new rows equal old ones, and not all rows are
-    centres. Sees ordinary rows that judge themselves (80% alarms)."""
-    alarms: dict[float, list[float]] = {0.01: [], 0.05: []}
+@pytest.mark.parametrize(
+    ("centres", "decimals", "trimmed"), [(20_000, 9, 0.0), (20_000, 0, 0.0), (150, 9, 0.0), (20_000, 9, 0.2)]
+)
+def test_alarms_on_new_ordinary_rows_are_as_rare_as_promised(centres: int, decimals: int, trimmed: float):
+    """And not much rarer. At 1%, 5% and 50%, over 12 tables, within binomial error; also where new rows equal old ones,
+    and not all rows are centres. Sees ordinary rows that judge themselves (80% alarms), and ordinary scores in standard
+    deviations of the rows that are left after trimming (2.5% at 5%)."""
+    alarms: dict[float, list[float]] = {0.01: [], 0.05: [], 0.5: []}
     for table in range(12):
         old, new = (rows(n, f"{name} {table}", 3).round(decimals=decimals) for n, name in ((300, "old"), (1000, "new")))
-        f = of_rows(old, centres=centres)
+        f = of_rows(old, centres=centres, trimmed=trimmed)
         scores = f.oddness(new)
         for rate, found in alarms.items():
             k = int(np.ceil((1 - rate) * (len(f.ordinary) + 1) - 1e-9))
@@ -90,7 +93,7 @@ def test_alarms_on_new_ordinary_rows_are_as_rare_as_promised(centres: int, decim
     for rate, found in alarms.items():
         error = 3 * (rate * (1 - rate) * (1 / 300 + 1 / 1000) / 12) ** 0.5
         assert np.mean(found) < rate + error
-        assert np.mean(found) > rate / 2 - error or decimals == 0
+        assert np.mean(found) > 0.75 * rate - error or decimals == 0
 
 
 def test_a_row_that_was_learned_is_judged_by_the_others():

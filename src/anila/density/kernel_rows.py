@@ -96,9 +96,8 @@ def of_fold(
     """Scores of some rows by the centres that are not among them."""
     others = torch.ones(len(rows), dtype=torch.bool)
     others[judged] = False
-    kept = rows[centres[others[centres]]]
-    mean, sd = mean_and_sd(kept)
-    known = Centres((kept - mean) / sd)
+    mean, sd = mean_and_sd(rows[others])
+    known = Centres((rows[centres[others[centres]]] - mean) / sd)
     x = (rows[judged] - mean) / sd
     return KernelEnergy(known.distinct, bandwidth, known.counts).oddness(x, known.own(x))
 
