@@ -16,7 +16,7 @@ References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictor
 """
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from anila.density.kernel_energy import PAIRS, KernelEnergy, Own
@@ -96,17 +96,25 @@ def of_fold(
     """Scores of some rows by the centres that are not among them."""
     others = torch.ones(len(rows), dtype=torch.bool)
     others[judged] = False
-    mean, sd = mean_and_sd(rows[others])
-    known = Centres((rows[centres[others[centres]]] - mean) / sd)
-    x = (rows[judged] - mean) / sd
+    sd = deviation(rows, others)
+    known = Centres(rows[centres[others[centres]]] / sd)
+    x = rows[judged] / sd
     return KernelEnergy(known.distinct, bandwidth, known.counts).oddness(x, known.own(x))
 
 
-def mean_and_sd(rows: Float[Tensor, "n d"]) -> tuple[Float[Tensor, "d"], Float[Tensor, "d"]]:
-    """Of the cells that are there in each column; 0 and 1 where nothing varies."""
-    mean = rows.nanmean(0).nan_to_num(0.0)
-    sd = (rows - mean).square().nanmean(0).nan_to_num(0.0).sqrt()
-    return torch.where(sd > 0, mean, 0.0), torch.where(sd > 0, sd, 1.0)
+def deviation(rows: Float[Tensor, "n d"], others: Bool[Tensor, "n"]) -> Float[Tensor, "d"]:
+    """Of each column among the others, as a share of that among all rows; 1 where nothing varies.
+
+    It is 1 of two values, too: those of a category, whose coordinates have one scale together.
+    """
+    share = rows[others].std(0, correction=0) / rows.std(0, correction=0)
+    return torch.where((share > 0) & ~of_two_values(rows), share, 1.0)
+
+
+def of_two_values(rows: Float[Tensor, "n d"]) -> Bool[Tensor, "d"]:
+    """Which columns hold two values, as those of categories."""
+    low, high = rows.amin(0), rows.amax(0)
+    return ((rows == low) | (rows == high)).all(0) & (high > low)
 
 
 def densest(rows: Float[Tensor, "n d"], trimmed: float) -> Int[Tensor, "m"]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from anila.density.kernel_energy import KernelEnergy, leave_one_out_bandwidth
 from anila.density.kernel_reasons import Reasons, reasons
-from anila.density.kernel_rows import Centres, cross_validated, densest
+from anila.density.kernel_rows import Centres, cross_validated, densest, of_two_values
 from anila.density.ranges import Count, Fraction, Positive
 from anila.rng import rng
 
@@ -76,7 +76,7 @@ class Kernel(nn.Module):
         rows = without_extremes(x_data.to(self.energy.centres))
         centres = densest(rows[: self.most], self.trimmed)
         seen = Centres(rows[centres])
-        probabilities = of_two_values(rows)
+        probabilities = of_categories(rows)
         h = self.chosen or leave_one_out_bandwidth(seen.distinct, rng(0, "bandwidth"), seen.counts, probabilities)
         self.energy = KernelEnergy(seen.distinct, h, seen.counts)
         self.ordinary = cross_validated(rows, centres, h, JUDGED, rng(0, "folds"))
@@ -145,14 +145,13 @@ def without_extremes(x: Float[Tensor, "n d"]) -> Float[Tensor, "some d"]:
     return x[near] if bool(near.any()) else x
 
 
-def of_two_values(x: Float[Tensor, "n d"]) -> Callable[[float], float]:
+def of_categories(x: Float[Tensor, "n d"]) -> Callable[[float], float]:
     """h -> log p of a row less its density: columns of two values, as those of categories, have probabilities.
 
     Of bumps on two values s apart the sum 1 + exp(−s²/(2h²)) takes the place of the integral h √(2π): no h is likelier
     only because it is narrow.
     """
-    low, high = x.amin(0), x.amax(0)
-    apart = (high - low)[((x == low) | (x == high)).all(0) & (high > low)]
+    apart = (x.amax(0) - x.amin(0))[of_two_values(x)]
 
     def more(h: float) -> float:
         sums = (-apart.square() / (2 * h**2)).exp().log1p()
