@@ -450,10 +450,11 @@ def test_the_script_is_sound():
 
 
 def test_a_fit_in_closed_form_has_no_chains_and_speaks_in_cells(tmp_path: Path):
-    """Sees categories shown as coordinates, a verdict on a course of one iteration, and chains of exact draws."""
+    """Sees categories shown as coordinates, a verdict on a course of one iteration, chains of exact draws, and a page
+    that cannot be made of columns without coordinates: constant ones, and copies."""
     path = tmp_path / "towns.csv"
-    lines = [f"{('Oslo', 'Rome')[i % 2]},2025-01-{1 + i % 28:02},{i % 7}.5" for i in range(60)]
-    path.write_text("\n".join(["town,day,price", *lines, "Oslo,2025-01-03,900.5"]) + "\n")
+    lines = [f"{('Oslo', 'Rome')[i % 2]},2025-01-{1 + i % 28:02},{i % 7}.5,{i % 7}.5,1" for i in range(60)]
+    path.write_text("\n".join(["town,day,price,paid,count", *lines, "Oslo,2025-01-03,900.5,900.5,1"]) + "\n")
     assert anila("train", path, "--run", tmp_path / "run") == 0
     assert anila("report", tmp_path / "run", "--out", tmp_path / "page.html") == 0
     text = (tmp_path / "page.html").read_text(encoding="utf-8")

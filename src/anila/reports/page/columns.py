@@ -46,7 +46,7 @@ def marginal(column: Column, data: pa.ChunkedArray, model: pa.ChunkedArray) -> C
     """The law of one column."""
     if column.kind in ("category", "boolean"):
         return shares(column.name, data.to_pylist(), model.to_pylist())
-    own, drawn = (finite(column.raw(cells)[:, 0]) for cells in (data, model))
+    own, drawn = (finite(column.values(cells)) for cells in (data, model))
     edges = edges_of([own, drawn], min(BINS, max(8, int(len(own) ** 0.5))))
     lines = [histogram("data", own, edges, "data", filled=True), histogram("samples", drawn, edges, "model")]
     return Chart(column.name, lines, column.name, dates=column.kind == "date")
