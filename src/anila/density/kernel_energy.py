@@ -338,7 +338,8 @@ def summed(cells: Float[Tensor, "n d"], seen: Bool[Tensor, "rows d"]) -> Float[T
 def relative(power: Tensor) -> tuple[Tensor, Tensor]:
     """The highest of each row, and exp of the others relative to it; what is negligible is 0."""
     top = power.detach().amax(1, keepdim=True)
-    return top[:, 0], F.threshold(power - top, NEGLIGIBLE, -torch.inf).exp_()
+    bumps = (power - top).clamp_(min=NEGLIGIBLE).exp_()  # exp is slow at −∞
+    return top[:, 0], F.threshold(bumps, 1.001 * math.exp(NEGLIGIBLE), 0.0)
 
 
 def log_sum_exp(power: Float[Tensor, "rows n"]) -> Float[Tensor, "rows"]:
