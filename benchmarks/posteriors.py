@@ -3,6 +3,8 @@
     python benchmarks/posteriors.py --out runs/posteriors           (docs/sampling.md; 2 seeds)
     python benchmarks/posteriors.py --out runs/gp --only gp_pois_regr --kernel hmc
 
+It keeps what it has run and goes on where it stopped.
+
 Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune` of f alone
 or of a kernel that is named for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
 standard deviations, and of a standard deviation relative to it, the largest over the reference's quantities. Both
@@ -364,6 +366,16 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     return "\n".join(lines)
 
 
+def kept(file: Path, protocol: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The runs that are there already, to go on from where a command stopped."""
+    if not file.exists():
+        return {}
+    found = json.loads(file.read_text())
+    if differs := [name for name in ("kernel", "compile", "torch") if found["protocol"][name] != protocol[name]]:
+        raise SystemExit(f"{file} has runs of another {' and '.join(differs)}: give another --out")
+    return found["runs"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the numbers")
@@ -377,18 +389,20 @@ def main() -> None:
         raise SystemExit(f"no posteriors in {arguments.folder}: give their folder by --folder")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the table and the reports say what they say
+    given = arguments.folder, arguments.kernel, arguments.compile
     protocol = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "torch": torch.__version__}
     protocol |= {"kernel": arguments.kernel or "by default", "compile": arguments.compile}
-    results: dict[str, list[dict[str, Any]]] = {}
     arguments.out.mkdir(parents=True, exist_ok=True)
+    file = arguments.out / "posteriors.json"
+    results = kept(file, protocol)
     for name in arguments.only:
         dim = read(name, arguments.folder)[0].dim
-        given = arguments.folder, arguments.kernel, arguments.compile
-        runs = (run(name, seed, *given) for seed in arguments.seeds)
-        results[name] = [found | {"dim": dim, "seed": seed} for found, seed in zip(runs, arguments.seeds, strict=True)]
-        print(table({name: results[name]}).splitlines()[-1], flush=True)
-        (arguments.out / "posteriors.json").write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
-    print("\n" + table(results))
+        runs = results.setdefault(name, [])
+        for seed in sorted(set(arguments.seeds) - {run["seed"] for run in runs}):
+            runs.append(run(name, seed, *given) | {"dim": dim, "seed": seed})
+            file.write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
+        print(table({name: runs}).splitlines()[-1], flush=True)
+    print("\n" + table({name: results[name] for name in arguments.only}))
 
 
 if __name__ == "__main__":
