@@ -63,6 +63,7 @@ def dense_mala(target: Target, module: Any = None) -> Sampler:
 KERNELS: dict[str, Callable[[Target], Sampler]] = {
     "barker": lambda t: barker(t.f, 2 * step_size(t)),
     "hmc": lambda t: hmc(t.f, 0.8 * step_size(t), 3),
+    "hmc, spread": lambda t: hmc(t.f, 3 * step_size(t), 3, spread=10.0),
     "mala, dense": dense_mala,
     "anisotropic_mala, diagonal": lambda t: anisotropic_mala(t.f, **t.anisotropic, preconditioner=DIAGONAL),
     "mixture": all_kinds,
@@ -265,15 +266,16 @@ def test_what_would_be_wrong_is_refused(case: str):
 
 @pytest.mark.parametrize("event", [(3,), (1, 2, 2)], ids=str)
 def test_one_leapfrog_step_is_mala(event: tuple[int, ...]):
-    """γ = ε²: sees another convention of step_size, and jitter that is not U(0.8, 1.2) on ε."""
+    """γ = ε²: sees another convention of step_size, jitter that is not U(0.8, 1.2) on ε, and another spread."""
     x = torch.randn(6, *event, generator=rng(0), dtype=torch.float64)
 
     def f(x: Tensor) -> Tensor:
         return -x.flatten(1).square().sum(1).square() / 4 + x.flatten(1).sum(1)
 
-    sampler = hmc(f, 0.3, 1)
-    noise = sampler.draw_noise(x, rng(0, "noise"))
-    for jitter, factor in [(0.0, 0.8), (0.5, 1.0), (1.0, 1.2)]:
+    plain, spread = hmc(f, 0.3, 1), hmc(f, 0.3, 1, spread=4.0)
+    noise = plain.draw_noise(x, rng(0, "noise"))
+    cases = [(plain, 0.0, 0.8), (plain, 0.5, 1.0), (plain, 1.0, 1.2), (spread, 0.0, 0.2), (spread, 0.5, 0.5)]
+    for sampler, jitter, factor in cases:
         here = noise._replace(jitter=torch.full((6,), jitter, dtype=torch.float64))
         state, info = sampler.step(sampler.init(x), here)
         reference = mala(f, 0.3 * factor**2)

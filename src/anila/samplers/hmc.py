@@ -6,18 +6,25 @@
 
 `step_size` is γ = ε², as in every kernel here: with one leapfrog step, y = x + γ/2 ∇f(x) + √γ p is the proposal of
 `mala(f, γ)`, and so is its acceptance. A trajectory of leapfrog_steps · ε that meets the period of the target would
-come back to where it started, so each chain at each step multiplies ε by its own U(0.8, 1.2), drawn with the noise.
+come back to where it started, so each chain at each step has an ε of its own, by one number u ~ U(0, 1) of the noise:
+
+    ε = √γ · (0.8 + 0.4 u) · spread^(u − 1)
+
+With a spread of 1 that is √γ · U(0.8, 1.2). A larger one mixes steps of many lengths, as a funnel wants them: long ones
+for its mouth and short ones for its neck, where the long are rejected. u does not depend on x, so this is a mixture of
+exact kernels, and exact.
 
 References: Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011, "MCMC using Hamiltonian dynamics", sections 3.2, 5.4.
 """
 
+import math
 from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
-from anila.density.ranges import Count
+from anila.density.ranges import Count, Positive
 from anila.samplers import scales
 from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
 from anila.samplers.langevin import info
@@ -25,7 +32,7 @@ from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Number
 
 JITTER = 0.2
-"""ε varies by this fraction either way."""
+"""ε varies by this fraction either way, whatever the spread."""
 
 
 class HmcNoise(NamedTuple):
@@ -36,7 +43,13 @@ class HmcNoise(NamedTuple):
     jitter: Float[Tensor, "chains"]
 
 
-def hmc(f: LogDensity, step_size: Number, leapfrog_steps: Count = 10, preconditioner: Tensor | None = None) -> Sampler:
+def hmc(
+    f: LogDensity,
+    step_size: Number,
+    leapfrog_steps: Count = 10,
+    preconditioner: Tensor | None = None,
+    spread: Positive | Tensor = 1.0,
+) -> Sampler:
     """HMC with ε = √step_size · U(0.8, 1.2): exact for exp f; leapfrog_steps gradients a step.
 
     Args:
@@ -45,22 +58,24 @@ def hmc(f: LogDensity, step_size: Number, leapfrog_steps: Count = 10, preconditi
         leapfrog_steps: Gradients a trajectory; it is about leapfrog_steps · √step_size long.
         preconditioner: Scale of each coordinate or Cholesky factor (the mass matrix is its inverse square); see
             `samplers.precondition`.
+        spread: How many times as long as the shortest steps the longest are, about; 10 serves a funnel.
 
     Raises:
-        ValueError: If step_size is not positive or leapfrog_steps is below 1.
+        ValueError: If step_size or spread is not positive or leapfrog_steps is below 1.
     """
     scales.require_positive("step_size", step_size)
+    scales.require_positive("spread", spread)
     if leapfrog_steps < 1:
         raise ValueError(f"leapfrog_steps must be at least 1; got {leapfrog_steps!r}")
-    return preconditioned(f, preconditioner, lambda f: hmc_kernel(f, step_size, leapfrog_steps))
+    return preconditioned(f, preconditioner, lambda f: hmc_kernel(f, step_size, leapfrog_steps, spread))
 
 
-def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int) -> Sampler:
+def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int, spread: Number) -> Sampler:
     def init(x: Tensor) -> PointState:
         return PointState(x, *value_and_grad(f, x))
 
     def step(state: PointState, noise: HmcNoise) -> tuple[PointState, Info]:
-        eps = step_size**0.5 * (1 + JITTER * (2 * noise.jitter - 1)).view(-1, *[1] * (state.x.ndim - 1))
+        eps = step_size**0.5 * varied(noise.jitter, spread).view(-1, *[1] * (state.x.ndim - 1))
         proposed, p = leapfrog(state, noise.normal, eps)
         log_ratio = proposed.value - state.value + kinetic(noise.normal) - kinetic(p)
         new, prob = accept(state, proposed, log_ratio, noise.uniform)
@@ -77,6 +92,12 @@ def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int) -> Sampler
         init, step, draw_hmc_noise, at=PointState, target_accept=0.7, careful_accept=0.9, gradients=leapfrog_steps,
         ahead=1,
     )  # fmt: skip
+
+
+def varied(u: Tensor, spread: Number) -> Tensor:
+    """What √γ is multiplied by, (chains,)."""
+    log_spread = spread.log() if isinstance(spread, Tensor) else math.log(spread)
+    return (1 + JITTER * (2 * u - 1)) * ((u - 1) * log_spread).exp()
 
 
 def kinetic(p: Tensor) -> Tensor:

@@ -7,10 +7,11 @@ threshold follows the 85% quantile of |∂f|, the 99% quantile where it clips ki
 gradient, goes into a preconditioner (`metric`). The phases: plain; preconditioned; preconditioned again from its own
 points; in a long warm-up of a kernel whose steps a threshold shortens, which keeps long ones from getting stuck, a
 bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; where chains
-with momentum stood still now and then, a careful one of steps so short that 0.9 are accepted, for momentum lasts from
-one rejection to the next; and the last with what won, judged by how far the slowest coordinate moves a step, and with
-trajectories as long as is best (`trajectory`). A preconditioner that loses is dropped, and the report says so; one with
-which acceptance or that step collapses is dropped with a warning.
+with momentum stood still or diverged now and then, a careful one of steps so short that 0.9 are accepted, for momentum
+lasts from one rejection to the next, and where they diverged, of many lengths; and the last with what won, judged by
+how far the slowest coordinate moves a step, and with trajectories as long as is best (`trajectory`). A preconditioner
+that loses is dropped, and the report says so; one with which acceptance or that step collapses is dropped with a
+warning.
 
 In all phases but the last, stranded chains are moved onto others. Where rows of f are different functions, every chain
 stays on its own.
@@ -20,9 +21,7 @@ References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any, NamedTuple, SupportsIndex
 
 import numpy as np
@@ -32,7 +31,7 @@ from torch import Tensor
 from anila import notebook
 from anila.messages import whole
 from anila.rng import as_generator
-from anila.samplers import Sampler, hmc
+from anila.samplers import Sampler
 from anila.samplers.adaptation import KernelsByCount
 from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
@@ -42,6 +41,7 @@ from anila.samplers.phase import WINDOW, Make, Phase, Settings, compiled, quanti
 from anila.samplers.precondition import DENSE_LIMIT
 from anila.samplers.sample import as_points, dense, require_points
 from anila.samplers.trajectory import WIDTHS, best_length, persistence
+from anila.samplers.tunable import PROBES, chosen, tensors
 
 LONG = 300
 """Steps from which a warm-up has a bolder phase."""
@@ -49,6 +49,9 @@ BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
 """Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
 STOOD = 1e-3
 """Share of windows in which a chain stood still, from which on a phase is careful."""
+DIVERGED, SPREAD = 5e-3, 10.0
+"""Share of proposals that diverged, from which on a phase is careful, and how many times as long its longest steps are
+as its shortest."""
 SHORTER, LONGER = 6, 15
 """Powers of ten of the first step_size that are tried."""
 
@@ -88,12 +91,12 @@ def tune(
 
     Args:
         make: The log-density f, to be sampled by `hmc`; or for a kernel of your choice what takes step_size, and
-            threshold, preconditioner, leapfrog_steps and persistence where the kernel has them, and returns the kernel:
-            `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
+            threshold, preconditioner, leapfrog_steps, spread and persistence where the kernel has them, and returns the
+            kernel: `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
         x0: Where the chains start, (chains, *event), as `sample` takes it.
         steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
             few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on; and where chains
-            with momentum stood still, a phase more.
+            with momentum stood still or diverged, a phase more.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
         compile: Make the steps in C++, as `sample(compile=True)` does, where f is small enough. The kernel found is the
@@ -108,7 +111,7 @@ def tune(
     >>> x0 = torch.randn(64, 2, generator=rng(0, "start"))
     >>> tuned = tune(lambda x: -x.square().sum(-1), x0, 400, rng(0, "tune"))
     >>> sorted(tuned.settings), tuned.x.shape
-    (['leapfrog_steps', 'preconditioner', 'step_size'], torch.Size([64, 2]))
+    (['leapfrog_steps', 'preconditioner', 'spread', 'step_size'], torch.Size([64, 2]))
     """
     generator, steps = as_generator(generator, "tune"), whole("steps", steps)
     make, names = chosen(make, x0)
@@ -145,12 +148,14 @@ def tune(
         phase, verdict = preconditioned(phase, run)
     if long:
         phase = bolder(phase, run)
-    phase, stood = careful(phase, run, probe.careful_accept if accept is None else None)
+    phase, trouble = careful(phase, run, probe.careful_accept if accept is None else None)
     if again:
         phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
     kernel = kernels.now if kernels else lambda settings: make(**settings)
     rate, step_size = torch.cat(history).unbind(1)
-    found = frozen(kernel, phase, verdict, began, stood, sum(moved), {"acceptance_rate": rate, "step_size": step_size})
+    found = frozen(
+        kernel, phase, verdict, began, trouble, sum(moved), {"acceptance_rate": rate, "step_size": step_size}
+    )
     return found._replace(sampler=found.sampler._replace(began=x0.clone()))
 
 
@@ -191,59 +196,6 @@ def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch
         return x0, "as given: none is far from where chains belong"
     told = f"{found.far} of {len(x0)} were far out and moved along the best {found.kept} of {found.paths} paths uphill"
     return found.x.view_as(x0).to(x0), told
-
-
-PROBES: Settings = {
-    "step_size": 1.0, "threshold": 1.0, "preconditioner": None, "persistence": 1.0, "leapfrog_steps": 4,
-}  # fmt: skip
-"""All that is tuned, as it is tried at first."""
-
-
-def orders() -> Iterator[tuple[str, ...]]:
-    """Settings that a kernel may take, the most first."""
-    first, *others = PROBES
-    for more in range(len(others), -1, -1):
-        yield from ((first, *names) for names in combinations(others, more))
-
-
-TENSORS = {"step_size", "threshold", "preconditioner", "persistence"}
-"""Settings that may be tensors, so that one compiled kernel serves a whole warm-up."""
-
-
-def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
-    """Settings that every later one can be written to: a preconditioner is dense where it may become so."""
-    found = {name: x.new_ones(()) for name in names if name in TENSORS}
-    if "preconditioner" in names:
-        d = x[0].numel()
-        found["preconditioner"] = torch.eye(d).to(x) if 1 < d <= DENSE_LIMIT else torch.ones_like(x[0])
-    return found
-
-
-def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
-    """What makes the kernel, `hmc` where a log-density is given alone, and the settings that it takes."""
-    try:
-        return make, keywords(make)
-    except TypeError as error:
-        refusal = error
-    try:
-        if isinstance(make(as_points(x0, make)), Tensor):
-            return (usual := partial(hmc, make)), keywords(usual)
-    except Exception as error:
-        refusal = error
-    raise TypeError(f"give a log-density, or what takes step_size and makes a Sampler; it said: {refusal}") from refusal
-
-
-def keywords(make: Callable[..., Any]) -> tuple[str, ...]:
-    """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
-    refusal = TypeError()
-    for names in orders():
-        try:
-            make(**{name: PROBES[name] for name in names})
-        except TypeError as error:
-            refusal = error
-        else:
-            return names
-    raise refusal
 
 
 def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
@@ -317,11 +269,18 @@ def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
 
 
 def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple[Phase, str]:
-    """The phase, or where chains stood still in it one of shorter steps, accepted as often as `aim`; and why."""
-    if aim is None or phase.stood <= STOOD:
+    """The phase, or where chains stood still or diverged one of shorter steps, accepted as often as `aim`; and why.
+
+    Where they diverged no length suits everywhere, so a kernel that can mix many does.
+    """
+    stood, diverged = phase.stood > STOOD, len(phase.diverged) > DIVERGED * phase.proposals
+    if aim is None or not (stood or diverged):
         return phase, ""
-    told = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases when {phase.target:.2f} was aimed at"
-    return run(phase.x, phase.settings, phase.quantile, aim), told
+    still = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases" if stood else ""
+    fell = f"{len(phase.diverged) / phase.proposals:.1%} of proposals diverged" if diverged else ""
+    told = f"{' and '.join(filter(None, (still, fell)))} when {phase.target:.2f} was aimed at"
+    mixed = {"spread": SPREAD} if diverged and "spread" in phase.settings else {}
+    return run(phase.x, phase.settings | mixed, phase.quantile, aim), told
 
 
 def farther(phase: Phase, other: Phase) -> float:
@@ -362,7 +321,7 @@ def frozen(
     phase: Phase,
     verdict: str,
     began: str,
-    stood: str,
+    trouble: str,
     moved: int,
     history: dict[str, Tensor],
 ) -> Tuned:
@@ -375,11 +334,14 @@ def frozen(
         f"threshold       {settings['threshold']:.4g}" if "threshold" in settings else "",
         f"|∂f| quantiles  {quantiles}" + (" (of Lᵀ∇f)" if settings.get("preconditioner") is not None else ""),
         f"leapfrog_steps  {settings['leapfrog_steps']}" if "leapfrog_steps" in settings else "",
+        f"spread          {spread:g}: some steps are as much shorter"
+        if (spread := settings.get("spread", 1)) > 1
+        else "",
         f"persistence     {settings['persistence']:.3g}" if "persistence" in settings else "",
         f"preconditioner  {verdict}",
         f"starts          {began}",
         f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points)}",
-        f"standstills     {stood}" if stood else "",
+        f"careful         {trouble}" if trouble else "",
         f"stranded        chains were moved onto others {moved} times, all during the warm-up" if moved else "",
     ]
     if off := amiss(phase):

@@ -36,7 +36,8 @@ from anila.samplers.kernel import require_metropolis
 from anila.samplers.metric import preconditioner
 from anila.samplers.phase import Settings, quantile
 from anila.samplers.sample import transitions
-from anila.samplers.warm_up import BOLD_QUANTILE, keywords
+from anila.samplers.tunable import keywords
+from anila.samplers.warm_up import BOLD_QUANTILE
 
 ESS_FRACTION = 0.8
 """C: effective share of the chains after a rung of the pilot."""

@@ -1,0 +1,69 @@
+"""Tunable: the settings that a warm-up may find, and which of them a kernel takes.
+
+Which they are is found by calling what makes the kernel, with all of them first and then with fewer.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anila.samplers.hmc import hmc
+from anila.samplers.phase import Make, Settings
+from anila.samplers.precondition import DENSE_LIMIT
+from anila.samplers.sample import as_points
+
+PROBES: Settings = {
+    "step_size": 1.0, "threshold": 1.0, "preconditioner": None, "persistence": 1.0, "leapfrog_steps": 4, "spread": 1.0,
+}  # fmt: skip
+"""All that is tuned, as it is tried at first."""
+
+
+def orders() -> Iterator[tuple[str, ...]]:
+    """Settings that a kernel may take, the most first."""
+    first, *others = PROBES
+    for more in range(len(others), -1, -1):
+        yield from ((first, *names) for names in combinations(others, more))
+
+
+TENSORS = {"step_size", "threshold", "preconditioner", "persistence", "spread"}
+"""Settings that may be tensors, so that one compiled kernel serves a whole warm-up."""
+
+
+def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
+    """Settings that every later one can be written to: a preconditioner is dense where it may become so."""
+    found = {name: x.new_ones(()) for name in names if name in TENSORS}
+    if "preconditioner" in names:
+        d = x[0].numel()
+        found["preconditioner"] = torch.eye(d).to(x) if 1 < d <= DENSE_LIMIT else torch.ones_like(x[0])
+    return found
+
+
+def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
+    """What makes the kernel, `hmc` where a log-density is given alone, and the settings that it takes."""
+    try:
+        return make, keywords(make)
+    except TypeError as error:
+        refusal = error
+    try:
+        if isinstance(make(as_points(x0, make)), Tensor):
+            return (usual := partial(hmc, make)), keywords(usual)
+    except Exception as error:
+        refusal = error
+    raise TypeError(f"give a log-density, or what takes step_size and makes a Sampler; it said: {refusal}") from refusal
+
+
+def keywords(make: Callable[..., Any]) -> tuple[str, ...]:
+    """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
+    refusal = TypeError()
+    for names in orders():
+        try:
+            make(**{name: PROBES[name] for name in names})
+        except TypeError as error:
+            refusal = error
+        else:
+            return names
+    raise refusal
