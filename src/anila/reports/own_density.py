@@ -15,10 +15,10 @@ from anila.evaluation.likelihood import density
 from anila.evaluation.likelihood.grid import plane_grid
 from anila.rng import rng
 from anila.runs.experiment.code import load_code
-from anila.samplers import anisotropic_mala, sample
+from anila.samplers import sample
 from anila.samplers.warm_up import tune
 
-FOUND = 1000
+FOUND, STEPS = 1000, 400
 """Chains, and steps after a warm-up of as many, by which a density without draws of its own is found."""
 
 
@@ -63,8 +63,8 @@ def found_by_chains(f: LogDensity, dim: int, n: int, seed: int) -> Found:
     """Draws of a density of which nothing else is known."""
     x = torch.randn(FOUND, dim, generator=rng(seed, "first"), dtype=torch.float64)
     check_log_density(f, x[:2])
-    tuned = tune(lambda **kw: anisotropic_mala(f, **kw), x, FOUND, rng(seed, "found"))
-    _, trace = sample(tuned.sampler, tuned.x, FOUND, rng(seed, "found chains"), keep_every=5)
+    tuned = tune(f, x, STEPS, rng(seed, "found"))
+    _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "found chains"), keep_every=5)
     visited = trace["x"].flatten(0, 1)
     if dim == 2:
         return Found(f, grid_draws(f, visited, n, seed), True)
