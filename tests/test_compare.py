@@ -190,7 +190,7 @@ class TestRace:
         monkeypatch.setattr(trials, "train", None)
         said: list[str] = []
         race(planned, 1, said.append)
-        assert said == ["1 of 1 runs are complete"]
+        assert said == ["1 of 1 run is complete"]
 
     def test_a_run_that_runs_away_is_noted_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         planned = tiny(tmp_path, "langevin", seeds=1)

@@ -254,7 +254,7 @@ class TestLongChains:
         upwards = lambda x: x.square().sum(1)  # noqa: E731
         found = judged(long_chains_of(langevin(upwards, 0.5), upwards))
         assert found.name == SHORT_RUN
-        assert found.because[0].startswith("300 of 300 chains are lost in 500 transitions")
+        assert found.because[0].startswith("300 of 300 chains lost in 500 transitions")
         assert "network.confine" in found.remedies[0]
         assert found.verdict().numbers["ladder"]["groups"]["data"][-1]["lost"] == 100
 

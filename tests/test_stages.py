@@ -304,7 +304,7 @@ class TestMinutes:
         heard = Heard()
         train(self.config(), tmp_path / "run", heard, stop_at(13))
         assert measured == [1, 2, 3]
-        assert "0.5 minutes: transport 12 iterations, denoising 16 iterations, likelihood 1 iterations" in heard
+        assert "0.5 minutes: transport 12 iterations, denoising 16 iterations, likelihood 1 iteration" in heard
         saved = config_of(Run(tmp_path / "run"))
         assert (saved.lengths, saved.training.minutes) == ([12, 16, 1], 0.5)
         assert train(self.config(), tmp_path / "run", quiet).iteration == 29

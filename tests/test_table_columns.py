@@ -329,7 +329,7 @@ def test_whole_numbers_that_float64_blurs_are_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n1,2\n3,5\n4,4\n   \n", r"t.csv: line 5 has 1 cells \(   \), expected 2 as in the first; correct it"),
+        (b"a,b\n1,2\n3,5\n4,4\n   \n", r"t.csv: line 5 has 1 cell \(   \), expected 2 as in the first; correct it"),
         (b"Report\n\na;b\n1;2\n3;5\n", r"t.csv: line 3 has 2 cells \(a;b\), expected 1 .*remove lines above"),
         (b"a,b\n1,2,\n3,5,\n", r"line 2 has 3 cells \(1,2,\), expected 2"),
         ("a,b\n1,2\n3,5\n".encode("utf-16-le"), "UTF-16 without a mark that says so; convert it: iconv -f UTF-16LE"),
@@ -425,7 +425,7 @@ def test_rows_without_a_cell_are_left_out_with_their_labels(tmp_path: Path) -> N
     rows = pa.table({"a": [1.0, None, 3.0, 4.5], "b": [2.0, None, None, 1.0], "y": ["u", "v", "u", "w"]})
     data = read(write(tmp_path / "t.parquet", rows), label="y")
     assert (len(data), data.classes, data.labels.tolist()) == (3, ("u", "w"), [0, 0, 1])
-    assert "left out 1 rows without a cell" in data.description
+    assert "left out 1 row without a cell" in data.description
 
 
 # Columns

@@ -69,6 +69,20 @@ def meant(near: Sequence[str]) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def counted(n: int, noun: str, plural: str = "") -> str:
+    """How many there are of something.
+
+    >>> counted(1, "row"), counted(2000, "data point"), counted(0, "class", "classes")
+    ('1 row', '2,000 data points', '0 classes')
+    """
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def are(n: int) -> str:
+    """The verb after `counted`."""
+    return "is" if n == 1 else "are"
+
+
 def whole(name: str, value: Any) -> int:
     """A whole number as people give it, of NumPy or torch too.
 

@@ -146,7 +146,7 @@ def test_held_out_images_do_not_join_training(tmp_path: Path, layout: str) -> No
         data = images(source)
     assert len(data) == 2
     assert data.classes == ("a", "b")
-    assert [f"left out {stray} images in no split" in str(w.message) for w in said] == [True] * stray
+    assert [f"left out {stray} image in no split" in str(w.message) for w in said] == [True] * stray
 
 
 def test_archives_called_like_splits_are_splits(tmp_path: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_linked_folder_is_said(photos: Path, tmp_path: Path) -> None:
 
 def test_test_images_that_join_others_are_said(photos: Path) -> None:
     tree(photos, ["test/1.png"], "folder")
-    with pytest.warns(UserWarning, match="took 1 images in a folder 'test' with the others"):
+    with pytest.warns(UserWarning, match="took 1 image in a folder 'test' with the others"):
         images(photos)
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.messages import counted
 
 
 def compose(
@@ -65,8 +66,8 @@ def require_weights(parts: int, weights: list[float], log_z: list[float], rule: 
     """Refuse weights that do not fit the parts or the rule."""
     if not parts or len(weights) != parts or len(log_z) != parts:
         raise ValueError(
-            f"compose: expected one weight and one log_z for each of {parts} parts, at least one; "
-            f"got {len(weights)} weights and {len(log_z)} log_z"
+            f"compose: expected one weight and one log_z for each of {counted(parts, 'part')}, at least one; "
+            f"got {counted(len(weights), 'weight')} and {len(log_z)} log_z"
         )
     if not all(map(math.isfinite, weights)) or not any(weights):
         raise ValueError(f"compose: weights must be finite and not all 0; got {weights}")

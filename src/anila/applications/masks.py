@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anila.data.decode import BAD_IMAGE, open_image
 from anila.data.foreign import local
+from anila.messages import are, counted
 
 DARK, LIGHT = 64, 191
 """Levels up to the first are black, from the second white; between them an image is no mask."""
@@ -82,5 +83,7 @@ def read_mask(path: str | Path, shape: tuple[int, int]) -> Bool[Tensor, "1 h w"]
     level = np.asarray(image.convert("L"))
     grey = int(((level > DARK) & (level < LIGHT)).sum())
     if grey:
-        raise ValueError(f"mask {path}: expected black (seen) and white (hidden); {grey} pixels are grey")
+        raise ValueError(
+            f"mask {path}: expected black (seen) and white (hidden); {counted(grey, 'pixel')} {are(grey)} grey"
+        )
     return torch.from_numpy(level >= LIGHT)[None]

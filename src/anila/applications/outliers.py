@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, values
+from anila.messages import counted
 
 
 @dataclass(frozen=True)
@@ -128,9 +129,11 @@ def calibrated(f: LogDensity, value: Float[Tensor, "n"], typical: bool = False) 
     """
     least = 4 if typical else 2
     if len(value) < least:
-        raise ValueError(f"expected at least {least} held-out rows; got {len(value)}")
+        raise ValueError(f"expected at least {counted(least, 'held-out row')}; got {len(value)}")
     if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"f is not finite on {int((~torch.isfinite(value)).sum())} of {len(value)} held-out rows")
+        raise ValueError(
+            f"f is not finite on {int((~torch.isfinite(value)).sum())} of {counted(len(value), 'held-out row')}"
+        )
     if not typical:
         return Outliers(f, (-value).sort().values, None)
     first, rest = value[: len(value) // 2], value[len(value) // 2 :]

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.messages import counted
 from anila.samplers import Sampler, Trace, sample
 
 
@@ -97,8 +98,8 @@ def chains(x: Float[Tensor, "rows ..."], observations: int) -> int:
     """
     if len(x) % observations or not len(x):
         raise ValueError(
-            f"expected rows for {observations} observations, the same number each; got {len(x)} rows; "
-            "repeat starts with .repeat_interleave(k, 0)"
+            f"expected rows for {counted(observations, 'observation')}, the same number each; got "
+            f"{counted(len(x), 'row')}; repeat starts with .repeat_interleave(k, 0)"
         )
     return len(x) // observations
 
@@ -144,4 +145,4 @@ def require_observations(y: Tensor, what: str = "y") -> None:
         raise ValueError(f"{what}: expected floating-point rows (n, *event); got {y.dtype} of shape {tuple(y.shape)}")
     if not bool(torch.isfinite(y).all()):
         bad = int((~torch.isfinite(y).flatten(1).all(1)).sum())
-        raise ValueError(f"{what}: {bad} of {len(y)} rows hold NaN or infinity where they are observed; mask these")
+        raise ValueError(f"{what}: NaN or infinity in {bad} of {counted(len(y), 'row')} where observed; mask them")

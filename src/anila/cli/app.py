@@ -43,7 +43,8 @@ from anila.cli.console import (
     spare,
 )
 from anila.cli.progress import is_first, progress_of
-from anila.messages import lacks_memory
+from anila.density.ranges import MOST
+from anila.messages import counted, lacks_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -192,7 +193,7 @@ def train(
         echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
-    echo(f"done: {outcome.iteration} iterations{kl}")
+    echo(f"done: {counted(outcome.iteration, 'iteration')}{kl}")
     echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
 
 
@@ -262,14 +263,14 @@ def show_times(config: Any, as_json: bool) -> None:
 @app.command(cls=Command)
 def sample(
     run: RunFolder,
-    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of samples.")],
     out: Annotated[
         Path,
         typer.Option(
             help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.", callback=samples_file, is_eager=True
         ),
     ],
-    steps: Annotated[int | None, typer.Option(min=1, help="Transitions from the kept chains.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions from the kept chains.")] = None,
     label: Label = None,
     seed: Seed = 0,
 ) -> None:
@@ -283,7 +284,7 @@ def sample(
     require_form(trained.data.event_shape, out)
     with warnings_to(note):
         write_samples(trained, trained.draw(count, seed, steps, label), out)
-    echo(f"{count} samples in {out}")
+    echo(f"{counted(count, 'sample')} in {out}")
     if isinstance(trained.data, Table):
         echo(f"how such rows compare with rows that were not learned: anila evaluate {run}")
 
@@ -292,7 +293,8 @@ def sample(
 def evaluate(
     run: RunFolder,
     count: Annotated[
-        int | None, typer.Option(min=2, help="Samples to draw: 4,000 points, or as many images as take a minute.")
+        int | None,
+        typer.Option(min=2, max=MOST, help="Samples to draw: 4,000 points, or as many images as take a minute."),
     ] = None,
     seed: Seed = 1,
     likelihood: Annotated[bool, typer.Option("--likelihood", help="log Z and likelihood, annealed: slow.")] = False,
@@ -320,7 +322,7 @@ def evaluate(
             echo(f"{names[name]:{width}} {shown}")
     for line in scores["protocol"].get("drawn_rows", {}).get("verdict", []):
         echo(line)
-    echo(f"of {scores['protocol']['samples']:,} samples; written to {run / 'scores.json'}")
+    echo(f"of {counted(scores['protocol']['samples'], 'sample')}; written to {run / 'scores.json'}")
 
 
 @app.command(cls=Command)
@@ -331,9 +333,12 @@ def diagnose(
         str | None, typer.Option(help="Name or FILE.py:NAME; by default the run's, or anisotropic_mala.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=200, help="Transitions: 100 K of a run's long chains, 1000 of a density's.")
+        int | None,
+        typer.Option(min=200, max=MOST, help="Transitions: 100 K of a run's long chains, 1000 of a density's."),
     ] = None,
-    dim: Annotated[int | None, typer.Option(min=1, help="Coordinates of a point, for your own log-density.")] = None,
+    dim: Annotated[
+        int | None, typer.Option(min=1, max=MOST, help="Coordinates of a point, for your own log-density.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, print_json, require_out, spare
+from anila.messages import counted
 
 LISTED = 20
 """Rows that are listed; of more, only how many are of each class."""
@@ -39,7 +40,7 @@ def classify(
     for row in summary["classes"] if summary["rows"] <= LISTED else []:
         echo(f"{row['name']:40} {row['class']:20} {row['probability']:.3f}")
     counts = ", ".join(f"{n} of class {name}" for name, n in summary["counts"].items() if n)
-    echo(f"{summary['rows']} rows: {counts}")
+    echo(f"{counted(summary['rows'], 'row')}: {counts}")
     if out is not None:
         echo(f"classes in {out}")
 

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import typer
 
 from anila.cli.console import SAMPLES, Seed, all_there, data_of, echo, load, note, require_out, spare
+from anila.density.ranges import MOST
+from anila.messages import counted
 
 
 def compose(
@@ -14,12 +16,12 @@ def compose(
         list[Path],
         typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.", callback=all_there),
     ],
-    count: Annotated[int, typer.Option(min=1, help="Number of samples.")],
+    count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a grid of images.")],
     weights: Annotated[str | None, typer.Option(help="A number for each run, e.g. 1,-0.5; below 0 negates.")] = None,
     rule: Annotated[Literal["product", "mixture"], typer.Option(help="Likely under all, or under some.")] = "product",
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Transitions; by default by the first run's sampler.")
+        int | None, typer.Option(min=1, max=MOST, help="Transitions; by default by the first run's sampler.")
     ] = None,
     seed: Seed = 0,
 ) -> None:
@@ -39,7 +41,7 @@ def compose(
     posterior = combined(trained, wanted, rule)
     with warnings_to(note):
         write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
-    echo(f"{count} samples in {out}")
+    echo(f"{counted(count, 'sample')} in {out}")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (compose,)

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, note, print_json, require_out, spare
+from anila.density.ranges import MOST
+from anila.messages import counted
 
 
 def outliers(
@@ -19,7 +21,7 @@ def outliers(
     typical: Annotated[
         bool, typer.Option("--typical", help="Score the distance from the typical f, on either side.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="How many of the oddest are listed.")] = 10,
+    top: Annotated[int, typer.Option(min=0, max=MOST, help="How many of the oddest are listed.")] = 10,
     out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="FILE.png with the oddest.")] = None,
     as_json: AsJson = False,
@@ -59,7 +61,7 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
         print_json(summary | {"top": oddest})
         return
     echo(
-        f"{summary['outliers']} of {summary['rows']} are outliers: {summary['score']} above "
+        f"{counted(summary['outliers'], 'outlier')} in {counted(summary['rows'], 'row')}: {summary['score']} above "
         f"{summary['threshold']:.5g}. At most {100 * summary['rate']:.3g}% of ordinary rows lie above it, by "
         f"{summary['held_out_rows']} {summary['held_out']}"
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from anila.cli.console import IMAGES, data_of, echo, note, require_out
+from anila.density.ranges import MOST
+from anila.messages import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,9 +27,11 @@ Inputs = Annotated[
     typer.Argument(metavar="[INPUT]...", help="Image files, folders, archives, arrays; held-out images by default."),
 ]
 Out = Annotated[Path, typer.Option(help="Images: FILE.png for a picture, .npz for arrays. Tables: .csv or .parquet.")]
-Count = Annotated[int, typer.Option(min=1, help="Draws for each input.")]
-Steps = Annotated[int | None, typer.Option(min=1, help="Transitions; by default by the run's sampler.")]
-Images = Annotated[int, typer.Option("--images", min=1, help="Held-out images taken where no INPUT is given.")]
+Count = Annotated[int, typer.Option(min=1, max=MOST, help="Draws for each input.")]
+Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions; by default by the run's sampler.")]
+Images = Annotated[
+    int, typer.Option("--images", min=1, max=MOST, help="Held-out images taken where no INPUT is given.")
+]
 
 
 class Seen(NamedTuple):
@@ -71,7 +75,7 @@ def images_in(model: "Model", inputs: list[str] | None, images: int, out: Path) 
         names, x, _ = rows_from(inputs, model)
         return Seen(names, x, True)
     kept = model.held_out(images)
-    note(f"no INPUT given: {len(kept.x)} images of {kept.source}")
+    note(f"no INPUT given: {counted(len(kept.x), 'image')} of {kept.source}")
     return Seen([f"{kept.source} {i}" for i in range(len(kept.x))], kept.x, False)
 
 
@@ -85,4 +89,4 @@ def finish(work: "Callable[[], Draws]", beside: "Beside", out: Path) -> None:
     for name, energy in zip(beside.names[:SHOWN], draws.energy, strict=False):
         echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
     n, k = draws.x.shape[:2]
-    echo(f"{k} draws for each of {n} {beside.what} in {out}")
+    echo(f"{counted(k, 'draw')} for each of {counted(n, beside.what)} in {out}")

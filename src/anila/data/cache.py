@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 from anila.data.archives import Entry, Selection
 from anila.data.decode import fit, pixels
 from anila.data.foreign import Refused, local, printable, reading, sha256_of_file
+from anila.messages import counted
 
 Progress = Callable[[int, int], None]
 """Called as progress(done, total)."""
@@ -172,7 +173,9 @@ def outcome(job: "Future[np.ndarray] | Exception") -> np.ndarray | Exception:
 def require_few(source: Path, skipped: list[str], total: int) -> None:
     """Stop as soon as more than one and more than 10% cannot be decoded, or all, whatever the policy."""
     if len(skipped) > max(1, TOO_MANY_BAD * total) or len(skipped) == total:
-        raise ValueError(f"{source}: more than {TOO_MANY_BAD:.0%} of {total} images cannot be decoded: {some(skipped)}")
+        raise ValueError(
+            f"{source}: more than {TOO_MANY_BAD:.0%} of {counted(total, 'image')} cannot be decoded: {some(skipped)}"
+        )
 
 
 def judge(source: Path, skipped: list[str], total: int, on_error: OnError) -> None:
@@ -189,7 +192,7 @@ def judge(source: Path, skipped: list[str], total: int, on_error: OnError) -> No
     """
     if not skipped:
         return
-    what = f"{source}: {len(skipped)} of {total} images cannot be decoded: {some(skipped)}"
+    what = f"{source}: {len(skipped)} of {counted(total, 'image')} cannot be decoded: {some(skipped)}"
     if on_error == "error":
         raise ValueError(f"{what}; repair or remove them, or leave them out with data.on_error=skip")
     warnings.warn(printable(f"{what}; left out"), stacklevel=3)

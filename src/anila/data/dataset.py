@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anila.messages import are, counted
 from anila.rng import rng
 
 BLOCK = 1024
@@ -102,7 +103,7 @@ class Rows:
         if not incomplete:
             require_finite(self.values, name)
         self.name = name
-        self.description = f"{len(self.values):,} rows from {name}"
+        self.description = f"{counted(len(self.values), 'row')} from {name}"
         self.half_range = half_range
         self.event_shape = tuple(int(side) for side in self.values.shape[1:])
         self.labels = np.full(len(self.values), -1) if labels is None else np.asarray(labels, dtype=np.int64)
@@ -257,12 +258,14 @@ def require_batch(n: int, iteration: int) -> None:
 def require_labels_fit(labels: np.ndarray, classes: tuple[str, ...], rows: int, name: str) -> None:
     """Refuse labels that are not one a row, or not of the classes."""
     if labels.shape != (rows,):
-        raise ValueError(f"{name}: expected a label for each of {rows} rows, got labels of shape {labels.shape}")
+        raise ValueError(
+            f"{name}: expected a label for each of {counted(rows, 'row')}, got labels of shape {labels.shape}"
+        )
     lowest, highest = int(labels.min()), int(labels.max())
     if lowest < -1 or highest >= len(classes):
         raise ValueError(
-            f"{name}: expected labels from 0 to {len(classes) - 1} for {len(classes)} classes, or -1 where unknown; "
-            f"got {lowest} to {highest}"
+            f"{name}: expected labels from 0 to {len(classes) - 1} for {len(classes)} classes, or -1 where "
+            f"unknown; got {lowest} to {highest}"
         )
 
 
@@ -279,8 +282,8 @@ def require_finite(values: np.ndarray, name: str) -> None:
             first = (start + int(bad[0][0]), *map(int, bad[0][1:]))
     if first is not None:
         raise ValueError(
-            f"{name}: {count} of {values.size} values are NaN or infinite{' in float32' * (values.itemsize > 4)}, the "
-            f"first at {first}; remove or replace these rows"
+            f"{name}: {count} of {counted(values.size, 'value')} {are(count)} NaN or infinite"
+            f"{' in float32' * (values.itemsize > 4)}, the first at {first}; remove or replace these rows"
         )
 
 

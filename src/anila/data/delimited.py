@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from anila.data.foreign import Refused, printable, reading
+from anila.messages import counted
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 50
@@ -176,8 +177,8 @@ def require_even(text: str, separator: str, path: Path) -> None:
         odd = next((cells for cells in lines if cells and len(cells) != len(first)), None)
     if odd is not None:
         raise Refused(
-            f"{path}: line {lines.line_num} has {len(odd)} cells ({printable(separator.join(odd))[:40]}), expected "
-            f"{len(first)} as in the first; correct it, or remove lines above the names and below the table"
+            f"{path}: line {lines.line_num} has {counted(len(odd), 'cell')} ({printable(separator.join(odd))[:40]}), "
+            f"expected {len(first)} as in the first; correct it, or remove lines above the names and below the table"
         )
 
 

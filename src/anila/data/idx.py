@@ -20,6 +20,7 @@ from PIL import Image
 
 from anila.data.archives import Entry
 from anila.data.foreign import COPY_AGAIN, Refused, reading
+from anila.messages import counted
 
 IMAGES = re.compile(r"(?P<split>[\w-]*?)-?images[.-]idx3-ubyte(\.gz)?")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -60,7 +61,9 @@ def idx_entries(path: Path, stack: ExitStack, with_split: bool) -> list[Entry]:
     file = stack.enter_context(open_plain(path))
     n, height, width = header(path, file, 3)
     if n * height * width > DEFLATE * path.stat().st_size:
-        raise Refused(f"{path}: its header promises {n} images of {height} × {width}, more than the file can hold")
+        raise Refused(
+            f"{path}: its header promises {counted(n, 'image')} of {height} × {width}, more than the file can hold"
+        )
     labels = read_labels(path, n)
     split = f"{split_of(path.name)}/" if with_split else ""
     size, opened = height * width, partial(Image.frombytes, "L", (width, height))
@@ -79,7 +82,7 @@ def read_labels(images: Path, n: int) -> list[str]:
         with reading(f"{path} cannot be read: ", COPY_AGAIN):
             labels = file.read(min(count, n + 1))
     if len(labels) != n:
-        raise ValueError(f"{path}: expected {n} labels as {images.name} has images, got {len(labels)}")
+        raise ValueError(f"{path}: expected {counted(n, 'label')} as {images.name} has images, got {len(labels)}")
     return [f"{label}/" for label in labels]
 
 
@@ -103,7 +106,9 @@ def header(path: Path, file: BufferedIOBase, ndim: int) -> tuple[int, ...]:
     with reading(f"{path} cannot be read: ", COPY_AGAIN):
         start = file.read(4 + 4 * ndim)
     if len(start) != 4 + 4 * ndim or start[:4] != bytes((0, 0, 8, ndim)):
-        raise ValueError(f"{path}: expected an idx file of uint8 with {ndim} sides, got a header {start[:4]!r}")
+        raise ValueError(
+            f"{path}: expected an idx file of uint8 with {counted(ndim, 'side')}, got a header {start[:4]!r}"
+        )
     return struct.unpack(f">{ndim}I", start[4:])
 
 
@@ -111,7 +116,7 @@ def read_at(file: BufferedIOBase, offset: int, size: int) -> bytes:
     file.seek(offset)
     raw = file.read(size)
     if len(raw) < size:
-        raise EOFError(f"the file ends after {offset + len(raw)} bytes")
+        raise EOFError(f"the file ends after {counted(offset + len(raw), 'byte')}")
     return raw
 
 

@@ -20,6 +20,7 @@ from anila.data.dataset import Rows
 from anila.data.foreign import printable, printable_refusals
 from anila.data.known import KNOWN, locate
 from anila.data.sources import Files, open_entries, select, survey
+from anila.messages import counted
 from anila.rng import rng
 
 PACKING = "anila images 1"
@@ -116,7 +117,7 @@ def described(data: Images, root: Path, split: str, about: About, remarks: list[
     others = [f"{name!r} ({n:,})" for name, n in about.splits.items()]
     of_split = f", split {split!r} of {', '.join(others)}" if others else " (no split folders)"
     skipped = [f"left out {len(about.skipped)} that cannot be decoded ({some(about.skipped)})"] if about.skipped else []
-    return "; ".join([f"{len(data):,} images from {root}{of_split}", *skipped, *remarks])
+    return "; ".join([f"{counted(len(data), 'image')} from {root}{of_split}", *skipped, *remarks])
 
 
 def decode_once(

@@ -8,6 +8,7 @@ from anila.data.column import FARTHEST, Column
 from anila.data.encoding import Encoding
 from anila.data.scale import FAR
 from anila.data.selection import chosen_by, marks_by
+from anila.messages import counted
 
 LOOKED_AT = 10_000
 """Cells of a column that are compared, about so many at most."""
@@ -26,7 +27,7 @@ def require_numbers_usable(rows: pa.Table, encoding: Encoding, name: str) -> Non
         infinite = np.isinf(values)
         if infinite.any():
             marks, row = np.unique(values[infinite]).tolist(), int(infinite.argmax())
-            fault = f"{infinite.sum()} infinite values in {column.name}, the first in row {row}"
+            fault = f"{counted(int(infinite.sum()), 'infinite value')} in {column.name}, the first in row {row}"
             raise ValueError(refusal(name, fault, marks, column, encoding))
         if hides(values, column):
             row = int(np.nanargmax(np.abs(values)))

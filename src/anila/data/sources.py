@@ -23,6 +23,7 @@ from anila.data import archives, decode, idx
 from anila.data.archives import Entry, Selection, is_archive, is_image, member_name, open_archive
 from anila.data.cache import some
 from anila.data.foreign import local, printable_refusals, sha256_of_file
+from anila.messages import counted
 
 SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?([-_ ]?(set|images|data))?\d*")
 """Names of splits: train, training_set, train2017, test, valid, validation, ..."""
@@ -90,7 +91,7 @@ def survey_folder(folder: Path) -> Files:
             return Files(folder, with_labels(found), closed + passed_over(rest))
     suffixes = Counter(path.suffix or "no suffix" for path in files)
     seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "none"
-    raise ValueError(f"no images in {folder}: {len(files)} files seen ({seen}); accepted are {ACCEPTED}")
+    raise ValueError(f"no images in {folder}: {counted(len(files), 'file')} seen ({seen}); accepted are {ACCEPTED}")
 
 
 def passed_over(names: Sequence[str]) -> list[str]:
@@ -175,15 +176,17 @@ def select(entries: list[Entry], split: str, source: Path) -> Selection:
     if not separated(folders, splits):
         kept = list(range(len(entries))) if split in ("train", "all") else []
         held_out = {name: n for name, n in splits.items() if kept and split_of(name) != "train"}
-        remarks = [f"took {n} images in a folder {name!r} with the others" for name, n in held_out.items()]
+        remarks = [f"took {counted(n, 'image')} in a folder {name!r} with the others" for name, n in held_out.items()]
         labels, splits = [parts[-1] if parts else "" for parts in folders], Counter()
     else:
         kept = [i for i, name in enumerate(names) if split == "all" or split in (name, split_of(name))]
         outside = [entry.name for entry, name in zip(entries, names, strict=True) if not name and split != "all"]
-        remarks = [f"left out {len(outside)} images in no split ({some(outside)})"] if outside else []
+        remarks = [f"left out {counted(len(outside), 'image')} in no split ({some(outside)})"] if outside else []
         labels = labels_by_split(folders)
     if not kept:
-        there = ", ".join(f"{name!r} ({count} images)" for name, count in splits.items()) or "no split folders"
+        there = (
+            ", ".join(f"{name!r} ({counted(count, 'image')})" for name, count in splits.items()) or "no split folders"
+        )
         raise ValueError(f"{source} has no split {split!r}: it has {there}; choose one of these or data.split=all")
     return Selection([entries[i] for i in kept], [labels[i] for i in kept], dict(splits), remarks)
 

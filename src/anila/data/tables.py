@@ -36,6 +36,7 @@ from anila.data.suspects import warn_of_suspects
 from anila.data.table_files import SUFFIXES, read_labelled, require_table
 from anila.data.units import Units
 from anila.data.usable import filled_rows, usable
+from anila.messages import counted
 from anila.rng import rng
 
 __all__ = ["SUFFIXES", "Table", "table"]
@@ -171,13 +172,13 @@ def table(
     warn_of_suspects(rows, name, asked=bool(columns))
     there = filled_rows(rows)
     if not there.all():
-        left_out.append(f"left out {(~there).sum():,} rows without a cell")
+        left_out.append(f"left out {counted(int((~there).sum()), 'row')} without a cell")
         rows = rows.filter(pa.array(there))
         values = values and [value for value, keep in zip(values, there, strict=True) if keep]
     labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
     data = Table(rows, (), name, labels, classes, dependent)
     told = "".join(f"; {part}" for part in [*said(data), *left_out])
-    data.description = printable(f"{len(data):,} rows of {', '.join(data.columns)} from {path}{how}{told}")
+    data.description = printable(f"{counted(len(data), 'row')} of {', '.join(data.columns)} from {path}{how}{told}")
     return data
 
 

@@ -26,6 +26,8 @@ from jaxtyping import Float64, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from anila.messages import counted
+
 if TYPE_CHECKING:  # to import them takes more than half as long as torch itself
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
@@ -69,7 +71,9 @@ class Ranks:
         slice(3, 6, None)
         """
         if n < self.size:
-            raise ValueError(f"{n} chains or data points cannot be shared by {self.size} processes; start fewer")
+            raise ValueError(
+                f"{counted(n, 'chain')} or data points cannot be shared by {self.size} processes; start fewer"
+            )
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def gather(self, values: Sequence[float]) -> Float64[Tensor, "ranks values"]:
@@ -107,8 +111,8 @@ class Ranks:
             return device
         if self.on_machine >= torch.cuda.device_count():
             raise ValueError(
-                f"{self.machine_size} processes on a machine with {torch.cuda.device_count()} GPUs; start one a GPU, "
-                "or set training.device=cpu"
+                f"{self.machine_size} processes on a machine with {counted(torch.cuda.device_count(), 'GPU')}; start "
+                "one a GPU, or set training.device=cpu"
             )
         torch.cuda.set_device(self.on_machine)
         return torch.device("cuda", self.on_machine)

@@ -16,6 +16,8 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from anila.messages import counted
+
 ALL = slice(None)
 Storage = Literal["float32", "bf16", "uint8"]
 PART = 20
@@ -158,7 +160,7 @@ class Persistent:
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if n > self.size:
-            raise ValueError(f"{n} chains asked of a bank of {self.size}; make the bank at least as large")
+            raise ValueError(f"{counted(n, 'chain')} asked of a bank of {self.size}; make the bank at least as large")
         if self.fill:
             self.bank, self.fill = packed(self.fill(), self.storage)[self.slots].to(self.bank), None
         self.places = strata(n, self.size, generator)[rows] - self.slots.start

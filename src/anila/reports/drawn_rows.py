@@ -21,6 +21,7 @@ from anila.data import Table
 from anila.density.log_density import ClosedForm
 from anila.density.networks import Kernel
 from anila.evaluation.samples import Difference, Differences, nearest, two_samples
+from anila.messages import are, counted
 from anila.rng import rng
 from anila.runs.model.trained import Trained
 
@@ -100,7 +101,7 @@ def sides_of(trained: Trained, x_model: Tensor, seed: int) -> Sides | None:
         return None
     if n < FEWEST:
         warnings.warn(
-            f"drawn rows are not compared with {source}: {n} rows are too few, at least {FEWEST} are needed",
+            f"drawn rows are not compared with {source}: {counted(n, 'row')} {are(n)} too few, {FEWEST} are needed",
             stacklevel=2,
         )
         return None
@@ -128,7 +129,7 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
     pair = f"{columns[found.correlations.where // d]} and {columns[found.correlations.where % d]}"
     failed = [name.replace("_", " ") for name, test in found._asdict().items() if test.p <= SIGNIFICANT]
     lines = [
-        f"{len(sides.drawn):,} drawn rows beside {sides.source}{said_of_few(len(sides.drawn), d)}",
+        f"{counted(len(sides.drawn), 'drawn row')} beside {sides.source}{said_of_few(len(sides.drawn), d)}",
         f"columns: {seen(found.marginals)}; most in {columns[found.marginals.where]}, by {found.marginals.value:.2f}",
         f"correlations: {seen(found.correlations)}; most of {pair}, by {found.correlations.value:.2f}",
         f"nearest neighbours tell {found.told_apart.value:.0%} of rows apart, 50% by chance: {seen(found.told_apart)}",

@@ -10,6 +10,7 @@ from torch import Tensor
 from anila.density.networks import Kernel
 from anila.evaluation import pictures
 from anila.evaluation.chains import Verdict
+from anila.messages import counted
 
 JUDGED = 2000
 """Rows whose likelihoods are compared, at most."""
@@ -41,7 +42,7 @@ def judge_fit(f: Kernel) -> FitDiagnosis:
         "the density has a closed form: draws are exact, and there are no chains to judge",
         f"a row has log p = {others:.4g} nats under all other rows (standardised columns)"
         + ("" if gaussian is None else f", and {gaussian:.4g} by the Gaussian with the moments of all"),
-        f"false alarms: {n:,} ordinary rows can promise a rate of {1 / (n + 1):.2g} and above",
+        f"false alarms: {counted(n, 'ordinary row')} can promise a rate of {1 / (n + 1):.2g} and above",
     ]
     if not ok:
         lines.append(

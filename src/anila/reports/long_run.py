@@ -24,6 +24,7 @@ from anila.evaluation.samples import KernelDistance, anila_features, mmd_of_few
 from anila.evaluation.training import LongChains, Regime
 from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
+from anila.messages import counted
 from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
@@ -157,7 +158,8 @@ def announced(kernel: Sampler, x0: Tensor, steps: int, say: Callable[[str], None
 
     few()
     cost = timed(few) / 3 * steps
-    say(f"{len(x0)} long chains of {steps:,} transitions: about {duration(cost)}; --steps N makes fewer")
+    chains = f"{counted(len(x0), 'long chain')} of {counted(steps, 'transition')}"
+    say(f"{chains}: about {duration(cost)}; --steps N makes fewer")
     began = last = time.perf_counter()
 
     def watch(done: int) -> None:
@@ -165,6 +167,6 @@ def announced(kernel: Sampler, x0: Tensor, steps: int, say: Callable[[str], None
         now = time.perf_counter()
         if now - last >= SECONDS:
             last = now
-            say(f"{done:,} of {steps:,} transitions, {duration((now - began) / done * (steps - done))} left")
+            say(f"{done:,} of {counted(steps, 'transition')}, {duration((now - began) / done * (steps - done))} left")
 
     return watch

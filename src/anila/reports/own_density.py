@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from anila.density.log_density import LogDensity, check_log_density
 from anila.evaluation.likelihood import density
 from anila.evaluation.likelihood.grid import plane_grid
+from anila.messages import counted
 from anila.rng import rng
 from anila.runs.experiment.code import load_code
 from anila.samplers import sample
@@ -52,7 +53,7 @@ def own_density(word: str, what: str, dim: int | None, n: int, seed: int) -> Fou
         draws = own_draws(target, f"{what} {word}", n, seed)
         if dim not in (None, draws.shape[1]):
             without = ": leave out --dim" if what == "diagnose" else ""
-            raise ValueError(f"{what} {word}: its points have {draws.shape[1]} numbers, not {dim}{without}")
+            raise ValueError(f"{what} {word}: its points have {counted(draws.shape[1], 'number')}, not {dim}{without}")
         return Found(lambda x: target.log_prob(x.to(draws)).to(x), draws.double(), True)
     if dim is None:
         raise ValueError(f"{what} {word}: how many numbers has a point? add --dim, e.g. --dim 2")

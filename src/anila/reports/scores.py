@@ -38,6 +38,7 @@ from anila.evaluation.samples import (
     wasserstein2,
 )
 from anila.learning.starts import Persistent
+from anila.messages import counted
 from anila.reports.count import count_of
 from anila.reports.drawn_rows import drawn_rows
 from anila.rng import rng
@@ -166,9 +167,11 @@ def sampling_recipe(trained: Trained) -> dict[str, Any]:
     start, s, ema = trained.start, trained.sampler, trained.config.training.ema
     if isinstance(trained.f, ClosedForm):
         return {"from": "exact draws", "parameters": f"in closed form: {trained.config.network.name}"}
-    kept = f"{len(start.bank):,} kept chains, in random order" if isinstance(start, Persistent) else "new starts"
+    kept = (
+        f"{counted(len(start.bank), 'kept chain')}, in random order" if isinstance(start, Persistent) else "new starts"
+    )
     if isinstance(trained.f, Anneals):
-        kept = f"noise, annealed along {s.levels} levels; noise taken away at the end"
+        kept = f"noise, annealed along {counted(s.levels, 'level')}; noise taken away at the end"
     return {
         "from": kept,
         "transitions": s.draw_steps or s.steps,

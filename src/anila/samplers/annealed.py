@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity
+from anila.messages import counted
 from anila.samplers.kernel import Sampler
 from anila.samplers.langevin import descent, langevin
 from anila.samplers.precondition import stretched
@@ -72,7 +73,7 @@ def sample_annealed(
         raise ValueError(f"levels must be positive and descend, the noisiest first; got {list(levels)}")
     if (kernel is None) == (steps > 0):
         raise ValueError(
-            f"kernel and steps belong together; got {steps} steps {'with' if kernel else 'without'} a kernel"
+            f"kernel and steps belong together; got {counted(steps, 'step')} {'with' if kernel else 'without'} a kernel"
         )
     x, traces = x0, []
     for s, lower in pairwise([*levels, 0.0]):

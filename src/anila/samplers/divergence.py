@@ -9,6 +9,8 @@ Reference: Betancourt 2017, "A conceptual introduction to Hamiltonian Monte Carl
 import torch
 from torch import Tensor
 
+from anila.messages import counted
+
 DIVERGES = 1e-30
 
 
@@ -32,11 +34,11 @@ def divergences_told(left: Tensor, proposals: int, points: Tensor) -> str:
         points: Positions visited, (points, *event).
     """
     if not len(left):
-        return f"none of {proposals:,} proposals"
+        return f"none of {counted(proposals, 'proposal')}"
     at, all_of_them = left.flatten(1).double().mean(0), points.flatten(1).double()
     mean, sd = all_of_them.mean(0), all_of_them.std(0)
     k = int(((at - mean) / sd).abs().nan_to_num().argmax())
     return (
-        f"{len(left):,} of {proposals:,} proposals, mostly where x{k} is about {at[k]:.3g} (all points: {mean[k]:.3g} "
-        f"± {sd[k]:.3g}): steps are too long there"
+        f"{len(left):,} of {counted(proposals, 'proposal')}, mostly where x{k} is about {at[k]:.3g} (all points: "
+        f"{mean[k]:.3g} ± {sd[k]:.3g}): steps are too long there"
     )

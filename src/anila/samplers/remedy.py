@@ -27,6 +27,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.messages import are, counted
+
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat
     from anila.samplers.trace import Trace
@@ -88,7 +90,7 @@ def judged(s: Symptoms) -> str:
     """Whether such draws are good enough, and for what law; else what to do."""
     foreign = "; ".join(another_law(s) or unproven(s))
     if unmixed(s):
-        seen = f"{s.stuck} of {s.chains} chains are stuck: " if s.stuck else ""
+        seen = f"{s.stuck} of {counted(s.chains, 'chain')} {are(s.stuck)} stuck: " if s.stuck else ""
         return f"NOT CONVERGED: {seen}{remedy(s)}" + (f"; and NOT exp f: {foreign}" if foreign else "")
     if foreign:
         return f"mixed, but NOT exp f: {foreign}"

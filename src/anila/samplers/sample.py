@@ -12,7 +12,7 @@ from anila import notebook
 from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
-from anila.messages import whole
+from anila.messages import are, counted, whole
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
@@ -204,14 +204,16 @@ def require_points(x: Tensor) -> None:
         )
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         n = len(x) if x.ndim == 1 else 0
-        hint = f"; x0[None] is one chain of {n} numbers, x0[:, None] {n} chains of one" if n else ""
+        hint = (
+            f"; x0[None] is one chain of {counted(n, 'number')}, x0[:, None] {counted(n, 'chain')} of one" if n else ""
+        )
         raise ValueError(
             "x0 must be a floating-point batch of points (chains, *event); got "
             f"{x.dtype} of shape {tuple(x.shape)}{hint}"
         )
     if not bool(torch.isfinite(x).all()):
         bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
-        raise ValueError(f"x0 must be finite; {bad} of {len(x)} chains start at a NaN or infinite point")
+        raise ValueError(f"x0 must be finite; {bad} of {counted(len(x), 'chain')} start at a NaN or infinite point")
 
 
 def value_of(state: Any) -> Tensor | None:
@@ -239,15 +241,15 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
     lost = ~torch.isfinite(x).flatten(1).all(1)
     if bool(lost.any()):
         warnings.warn(
-            f"{int(lost.sum())} of {len(x)} chains ran away to non-finite positions; lower step_size, or use a "
-            "threshold or a Metropolis kernel",
+            f"{int(lost.sum())} of {counted(len(x), 'chain')} ran away to non-finite positions; lower step_size, or "
+            "use a threshold or a Metropolis kernel",
             RuntimeWarning,
             stacklevel=4,
         )
     if visited is not None and bool((outside := ~torch.isfinite(visited) & ~lost).any()):
         warnings.warn(
-            f"{int(outside.sum())} of {len(x)} chains went where f is NaN or infinite, and on from there: they follow "
-            "no law; use a Metropolis kernel, which rejects such steps",
+            f"{int(outside.sum())} of {counted(len(x), 'chain')} went where f is NaN or infinite, and on from there: "
+            "they follow no law; use a Metropolis kernel, which rejects such steps",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -267,8 +269,8 @@ def warn_of_stuck_chains(infos: Trace) -> None:
         norm = infos["grad_norm"][-1, stuck].double()
         low, middle, high = norm.quantile(norm.new_tensor([0.1, 0.5, 0.9])).tolist()
         warnings.warn(
-            f"{int(stuck.sum())} of {len(stuck)} chains are stuck: no proposal accepted in {STILL_STEPS} steps "
-            f"(acceptance of all chains {prob.double().mean():.2g}, step_size "
+            f"{int(stuck.sum())} of {counted(len(stuck), 'chain')} {are(int(stuck.sum()))} stuck: no proposal accepted "
+            f"in {STILL_STEPS} steps (acceptance of all chains {prob.double().mean():.2g}, step_size "
             f"{infos['step_size'][-1, stuck].double().mean():.2g}; ‖∇f‖ where they stand: 10% {low:.2g}, median "
             f"{middle:.2g}, 90% {high:.2g}); {infos.remedy()}",
             RuntimeWarning,
@@ -281,7 +283,7 @@ def warn_of_no_global_move(infos: Trace) -> None:
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):
         warnings.warn(
-            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps a call",
+            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps",
             UserWarning,
             stacklevel=4,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from anila import notebook
 from anila.density.log_density import LogDensity, exact_value
 from anila.density.transform import Transformed
+from anila.messages import counted
 from anila.samplers.estimates import can_be_judged, estimates, symptoms
 from anila.samplers.heat import Heat
 from anila.samplers.remedy import remedy, shorter
@@ -77,7 +78,7 @@ class Trace(Mapping[str, Tensor]):
             chains = self[name].double().nanmean(0)
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
         if count := self.non_finite():
-            lines.append(f"{count} of {self['accept_prob'].numel()} proposals were not finite, hence rejected")
+            lines.append(f"{count} of {counted(self['accept_prob'].numel(), 'proposal')} not finite, hence rejected")
         return "\n".join([*lines, *estimates(self)])
 
     def remedy(self) -> str:
@@ -93,7 +94,9 @@ class Trace(Mapping[str, Tensor]):
         if len(x) < 2 or not bool(torch.isfinite(x[..., 0]).all()):
             return ""
         every = -(-len(x) // POINTS)
-        return notebook.curves(x[::every, :, 0].T.tolist(), f"x0 of {x.shape[1]} chains, at each of the kept positions")
+        return notebook.curves(
+            x[::every, :, 0].T.tolist(), f"x0 of {counted(x.shape[1], 'chain')}, at each of the kept positions"
+        )
 
     def steepness(self) -> Tensor | None:
         """‖∇f‖ where kept positions are, but for the last, (kept − 1, chains); None where nothing tells."""

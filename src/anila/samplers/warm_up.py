@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from anila import notebook
-from anila.messages import whole
+from anila.messages import counted, whole
 from anila.rng import as_generator
 from anila.samplers import Sampler
 from anila.samplers.adaptation import KernelsByCount
@@ -256,9 +256,9 @@ def described(L: Tensor, points: Tensor) -> str:
     d, n = points[0].numel(), len(points)
     if L.shape == points.shape[1:]:
         why = f"a dense one is for at most {DENSE_LIMIT}" if d > DENSE_LIMIT else "too few that differ for a dense one"
-        return f"diagonal, from {n:,} points of {d:,} numbers ({why})"
+        return f"diagonal, from {counted(n, 'point')} of {counted(d, 'number')} ({why})"
     lacking = f" (rough: {ENOUGH * d:,} are enough)" if n < ENOUGH * d else ""
-    return f"dense, from {n:,} points of {d:,} numbers{lacking}"
+    return f"dense, from {counted(n, 'point')} of {counted(d, 'number')}{lacking}"
 
 
 def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
@@ -342,7 +342,7 @@ def frozen(
         f"starts          {began}",
         f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points)}",
         f"careful         {trouble}" if trouble else "",
-        f"stranded        chains were moved onto others {moved} times, all during the warm-up" if moved else "",
+        f"stranded        moved onto other chains {counted(moved, 'time')}, all during the warm-up" if moved else "",
     ]
     if off := amiss(phase):
         lines.append(off)

@@ -20,7 +20,7 @@ class Beside(Protocol):
     """What draws are written beside."""
 
     what: ClassVar[str]
-    """What one observation is called, in the plural."""
+    """What one observation is called."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -45,7 +45,7 @@ class BesideImages:
     names: Sequence[str]
     before: Mapping[str, Tensor]
     after: Mapping[str, Tensor] = field(default_factory=dict)
-    what: ClassVar[str] = "images"
+    what: ClassVar[str] = "image"
 
     def write(self, draws: Draws, path: Path) -> None:
         """A picture with a row for each draw and each frame on the way, .png, or the arrays, .npz."""
@@ -74,7 +74,7 @@ class BesideTable:
     units: Units
     kept: bool = False
     names: Sequence[str] = ()
-    what: ClassVar[str] = "rows"
+    what: ClassVar[str] = "row"
 
     def joined(self, draws: Draws) -> pa.Table:
         """The model's columns drawn, `draw` and `energy` beside; the other columns as they were."""

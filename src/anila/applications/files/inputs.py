@@ -16,6 +16,7 @@ from anila.data.foreign import expanded
 from anila.data.sources import open_entries, survey
 from anila.data.table_files import SUFFIXES, suffix_of
 from anila.density.log_density import ClosedForm, values
+from anila.messages import counted
 from anila.rng import rng
 from anila.runs.model.model import Calibration, Model
 
@@ -96,7 +97,9 @@ def decode(entries: list[Entry], size: int | None, channels: int, model: Model) 
         f"{e.name} ({p or type(p).__name__})" for e, p in zip(entries, pixels, strict=True) if isinstance(p, Exception)
     ]
     if bad:
-        raise ValueError(f"{len(bad)} of {len(entries)} images cannot be decoded: {some(bad)}; repair or remove them")
+        raise ValueError(
+            f"{len(bad)} of {counted(len(entries), 'image')} cannot be decoded: {some(bad)}; repair or remove them"
+        )
     good = [p for p in pixels if isinstance(p, np.ndarray)]
     for entry, image in zip(entries, good, strict=True):
         require_shape(entry.name, image.shape, model)

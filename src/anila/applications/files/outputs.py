@@ -17,6 +17,7 @@ from anila.data import Elsewhere
 from anila.data.column import kind_of
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
+from anila.messages import counted
 from anila.runs.model.model import Model
 
 SHOWN = 400
@@ -74,7 +75,7 @@ def require_form(shape: tuple[int, ...], path: Path) -> None:
     if suffix in (".csv", ".parquet") and len(shape) != 1:
         raise ValueError(f"images of shape {shape} do not go into {suffix}; use .npz or .png")
     if suffix == ".png" and len(shape) != 3 and not in_plane(shape):
-        raise ValueError(f"points of {shape[0]} coordinates make no picture; use .npz, .csv or .parquet")
+        raise ValueError(f"points of {counted(shape[0], 'coordinate')} make no picture; use .npz, .csv or .parquet")
 
 
 def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:

@@ -16,6 +16,7 @@ from anila.data import Units
 from anila.data.column import kind_of
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
+from anila.messages import counted
 
 
 def read_table(path: str | Path) -> pa.Table:
@@ -35,7 +36,7 @@ def only(files: Sequence[str]) -> pa.Table:
         ValueError: If there are several, or as `read_table`.
     """
     if len(files) > 1:
-        raise ValueError(f"this run is on rows of numbers: give one table; got {len(files)} files")
+        raise ValueError(f"this run is on rows of numbers: give one table; got {counted(len(files), 'file')}")
     return read_table(files[0])
 
 
@@ -82,7 +83,7 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
     if not missing and np.isnan(x).any():
         where = ", ".join(f"{name} ({hole.sum()})" for name, hole in holes.items() if hole.any())
         raise ValueError(
-            f"{sum(hole.sum() for hole in holes.values())} missing values in {where}, the first in row "
+            f"{counted(int(sum(hole.sum() for hole in holes.values())), 'missing value')} in {where}, the first in row "
             f"{int(np.isnan(x).any(1).argmax())}; remove these rows, or have missing cells drawn with anila inpaint"
         )
     return torch.from_numpy(x.astype(np.float32))

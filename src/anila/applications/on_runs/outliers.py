@@ -19,6 +19,7 @@ from anila.applications.files.inputs import Named, calibration
 from anila.applications.on_runs.draws import filled
 from anila.density.log_density import ClosedForm
 from anila.evaluation import pictures
+from anila.messages import counted
 from anila.runs.model.model import Calibration, Model
 
 SHOWN = 16
@@ -240,7 +241,8 @@ def warnings_of(found: Judged) -> list[str]:
         said.append(f"rows with missing cells: {torn}; {how}, at a rate that is not promised")
     if found.promised > found.rate:
         said.append(
-            f"{n} ordinary rows can promise a rate of {found.promised:.2g} at best: it is that, not {found.rate:g}"
+            f"{counted(n, 'ordinary row')} can promise a rate of {found.promised:.2g} at best: it is that, "
+            f"not {found.rate:g}"
         )
     if not found.calibration.unseen:
         said.append(

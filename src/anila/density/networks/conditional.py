@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from anila.messages import counted
+
 
 class Conditional(nn.Module):
     """f(x) = logsumexp_y net(x)[y]: the log-density of x, whatever its class.
@@ -88,7 +90,7 @@ def labelled(y: int | Int[Tensor, "n"]) -> Callable[[Float[Tensor, "n classes"]]
         if not 0 <= lowest <= highest < logits.shape[1]:
             raise ValueError(f"given: classes are 0 to {logits.shape[1] - 1}; got {lowest} to {highest}")
         if labels.ndim and len(labels) != len(logits):
-            raise ValueError(f"given: expected a class for each of {len(logits)} rows, got {len(labels)}")
+            raise ValueError(f"given: expected a class for each of {counted(len(logits), 'row')}, got {len(labels)}")
         return logits.gather(1, labels.to(logits.device).expand(len(logits))[:, None]).squeeze(1)
 
     return of_class

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
+from anila.messages import counted
 from anila.samplers import Sampler
 
 GROWING = 0.05
@@ -61,11 +62,11 @@ class Rays:
         slope = self.radial[-1].max().item()
         if self.ok:
             return (
-                f"H1 holds along {rays} rays up to |z| = {farthest:.3g}: the radial derivative of f falls like "
-                f"−r^{self.growth.min().item():.2g} or faster"
+                f"H1 holds along {counted(rays, 'ray')} up to |z| = {farthest:.3g}: the radial derivative of f falls "
+                f"like −r^{self.growth.min().item():.2g} or faster"
             )
         if slope >= 0:
-            what = f"∇f points outwards along {int((self.radial[-1] >= 0).sum())} of {rays} rays. {CONFINE}"
+            what = f"∇f points outwards along {int((self.radial[-1] >= 0).sum())} of {counted(rays, 'ray')}. {CONFINE}"
         elif bool((self.growth <= GROWING).any()):
             what = f"the radial derivative of f stays bounded, as in a piecewise-linear network. {CONFINE}"
         else:

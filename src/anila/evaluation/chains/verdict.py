@@ -13,6 +13,7 @@ from anila.evaluation.chains.bias import Drift
 from anila.evaluation.chains.convergence import Convergence
 from anila.evaluation.chains.coupling import Meetings
 from anila.evaluation.chains.ergodicity import DriftInequality, Rays
+from anila.messages import are, counted
 from anila.samplers.remedy import ESS, RHAT, another_law, doubts, nearly, notes, remedy, unproven
 
 CLOSE = 0.01
@@ -87,7 +88,7 @@ def reasons(c: Convergence) -> list[str]:
         if not value >= ESS:
             found.append(f"{value:,.0f} effective samples of {c.worst} in the {where} are fewer than {ESS}")
     if stuck := c.symptoms.stuck:
-        found.append(f"{stuck} of {c.chains} chains are stuck")
+        found.append(f"{stuck} of {counted(c.chains, 'chain')} {are(stuck)} stuck")
     return found
 
 
@@ -114,14 +115,14 @@ def coupled(meetings: Meetings | None) -> list[str]:
     pairs = len(meetings.times)
     if meetings.unmet:
         return [
-            f"{meetings.unmet} of {pairs} coupled pairs did not meet in {meetings.steps:,} steps: no bound on the "
-            "distance from exp f"
+            f"{meetings.unmet} of {counted(pairs, 'coupled pair')} did not meet in {counted(meetings.steps, 'step')}: "
+            "no bound on the distance from exp f"
         ]
     rate, error = meetings.rate()
     return [
         f"from these starts the law is within {CLOSE} of exp f in total variation after "
-        f"{meetings.mixing_steps(CLOSE):,} steps; beyond, the bound falls by a factor {rate:.4f} ± {error:.2g} a step "
-        f"({pairs} coupled pairs, lag {meetings.lag})"
+        f"{meetings.mixing_steps(CLOSE):,} steps; beyond, the bound falls by a factor {rate:.4f} ± "
+        f"{error:.2g} a step ({counted(pairs, 'coupled pair')}, lag {meetings.lag})"
     ]
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from anila.evaluation.chains import DriftInequality, Meetings
 from anila.evaluation.pictures.curves import SERIES, open_axes
 from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE, WIDTH, caption
+from anila.messages import counted
 
 TRACES = 6
 """Chains whose traces are drawn."""
@@ -32,13 +33,15 @@ def coupling_bound(meetings: Meetings, exact: Float[Tensor, "steps1"] | None = N
         ValueError: If a pair has not met: there is no bound to draw.
     """
     if meetings.unmet:
-        raise ValueError(f"{meetings.unmet} of {len(meetings.times)} pairs have not met, so there is no bound to draw")
+        raise ValueError(
+            f"{meetings.unmet} of {counted(len(meetings.times), 'pair')} have not met, so there is no bound to draw"
+        )
     figure = Figure(figsize=(WIDTH, 3.2), dpi=DPI)
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.6))
     since = (meetings.times - meetings.lag).numpy()
     left.hist(since, bins=40, color=DATA, alpha=0.85)
     left.set(xlabel="steps until a pair has met", ylabel="pairs")
-    left.set_title(f"{len(since):,} coupled pairs, lag {meetings.lag}", loc="left")
+    left.set_title(f"{counted(len(since), 'coupled pair')}, lag {meetings.lag}", loc="left")
     open_axes(left)
     draw_bound(right, meetings, exact)
     rate, error = meetings.rate()
@@ -131,7 +134,7 @@ def chain_overview(
     for k, chain in enumerate(firsts):
         left.plot(steps, x[:, chain].numpy(force=True), color=SERIES[k % len(SERIES)], linewidth=0.8, alpha=0.9)
     left.set(xlabel="steps after warm-up", ylabel=name)
-    left.set_title(f"traces of {len(firsts)} chains, each from another start", loc="left")
+    left.set_title(f"traces of {counted(len(firsts), 'chain')}, each from another start", loc="left")
     open_axes(left)
     shares = rank_shares(x, groups)
     edges = np.linspace(0, 1, BINS + 1)
@@ -141,11 +144,13 @@ def chain_overview(
     right.set_ylim(0, max(2.0, 1.1 * float(shares.max())))
     right.set_xlim(0, 1)
     right.set(xlabel="rank among all draws", ylabel="density")
-    right.set_title(f"ranks of {len(shares)} groups", loc="left")
+    right.set_title(f"ranks of {counted(len(shares), 'group')}", loc="left")
     right.grid(True)
     right.spines[["top", "right"]].set_visible(False)
     caption(
-        figure, f"{x.shape[1]:,} chains in {len(shares)} groups, {len(x):,} draws of each · mixed: every line near 1"
+        figure,
+        f"{counted(x.shape[1], 'chain')} in {counted(len(shares), 'group')}, {counted(len(x), 'draw')} of each · "
+        "mixed: every line near 1",
     )
     return figure
 

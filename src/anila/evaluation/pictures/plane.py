@@ -16,6 +16,7 @@ from torch import Tensor
 from anila.density.log_density import LogDensity
 from anila.evaluation.likelihood.grid import Grid, values_on_grid
 from anila.evaluation.pictures.style import DATA, DPI, INK, MODEL, STYLE, WIDTH, caption
+from anila.messages import counted
 
 PATHS = ("#ffb000", "#ff6a3d", "#f25ca8", "#b48cff")
 MASS = LinearSegmentedColormap.from_list(
@@ -60,8 +61,8 @@ def plane_panel(
     lost = f", {outside:,} outside the frame" if outside else ""
     caption(
         figure,
-        (f"{len(x_data):,} data points · " if x_data is not None else "")
-        + f"{len(x_model):,} chains{lost} · density exp f / Z · "
+        (f"{counted(len(x_data), 'data point')} · " if x_data is not None else "")
+        + f"{counted(len(x_model), 'chain')}{lost} · density exp f / Z · "
         "energy −f in nats above its minimum, a contour every 2",
     )
     if title:
@@ -87,7 +88,8 @@ def trajectories(x_kept: Float[Tensor, "kept chains 2"], f: LogDensity, grid: Gr
     frame(ax, grid, "chains on the energy")
     caption(
         figure,
-        f"ring: start · disc: end, {len(x_kept):,} positions · dots: all {x_kept.shape[1]:,} chains' ends",
+        f"ring: start · disc: end, {counted(len(x_kept), 'position')} · dots: all ends of "
+        f"{counted(x_kept.shape[1], 'chain')}",
     )
     return figure
 

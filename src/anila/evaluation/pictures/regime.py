@@ -18,6 +18,7 @@ from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE,
 from anila.evaluation.training import CourseOfChains, LongChains
 from anila.evaluation.training.long_chains import Snapshot, median
 from anila.evaluation.training.metric import CLIPPED, ENERGY_GAP, GRAD_NORM
+from anila.messages import counted
 
 GROUPS = {"kept": MODEL, "draws": MODEL, "data": DATA, "noise": SERIES[2]}
 """Starts of long chains, and their colours."""
@@ -59,7 +60,7 @@ def training_course(series: Mapping[str, Sequence[float]], course: CourseOfChain
     above[1].set_title("$r_t$ = mean |∇f| along chains", loc="left", size=8.5)
     caption(
         figure,
-        f"correlations over the last {course.window:,} iterations · grey: white noise stays within at "
+        f"correlations over the last {counted(course.window, 'iteration')} · grey: white noise stays within at "
         f"all {len(lags)} lags 99 times in 100",
     )
     return figure
@@ -167,7 +168,7 @@ def look_of(snapshot: Snapshot, name: str) -> float:
 def snapshot_name(long: LongChains, k: int) -> str:
     """What a snapshot is called: the start, K, or so many transitions."""
     steps = next(iter(long.groups.values()))[k].steps
-    return "start" if k == 0 else f"K = {steps}" if steps == long.K else f"{steps:,} transitions"
+    return "start" if k == 0 else f"K = {steps}" if steps == long.K else f"{counted(steps, 'transition')}"
 
 
 def long_chain_images(long: LongChains) -> Image.Image:

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.evaluation.samples.metrics import require_finite_rows
+from anila.messages import counted
 
 BLOCK = 256
 """Rows summed at a time."""
@@ -63,7 +64,9 @@ class Moments:
         rows = x.detach().flatten(1).double()
         if self.waiting is not None:
             if rows.shape[1] != self.waiting.shape[1]:
-                raise ValueError(f"expected rows of {self.waiting.shape[1]} numbers as before, got {rows.shape[1]}")
+                raise ValueError(
+                    f"expected rows of {counted(self.waiting.shape[1], 'number')} as before, got {rows.shape[1]}"
+                )
             rows = torch.cat([self.waiting, rows])
         whole = len(rows) // BLOCK * BLOCK
         for start in range(0, whole, BLOCK):
@@ -126,7 +129,7 @@ def frechet_distance(x: Float[Tensor, "n *event"] | Moments, y: Float[Tensor, "m
     """
     a, b = (s if isinstance(s, Moments) else Moments.of(s) for s in (x, y))
     if a.mean.shape != b.mean.shape:
-        raise ValueError(f"expected rows of one size; got {len(a.mean)} and {len(b.mean)} numbers a row")
+        raise ValueError(f"expected rows of one size; got {len(a.mean)} and {counted(len(b.mean), 'number')} a row")
     for moments in (a, b):
         warn_of_singular(moments)
     mean = (a.mean - b.mean).square().sum()

@@ -9,6 +9,8 @@ import math
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.messages import counted
+
 
 def reach(steps: int, step_size: float, threshold: float) -> float:
     """The farthest that drift moves one coordinate in K transitions: K · step_size · b / 2, in units of x.
@@ -47,13 +49,13 @@ def reach_warning(
         return None
     needed = math.ceil(gap / max(drift, 1e-12))
     consequence = (
-        f"a chain needs at least {needed} iterations of drift in one direction to reach the data"
+        f"a chain needs at least {counted(needed, 'iteration')} of drift in one direction to reach the data"
         if persistent
         else "no chain can reach the data by drift"
     )
     return (
-        f"reach: in K = {steps} transitions drift moves a coordinate by at most K · step_size · threshold / 2 = "
-        f"{drift:.3g} and noise by about {diffusion(steps, step_size, temperature):.3g}, but starts and data are "
-        f"{gap:.3g} apart: {consequence}. Raise sampler.threshold, sampler.step_size or sampler.steps "
+        f"reach: in K = {counted(steps, 'transition')} drift moves a coordinate by at most K · step_size · threshold "
+        f"/ 2 = {drift:.3g} and noise by about {diffusion(steps, step_size, temperature):.3g}, but starts and data "
+        f"are {gap:.3g} apart: {consequence}. Raise sampler.threshold, sampler.step_size or sampler.steps "
         f"{math.ceil(gap / max(drift, 1e-12))}-fold together, or start nearer (start.kind=data, start=data)"
     )

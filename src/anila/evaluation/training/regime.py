@@ -193,7 +193,7 @@ def losses(long: LongChains) -> list[str]:
     ends = [snapshots[-1] for snapshots in long.groups.values()]
     lost, chains = sum(snapshot.lost for snapshot in ends), sum(len(snapshot.x) for snapshot in ends)
     away = f"{LOST:g} times the data's range away, or at infinity"
-    return [f"{lost} of {chains} chains are lost in {ends[0].steps:,} transitions: {away}"] if lost else []
+    return [f"{lost} of {chains} chains lost in {ends[0].steps:,} transitions: {away}"] if lost else []
 
 
 def unsettled(long: LongChains) -> list[str]:

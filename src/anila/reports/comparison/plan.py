@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from anila.messages import counted
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import build_objective
 from anila.runs.experiment.choose import choose
@@ -119,8 +120,8 @@ def plan_of(
         every, left = divmod(config.iterations, points)
         if not every or config.lengths[-1] <= left:
             raise ValueError(
-                f"{sampler}: {config.lengths[-1]} iterations are fewer than the {points} points at which they are "
-                "looked at; raise the budget or lower --points"
+                f"{sampler}: {counted(config.lengths[-1], 'iteration')}, fewer than the {points} points at which they "
+                "are looked at; raise the budget or lower --points"
             )
         config = looked_at(config.of_lengths([*config.lengths[:-1], config.lengths[-1] - left]), every)
         trials += [
@@ -213,7 +214,7 @@ def affordable(config: Experiment, budget: int, points: int) -> Experiment:
     bought = [budget * n // (with_chains * cost) if cost else n for n, cost in zip(lengths, each, strict=True)]
     if (fewest := min(n for n, cost in zip(bought, each, strict=True) if cost)) < points:
         raise ValueError(
-            f"--budget {budget:,} buys {fewest} iterations of {config.sampler.name}, {max(each)} gradients each: "
-            f"expected at least {points}, the points at which they are looked at"
+            f"--budget {budget:,} buys {counted(fewest, 'iteration')} of {config.sampler.name}, "
+            f"{counted(max(each), 'gradient')} each: expected at least {points}, the points at which they are looked at"
         )
     return config.of_lengths(bought)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
 
+from anila.messages import are, counted
 from anila.reports.comparison.plan import Plan, Trial
 from anila.reports.comparison.trial import Curve, Stopped, require_same, run_trial
 from anila.runs.training.preflight import cores
@@ -37,13 +38,14 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
     left = [sharing(trial, jobs) for trial in plan.trials if not Curve(trial).complete]
     whole = len(plan.trials)
     if done := whole - len(left):
-        say(f"{done} of {whole} runs are complete")
+        say(f"{done} of {counted(whole, 'run')} {are(done)} complete")
     if jobs == 1:
         for k, trial in enumerate(left, whole - len(left) + 1):
-            say(f"run {k} of {whole}: {trial.sampler}, seed {trial.seed}, {trial.config.iterations:,} iterations")
+            long = counted(trial.config.iterations, "iteration")
+            say(f"run {k} of {whole}: {trial.sampler}, seed {trial.seed}, {long}")
             run_trial(trial, say)
     elif left:
-        say(f"{len(left)} runs, {jobs} at a time; a line as each ends")
+        say(f"{counted(len(left), 'run')}, {jobs} at a time; a line as each ends")
         side_by_side(left, jobs, say)
 
 

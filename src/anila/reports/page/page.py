@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from anila.messages import counted
 from anila.reports.page import scoring
 from anila.reports.page.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from anila.reports.page.curves import training_charts
@@ -67,8 +68,9 @@ class View:
         """What was trained, in a line."""
         config = self.record.config
         stages = " then ".join(dict.fromkeys(stage.objective.name for stage in config.flat))
-        size = f" with {self.seen.parameters:,} parameters" if self.seen.parameters and not self.seen.fit else ""
-        rows = f", {self.seen.rows:,} rows" if self.seen.rows else ""
+        counts = counted(self.seen.parameters, "parameter")
+        size = f" with {counts}" if self.seen.parameters and not self.seen.fit else ""
+        rows = f", {counted(self.seen.rows, 'row')}" if self.seen.rows else ""
         data = Path(config.data.name).name
         what = f"{config.network.name}{size} on {data}{rows}"
         return f"{what}; in closed form" if self.seen.fit else f"{what}; {stages}, sampled by {config.sampler.name}"
@@ -104,7 +106,7 @@ class View:
             return "Said by the divergence guard, which had no return left."
         if self.more:
             return "Read off the series of training."
-        return f"By anila diagnose: {found.get('transitions')} transitions at iteration {found.get('iteration')}."
+        return f"By anila diagnose: {found.get('transitions'):,} transitions at iteration {found.get('iteration')}."
 
     @property
     def more(self) -> str | None:

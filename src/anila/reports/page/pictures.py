@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from anila.evaluation import pictures
+from anila.messages import counted
 from anila.reports.page.walk import Frame, evenly
 from anila.runs.folder.contents import NUMBER
 from anila.runs.folder.run import Run
@@ -56,7 +57,7 @@ def through_training(run: Run, most: int) -> list[Picture]:
     """Pictures of training, oldest first: so many of them, evenly chosen."""
     paths = sorted(run.samples.glob(f"{NUMBER}.png"))
     found = [
-        read(paths[k], f"{int(paths[k].stem):,}", f"samples after {int(paths[k].stem):,} iterations")
+        read(paths[k], f"{int(paths[k].stem):,}", f"samples after {counted(int(paths[k].stem), 'iteration')}")
         for k in evenly(len(paths), most)
     ]
     return [picture for picture in found if picture]
@@ -68,6 +69,6 @@ def strips(frames: Sequence[Frame], chains: int) -> list[Picture]:
     for label, x in frames:
         finite = torch.isfinite(x).flatten(1).all(1).view(-1, 1, 1, 1)
         image = pictures.image_grid(torch.where(finite, x, torch.ones_like(x))[:chains], columns=1)
-        alt = f"{min(chains, len(x))} chains at {label}"
+        alt = f"{counted(min(chains, len(x)), 'chain')} at {label}"
         found.append(Picture(label, data_uri(png_of(image)), alt, *image.size))
     return found

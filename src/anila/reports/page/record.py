@@ -10,6 +10,7 @@ from typing import Any, Literal
 from anila.evaluation import training
 from anila.evaluation.training.metric import KL, Metric
 from anila.evaluation.training.regime import AWAY, AWAY_REMEDIES
+from anila.messages import counted
 from anila.reports.page.command import command_of
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import build_objective
@@ -75,11 +76,12 @@ class Record:
             return Status("failed", f"Training ran away at {where} and was given up: {self.failure['why']}.")
         if done >= planned:
             fitted = self.config.objective.name == "none"
-            return Status("complete", "Fitted in closed form." if fitted else f"All {planned:,} iterations are done.")
+            made = f"All {planned:,} iterations are done." if planned > 1 else "Its one iteration is done."
+            return Status("complete", "Fitted in closed form." if fitted else made)
         if holder := holder_of(self.run.path / "lock"):
             return Status("training", f"Iteration {done:,} of {planned:,}; {holder} trains here now.")
         if not done:
-            return Status("not begun", f"None of {planned:,} iterations was written down.")
+            return Status("not begun", f"None of {counted(planned, 'iteration')} was written down.")
         return Status("stopped", f"Stopped at iteration {done:,} of {planned:,}. The same command again goes on.")
 
     @cached_property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from anila.evaluation.training.metric import KL
+from anila.messages import counted
 from anila.reports.page.chart import number
 from anila.reports.page.record import Record
 
@@ -131,7 +132,7 @@ def protocol(record: Record) -> list[tuple[str, str]]:
         steps = sampling.get("transitions")
         parts = [
             f"from {sampling.get('from')}",
-            f"{steps} transitions" if steps else "",
+            f"{counted(steps, 'transition')}" if steps else "",
             sampling.get("parameters", ""),
         ]
         found.append(("drawn", ", ".join(part for part in parts if part)))

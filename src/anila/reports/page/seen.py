@@ -17,7 +17,7 @@ from anila.evaluation.likelihood.grid import in_plane
 from anila.evaluation.pictures.ergodicity import rank_shares
 from anila.learning.chains import frozen
 from anila.learning.starts import Persistent
-from anila.messages import warnings_to
+from anila.messages import counted, warnings_to
 from anila.reports.fit import judge_fit
 from anila.reports.page.chart import Chart, Line, edges_of, histogram
 from anila.reports.page.columns import SHOWN, Odd, marginals, oddest
@@ -133,7 +133,7 @@ def samples(trained: Trained, chains: Walk) -> Tensor:
 def walked(chains: Walk, judged: bool) -> str:
     """What the chains did, and which part of it was judged."""
     start = "the lowest level of noise" if chains.way_down else "noise"
-    said = f"{chains.x.shape[1]} chains made {chains.transitions} transitions from {start}."
+    said = f"{counted(chains.x.shape[1], 'chain')} made {counted(chains.transitions, 'transition')} from {start}."
     return f"{said} The second half of them is judged; anila diagnose judges longer ones." if judged else said
 
 

@@ -18,6 +18,7 @@ from anila.density.networks import Conditional, Confined, NoiseConditional, Temp
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, of_classes
+from anila.messages import counted
 from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
@@ -105,7 +106,7 @@ def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
         raise ValueError(f"network.classes={config.classes}, but {data.name} has {len(classes)} classes; use auto")
     unknown = int((data.labels < 0).sum()) if isinstance(data, Rows) else 0
     if unknown:
-        raise ValueError(f"{unknown} rows of {data.name} have no label; give them one or leave them out")
+        raise ValueError(f"{counted(unknown, 'row')} of {data.name} without a label; give them one or leave them out")
     return replace(config, classes=len(classes))
 
 

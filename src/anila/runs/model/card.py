@@ -9,7 +9,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from anila.data import Encoding
-from anila.messages import printable
+from anila.messages import counted, printable
 from anila.runs.experiment import PRESETS, Experiment
 from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
@@ -48,11 +48,15 @@ class Record:
     def check(self) -> "Record":
         columns = self.event_shape[0] if len(self.event_shape) == 1 else 0
         if {len(self.columns), len(self.mean), len(self.scale)} != {columns}:
-            raise ValueError(f"expected {columns} columns, means and scales for points of shape {self.event_shape}")
+            raise ValueError(
+                f"expected {counted(columns, 'column')}, means and scales for points of shape {self.event_shape}"
+            )
         if self.preset is not None and self.preset not in PRESETS:
             raise ValueError(f"no preset {self.preset!r}")
         if len(self.classes) != (self.experiment.network.classes or 0):
-            raise ValueError(f"network.classes={self.experiment.network.classes} and {len(self.classes)} names of them")
+            raise ValueError(
+                f"network.classes={self.experiment.network.classes} and {counted(len(self.classes), 'name')} of them"
+            )
         return self
 
 
@@ -107,7 +111,7 @@ def drawing(name: str, record: Record) -> str:
 def data(record: Record) -> str:
     """What it was trained on."""
     lines = [
-        f"- {plain(record.data)}: {f'{record.rows:,} rows' if record.rows else 'drawn afresh'}, points of shape "
+        f"- {plain(record.data)}: {counted(record.rows, 'row') if record.rows else 'drawn afresh'}, points of shape "
         f"{record.event_shape}{', images in [-1, 1]' if len(record.event_shape) == 3 else ''}",
         f"- sha256 of the data and of how they were read: `{record.fingerprint}`",
     ]
@@ -127,7 +131,7 @@ def training(record: Record) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in record.versions.items())
     average = f", parameters averaged over about {1 / (1 - e.training.ema):,.0f} iterations" if e.training.ema else ""
     return (
-        f"- {preset}, {record.iteration:,} iterations of {e.training.batch} data points{average}\n"
+        f"- {preset}, {counted(record.iteration, 'iteration')} of {counted(e.training.batch, 'data point')}{average}\n"
         f"- network `{e.network.name}`; {e.optimizer.name}, learning rate {e.optimizer.learning_rate:g}\n"
         f"- all settings are in `anila.json`; exported with {versions}"
     )
@@ -143,10 +147,10 @@ def sampler(record: Record, annealed: bool) -> str:
     start = record.experiment.start.name
     kept = "noise" if start == "noise" else "the kept chains"
     if annealed:
-        kept = f"annealed draws ({s.levels} levels of noise, {s.level_steps} transitions each)"
+        kept = f"annealed draws ({counted(s.levels, 'level')} of noise, {counted(s.level_steps, 'transition')} each)"
     return (
-        f"`{s.name}`, {s.draw_steps or s.steps} transitions from {kept}, step_size {s.step_size:g}{options}, "
-        f"temperature T = {s.kernel.temperature:g}{moves}."
+        f"`{s.name}`, {counted(s.draw_steps or s.steps, 'transition')} from {kept}, step_size {s.step_size:g}"
+        f"{options}, temperature T = {s.kernel.temperature:g}{moves}."
     )
 
 
@@ -185,7 +189,7 @@ def limits(record: Record, annealed: bool) -> list[str]:
     short = f" of {whole:,}" if record.iteration < whole else ""
     found.append(f"Trained {record.iteration:,}{short} iterations.")
     if record.returns:
-        found.append(f"The divergence guard went back {record.returns} times.")
+        found.append(f"The divergence guard went back {counted(record.returns, 'time')}.")
     if e.network.confine is None and not annealed:
         found.append("f has no confining term: exp f need not be normalisable, and far from the data f means nothing.")
     if not record.unseen:

@@ -34,6 +34,7 @@ from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
 from anila.density.precision import own_defaults
 from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
+from anila.messages import counted
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import with_classes
 from anila.runs.experiment.build_sampler import build_proposal
@@ -303,7 +304,7 @@ def read_json(path: Path) -> Any:
     if not path.is_file():
         raise ShareError(f"{path} is missing; copy or download the folder again")
     if path.stat().st_size > MOST_TEXT:
-        raise ShareError(f"{path} has {path.stat().st_size} bytes; expected at most {MOST_TEXT}")
+        raise ShareError(f"{path} has {counted(path.stat().st_size, 'byte')}; expected at most {MOST_TEXT}")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
@@ -356,7 +357,7 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
         with torch.device("meta"):
             bare = build_network(replace(network, spectral=False), record.event_shape, seed)
         if (wanted := numbers(bare.state_dict())) > there:
-            raise ValueError(f"the settings ask for {wanted} numbers, the file holds {there}")
+            raise ValueError(f"the settings ask for {counted(wanted, 'number')}, the file holds {there}")
         f = build_network(network, record.event_shape, seed)
         for name, own in f.state_dict().items():
             if name in weights and weights[name].dtype not in (own.dtype, torch.float16):

@@ -22,7 +22,7 @@ from anila.density.precision import own_defaults
 from anila.evaluation.chains import Convergence, convergence
 from anila.evaluation.pictures.images import image_grid
 from anila.learning.starts import Persistent, Start
-from anila.messages import did_you_mean
+from anila.messages import counted, did_you_mean
 from anila.rng import rng
 from anila.runs.experiment import Experiment, settings
 from anila.runs.experiment.build_sampler import CENTRES, build_sampler
@@ -144,9 +144,9 @@ class Model(Protocol):
         about = {
             "data": f"{self.data.name}, points of shape {shape}",
             "columns": ", ".join(self.units.columns) if len(shape) == 1 else "",
-            "f": f"{self.config.network.name}, " + ("in closed form" if whole else f"{size:,} parameters"),
-            "trained for": "" if whole else f"{self.iteration:,} iterations",
-            "sampler": "" if whole else f"{self.sampler.name}, {steps:,} transitions a sample",
+            "f": f"{self.config.network.name}, " + ("in closed form" if whole else f"{counted(size, 'parameter')}"),
+            "trained for": "" if whole else f"{counted(self.iteration, 'iteration')}",
+            "sampler": "" if whole else f"{self.sampler.name}, {counted(steps, 'transition')} a sample",
             "classes": ", ".join(self.classes),
         }
         return notebook.table({name: text for name, text in about.items() if text}) + self._drawn()
@@ -157,12 +157,12 @@ class Model(Protocol):
             return ""
         x = self.start.x[:LOOKED_AT].cpu()
         if self.data.event_shape == (2,):
-            return notebook.points(x.tolist(), f"{len(x)} kept chains")
+            return notebook.points(x.tolist(), f"{counted(len(x), 'kept chain')}")
         if len(self.data.event_shape) != 3:
             return ""
         drawn = io.BytesIO()
         image_grid(self.clean(x[:IN_A_ROW].to(self.device)).cpu(), IN_A_ROW).save(drawn, "PNG")
-        return notebook.image(drawn.getvalue(), f"{len(x[:IN_A_ROW])} kept chains")
+        return notebook.image(drawn.getvalue(), f"{counted(len(x[:IN_A_ROW]), 'kept chain')}")
 
     @property
     def device(self) -> torch.device:

@@ -8,7 +8,7 @@ Seconds are those of the clock on this machine. What a run saves and draws comes
 
 import math
 
-from anila.messages import Say
+from anila.messages import Say, counted
 from anila.runs.experiment import Experiment
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, config_of
@@ -56,6 +56,8 @@ def in_words(config: Experiment) -> str:
     >>> in_words(Experiment())
     'likelihood 1,000 iterations'
     """
-    stages = ", ".join(f"{flat.objective.name} {flat.training.iterations:,} iterations" for flat in config.flat)
+    stages = ", ".join(
+        f"{flat.objective.name} {counted(flat.training.iterations, 'iteration')}" for flat in config.flat
+    )
     minutes = config.training.minutes
-    return f"{minutes:g} minutes: {stages}" if minutes else stages
+    return f"{minutes:g} minute{'s' * (minutes != 1)}: {stages}" if minutes else stages

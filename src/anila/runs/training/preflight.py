@@ -21,7 +21,7 @@ from anila.learning.distributed import whole
 from anila.learning.learner import Learner
 from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
-from anila.messages import lacks_memory
+from anila.messages import counted, lacks_memory
 from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.folder.checkpoint import KEPT
@@ -80,10 +80,10 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
     config, parameters = trained.config, sum(p.numel() for p in learner.model.parameters())
     head = [
         f"data      {data.name}: points of shape {data.event_shape}"
-        + (f", {len(data):,} rows" if isinstance(data, Rows) else ", drawn afresh"),
+        + (f", {counted(len(data), 'row')}" if isinstance(data, Rows) else ", drawn afresh"),
         *([f"taken     {data.description}"] if isinstance(data, Rows) else []),
         f"network   {trained.config.network.name}, {size_in_words(learner.model)}, on {trained.device}"
-        + (f", {learner.ranks.size} processes" if learner.ranks.size > 1 else ""),
+        + (f", {counted(learner.ranks.size, 'process', 'processes')}" if learner.ranks.size > 1 else ""),
         *([about_tables(trained)] if len(data.event_shape) == 1 and config.data.name not in TOYS else []),
     ]
     about = [about_stage(stage) for stage in stages or [trained]]
@@ -92,15 +92,17 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
     seconds = math.fsum(found.seconds * n for found, n in zip(about, whole.lengths, strict=False))
     iterations = sum(whole.lengths[: len(about)])
     if len(about) > 1:
-        lines.append(f"in all    {duration(seconds)} for {iterations:,} iterations")
+        lines.append(f"in all    {duration(seconds)} for {counted(iterations, 'iteration')}")
     return Preflight(parameters, warned, seconds / iterations, [*head, *lines])
 
 
 def size_in_words(model: nn.Module) -> str:
     """Parameters of a network; centres of one in closed form, and their width."""
     if isinstance(model, Kernel):
-        return f"{len(model.energy.centres):,} centres of width {model.energy.bandwidth:.2g} sd, in closed form"
-    return f"{sum(p.numel() for p in model.parameters()):,} parameters"
+        return (
+            f"{counted(len(model.energy.centres), 'centre')} of width {model.energy.bandwidth:.2g} sd, in closed form"
+        )
+    return f"{counted(sum(p.numel() for p in model.parameters()), 'parameter')}"
 
 
 def about_tables(trained: Trained) -> str:
@@ -175,7 +177,7 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     reach = training.reach(s.steps, s.step_size, threshold)
     drift = f"drift {reach:.3g}, " if reach < math.inf else ""
     lines = [
-        f"sampler   {s.name}, K = {s.steps}, {chains} chains from {config.start.name}"
+        f"sampler   {s.name}, K = {s.steps}, {counted(chains, 'chain')} from {config.start.name}"
         + ("; exact (Metropolis)" if kernel.exact else "; unadjusted: biased"),
         f"reach     {drift}noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
         f"coordinate an iteration; starts and data {gap:.3g} apart",

@@ -4,7 +4,7 @@ import { short } from "./charts.js";
 import { ITERATIONS } from "./learner.js";
 import { SAMPLERS } from "./samplers.js";
 import { RANGES, formatState } from "./state.js";
-import { bounds, buttons, copyLink, explain, place, setText, slid, turnLight } from "./widgets.js";
+import { bounds, buttons, copyLink, counted, explain, place, setText, slid, turnLight } from "./widgets.js";
 import { NUMBERS, SETTINGS, STORIES, kindOf, textOf, toldBy } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -84,7 +84,7 @@ export function reflect(app) {
 /** Where the slider through a chain is; it follows while chains move. */
 export function reflectPath({ left: { path }, past }) {
   Object.assign(find("#past"), { max: path.length - 1, value: past ?? path.length - 1 });
-  setText(find("#past-at"), past === null ? "now" : `${path.length - 1 - past} steps ago`);
+  setText(find("#past-at"), past === null ? "now" : `${counted(path.length - 1 - past, "step")} ago`);
 }
 
 function when(film, shown) {

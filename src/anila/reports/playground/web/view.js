@@ -7,7 +7,7 @@ import { palette } from "./colours.js";
 import { BINS } from "./laws.js";
 import { drawLandscape, drawLaw } from "./plane.js";
 import { SAMPLERS } from "./samplers.js";
-import { setText } from "./widgets.js";
+import { counted, setText } from "./widgets.js";
 import { NUMBERS, whatToSee } from "./words.js";
 
 const find = (selector) => document.querySelector(selector);
@@ -66,7 +66,7 @@ function tellSide(app, side) {
   if (!list.children.length) list.append(...numbers.map(number));
   numbers.forEach(([, value], k) => setText(list.children[k].lastChild, value));
   setText(part(side, "figcaption"), whatToSee(app.state, side, gone));
-  const what = `${SAMPLERS[app.state[side]].title}: ${app.state.chains} chains on ${app.state.target}`;
+  const what = `${SAMPLERS[app.state[side]].title}: ${counted(app.state.chains, "chain")} on ${app.state.target}`;
   part(side, ".chains").setAttribute("aria-label", `${what}, ${steps ? "moving" : "at their start"}, ${gone} flown off`);
 }
 

@@ -60,6 +60,9 @@ export async function copyLink(button) {
   setTimeout(() => (button.textContent = "Copy link"), 2000);
 }
 
+/** How many there are of something. */
+export const counted = (n, noun) => `${n} ${n === 1 ? noun : `${noun}s`}`;
+
 /** Put text where it is another: what is read aloud is not read again. */
 export const setText = (element, text) => {
   if (element.textContent !== text) element.textContent = text;

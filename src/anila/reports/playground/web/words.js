@@ -80,7 +80,7 @@ const held = (steps) =>
 /** The sentence under a picture of chains. */
 export function whatToSee({ chains, refresh, ...state }, side, gone) {
   if (!gone) return refresh > 1 && SAMPLERS[state[side]].clips ? held(refresh) : MOVES[state[side]];
-  const who = gone === chains ? "All chains have flown off" : `${gone} of ${chains} chains have flown off`;
+  const who = gone === chains ? "All chains flew off" : `${gone} of ${chains} chains flew off`;
   return `${who}: one step overshoots, the next overshoots further. Make the step smaller and start again.`;
 }
 
