@@ -8,12 +8,14 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from anila.cli.app import app
 from anila.runs.folder.contents import foreign
 from anila.runs.training.stop import Stop
 from test_ranks import SERVER, ended
@@ -335,6 +337,19 @@ def test_every_public_name_is_there():
 
     assert all(getattr(package, name) is not None for name in package.__all__)
     assert set(package.__all__) == {*package.MODULE_OF, "rng"}
+
+
+def test_every_count_has_a_least_and_a_most():
+    """Sees --count 10^30 taken, to fail much later or never."""
+    counts = {}
+    for command in app.registered_commands:
+        assert command.callback
+        for name, hint in get_type_hints(command.callback, include_extras=True).items():
+            kind, *more = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+            if kind in (int, int | None) and name != "seed":
+                counts[f"{command.callback.__name__} {name}"] = (more[0].min, more[0].max)
+    assert len(counts) >= 30
+    assert [name for name, (least, most) in counts.items() if least is None or most is None] == []
 
 
 def speak(folder: Path, words: list[str]) -> None:

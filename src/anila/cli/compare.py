@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from anila.cli.console import AsJson, echo, note, print_json
+from anila.density.ranges import MOST
 
 
 def compare(
@@ -15,13 +16,14 @@ def compare(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings for all samplers.")
     ] = None,
     samplers: Annotated[str, typer.Option(help="Names or FILE.py:NAME, with commas between.")] = "langevin,anisotropic",
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each sampler.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=MOST, help="Runs of each sampler.")] = 3,
     budget: Annotated[
-        int | None, typer.Option(min=1, help="Gradient evaluations a chain and run; those of the preset by default.")
+        int | None,
+        typer.Option(min=1, max=MOST, help="Gradient evaluations a chain and run; those of the preset by default."),
     ] = None,
-    points: Annotated[int, typer.Option(min=1, help="How often each run is scored.")] = 10,
-    samples: Annotated[int, typer.Option(min=10, help="Samples that a score is made from.")] = 1000,
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    points: Annotated[int, typer.Option(min=1, max=MOST, help="How often each run is scored.")] = 10,
+    samples: Annotated[int, typer.Option(min=10, max=MOST, help="Samples that a score is made from.")] = 1000,
+    jobs: Annotated[int, typer.Option(min=1, max=MOST, help="Runs at a time.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/compare-PRESET by default.")] = None,
     as_json: AsJson = False,
 ) -> None:

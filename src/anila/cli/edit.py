@@ -7,6 +7,7 @@ import typer
 
 from anila.cli.console import Label, RunFolder, Seed, load
 from anila.cli.posteriors import SHOWN, Images, Inputs, Out, Steps, finish, images_in
+from anila.density.ranges import MOST
 
 
 def edit(
@@ -14,7 +15,7 @@ def edit(
     out: Out,
     sd: Annotated[float, typer.Option(help="How far the walk may go, images in [-1, 1].")],
     inputs: Inputs = None,
-    frames: Annotated[int, typer.Option(min=1, help="Images shown along the walk.")] = 4,
+    frames: Annotated[int, typer.Option(min=1, max=MOST, help="Images shown along the walk.")] = 4,
     steps: Steps = None,
     images: Images = SHOWN,
     label: Label = None,

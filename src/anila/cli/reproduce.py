@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from anila.cli.console import echo, note
+from anila.density.ranges import MOST
 
 
 def reproduce(
@@ -17,7 +18,7 @@ def reproduce(
     scale: Annotated[
         Literal["small", "paper"], typer.Option(help="small: all within two hours on two cores.")
     ] = "small",
-    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=MOST, help="Runs at a time.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of runs and figures.")] = Path("runs/reproduce"),
 ) -> None:
     """Run the papers' experiments and make their figures; the same command again goes on."""

@@ -7,6 +7,7 @@ import typer
 
 from anila.cli.console import Label, RunFolder, Seed, load, note
 from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Out, Steps, finish, images_in, require
+from anila.density.ranges import MOST
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ def restore(
     out: Out,
     inputs: Inputs = None,
     blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,
-    downsample: Annotated[int | None, typer.Option(help="Inputs are reduced by this factor.")] = None,
+    downsample: Annotated[int | None, typer.Option(min=2, max=MOST, help="Inputs are reduced by this factor.")] = None,
     degrade: Annotated[
         str | None,
         typer.Option(metavar="FILE.py:FUNCTION", help="Your own map of rows. This runs the code in FILE.py."),
