@@ -2,14 +2,20 @@
 
 import importlib
 import re
+import shlex
 import shutil
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
 import anila
+from anila.cli.app import app
+from anila.runs.catalogue import KNOWN_TO
+from anila.runs.experiment.choose import choose
 from compilers import CXX
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +24,7 @@ PAGES = sorted(DOCS.glob("**/*.md"))
 ELSEWHERE = ("bridges.md",)
 """Pages whose blocks need a package each: `test_bridges.py` runs them."""
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
+COMMAND = re.compile(r"^ {4,}anila (.*)$", re.MULTILINE)
 LINK = re.compile(r"\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)")
 
 
@@ -55,6 +62,20 @@ def test_every_block_stands_alone(page: Path):
     """Sees commands right below a line of text, which flow into it."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     assert not re.findall(r"^(?![-*:|\d\s]).+\n    \S.*", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
+def test_every_command_is_understood(page: Path):
+    """Sees an option, a setting or a preset that is no longer so; runs and files of the page need not be there."""
+    commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
+    for line in COMMAND.findall(page.read_text("utf-8").replace("\\\n", "")):
+        name, *words = shlex.split(line, comments=True)
+        if name.startswith("--") or "…" in words:
+            continue
+        with suppress(ValueError):  # of a run or a folder that is not there
+            commands[name].make_context(name, list(words))
+        if name == "train" and words[0] in KNOWN_TO and ".py:" not in line:
+            choose(words[0], [word for word in words[1:] if "=" in word])
 
 
 @pytest.mark.parametrize(
