@@ -343,7 +343,7 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: inpaint(image_f, ROWS, torch.ones(4, 4, dtype=torch.bool)), "hides everything"),
         (lambda: inpaint(image_f, ROWS * math.nan, box_mask((4, 4), (0, 0, 2, 2))), "2 of 2 rows hold NaN"),
         (lambda: inpaint(image_f, ROWS, box_mask((4, 4), (0, 0, 2, 2)), sd=0.0), "sd must be a positive number"),
-        (lambda: denoise(image_f, ROWS, torch.ones(3)), "one for each of the 2 observations"),
+        (lambda: denoise(image_f, ROWS, torch.ones(3)), "one for each observation .2."),
         (lambda: denoise(image_f, ROWS, 1.0, temperature=0.0), "temperature must be positive"),
         (lambda: restore(image_f, ROWS, downsample(2), 1.0)(ROWS), "degrade: expected (2, *(1, 4, 4))"),
         (lambda: restore(image_f, ROWS, downsample(3), 1.0)(ROWS), "factor 3 must divide"),

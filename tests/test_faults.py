@@ -582,7 +582,7 @@ def test_a_command_without_memory_is_one_line_and_status_1(monkeypatch: pytest.M
 
     monkeypatch.setattr("anila.cli.app.app", refuse)
     assert anila("sample") == 1
-    assert capsys.readouterr().err == f"anila: not enough memory: {text} 1 bytes\n"
+    assert capsys.readouterr().err == f"anila: not enough memory: ask for less at a time ({text} 1 bytes)\n"
 
 
 def test_other_errors_keep_their_words():

@@ -17,7 +17,7 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 
-from anila import anisotropic_mala, langevin, rng, sample
+from anila import anisotropic_mala, langevin, mala, rng, sample
 from anila.evaluation import pictures
 from anila.learning.distributed import joined
 from anila.reports.playground.serve import server
@@ -191,6 +191,13 @@ def test_memory_that_runs_out_is_explained(tmp_path: Path):
 
     assert in_a_child(work) == 7
     assert "for training.batch=2000000 and training.chains=10; lower" in (tmp_path / "said").read_text()
+
+
+def test_more_steps_than_memory_is_for_are_refused_at_the_first():
+    """Sees minutes spent on a list of the steps, or torch's words about bytes."""
+    x0 = torch.zeros(10**4, 1)
+    with pytest.raises(MemoryError, match=r"what 10,000,000,000 steps of 10,000 chains report: make fewer steps"):
+        sample(mala(lambda x: -x.square().sum(1), step_size=0.1), x0, 10**10, rng(0))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")

@@ -130,7 +130,7 @@ def require_sd(sd: float | Tensor, observations: int) -> Float[Tensor, "n"]:
     given = torch.as_tensor(sd, dtype=torch.float64).reshape(-1)
     if len(given) not in (1, observations) or not bool((torch.isfinite(given) & (given > 0)).all()):
         raise ValueError(
-            f"sd must be a positive number, or one for each of the {observations} observations; got {given.tolist()}"
+            f"sd must be a positive number, or one for each observation ({observations}); got {given.tolist()}"
         )
     return given.expand(observations)
 

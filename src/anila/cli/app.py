@@ -67,11 +67,11 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(0)
     except MemoryError as error:
-        fail(str(error) or "out of memory", 1)
+        fail(str(error) or "not enough memory: ask for less at a time", 1)
     except RuntimeError as error:
         if not lacks_memory(error):
             raise
-        fail(f"not enough memory: {str(error).splitlines()[0]}", 1)
+        fail(f"not enough memory: ask for less at a time ({str(error).splitlines()[0]})", 1)
     except OSError as error:
         room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)

@@ -12,7 +12,7 @@ from anila import notebook
 from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
-from anila.messages import are, counted, whole
+from anila.messages import are, counted, lacks_memory, whole
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of
 from anila.samplers.dry_run import require_rows_apart
@@ -141,7 +141,7 @@ def loop(
     with gradients_in(precision):
         graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
-    for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), progress):
+    for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), steps, progress):
         watched = done % WATCHED == 0 or done + n == steps
         with gradients_in(precision), adding_values(visited if watched else None):
             if graphs:
@@ -153,7 +153,7 @@ def loop(
                 xs = state.x[:0]
         for name, value in info._asdict().items():
             if name not in infos:
-                infos[name] = value.new_empty(steps, len(x0))
+                infos[name] = room_for(steps, len(x0), value)
             infos[name][done : done + n] = value
         if keep_every:
             xs = xs if keep_every < n else state.x[None][: (done + n) % keep_every == 0]
@@ -168,6 +168,21 @@ def loop(
         done += n
     how = graphs.how() if graphs else "uncompiled"
     return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every, how)
+
+
+def room_for(steps: int, chains: int, like: Tensor) -> Tensor:
+    """Space for a number of each step and chain.
+
+    Raises:
+        MemoryError: If there is not so much.
+    """
+    try:
+        return like.new_empty(steps, chains)
+    except RuntimeError as error:
+        if not lacks_memory(error):
+            raise
+        what = f"{counted(steps, 'step')} of {counted(chains, 'chain')}"
+        raise MemoryError(f"not enough memory for what {what} report: make fewer steps at a time") from None
 
 
 def dense(x: Tensor) -> Tensor:
@@ -289,28 +304,32 @@ def warn_of_no_global_move(infos: Trace) -> None:
         )
 
 
-def blocks(steps: int, keep_every: int, most: int) -> list[int]:
+def blocks(steps: int, keep_every: int, most: int) -> Iterator[int]:
     """Steps made at a time, up to so many; a block starts where positions were kept last."""
     if keep_every < most:
         most -= most % keep_every if keep_every else 0
-        spans = [steps]
+        span = steps
     else:
-        spans = [keep_every] * (steps // keep_every) + [steps % keep_every]
-    return [n for span in spans for n in [most] * (span // most) + [span % most] if n]
+        span = keep_every
+    done = 0
+    while done < steps:
+        n = min(most, span - done % span, steps - done)
+        yield n
+        done += n
 
 
-def with_progress(steps: list[int], shown: bool) -> Iterator[int]:
-    """These numbers of steps, with a bar where it is to be shown."""
+def with_progress(parts: Iterator[int], steps: int, shown: bool) -> Iterator[int]:
+    """These numbers of steps, so many in all, with a bar where it is to be shown."""
     if not shown:
-        yield from steps
+        yield from parts
         return
     if notebook.runs_here():
-        yield from notebook.advancing(steps, "sampling")
+        yield from notebook.advancing(list(parts), "sampling")
         return
     from rich.progress import Progress
 
     with Progress() as bar:
-        task = bar.add_task("sampling", total=sum(steps))
-        for n in steps:
+        task = bar.add_task("sampling", total=steps)
+        for n in parts:
             yield n
             bar.advance(task, n)
