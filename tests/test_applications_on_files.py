@@ -131,6 +131,7 @@ def test_a_table_is_completed_and_keeps_its_other_columns(table_run: Path, tmp_p
 
 def test_cells_that_are_typed_are_of_the_kind_that_a_file_would_give_them():
     """Sees a date that is text, which no column of dates takes."""
+    assert given(f"far={10**30}")["far"].to_pylist() == [1e30]
     cells = given("n=3,x=1.5,day=2024-05-01,at=2024-05-01 10:30:00,sent=2024-05-01T10:30:00+02:00,paid=True,city=Oslo")
     kinds = [str(field.type) for field in cells.schema]
     assert kinds == ["int64", "double", "date32[day]", "timestamp[us]", "timestamp[us, tz=+02:00]", "bool", "string"]
@@ -295,6 +296,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--out", "x.csv"], "give one table"),
         (["inpaint", "TABLE", "--given", "hight=1", "--out", "x.csv"], "no column"),
         (["inpaint", "TABLE", "--given", "height=", "--out", "x.csv"], "expected COLUMN=VALUE"),
+        (["inpaint", "TABLE", "--given", "height=1e999", "--out", "x.csv"], "a number is too large"),
         (["inpaint", "TABLE", "--given", "height=1,mood=2,luck=3", "--out", "x.csv"], "no cell is missing"),
         (["inpaint", "TABLE", "words.csv", "--out", "x.csv"], "column 'mood': expected numbers as in training"),
         (["inpaint", "TABLE", "empty.csv", "--out", "x.csv"], "row 1 has none of the model's columns"),
@@ -308,7 +310,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["outliers", "TABLE", "notes.txt"], "expected one of .npy"),
         (["outliers", "TABLE", "none.csv"], "no file"),
         (["compose", "TABLE", "IMAGES", "--count", "1", "--out", "y.npz"], "must have the same points"),
-        (["compose", "TABLE", "TABLE", "--weights", "1", "--count", "1", "--out", "y.npz"], "got 1 weights"),
+        (["compose", "TABLE", "TABLE", "--weights", "1", "--count", "1", "--out", "y.npz"], "got 1 weight "),
         (["compose", "TABLE", "TABLE", "--weights", "a", "--count", "1", "--out", "y.npz"], "expected a number for"),
     ],
 )  # fmt: skip

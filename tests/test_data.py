@@ -129,12 +129,12 @@ def test_labels_that_are_no_class_are_refused(labels: list[int], message: str) -
 def test_rows_refuse_nan_with_count_and_first_index() -> None:
     values = torch.zeros(2000, 3, 2)
     values[1500, 2, 1], values[1999, 0, 0] = float("nan"), float("inf")
-    with pytest.raises(ValueError, match=r"2 of 12000 values are NaN or infinite, the first at \(1500, 2, 1\)"):
+    with pytest.raises(ValueError, match=r"2 of 12,000 values are NaN or infinite, the first at \(1500, 2, 1\)"):
         Rows(values)
 
 
 def test_values_are_checked_in_the_precision_they_are_used_in() -> None:
-    with pytest.raises(ValueError, match=r"1 of 4 values are NaN or infinite in float32, the first at \(0, 0\)"):
+    with pytest.raises(ValueError, match=r"1 of 4 values is NaN or infinite in float32, the first at \(0, 0\)"):
         Rows(np.array([[1e39, 2.0], [3.0, 4.0]]))
     with pytest.raises(ValueError, match="item 1 holds NaN or infinity in float32"):
         Stream([torch.zeros(2, 3), torch.full((2, 3), 1e39, dtype=torch.float64)]).batch(2, 0, 1)

@@ -289,7 +289,7 @@ def test_nan_in_an_image_array_is_refused_with_its_index(tmp_path: Path) -> None
     values = np.zeros((4, 1, 4, 4), dtype=np.float32)
     values[2, 0, 3, 1] = np.nan
     np.save(tmp_path / "t.npy", values)
-    with pytest.raises(ValueError, match=r"1 of 64 values are NaN or infinite, the first at \(2, 0, 3, 1\)"):
+    with pytest.raises(ValueError, match=r"1 of 64 values is NaN or infinite, the first at \(2, 0, 3, 1\)"):
         table(tmp_path / "t.npy")
 
 

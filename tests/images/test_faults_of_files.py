@@ -180,7 +180,7 @@ def test_a_damaged_gzip_is_refused_by_name(tmp_path: Path, offset: int) -> None:
 def test_an_idx_header_that_promises_more_than_the_file_holds_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(bytes((0, 0, 8, 3)) + struct.pack(">3I", 4_000_000_000, 28, 28) + bytes(100))
-    with pytest.raises(ValueError, match=r"idx3-ubyte: its header promises 4000000000 images of 28 × 28"):
+    with pytest.raises(ValueError, match=r"idx3-ubyte: its header promises 4,000,000,000 images of 28 × 28"):
         images(path)
 
 

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.density.ranges import MOST
+
 
 def blur(sd: float) -> Callable[[Tensor], Tensor]:
     """Convolution with a Gaussian, edges repeated.
@@ -24,14 +26,13 @@ def blur(sd: float) -> Callable[[Tensor], Tensor]:
     """
     if not 0 < sd < math.inf:
         raise ValueError(f"blur: sd must be a positive number of pixels; got {sd!r}")
-    radius = math.ceil(3 * sd)
-    weights = (-(torch.arange(-radius, radius + 1, dtype=torch.float64) / sd).square() / 2).softmax(0)
+    radius = math.ceil(min(3 * sd, MOST))
 
     def degrade(x: Float[Tensor, "rows c h w"]) -> Float[Tensor, "rows c h w"]:
         if min(x.shape[2:]) <= radius:
             raise ValueError(f"blur: sd {sd:g} needs images above {radius} pixels a side; got {tuple(x.shape[2:])}")
         rows, channels, height, width = x.shape
-        w = weights.to(x)
+        w = (-(torch.arange(-radius, radius + 1, dtype=torch.float64) / sd).square() / 2).softmax(0).to(x)
         padded = F.pad(x, (radius,) * 4, mode="replicate").reshape(rows * channels, 1, height + 2 * radius, -1)
         return F.conv2d(F.conv2d(padded, w.view(1, 1, 1, -1)), w.view(1, 1, -1, 1)).view(rows, channels, height, width)
 

@@ -1,5 +1,6 @@
 """Tables that people bring to a run: any columns, of which some are the model's; results are joined to them."""
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime
@@ -52,15 +53,25 @@ def given(text: str) -> pa.Table:
         raise ValueError(f"--given {text}: expected COLUMN=VALUE,COLUMN=VALUE, e.g. height=180,weight=70")
     if len(values) < len(pairs) or "" in values:
         raise ValueError(f"--given {text}: each column once, by its name")
+    if any(isinstance(cell, float) and math.isinf(cell) for (cell,) in values.values()):
+        raise ValueError(f"--given {text}: a number is too large; expected finite ones")
     return pa.table(values)
 
 
 def as_cell(text: str) -> int | float | bool | date | str:
     """As the cells of a CSV file are read."""
-    for kind in (int, float, date.fromisoformat, datetime.fromisoformat):
+    for kind in (int64, float, date.fromisoformat, datetime.fromisoformat):
         with suppress(ValueError):
             return kind(text)
     return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def int64(text: str) -> int:
+    """A whole number that a table holds as such."""
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{text} is larger")
+    return number
 
 
 def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = False) -> Float[Tensor, "rows d"]:
