@@ -19,18 +19,20 @@ from anila.reports.playground import page, subject_of
 ROOT = Path(__file__).resolve().parents[1]
 browser = runpy.run_path(str(ROOT / "tests/browser.py"))["browser"]
 PICTURES = {
-    "steep": (1280, 1130, "light", "", "playground.left.steps >= 30"),
-    "bias": (1280, 1130, "dark", "2", "playground.left.steps >= 600"),
-    "step": (1280, 920, "light", "", "playground.left.steps === 4 && playground.phase === 1"),
-    "yours": (1280, 920, "light", "5", "playground.film.done"),
-    "phone": (400, 1230, "dark", "3", "playground.left.steps >= 300"),
+    "steep": (1280, ".charts", "light", "", "playground.left.steps >= 30"),
+    "bias": (1280, ".charts", "dark", "2", "playground.left.steps >= 600"),
+    "step": (1280, "main", "light", "", "playground.left.steps === 4 && playground.phase === 1"),
+    "yours": (1280, ".charts", "light", "5", "playground.film.done"),
+    "phone": (400, "[data-setting=temperature]", "dark", "3", "playground.left.steps >= 300"),
 }
-"""Name -> width, height, theme, the key of a story, and what must have come true."""
+"""Name -> width, the element below which it ends, theme, the key of a story, and what must have come true."""
 IMAGES = {
-    "digits": (1280, 860, "light", "playground.done"),
-    "filled": (800, 860, "dark", "playground.filling && playground.done"),
+    "digits": (1280, "main", "light", "playground.done"),
+    "filled": (800, ".transport", "dark", "playground.filling && playground.done"),
 }
 """The same of the digits' page."""
+MARGIN = 8
+"""Pixels below that element."""
 SETTLED = 2
 """Seconds in which numbers and curves catch up, and chains on a trained net spread."""
 
@@ -38,21 +40,21 @@ SETTLED = 2
 def main(names: list[str]) -> None:
     wanted = names or [*PICTURES, *IMAGES]
     with tempfile.TemporaryDirectory() as folder, browser(Path(folder) / "profile") as tab:
-        for name, (width, height, theme, key, when) in chosen(PICTURES, wanted):
-            opened(tab, written(Path(folder), None), width, height, theme)
+        for name, (width, end, theme, key, when) in chosen(PICTURES, wanted):
+            opened(tab, written(Path(folder), None), width, theme)
             tab.until("document.querySelector('dd') !== null")
             if key:
                 tab.press(key, key)
             PREPARED.get(name, lambda _: None)(tab)
             tab.until(when, seconds=200)
             tab.run("playground.playing = playground.film !== null")
-            shot(tab, name)
-        for name, (width, height, theme, when) in chosen(IMAGES, wanted):
-            opened(tab, written(Path(folder), "pretrained:mnist") + "#level_steps=2&seed=4", width, height, theme)
+            shot(tab, name, width, end)
+        for name, (width, end, theme, when) in chosen(IMAGES, wanted):
+            opened(tab, written(Path(folder), "pretrained:mnist") + "#level_steps=2&seed=4", width, theme)
             tab.until("globalThis.playground?.done", seconds=600)
             PREPARED.get(name, lambda _: None)(tab)
             tab.until(when, seconds=600)
-            shot(tab, name)
+            shot(tab, name, width, end)
 
 
 def chosen(pictures: dict[str, Any], names: list[str]) -> list[tuple[str, Any]]:
@@ -67,14 +69,16 @@ def written(folder: Path, what: str | None) -> str:
     return path.as_uri()
 
 
-def opened(tab: Any, url: str, width: int, height: int, theme: str) -> None:
-    tab.size(width, height)
+def opened(tab: Any, url: str, width: int, theme: str) -> None:
+    tab.size(width, 900)
     tab.prefer(theme)
     tab.open(url)
 
 
-def shot(tab: Any, name: str) -> None:
-    """Take a picture of what is seen."""
+def shot(tab: Any, name: str, width: int, end: str) -> None:
+    """Take a picture of the page down to the end of an element."""
+    bottom = tab.run(f"scrollY + document.querySelector('{end}').getBoundingClientRect().bottom")
+    tab.size(width, math.ceil(bottom) + MARGIN)
     time.sleep(SETTLED)
     picture = Image.open(io.BytesIO(tab.picture())).convert("RGB")
     picture.save(ROOT / "docs/pictures" / f"playground_{name}.png", optimize=True)
