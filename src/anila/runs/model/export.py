@@ -33,7 +33,7 @@ from anila.data.foreign import expanded
 from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
 from anila.density.precision import own_defaults
-from anila.learning.starts import FromModel, FromNoise, Persistent, Start, unpacked
+from anila.learning.starts import FromNoise, Persistent, Start, unpacked
 from anila.messages import counted
 from anila.runs.experiment import PRESETS, Experiment, build_network, choose_device, settings
 from anila.runs.experiment.build import with_classes
@@ -45,7 +45,7 @@ from anila.runs.folder.run import Run
 from anila.runs.model import hub, pretrained
 from anila.runs.model.card import Record, card
 from anila.runs.model.model import Calibration, HeldOut, Model
-from anila.runs.model.stand_in import portable, ported, start_of
+from anila.runs.model.stand_in import begins_from_noise, portable, ported, start_of
 from anila.runs.model.trained import Trained
 from anila.samplers import Proposal
 
@@ -154,10 +154,12 @@ def narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def kept_chains(trained: Trained) -> Tensor | None:
-    """The bank of chains as it is stored; samples where chains start from data; None where they start from noise."""
-    if isinstance(trained.start, FromNoise | FromModel):
-        return None
-    return trained.start.bank if isinstance(trained.start, Persistent) else trained.draw(DRAWN)
+    """The bank of chains as it is stored; samples where chains start from data; None where they start from noise, as
+    those of an f with levels can.
+    """
+    if isinstance(trained.start, Persistent):
+        return trained.start.bank
+    return None if begins_from_noise(trained) else trained.draw(DRAWN)
 
 
 def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:

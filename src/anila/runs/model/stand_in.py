@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from anila.density.log_density import LogDensity
+from anila.density.log_density import Anneals, LogDensity
 from anila.density.ranges import NonNegative
 from anila.learning.starts import FromModel, FromNoise, Persistent
 from anila.runs.experiment import settings
@@ -75,6 +75,11 @@ def start_of(trained: Trained) -> settings.Start:
     start = trained.config.start
     if isinstance(trained.start, FromNoise):
         return replace(start, name="noise")
-    if isinstance(trained.start, FromModel):
-        return settings.Start(name="noise")
-    return start if isinstance(trained.start, Persistent) else settings.Start()
+    if isinstance(trained.start, Persistent):
+        return start
+    return settings.Start(name="noise" if begins_from_noise(trained) else "persistent")
+
+
+def begins_from_noise(trained: Trained) -> bool:
+    """Whether new chains need no points to begin at."""
+    return isinstance(trained.start, FromNoise | FromModel) or isinstance(trained.f, Anneals)
