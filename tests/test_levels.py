@@ -12,7 +12,7 @@ from anila.data import Rows
 from anila.density.log_density import value_and_grad
 from anila.density.networks import ClassesAtLevels, NoiseConditional
 from anila.learning.learner import Learner
-from anila.learning.starts import Replay
+from anila.learning.starts import Persistent, Replay
 from anila.reports import long_run
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_learner, resolve
@@ -33,6 +33,8 @@ LIKELIHOOD = [*SMALL, "training.data_noise=0.1", "training.max_grad_norm=1", "tr
               "start.kind=annealed", "start.size=9", "start.fresh=0.3", "start.shift=0",
               "start.storage=float32"]  # fmt: skip
 ANCHORED = [*UNET, *LIKELIHOOD, "anchor=denoising", "anchor.sd=[0.04,2.4]"]
+PAIRED = [*UNET, *SMALL, "training.data_noise=0.1", "training.max_grad_norm=1", "network.adapter=[4]", "start=paired",
+          "anchor=denoising", "anchor.sd=0.1"]  # fmt: skip
 
 
 def settings(*more: str) -> Experiment:
@@ -55,10 +57,9 @@ def built(data: Rows, *more: str) -> tuple[Learner, Any]:
 
 def test_chains_at_f_of_x_teach_the_adapter_alone_and_the_rest_is_learned_without_it(pixels: Rows):
     """Sees an adapter that a stage without chains moves, or chains that move anything else."""
-    adapter = "network.adapter=[4]"
     for more, moved in (
-        ([*PLAIN, adapter], {"net"}),
-        ([*ANCHORED, adapter, "anchor.sd=0.1"], {"adapter"}),
+        ([*PLAIN, "network.adapter=[4]"], {"net"}),
+        (PAIRED, {"adapter"}),
         ([*UNET, *LIKELIHOOD], {"net"}),
     ):
         learner, f = built(pixels, *more)
@@ -206,16 +207,16 @@ def test_it_goes_on_bit_for_bit(pixels: Rows, tmp_path: Path):  # noqa: ARG001
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`plain`, learned without chains, and `chains`, with them, on forty images."""
+    """`plain`, learned without chains, `chains`, with them, and `pairs`, with an adapter, on forty images."""
     folder = tmp_path_factory.mktemp("levels")
     for i in range(40):
         write_noise(folder / "photos" / f"{i:02d}.png", i)
-    for name, more in (("plain", PLAIN), ("chains", ANCHORED)):
+    for name, more in (("plain", PLAIN), ("chains", ANCHORED), ("pairs", PAIRED)):
         assert anila("train", *chains_on(folder / "photos"), *more, "--run", folder / name) == 0
     return folder
 
 
-@pytest.mark.parametrize("name", ["plain", "chains"])
+@pytest.mark.parametrize("name", ["plain", "chains", "pairs"])
 @pytest.mark.parametrize(
     "words",
     [
@@ -234,12 +235,13 @@ def test_the_jobs_of_a_run_work(
     assert anila(*(word.format(**places) for word in words)) == 0
 
 
-@pytest.mark.parametrize("name", ["plain", "chains"])
+@pytest.mark.parametrize("name", ["plain", "chains", "pairs"])
 def test_an_export_draws_what_the_run_draws(runs: Path, name: str, tmp_path: Path):
     """Sees levels or moments that an export does not carry, and a card that knows of no annealing."""
     shared = export.export(Run.existing(runs / name), tmp_path / "shared")
     run = export.load(runs / name)
     assert torch.equal(shared.draw(4, steps=2), run.draw(4, steps=2))
+    assert isinstance(shared.start, Persistent) == (name == "chains"), "others begin from noise"
     card = (tmp_path / "shared" / "README.md").read_text()
     assert "annealed draws (5 levels of noise, 2 transitions each)" in card
     assert "confining" not in card
