@@ -162,7 +162,6 @@ def test_a_degradation_of_the_users_own(name: str, image_run: Path, tmp_path: Pa
         (["classify", "PETS", "own.py"], "expected"),
         (["classify", "KINDS", "x.csv", "x.csv"], "give one table; got 2 files"),
         (["classify", "KINDS", "x.csv", "--out", "x.txt"], "expected .csv or .parquet"),
-        (["classify", "KINDS", "class.csv"], "already has a column 'class'"),
         (["sample", "IMAGES", "--count", "1", "--class", "dogs", "--out", "x.png"], "the run has no classes"),
         (["sample", "PETS", "--count", "1", "--class", "dog", "--out", "x.png"], "no class 'dog'; did you mean 'dogs'"),
         (["inpaint", "IMAGES", "--class", "dogs", "--box", "0,0,2,2", "--out", "x.png"], "the run has no classes"),
@@ -192,7 +191,6 @@ def test_mistakes_are_one_message_and_status_2(
         "own.py": FILE,
         "bad.py": "def",
         "x.csv": "a,b\n1,2\n",
-        "class.csv": "a,b,class\n1,2,3\n",
     }.items():
         (tmp_path / name).write_text(text)
     before = set(tmp_path.iterdir())

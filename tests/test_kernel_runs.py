@@ -114,6 +114,28 @@ def test_alarms_keep_their_rate_where_columns_are_categories():
         assert 0.6 * rate - error < np.mean(found) < rate + error
 
 
+def test_results_stand_beside_columns_of_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A model of columns `score` and `energy`, which cannot be renamed: the model asks for them. Sees a refusal, and
+    cells of the table that are written over."""
+    x = rows(60, "people", 2)
+    path, out = tmp_path / "given.csv", tmp_path / "out.csv"
+    path.write_text("\n".join(["score,energy", *(f"{a:.3f},{b:.3f}" for a, b in x.tolist())]) + "\n")
+    assert anila("train", path, "--run", tmp_path / "run") == 0
+    own = path.read_text().splitlines()
+    assert anila("outliers", tmp_path / "run", path) == 0
+    assert "names of results" not in capsys.readouterr().err
+    assert anila("outliers", tmp_path / "run", path, "--out", out) == 0
+    assert "of which score is called anila_score" in capsys.readouterr().err
+    lines = out.read_text().splitlines()
+    assert lines[0] == '"score","energy","anila_score","percentile","outlier","why"'
+    assert [float(line.split(",")[0]) for line in lines[1:]] == [float(line.split(",")[0]) for line in own[1:]]
+    assert anila("outliers", tmp_path / "run", out, "--out", tmp_path / "again.csv") == 0
+    assert "score is called anila_anila_score" in capsys.readouterr().err
+    assert anila("inpaint", tmp_path / "run", "--given", "score=1", "--out", out) == 0
+    assert out.read_text().splitlines()[0] == '"score","energy","draw","anila_energy"'
+    assert "energy is called anila_energy" in capsys.readouterr().err
+
+
 def test_a_row_that_was_learned_is_judged_by_the_others():
     """Sees a table without outliers when it is judged by itself: each row lies on a centre."""
     x = torch.cat([rows(200, "x"), torch.full((1, 4), 6.0)])

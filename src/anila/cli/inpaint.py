@@ -106,7 +106,7 @@ def fill(
     )
     with warnings_to(note):
         table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
-    tables.require_free(table, RESULTS)
+        tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
     y = tables.points(table, units, missing=True, absent=True)
     hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
     beside = BesideTable(table, units, kept=True)

@@ -44,7 +44,8 @@ def outliers(
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
         raise ValueError("--picture is for runs on images, and those on tables by network=kernel")
     with warnings_to(note):
-        found = judged(trained, rows_from(files, trained, RESULTS, missing=True), rate, held_out, typical)
+        rows = rows_from(files, trained, RESULTS if out else (), missing=True)
+        found = judged(trained, rows, rate, held_out, typical)
     for text in warnings_of(found):
         note(text)
     if out is not None:

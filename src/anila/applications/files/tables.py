@@ -1,6 +1,7 @@
 """Tables that people bring to a run: any columns, of which some are the model's; results are joined to them."""
 
 import math
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import date, datetime
@@ -133,23 +134,23 @@ def filled_in(own: pa.ChunkedArray, cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def with_columns(table: pa.Table, columns: dict[str, np.ndarray]) -> pa.Table:
-    """The table with more columns.
-
-    Raises:
-        ValueError: If it has one of that name.
-    """
-    require_free(table, tuple(columns))
+    """The table with more columns, called `free` names."""
     for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
+        table = table.append_column(free(name, table.column_names), pa.array(values))
     return table
 
 
-def require_free(table: pa.Table, names: Sequence[str]) -> None:
-    """Refuse a table that has a column of a name the results need.
+def free(name: str, taken: Sequence[str]) -> str:
+    """The name, with `anila_` before it where it is taken.
 
-    Raises:
-        ValueError: If it has.
+    >>> free("score", ["age", "score"])
+    'anila_score'
     """
-    for name in names:
-        if name in table.column_names:
-            raise ValueError(f"the table already has a column {name!r}, which the results need; rename it")
+    return free(f"anila_{name}", taken) if name in taken else name
+
+
+def warn_of_taken(columns: Sequence[str], names: Sequence[str]) -> None:
+    """Say what results will be called where a table has columns of their names."""
+    taken = [f"{name} is called {free(name, columns)}" for name in names if name in columns]
+    if taken:
+        warnings.warn(f"the table has columns of the names of results, of which {', '.join(taken)}", stacklevel=2)
