@@ -20,6 +20,17 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names in a row; of very many the first and the last, and how many there are.
+
+    >>> listed(["a", "b"]), listed([str(i) for i in range(500)], most=5)
+    ('a, b', '0, 1, 2, …, 499 (500 in all)')
+    """
+    if len(names) <= most:
+        return ", ".join(names)
+    return f"{', '.join(names[: most - 2])}, …, {names[-1]} ({len(names):,} in all)"
+
+
 def lines_printable(text: str) -> str:
     """`printable`, with line ends left: names in it that are foreign do nothing to a terminal."""
     return "\n".join(map(printable, text.split("\n")))

@@ -10,7 +10,7 @@ from torch import Tensor
 from anila.data.column import Column
 from anila.data.foreign import printable
 from anila.data.scale import bounded, mean_and_sd
-from anila.messages import did_you_mean
+from anila.messages import did_you_mean, listed
 
 SMALLEST = 1e-150
 """Standard deviation below which squares vanish in float64, and beyond whose inverse they overflow."""
@@ -101,13 +101,10 @@ class Encoding(NamedTuple):
         wanted = [column.name for column in self.columns if column.mean]
         lacking = [name for name in wanted if name not in rows.column_names]
         if lacking and (not absent or lacking == wanted):
-            near, needed = (
-                did_you_mean(lacking[0], [name for name in rows.column_names if name not in self.names]),
-                ", ".join(self.names),
-            )
+            near = did_you_mean(lacking[0], [name for name in rows.column_names if name not in self.names])
             raise ValueError(printable(
-                f"the table has no column {', '.join(map(repr, lacking))}{near}; the model's are {needed}, the table's "
-                f"{', '.join(rows.column_names)}"
+                f"the table has no column {listed([repr(name) for name in lacking])}{near}; the model's are "
+                f"{listed(self.names)}, the table's {listed(rows.column_names)}"
             ))  # fmt: skip
         return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
 

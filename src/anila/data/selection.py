@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from anila.data.foreign import printable, reading
-from anila.messages import did_you_mean
+from anila.messages import did_you_mean, listed
 
 JSON_WORDS = {"true", "false", "null", "NaN", "Infinity"}
 
@@ -48,7 +48,7 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
     for column in [*(columns or ()), *([] if label is None else [label])]:
         if column not in there:
             near = did_you_mean(column, there)
-            raise ValueError(f"{name}: no column {column!r}{near}; it has {', '.join(there)}")
+            raise ValueError(f"{name}: no column {column!r}{near}; it has {listed(there)}")
     if columns and label in columns:
         rest = [column for column in columns if column != label]
         raise ValueError(

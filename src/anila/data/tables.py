@@ -36,7 +36,7 @@ from anila.data.suspects import warn_of_suspects
 from anila.data.table_files import SUFFIXES, read_labelled, require_table
 from anila.data.units import Units
 from anila.data.usable import filled_rows, usable
-from anila.messages import counted
+from anila.messages import counted, listed
 from anila.rng import rng
 
 __all__ = ["SUFFIXES", "Table", "table"]
@@ -178,7 +178,7 @@ def table(
     labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
     data = Table(rows, (), name, labels, classes, dependent)
     told = "".join(f"; {part}" for part in [*said(data), *left_out])
-    data.description = printable(f"{counted(len(data), 'row')} of {', '.join(data.columns)} from {path}{how}{told}")
+    data.description = printable(f"{counted(len(data), 'row')} of {listed(data.columns)} from {path}{how}{told}")
     return data
 
 
