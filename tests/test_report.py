@@ -302,6 +302,16 @@ def test_training_names_its_page(tmp_path: Path, reported: None, capsys: pytest.
     assert Page(tmp_path / "run" / "report.html").sections > ALWAYS
 
 
+def test_a_page_says_nothing_of_the_data_that_training_said(
+    tmp_path: Path, reported: None, capsys: pytest.CaptureFixture[str]  # noqa: ARG001
+):  # fmt: skip
+    """Sees a warning that comes again when the page reads the table again."""
+    lines = [f"person {i},{(37 * i) % 11}.5" for i in range(30)]
+    (tmp_path / "people.csv").write_text("\n".join(["name,height", *lines]) + "\n")
+    assert anila("train", tmp_path / "people.csv", "--run", tmp_path / "run") == 0
+    assert capsys.readouterr().err.count("warning: people.csv: left out name") == 1
+
+
 def test_a_table_that_is_gone(tmp_path: Path):
     """Sees a fit in closed form whose page needs its rows."""
     file = tmp_path / "people.csv"
