@@ -77,7 +77,13 @@ def test_a_verdict_names_the_columns_that_differ():
     lines = verdict(found, 0.5, ("age", "height", "mood"), Sides(x, x, x, "new rows"))
     assert "a difference is seen (p = 0.001); most in height, by 0.40" in lines[1]
     assert "not seen (p = 0.5); most of age and mood, by 0.30" in lines[2]
-    assert lines[-1] == "the rows do not pass: marginals"
+    assert lines[-1] == "the rows do not pass: columns"
+
+
+def test_one_column_has_no_correlation_to_speak_of():
+    found = Differences(Difference(0.1, 0.5, 0), Difference(0.0, 1.0, 0), Difference(0.5, 0.5, 0))
+    x = torch.zeros(20, 1)
+    assert not any("correlation" in line for line in verdict(found, 0.5, ("age",), Sides(x, x, x, "new rows")))
 
 
 def test_ties_do_not_differ_and_no_p_is_zero():

@@ -31,6 +31,8 @@ SIGNIFICANT, COPIED = 0.01, 0.75
 """p below which sets differ; `nearer` above which drawn rows lie at rows of training."""
 COARSE = 0.25
 """Difference of a column that should be seen: where it may not be, this is said."""
+TESTS = ("columns", "correlations", "told apart")
+"""What the tests are called in a verdict."""
 NAMES = {
     "marginals": "largest difference of a column",
     "correlations": "largest difference of a correlation",
@@ -127,11 +129,11 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
     """Each test in a sentence, and whether the rows pass."""
     d = len(columns)
     pair = f"{columns[found.correlations.where // d]} and {columns[found.correlations.where % d]}"
-    failed = [name.replace("_", " ") for name, test in found._asdict().items() if test.p <= SIGNIFICANT]
+    failed = [name for name, test in zip(TESTS, found, strict=True) if test.p <= SIGNIFICANT]
     lines = [
         f"{counted(len(sides.drawn), 'drawn row')} beside {sides.source}{said_of_few(len(sides.drawn), d)}",
         f"columns: {seen(found.marginals)}; most in {columns[found.marginals.where]}, by {found.marginals.value:.2f}",
-        f"correlations: {seen(found.correlations)}; most of {pair}, by {found.correlations.value:.2f}",
+        *([f"correlations: {seen(found.correlations)}; most of {pair}, by {found.correlations.value:.2f}"] * (d > 1)),
         f"nearest neighbours tell {found.told_apart.value:.0%} of rows apart, 50% by chance: {seen(found.told_apart)}",
         f"privacy: a drawn row is nearer to a row of training than a new row is in {nearer:.0%} of cases, 50% by chance"
         + (": rows of training can be recognised" if nearer > COPIED else ""),
