@@ -13,6 +13,7 @@ from torch.nn import functional
 from anila.density import targets
 from anila.density.log_density import LogDensity
 from anila.density.networks import mlp, toy
+from anila.density.transform import transform
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_ghmc, anisotropic_mala, barker, ghmc, hmc, langevin, mala, sample
 from anila.samplers.compiled.graphs import GRAPHS, REPLACED
@@ -302,6 +303,16 @@ def test_a_posterior_of_common_likelihoods_becomes_lanes():
         lambda w: prior(w) + sum(LIKELIHOODS[name](w).sum(1) for name in SHOWN),
         0.3 * torch.randn(9, 5, generator=rng(0, "start")),
     )
+
+
+def test_a_model_of_named_parameters_becomes_lanes():
+    """Sees parameters taken out of x in a way that no C++ is made of."""
+
+    def model(mu: Tensor, tau: Tensor, z: Tensor) -> Tensor:
+        return D.Normal(mu + tau * z, 1.0).log_prob(Y[:3]).sum()
+
+    f = transform(model, mu=D.Normal(0.0, 5.0), tau=D.HalfNormal(5.0), z=D.Normal(0.0, 1.0).expand([3]))
+    assert_fast_and_right(f, 0.3 * torch.randn(9, 5, generator=rng(0, "start")))
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from torch import Tensor, fx
 from anila.density.precision import current
 from anila.samplers.compiled.agreement import Rows, require_agreement
 from anila.samplers.compiled.lanes import Lanes
+from anila.samplers.compiled.replaced import REPLACED
 from anila.samplers.compiled.torch_internals import (
     Checks,
     graph_compiled,
@@ -39,15 +40,6 @@ LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
 OPERATIONS, MOST_OPERATIONS = 3000, 6000
 """Operations in a graph of several steps, and in one of a single step: TorchInductor takes minutes for more."""
-
-
-def bias_apart(bias: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """Bias is added with the non-linearity, not by the matrix product."""
-    product = a @ b if alpha == 1 else alpha * (a @ b)
-    return product + (bias if beta == 1 else beta * bias)
-
-
-REPLACED = {aten.addmm.default: bias_apart}
 
 
 Kind = tuple[torch.Size, torch.dtype, torch.device]
