@@ -17,6 +17,7 @@ from torch.distributions import (
     HalfNormal,
     Independent,
     LKJCholesky,
+    MultivariateNormal,
     Normal,
     Poisson,
     Uniform,
@@ -24,6 +25,7 @@ from torch.distributions import (
 from torch.distributions.constraints import corr_cholesky, interval, less_than, positive, real, simplex
 
 from anila import anisotropic_mala, mala, rng, sample, transform, tune
+from anila.density.log_density import value_and_grad
 from exact import as_users_run_it
 
 EFFECT = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
@@ -217,3 +219,22 @@ def test_a_missing_arviz_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(__import__("sys").modules, "arviz_base", None)
     with pytest.raises(ImportError, match=r"pip install 'anila\[arviz\]'"):
         run().to_arviz()
+
+
+def test_a_proposal_that_is_no_number_is_rejected_and_ends_no_run():
+    """Sees a prior with checks of its own, or a covariance without a factor, that raises for all chains."""
+
+    def process(scale: Tensor, z: Tensor) -> Tensor:
+        cov = scale * torch.ones(3, 3) + (scale < 1e6) * torch.eye(3)
+        return MultivariateNormal(torch.zeros(3), cov).log_prob(z)
+
+    prior = Independent(Normal(torch.zeros(3), 1.0, validate_args=True), 1, validate_args=True)
+    f = transform(process, scale=positive, z=prior)
+    x = torch.zeros(4, 4)
+    x[1], x[2, 0] = math.nan, 80.0
+    alone = f(x[:1])
+    found = f(x)
+    assert found.isnan().tolist() == [False, True, True, False]
+    torch.testing.assert_close(found[[0, 3]], alone.expand(2))
+    slopes = value_and_grad(f, x)[1]
+    assert bool(slopes[[0, 3]].isfinite().all())

@@ -4,11 +4,13 @@
     f(x) = log p(θ) + log |det ∂T/∂x|            draws x of exp f make draws T(x) of p
 
 A prior adds its log-density to log p. Supports are those of T, so distributions do not look at their arguments again:
-only rounding could lead outside.
+only rounding could lead outside. A proposal may be NaN, or so far out that a covariance has no Cholesky factor: log p
+is NaN there and the kernel rejects it, where torch would raise an error that ends the run of all chains.
 
 Reference: Carpenter et al. 2017, "Stan: a probabilistic programming language", section 2.7 (constraints).
 """
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, biject_to
 from torch.distributions.constraints import Constraint
+from torch.overrides import TorchFunctionMode
 
 Declared = Constraint | tuple[Any, ...] | Distribution
 """What a parameter is: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
@@ -154,7 +157,7 @@ def transform(log_density: Callable[..., Tensor] | None = None, /, **parameters:
 def parameter(name: str, given: Declared) -> Parameter:
     """What x holds for a parameter that is declared so."""
     if isinstance(given, Distribution):
-        constraint, shape, prior = given.support, given.batch_shape + given.event_shape, given
+        constraint, shape, prior = given.support, given.batch_shape + given.event_shape, unchecked(given)
     else:
         constraint, *shape = given if isinstance(given, tuple) else (given,)
         prior = None
@@ -171,6 +174,14 @@ def parameter(name: str, given: Declared) -> Parameter:
     except ValueError as error:
         raise ValueError(f"{name}: {constraint} needs another shape than {tuple(shape)}: {error}") from None
     return Parameter(name, tuple(shape), constraint, bijection, free, prior)
+
+
+def unchecked(law: Distribution) -> Distribution:
+    """A copy that does not look at what it is asked, and nor do the distributions that it is made of."""
+    law = copy.copy(law)
+    parts = {name: unchecked(part) for name, part in vars(law).items() if isinstance(part, Distribution)}
+    vars(law).update(parts, _validate_args=False)  # torch says it nowhere else
+    return law
 
 
 NO_BIJECTION = (
@@ -193,7 +204,8 @@ def for_all_chains(log_density: Callable[..., Tensor]) -> Callable[[dict[str, Te
 
     def log_densities(values: dict[str, Tensor]) -> Tensor:
         try:
-            found = batched(values)
+            with FactorOrNaN():
+                found = batched(values)
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
@@ -222,6 +234,16 @@ def unvalidated() -> Iterator[None]:
         yield
     finally:
         Distribution.set_default_validate_args(before)
+
+
+class FactorOrNaN(TorchFunctionMode):
+    """Inside, the Cholesky factor of a matrix that has none is NaN, and no error."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func not in (torch.linalg.cholesky, torch.cholesky):
+            return func(*args, **(kwargs or {}))
+        factor, failed = torch.linalg.cholesky_ex(args[0])
+        return torch.where((failed == 0)[..., None, None], factor, math.nan)
 
 
 def a_row(terms: Tensor) -> Tensor:
