@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.distributions import Normal
+from torch.distributions.constraints import positive
 
 from anila.density.targets import gaussian
+from anila.density.transform import transform
 from anila.rng import rng
 from anila.samplers import hmc
 from anila.samplers.divergence import began, divergences_told
@@ -76,8 +79,11 @@ def test_divergences_are_told_where_they_began():
     prob = torch.tensor([[1.0, 0.5], [1.0, 1e-31]])
     left = began(x, visited, prob)
     assert left.tolist() == [[1.0, 9.0, 1.0]]
-    assert "1 of 4 proposals, mostly where x1 is about 9" in divergences_told(left, 4, start(100, 3))
-    assert divergences_told(left[:0], 4, start(100, 3)) == "none of 4 proposals"
+    assert "1 of 4 proposals, mostly where x1 is about 9" in divergences_told(left, 4, start(100, 3), None)
+    assert divergences_told(left[:0], 4, start(100, 3), None) == "none of 4 proposals"
+    named = transform(mean=Normal(torch.zeros(2), 1.0), sd=positive)
+    told = divergences_told(torch.tensor([[0.0, 0.0, 5.0]]), 4, start(100, 3), named)
+    assert "mostly where sd is about 148" in told
 
 
 def test_a_divergence_in_the_first_step_of_a_window_began_where_the_window_did():

@@ -124,6 +124,13 @@ def test_an_ill_conditioned_gaussian_is_sampled_anisotropically(f: Any, back: Te
     assert (x.var(0) / VARIANCES - 1).abs().max().item() < 0.05
 
 
+def test_hmc_keeps_a_good_preconditioner_in_few_dimensions():
+    """Sees trajectories of the warm-up that end where they began, with which every good preconditioner seems bad."""
+    factor = torch.tensor([[1.0, 0, 0, 0], [1.0, 1.0, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 2.0]])
+    tuned = tune(lambda x: gaussian(1.0, 4)(x @ factor), start(32, 4), 400, rng(0, "tune"))
+    assert "kept" in tuned.report
+
+
 def test_without_a_preconditioner_it_is_not_sampled():
     """Sees a law above that needs no preconditioner."""
     plain = tune(lambda step_size: mala(stretched, step_size), start(400, D), 400, rng(0, "tune"))

@@ -9,6 +9,8 @@ Reference: Betancourt 2017, "A conceptual introduction to Hamiltonian Monte Carl
 import torch
 from torch import Tensor
 
+from anila.density.log_density import LogDensity
+from anila.density.transform import Transformed
 from anila.messages import counted
 
 DIVERGES = 1e-30
@@ -25,20 +27,27 @@ def began(x: Tensor, visited: Tensor, accept_prob: Tensor) -> Tensor:
     return torch.cat([x[None], visited[:-1]])[accept_prob < DIVERGES]
 
 
-def divergences_told(left: Tensor, proposals: int, points: Tensor) -> str:
-    """How many proposals diverged, and the coordinate that is most unlike elsewhere where they began.
+def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity | None) -> str:
+    """How many proposals diverged, and the parameter that is most unlike elsewhere where they began.
 
     Args:
         left: Where they began, (divergences, *event).
         proposals: Number of all.
         points: Positions visited, (points, *event).
+        f: The log-density, which may have names for its parameters.
     """
     if not len(left):
         return f"none of {counted(proposals, 'proposal')}"
-    at, all_of_them = left.flatten(1).double().mean(0), points.flatten(1).double()
+    at, all_of_them = numbers(left, f).mean(0), numbers(points, f)
     mean, sd = all_of_them.mean(0), all_of_them.std(0)
     k = int(((at - mean) / sd).abs().nan_to_num().argmax())
+    name = f.names[k] if isinstance(f, Transformed) else f"x{k}"
     return (
-        f"{len(left):,} of {counted(proposals, 'proposal')}, mostly where x{k} is about {at[k]:.3g} (all points: "
-        f"{mean[k]:.3g} ± {sd[k]:.3g}): steps are too long there"
+        f"{len(left):,} of {counted(proposals, 'proposal')}, mostly where {name} is about {at[k]:.3g} "
+        f"(all points: {mean[k]:.3g} ± {sd[k]:.3g}): steps are too long there"
     )
+
+
+def numbers(x: Tensor, f: LogDensity | None) -> Tensor:
+    """What has names: the parameters of points, or their coordinates, (points, numbers)."""
+    return (f.numbers(x) if isinstance(f, Transformed) else x.flatten(1)).double()

@@ -164,8 +164,9 @@ def remedy(s: Symptoms) -> str:
     if s.accept_prob is not None and s.accept_prob < LOW:
         return f"{shorter(s.tuned)}: acceptance is {s.accept_prob:.2g}, and 0.57 is best"
     if s.funnel:
-        seen = funnel_said(*s.funnel)
-        return f"{seen}: sample the others in units of their scale, or mix step sizes (hmc, spread=10)"
+        return (
+            f"{funnel_said(*s.funnel)}: sample the others in units of their scale, or mix step sizes (hmc, spread=10)"
+        )
     if s.stuck:
         return shorter(s.tuned)
     if s.clipped > CLIPPED:

@@ -326,7 +326,7 @@ def frozen(
     history: dict[str, Tensor],
 ) -> Tuned:
     """The kernel with the settings of the last phase, and the report on them."""
-    settings = phase.settings
+    settings, sampler = phase.settings, kernel(phase.settings)
     quantiles = ", ".join(f"{q:.0%} {quantile(phase.grads, q):.3g}" for q in (0.5, 0.85, 0.95))
     lines = [
         f"acceptance      {phase.accept_prob:.3f} (aimed at {phase.target:.2f})",
@@ -340,14 +340,14 @@ def frozen(
         f"persistence     {settings['persistence']:.3g}" if "persistence" in settings else "",
         f"preconditioner  {verdict}",
         f"starts          {began}",
-        f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points)}",
+        f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points, sampler.f)}",
         f"careful         {trouble}" if trouble else "",
         f"stranded        moved onto other chains {counted(moved, 'time')}, all during the warm-up" if moved else "",
     ]
     if off := amiss(phase):
         lines.append(off)
         warnings.warn(off, UserWarning, stacklevel=3)
-    return Tuned(kernel(settings), phase.x, settings, "\n".join(line for line in lines if line), history)
+    return Tuned(sampler, phase.x, settings, "\n".join(line for line in lines if line), history)
 
 
 def amiss(phase: Phase) -> str:
