@@ -91,6 +91,19 @@ def test_numbers_order_checkpoints_not_dates(tmp_path: Path):
     assert found.name == "000000020"
 
 
+def test_a_checkpoint_may_go_while_it_is_read(tmp_path: Path):
+    """Sees `anila sample` of a run that is training end in an error, or call what was pruned damaged."""
+    checkpoint.save(tmp_path, 1, PARTS)
+    later = iter([2, 3, 4, 5])
+
+    def slowly(path: Path) -> None:
+        for i in [i for i in (next(later, None), next(later, None)) if i]:
+            checkpoint.save(tmp_path, i, PARTS)
+        checkpoint.verify(path)
+
+    assert checkpoint.newest(tmp_path, slowly) == (tmp_path / "000000005", [])
+
+
 def test_newest_two_and_the_best_are_kept(tmp_path: Path):
     for i in range(1, 6):
         path = checkpoint.save(tmp_path, i, PARTS)

@@ -150,22 +150,28 @@ def verify(path: Path) -> dict[str, Any]:
     if type(iteration) is not int or path.name != f"{iteration:09d}":
         raise Damaged(f"{path.name}/manifest.json is that of iteration {iteration!r}")
     for name, expected in sums.items():
-        file = path / Path(name).name
-        if not file.is_file():
-            raise Damaged(f"{path.name}/{name} is missing")
-        if digest(file) != expected:
+        try:
+            found = digest(path / Path(name).name)
+        except OSError:
+            raise Damaged(f"{path.name}/{name} is missing or unreadable") from None
+        if found != expected:
             raise Damaged(f"{path.name}/{name} does not match its checksum: the file was altered or cut short")
     return manifest
 
 
 def newest(folder: Path, check: Callable[[Path], Any] = verify) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that `check` does not find damaged, and a notice for each newer one."""
-    notices = []
-    for path in reversed(listed(folder)):
+    """The newest checkpoint that `check` does not find damaged, and a notice for each newer one.
+
+    One that goes while it is read, as old ones do while a run trains, is no damage: there are newer ones by then.
+    """
+    notices, seen = [], set[Path]()
+    while left := [path for path in listed(folder) if path not in seen]:
+        path = left[-1]
+        seen.add(path)
         try:
             check(path)
         except Damaged as damage:
-            notices.append(f"checkpoint {damage}")
+            notices += [f"checkpoint {damage}"] if path.is_dir() else []
         else:
             return path, notices
     return None, notices

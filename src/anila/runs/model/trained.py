@@ -71,7 +71,7 @@ class Trained(Model):
             try:
                 trained.restore(best)
             except checkpoint.Damaged as damage:
-                trained.notices.append(f"checkpoint {damage}")
+                trained.notices += [f"checkpoint {damage}"] if best.is_dir() else []
             else:
                 return trained
         path, notices = checkpoint.newest(run.checkpoints, trained.restore)
