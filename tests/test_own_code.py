@@ -274,6 +274,8 @@ def test_a_density_of_ones_own_is_diagnosed(words: list[str], drift: bool, mine:
     [
         (["diagnose", "wrong.py:Net", "--dim", "2"], "it is a class; name an instance of it"),
         (["diagnose", "wrong.py:nothing", "--dim", "2"], "f does not take x of"),
+        (["diagnose", "wrong.py:stop", "--dim", "2"], "f ends the process"),
+        (["diagnose", "ends.py:f", "--dim", "2"], "cannot be run: SystemExit"),
         (["diagnose", "mine.py:normal", "--dim", "2"], "its points have 3 numbers, not 2"),
         (["diagnose", "gaussian", "--dim", "2"], "--dim is for a log-density in FILE.py:NAME"),
         (["train", "rings", "objective=wrong.py:two", "--run", "run"], "expected contrast.f, x_data, x_model, noise."),
@@ -283,12 +285,21 @@ def test_a_density_of_ones_own_is_diagnosed(words: list[str], drift: bool, mine:
 def test_code_that_does_not_fit_is_one_message(words: list[str], message: str, mine: str, capsys: Any):  # noqa: ARG001
     """Sees a traceback, or a run folder begun for an objective that cannot be asked."""
     Path("wrong.py").write_text(
-        "from torch import nn\nfrom anila import Objective\ndef nothing(): ...\nclass Net(nn.Module): ...\n"
+        "import sys\nfrom torch import nn\nfrom anila import Objective\ndef nothing(): ...\ndef stop(x): sys.exit()\n"
+        "class Net(nn.Module): ...\n"
         "def two(): return Objective(lambda f, x: f, ())\ndef number(): return Objective(lambda *_: 1, ())\n"
     )
+    Path("ends.py").write_text("import sys\nsys.exit()")
     assert anila(*words) == 2
     assert re.search(message, capsys.readouterr().err)
     assert not Path("run").exists()
+
+
+@pytest.mark.usefixtures("few")
+def test_a_flat_density_is_called_flat():
+    """Sees a library's words about a threshold that nobody gave."""
+    with pytest.raises(ValueError, match="f is flat at all draws"):
+        diagnosis.with_kernel(lambda x: 0 * x.sum(1), torch.zeros(10, 2), True, [], 0)
 
 
 def test_a_run_without_its_file_says_so(mine: str, capsys: pytest.CaptureFixture[str]):

@@ -278,6 +278,8 @@ def inside(f: LogDensity, x: Tensor) -> Any:
     """f(x); what torch says of a wrong f is said with what to do."""
     try:
         return f(x)
+    except SystemExit:
+        raise ValueError("f ends the process (sys.exit): let it return one number a row") from None
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise

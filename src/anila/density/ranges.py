@@ -12,3 +12,5 @@ MOST = 10**9
 Count = Annotated[int, Ge(1), Le(MOST)]
 CountOrZero = Annotated[int, Ge(0), Le(MOST)]
 Several = Annotated[int, Ge(2), Le(MOST)]
+Threads = Annotated[int, Ge(1), Le(1024)]
+"""Of a process: OpenMP ends one that asks for far more than there can be."""

@@ -204,7 +204,9 @@ def of_kernel(f: Kernel, overrides: list[str], seed: int) -> Subject:
 def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str], seed: int) -> Subject:
     """A density with a kernel whose threshold and step suit it, where they are not given."""
     slope = value_and_grad(f, draws)[1].abs().flatten()
-    base = settings.Sampler(name="anisotropic_mala", threshold=slope.quantile(0.8).item())
+    if not (steep := slope.quantile(0.8).item() or slope.max().item()):
+        raise ValueError("f is flat at all draws: no gradient says where exp f is")
+    base = settings.Sampler(name="anisotropic_mala", threshold=steep)
     config = resolve(replace(Experiment(), sampler=base), overrides).sampler
     subject = Subject(f, config, None, draws, exact, [f])
     if config.kernel.exact and not any(text.startswith("sampler.step_size=") for text in overrides):

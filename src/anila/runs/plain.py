@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive
+from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive, Threads
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else () if value is None else value)
@@ -124,7 +124,7 @@ class Training:
     """Where the same lines and the pictures go besides; each needs the extra of its name."""
     checkpoint_every: Count = 500
     picture_every: Count = 500
-    threads: Count | None = None
+    threads: Threads | None = None
     """CPU threads; None takes 1 for points in few dimensions and all cores for images."""
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""

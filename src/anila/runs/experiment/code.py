@@ -56,7 +56,7 @@ def load_code(word: str, what: str) -> Code:
     content = path.read_bytes()
     try:
         module = run(path, content)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{what}: {path} cannot be run: {type(error).__name__}: {error}") from error
     things = {key: value for key, value in vars(module).items() if is_usable(value) and not key.startswith("_")}
     if name not in things:
