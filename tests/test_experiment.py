@@ -191,7 +191,7 @@ def test_the_options_of_a_choice_are_those_of_its_constructor():
     for name, make in SAMPLERS.items():
         takes = {*inspect.signature(make).parameters} - {"f", "step_size", "preconditioner"}
         assert {*Sampler.kind(name).own} == takes, name
-    assert Sampler(name="hmc", leapfrog_steps=3).options == {"leapfrog_steps": 3}
+    assert Sampler(name="hmc", leapfrog_steps=3).options == {"leapfrog_steps": 3, "spread": 1.0}
     assert Network(name="wrn").options == {"depth": 10, "widen": 1, "nonlinearity": "silu", "slope": 0.05}
     with pytest.raises(ValidationError, match="leapfrog_steps"):
         Sampler(name="mala", leapfrog_steps=3)
@@ -336,7 +336,7 @@ def test_depth_and_widen_are_those_of_the_wide_residual_network():
 def test_images_take_a_wider_net_where_they_learn_on_a_gpu(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     wide, small = (choose("cifar10", [f"training.device={device}"])[1] for device in ("auto", "cpu"))
-    assert (wide.network.options["widths"], wide.training.batch, wide.start.size) == ((96, 192, 256), 128, 256)
+    assert (wide.network.options["widths"], wide.training.batch) == ((96, 192, 256), 128)
     assert small.training.batch == PRESETS["cifar10"].experiment.training.batch
     assert choose("cifar10", ["training.batch=9"])[1].training.batch == 9
     assert choose("cifar10", ["network=vanilla", "stages=none", "objective=likelihood"])[1].network.name == "vanilla"
