@@ -295,6 +295,7 @@ def test_wrong_settings_are_refused():
     [
         (lambda: EnergyDetector(contamination="auto").fit(rows(20)), r"contamination must lie in .*; got 'auto'"),
         (lambda: EnergyDetector(trimmed=None).fit(rows(20)), r"trimmed must lie in .*; got None"),
+        (lambda: EnergyDetector(bandwidth="scott").fit(rows(20)), "bandwidth must be positive; got 'scott'"),  # pyright: ignore
         (lambda: EnergyDensity().fit(rows(20)).sample(-1), "n_samples must be at least 0; got -1"),
         (lambda: EnergyDensity().fit(rows(20)).sample(2.5), "n_samples must be a whole number"),  # pyright: ignore
         (lambda: EnergyDensity().fit(rows(20)).conditional_draws(rows(2), draws=-1), "draws must be at least 0"),

@@ -1,5 +1,6 @@
 """Runs of the kernel energy: found at once, used from anywhere, with alarms as rare as promised and their reasons."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,22 @@ def test_results_stand_beside_columns_of_their_names(tmp_path: Path, capsys: pyt
     assert anila("inpaint", tmp_path / "run", "--given", "score=1", "--out", out) == 0
     assert out.read_text().splitlines()[0] == '"score","energy","draw","anila_energy"'
     assert "energy is called anila_energy" in capsys.readouterr().err
+
+
+def test_a_packed_table_names_its_run_without_endings(tmp_path: Path):
+    with gzip.open(tmp_path / "people.2020.csv.gz", "wt") as file:
+        file.write("a,b\n1,2\n2,3\n4,1\n")
+    assert choose(str(tmp_path / "people.2020.csv.gz"), [])[0] == "people.2020"
+
+
+def test_a_table_without_outliers_is_judged_without_a_picture(run: Path, tmp_path: Path, capsys: Any):
+    """Sees scores that are not told because there is nothing to draw."""
+    write(tmp_path / "new.csv", torch.zeros(3, 4))
+    assert anila("outliers", run, tmp_path / "new.csv", "--picture", tmp_path / "odd.png") == 0
+    captured = capsys.readouterr()
+    assert captured.err == "no picture: no row is an outlier\n"
+    assert captured.out.startswith("0 of 3 are outliers")
+    assert not (tmp_path / "odd.png").exists()
 
 
 def test_a_row_that_was_learned_is_judged_by_the_others():

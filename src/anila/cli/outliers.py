@@ -50,7 +50,9 @@ def outliers(
         note(text)
     if out is not None:
         write_table(found.rows.joined(found.columns()), out)
-    if picture is not None:
+    if picture is not None and rows.file is not None and not found.flagged.any():
+        note("no picture: no row is an outlier")
+    elif picture is not None:
         pictures.save(found.picture(), picture)
     report(found, top, out, as_json)
 

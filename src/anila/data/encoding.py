@@ -101,11 +101,12 @@ class Encoding(NamedTuple):
         wanted = [column.name for column in self.columns if column.mean]
         lacking = [name for name in wanted if name not in rows.column_names]
         if lacking and (not absent or lacking == wanted):
-            near = did_you_mean(lacking[0], [name for name in rows.column_names if name not in self.names])
-            raise ValueError(printable(
-                f"the table has no column {listed([repr(name) for name in lacking])}{near}; the model's are "
-                f"{listed(self.names)}, the table's {listed(rows.column_names)}"
-            ))  # fmt: skip
+            there = rows.column_names
+            near = did_you_mean(lacking[0], [name for name in there if name not in self.names])
+            lacks = f"no column {listed([repr(name) for name in lacking])}{near}; the model's are"
+            if lacking == wanted and there:
+                lacks = f"no column of the model's{did_you_mean(there[0], self.names)}; these are"
+            raise ValueError(printable(f"the table has {lacks} {listed(self.names)}, the table's {listed(there)}"))
         return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
 
     def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:

@@ -47,7 +47,8 @@ def reason(error: Exception) -> str:
     """
     if isinstance(error, UnidentifiedImageError):
         return "cannot identify the kind of image"
-    lines = str(error).strip().splitlines()
+    said = "; ".join(error.args) if error.args and all(isinstance(arg, str) for arg in error.args) else str(error)
+    lines = said.strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 

@@ -22,6 +22,7 @@ Li & Racine 2003 (kernels of continuous and discrete variables).
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import torch
@@ -305,7 +306,7 @@ def take_sizes(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any
 def refuse_unusable(centres: Tensor, bandwidth: float, counts: Tensor) -> None:
     if centres.ndim != 2 or not centres.numel():
         raise ValueError(f"expected centres of shape (n, d), at least one row and column; got {tuple(centres.shape)}")
-    if not bandwidth > 0:
+    if not (isinstance(bandwidth, Real) and bandwidth > 0):
         raise ValueError(f"bandwidth must be positive; got {bandwidth!r}")
     if centres.is_meta:
         return

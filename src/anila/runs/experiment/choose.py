@@ -38,7 +38,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
     if what in TOYS:
         return what, resolve(replace(PRESETS["rings"].experiment, data=Data(name=what)), overrides)
     preset = for_path(path, overrides)
-    return path.stem, resolved(preset, overrides)
+    return path.name[: len(path.name) - len(suffix_of(path))], resolved(preset, overrides)
 
 
 def resolved(preset: Preset, overrides: list[str]) -> Experiment:
