@@ -198,5 +198,6 @@ def limits(record: Record, annealed: bool) -> list[str]:
         )
     if not record.scores:
         found.append("Not evaluated: no score is known.")
-    found.append("Kept chains are samples; whether they repeat rows of the data was not examined.")
+    if record.experiment.start.name != "noise":
+        found.append("Kept chains are samples; whether they repeat rows of the data was not examined.")
     return found
