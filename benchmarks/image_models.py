@@ -32,10 +32,10 @@ from image_sets import KNOWN, SCORED, Scorer, image_set, judge_of, points, proto
 GRID, OF_A_CLASS, COMPLETED = 64, 20, 300
 
 
-def of_draws(model: Model, scorer: Scorer, n: int, out: Path) -> dict[str, float]:
+def of_draws(model: Model, scorer: Scorer, n: int, out: Path, steps: int | None) -> dict[str, float]:
     """Scores of n draws, and seconds of a processor for 64 of them; a grid of the first."""
     began = time.process_time()
-    x = model.draw(n, seed=1)
+    x = model.draw(n, seed=1, steps=steps)
     seconds = (time.process_time() - began) * GRID / n
     pictures.save(pictures.image_grid(x[:GRID].clamp(-1, 1)), out)
     return scorer(x) | {"seconds for 64": seconds}
@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, help="w of draws, in place of the model's sampler.guidance")
     parser.add_argument("--levels", type=int, help="levels of draws, in place of sampler.levels")
     parser.add_argument("--level-steps", type=int, help="transitions at each, in place of sampler.level_steps")
+    parser.add_argument("--steps", type=int, help="transitions at f(x), in place of sampler.draw_steps")
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -84,7 +85,9 @@ def main() -> None:
     model.config = replace(model.config, sampler=sampler)
     judge = judge_of(data, arguments.out / "judge.pt")
     scorer, name = Scorer(data, judge), Path(arguments.model.replace(":", "-")).name
-    scores = of_draws(model, scorer, arguments.count or SCORED[arguments.set], arguments.out / f"{name}.png")
+    scores = of_draws(
+        model, scorer, arguments.count or SCORED[arguments.set], arguments.out / f"{name}.png", arguments.steps
+    )
     if judge:
         scores |= of_classes(model, judge) if model.classes else {}
         x, y = points(data.test[0][:COMPLETED]), data.test[1][:COMPLETED]

@@ -123,7 +123,12 @@ def matched_start(data: ImageSet, arguments: argparse.Namespace) -> Start:
     """f(x, s) of a run, or of one that is trained here; and its draws."""
     path = arguments.start or arguments.out / f"start-{data.name}"
     if not arguments.start:
-        words = ["stages=none", "network.classes=none", f"network.widths={list(arguments.widths)}"]
+        words = [
+            "stages=none",
+            "network.classes=none",
+            "network.adapter=none",
+            f"network.widths={list(arguments.widths)}",
+        ]
         by_preset(data.name, data, path, 0, [*words, f"training.minutes={arguments.minutes}"])
     f: Any = channels_last(Trained.load(Run(path)).f)
     pool = arguments.out / f"pool-{path.name}-{arguments.pool}.pt"

@@ -16,7 +16,7 @@ DATA=${DATA:-cifar10}
 toy= count= length=(training.minutes=6)
 if [ "${LENGTH:-full}" = toy ]; then
     toy=--toy count="--count 32"
-    length=(training.minutes=0.2 "network.widths=[8,16,16]" training.batch=8 start.size=8)
+    length=(training.minutes=0.2 "network.widths=[8,16,16]" training.batch=8)
 fi
 patience=${toy:+4}   # compiling on a processor takes long
 patience=${patience:-1}

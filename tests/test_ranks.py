@@ -236,8 +236,8 @@ def test_processes_go_through_stages_together(tmp_path: Path, how: str, sizes: t
     assert_same(some, alone)
 
 
-IMAGES = ["data.flip=true", "network.widths=[4,4]", "sampler.levels=4", "sampler.steps=2", "start.size=7",
-          "start.fresh=0.3", "training.batch=6", "training.chains=5", "training.ema=0.5", "training.minutes=none",
+IMAGES = ["data.flip=true", "network.widths=[4,4]", "network.adapter=[4]", "sampler.levels=4", "sampler.steps=2",
+          "start.fresh=0.3", "training.batch=7", "training.ema=0.5", "training.minutes=none",
           "optimizer.warmup=1", "optimizer.learning_rate=0.0002", "stages.1.iterations=3", "stages.2.iterations=3",
           "stages.2.optimizer.warmup=1", "stages.2.training.checkpoint_every=2", "training.checkpoint_every=2",
           "training.log_every=1", "training.picture_every=1000", "training.threads=1"]  # fmt: skip
@@ -246,8 +246,8 @@ IMAGES = ["data.flip=true", "network.widths=[4,4]", "sampler.levels=4", "sampler
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["training.shard=false", "training.shard=true"])
 def test_processes_learn_images_in_stages(tmp_path: Path, how: str):
-    """Sees levels, flips, annealed starts or an anchor of the second stage that depend on the number of processes, or
-    on where another number of them took over: within a stage, at the switch, in its last iterations.
+    """Sees levels, flips, pairs of chains and data, or an anchor of the second stage that depend on the number of
+    processes, or on where another number of them took over: within a stage, at the switch, in its last iterations.
     """
     config = resolve(PRESETS["flowers"].experiment, [*IMAGES, how])
     alone = trained(tmp_path / "alone", resolve(config, ["training.shard=false"]), 1)

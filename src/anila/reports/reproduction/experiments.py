@@ -122,7 +122,7 @@ MATCHED = (
           "hmc": [*ON_FINAL_LAW, "sampler.leapfrog_steps=5"], "descent": []},
          Size(660, 2, 200, ("stages.1.iterations=600", "stages.2.iterations=60", "network.widths=[16,32,32]",
                             *BY_ONE_STEP), CHAINED),
-         Size(5850, 13, 1000, ("stages.1.iterations=5400", "stages.2.iterations=450", *BY_ONE_STEP), CHAINED, 5)),
+         Size(5650, 13, 1000, ("stages.1.iterations=5400", "stages.2.iterations=250", *BY_ONE_STEP), CHAINED, 5)),
 )  # fmt: skip
 EXPERIMENTS: dict[str, tuple[Part, ...]] = {
     "rings": RINGS,

@@ -73,25 +73,27 @@ FLOWERS_CHAINS = Experiment(
 MNIST_CHAINS = replace(FLOWERS_CHAINS, data=Data(name="mnist", size=32))
 CIFAR10_CHAINS = replace(FLOWERS_CHAINS, data=Data(name="cifar10", size=32, flip=True))
 
-LEVELS = (0.04, 2.4)
-"""Levels of noise that images are learned at; f(x) is that of 0.1."""
-WITHOUT_CHAINS = Stage(share=0.7)
+LEVELS, LOWEST = (0.04, 6.0), 0.1
+"""Levels of noise that images are learned at, and that of f(x)."""
+WITHOUT_CHAINS = Stage(share=0.85)
 ON_THE_FINAL_LAW = Stage(
-    share=0.3,
+    share=0.15,
     changes={
         "objective": {"name": "likelihood"},
-        "anchor": {"name": "denoising", "sd": LEVELS},
-        "optimizer": {"learning_rate": 1e-4, "momentum": 0.5, "warmup": 20},
-        "training": {"data_noise": 0.1, "max_grad_norm": 1.0, "ema": 0.99, "checkpoint_every": 100},
+        "anchor": {"name": "denoising", "sd": LOWEST},
+        "optimizer": {"learning_rate": 5e-4, "momentum": 0.5, "warmup": 20},
+        "training": {"data_noise": LOWEST, "max_grad_norm": 1.0, "ema": 0.99, "checkpoint_every": 100},
     },
 )
-"""Algorithm 1, whose gradient is limited to the length of the anchor's: it would drown that."""
+"""Algorithm 1 teaches the adapter. Its gradient is limited to the length of the anchor's: it would drown that."""
 FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
-    network=Network(name="unet", widths=(32, 64, 64), lowest=0.1, highest=2.4, finest=LEVELS[0]),
+    network=Network(
+        name="unet", widths=(32, 64, 64), adapter=(16, 32, 32), lowest=LOWEST, highest=LEVELS[1], finest=LEVELS[0]
+    ),
     objective=Objective(name="denoising", sd=LEVELS),
-    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=24, level_steps=2),
-    start=Start(name="persistent", kind="annealed", size=64),
+    sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=32, level_steps=2, draw_steps=50),
+    start=Start(name="paired", fresh=0.03),
     optimizer=Optimizer(name="adam", learning_rate=2e-3, decay="cosine", warmup=100),
     training=Training(
         minutes=20, batch=32, max_grad_norm=1000.0, ema=0.999, log_every=10, checkpoint_every=500, picture_every=1000
@@ -104,7 +106,10 @@ WITH_CLASSES = replace(
     sampler=replace(FLOWERS.sampler, guidance=6.0),
     training=replace(FLOWERS.training, classify=10.0),
 )
-WIDE = ("network.widths=[96,192,256]", "training.batch=128", "start.size=256", "optimizer.learning_rate=1e-3")
+WIDE = (
+    "network.widths=[96,192,256]", "network.adapter=[48,96,128]", "training.batch=128",
+    "optimizer.learning_rate=1e-3",
+)  # fmt: skip
 GREY = replace(WITH_CLASSES, sampler=replace(WITH_CLASSES.sampler, level_steps=4, guidance=4.0))
 MNIST = replace(GREY, data=Data(name="mnist", size=32))
 FASHION_MNIST = replace(GREY, data=Data(name="fashion-mnist", size=32))
