@@ -49,7 +49,7 @@ BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
 """Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
 STOOD = 1e-3
 """Share of windows in which a chain stood still, from which on a phase is careful."""
-DIVERGED, SPREAD = 5e-3, 10.0
+DIVERGED, SPREAD = 1e-2, 10.0
 """Share of proposals that diverged, from which on a phase is careful, and how many times as long its longest steps are
 as its shortest."""
 SHORTER, LONGER = 6, 15
