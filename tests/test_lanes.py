@@ -146,6 +146,7 @@ def factors(x: Tensor, eye: Tensor, lower: Tensor) -> tuple[Tensor, ...]:
     return (
         solve(own, x, upper=False), solve(own.mT, x, upper=True), solve(own, x, upper=False, left=False),
         solve(own.mT, x, upper=True, left=False), solve(lower[None], x, upper=False), x @ x.mT, lower @ x,
+        solve(own[:, None], lower[None], upper=False), solve(lower, x[:, None], upper=False),
         solve(own / 3, x, upper=False, unitriangular=True), solve(own.mT / 3, x, upper=True, unitriangular=True),
         torch.where((failed == 0)[:, None, None], factor.tril(), 7.0),
     )  # fmt: skip

@@ -206,12 +206,13 @@ class Translation:
         return constant(arg, self.same_for_all(arg).at(shape))
 
     def element(self, arg: Any, index: Sequence[str]) -> str:
-        """The element of an argument at this index, of what a chain has of it."""
+        """The element of an argument at this index, of what a chain has of it, or all of several."""
+        index = index[max(0, len(index) - value_of(arg).ndim) :]
         if arg in self.found or (len(index) < value_of(arg).ndim and self.has_rows(arg)):
             return self.stored(arg).at((), index)
         value = value_of(arg)
         shape = value.shape[value.ndim - len(index) :]
-        if value.ndim < len(index) or (value.ndim > len(index) and len(value) > 1):
+        if value.ndim > len(index) and len(value) > 1:
             raise Unsupported("rows that are not those of chains")
         return constant(arg, Stored(self.pointer(arg), blank(shape)).at((), index))
 
