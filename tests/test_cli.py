@@ -209,6 +209,7 @@ STARTS: list[tuple[list[str], int, str]] = [
     (["train", "--help"], 0, "the same command again resumes"),
     (["train", "ringz"], 2, "did you mean 'rings'"),
     (["train", "no/such.csv"], 2, "no file or folder"),
+    (["train", ""], 2, "the preset or path is empty; see anila presets"),
     (["train", "rings", "nonsense=1"], 2, "unknown setting 'nonsense'; known: data, network"),
     (["train", "rings", "lerning_rate=1"], 2, "did you mean 'optimizer.learning_rate'"),
     (["train", "rings", "training.itertions=1"], 2, "did you mean 'training.iterations'"),

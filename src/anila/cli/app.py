@@ -61,7 +61,7 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except (ValueError, FileNotFoundError, PermissionError, ImportError) as error:
-        fail(str(error), 2)
+        fail(in_words(error), 2)
     except ArithmeticError as error:
         fail(str(error) if is_first() else "", 1)
     except BrokenPipeError:
@@ -74,7 +74,12 @@ def main() -> None:
         fail(f"not enough memory: ask for less at a time ({str(error).splitlines()[0]})", 1)
     except OSError as error:
         room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        fail((f"{error.filename}: {error.strerror}" if error.filename else str(error)) + room, 1)
+        fail(in_words(error) + room, 1)
+
+
+def in_words(error: Exception) -> str:
+    """What it says; of the system's errors, the file and the reason."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
 
 
 def fail(message: str, status: int) -> None:

@@ -12,5 +12,7 @@ MOST = 10**9
 Count = Annotated[int, Ge(1), Le(MOST)]
 CountOrZero = Annotated[int, Ge(0), Le(MOST)]
 Several = Annotated[int, Ge(2), Le(MOST)]
+Side = Annotated[int, Ge(1), Le(8192)]
+"""Pixels of an image along one; more take the memory that makes good images look broken."""
 Threads = Annotated[int, Ge(1), Le(1024)]
 """Of a process: OpenMP ends one that asks for far more than there can be."""

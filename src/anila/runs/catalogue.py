@@ -92,6 +92,8 @@ def require_known(what: str) -> None:
         SettingsError: Naming what is near.
         FileNotFoundError: If it looks like a path and there is nothing.
     """
+    if not what:
+        raise SettingsError("the preset or path is empty; see anila presets")
     path = Path(what)
     with suppress(RuntimeError):  # a file's name may begin with ~
         path = path.expanduser()

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
-from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive, Threads
+from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive, Side, Threads
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Names = BeforeValidator(lambda value: (value,) if isinstance(value, str) else () if value is None else value)
@@ -22,7 +22,7 @@ class Data:
 
     name: str = "rings"
     """A toy, a known image set, or the path of a folder, a zip or a table."""
-    size: Count | None = None
+    size: Side | None = None
     """Height and width that images are brought to; None keeps theirs."""
     channels: Literal[1, 3] | None = None
     """Grey or colour; None lets the images decide."""
