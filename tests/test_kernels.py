@@ -241,7 +241,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "one local kernel.*MixtureState",
     ),
     "no kernels": (lambda: mixture([], []), "positive weight"),
-    "too few weights": (lambda: mixture([mala(banana(), 1.0)], [1.0, 2.0]), "each of the 1 kernels"),
+    "too few weights": (lambda: mixture([mala(banana(), 1.0)], [1.0, 2.0]), "a positive weight for 1 kernel;"),
     "weight 0": (lambda: mixture([mala(banana(), 1.0)] * 2, [1.0, 0.0]), r"got \[1.0, 0.0\]"),
     "unadjusted part": (lambda: mixture([mala(banana(), 1.0), langevin(banana(), 1.0)], [1.0, 2.0]), "unadjusted"),
     "held γ in a part": (lambda: mixture([anisotropic_mala(banana(), 1.0, 1.0, "iteration")], [1.0]), "must not be"),

@@ -68,7 +68,7 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
         ValueError: If weights do not fit, or a kernel is not a Metropolis kernel or holds γ from its start.
     """
     if len(kernels) != len(weights) or not kernels or not all(w > 0 for w in weights):
-        raise ValueError(f"give each of the {counted(len(kernels), 'kernel')} a positive weight; got {list(weights)}")
+        raise ValueError(f"give a positive weight for {counted(len(kernels), 'kernel')}; got {list(weights)}")
     for kernel in kernels:
         require_metropolis(kernel, "a mixture")
     edges = torch.tensor(weights, dtype=torch.float64).cumsum(0)
