@@ -22,6 +22,7 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ def measured(score: Score, a: np.ndarray, b: np.ndarray, odd: np.ndarray, seed: 
     before, began = resident(), time.process_time()
     torch.manual_seed(seed)  # some of PyOD's nets take no seed
     found = np.nan_to_num(score(a, b, seed))  # a score may be infinite
-    seconds, most = time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, most = time.process_time() - began, peak()
     quality = {"auroc": float(roc_auc_score(odd, found)), "precision": float(average_precision_score(odd, found))}
     return quality | {"seconds": seconds, "mib": max(0.0, most - before) / MIB}
 
@@ -158,11 +159,16 @@ def resident() -> float:
     return float(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
-def apart(*given: Any) -> dict[str, float]:
-    """`measured` in a process of its own, which begins as this one is now."""
+def peak() -> float:
+    """The most kilobytes that this process has had."""
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def apart_of(work: Callable[[], Any]) -> Any:
+    """What `work` gives in a process of its own, which begins as this one is now."""
     fork = multiprocessing.get_context("fork")
     here, there = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: there.send(measured(*given)))
+    process = fork.Process(target=lambda: there.send(work()))
     process.start()
     there.close()
     try:
@@ -263,11 +269,11 @@ def main() -> None:
             continue
         a, b, odd = PROTOCOLS[protocol](x, y, seed)
         given = (a, b) if name in (OURS, TRIMMED) else standardised(a, b)
-        found[key] = apart(detectors[name], *given, odd, seed)
+        found[key] = apart_of(partial(measured, detectors[name], *given, odd, seed))
         print(key, *(f"{value:.3f}" for value in found[key].values()), flush=True)
-        partial = arguments.out.with_suffix(".part")
-        partial.write_text(json.dumps(found, indent=1))
-        partial.replace(arguments.out)
+        unfinished = arguments.out.with_suffix(".part")
+        unfinished.write_text(json.dumps(found, indent=1))
+        unfinished.replace(arguments.out)
     for protocol in PROTOCOLS:
         print(f"\n{protocol}\n", *summary(found, protocol), sep="\n")
 
