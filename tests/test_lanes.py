@@ -344,11 +344,12 @@ def test_distributions_become_lanes(name: str):
     assert_fast_and_right(lambda x: law.log_prob(x) if law.event_shape else law.log_prob(x).sum(1), x0)
 
 
+@pytest.mark.usefixtures("hastily")
 def test_a_long_step_is_cut_into_functions():
     """Sees a variable of one function read as another's. The compiler takes longer than in proportion."""
 
     def f(x: Tensor) -> Tensor:
-        for k in range(60):
+        for k in range(20):
             x = x + 0.01 * (x.cumsum(1) * x[:, k % 3 : k % 3 + 1]).tanh()
         return x.sum(1) - x.square().sum(1)
 

@@ -160,6 +160,7 @@ def test_the_command_line_bears_any_stream():
         ("preset = 3", "expected one name"),
         ("preset = 'ring'", "did you mean 'rings'"),
         ("a = 1" + "0" * 5000, "not valid TOML"),
+        ("stages = [{stages = []}]", "a stage has no stages of its own"),
         ("\xff", "not valid TOML"),
     ],
 )

@@ -122,6 +122,8 @@ def require_own(number: int, changes: Changes) -> None:
     Raises:
         ValueError: Saying where it is set.
     """
+    if "stages" in changes:
+        raise ValueError(f"stage {number}: a stage has no stages of its own")
     if "iterations" in changes.get("training", {}):
         raise ValueError(f"stage {number}: a stage has its iterations of its own: set stages.{number}.iterations")
     for group, fields in OF_THE_WHOLE.items():

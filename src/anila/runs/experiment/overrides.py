@@ -147,6 +147,8 @@ def tables_of_stages(tables: Any, path: Path) -> list[dict[str, Any]]:
         return []
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise SettingsError(f'{path}: expected a [[stages]] table for each stage, or stages = "none"')
+    if any("stages" in table for table in tables):
+        raise SettingsError(f"{path}: a stage has no stages of its own; give each a [[stages]] table")
     own = [{key: table[key] for key in OF_STAGE if key in table} for table in tables]
     rest = [{key: value for key, value in table.items() if key not in OF_STAGE} for table in tables]
     return [found | {"changes": changes_of(groups)} for found, groups in zip(own, rest, strict=True)]
