@@ -135,6 +135,7 @@ def test_overrides_are_typed():
         ("sampler.step_size=1e-3x", "sampler.step_size: input should be a valid number"),
         ("sampler.step_size=nan", "sampler.step_size"),
         ("training.iterations=1.5", "training.iterations: input should be a valid integer"),
+        ("stages.1.stages.x=1", "a stage has no stages of its own; got stages.1.stages.x"),
         ("data.size=1000000000", "data.size: input should be less than or equal to 8192"),
         ("training.threads=1000000000", "training.threads: input should be less than or equal to 1024"),
         ("training", "expected key=value, got 'training'"),

@@ -79,6 +79,8 @@ def staged(stages: Any, key: str, text: str) -> list[dict[str, Any]]:
         found[k - 1][rest] = parse(text)
         return found
     group, _, field = rest.partition(".")
+    if group == "stages":
+        raise ValueError(f"a stage has no stages of its own; got stages.{key}")
     value = text if field in ("", "name") else parse(text)
     options = found[k - 1]["changes"].get(group, {})
     if group in CHOICES and field in ("", "name") and is_known(CHOICES[group], str(value)):
