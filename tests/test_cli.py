@@ -223,7 +223,7 @@ STARTS: list[tuple[list[str], int, str]] = [
     (["compare", "ringz"], 2, "did you mean 'rings'"),
     (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),
     (["train", "rings", "data.missing=NA"], 2, "expected a list; got 'NA'; give 'data.missing=[NA]'"),
-    (["train", "rings", "start=nois", "data.size=x"], 2, "or 'replay'; got 'nois' command line: data.size: input"),
+    (["train", "rings", "start=nois", "data.size=x"], 2, "or 'paired'; got 'nois' command line: data.size: input"),
 ]  # fmt: skip
 if version("torch").endswith("+cpu"):  # otherwise torch is asked for the GPU
     STARTS.append((["--version"], 0, "no GPU, the CPU is used"))

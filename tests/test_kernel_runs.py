@@ -149,7 +149,7 @@ def test_a_table_without_outliers_is_judged_without_a_picture(run: Path, tmp_pat
     assert anila("outliers", run, tmp_path / "new.csv", "--picture", tmp_path / "odd.png") == 0
     captured = capsys.readouterr()
     assert captured.err == "no picture: no row is an outlier\n"
-    assert captured.out.startswith("0 of 3 are outliers")
+    assert captured.out.startswith("0 outliers in 3 rows")
     assert not (tmp_path / "odd.png").exists()
 
 

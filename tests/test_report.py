@@ -122,7 +122,7 @@ class TestSections:
         page = plane_page
         assert page.sections == ALWAYS | {"scores", "samples", "chains"}
         assert "KL(data ‖ model)" in page.text
-        assert "complete 6 iterations done." in page.text
+        assert "complete All 6 iterations are done." in page.text
         assert page.text.count("plot_trace") == page.text.count("plot_rank") == 1
         assert len(page.of("circle")) == 64
         assert [attrs["alt"] for attrs in page.of("img")] == [

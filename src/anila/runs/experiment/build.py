@@ -127,11 +127,11 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: in
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """The optimiser and the course of its learning rate."""
-    o, learned = config.optimizer, [p for p in model.parameters() if p.requires_grad]
+    o = config.optimizer
     if o.name == "sgd":
-        optimizer: torch.optim.Optimizer = torch.optim.SGD(learned, o.learning_rate)
+        optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), o.learning_rate)
     else:
-        optimizer = torch.optim.Adam(learned, o.learning_rate, betas=(o.momentum, 0.999))
+        optimizer = torch.optim.Adam(model.parameters(), o.learning_rate, betas=(o.momentum, 0.999))
     return optimizer, LambdaLR(optimizer, lambda t: course(o, t, config.training.iterations))
 
 

@@ -93,7 +93,7 @@ FLOWERS = Experiment(
     ),
     objective=Objective(name="denoising", sd=LEVELS),
     sampler=Sampler(name="langevin", steps=10, step_size=0.003, levels=32, level_steps=2, draw_steps=50),
-    start=Start(name="paired", fresh=0.03),
+    start=Start(name="paired", fresh=0.01),
     optimizer=Optimizer(name="adam", learning_rate=2e-3, decay="cosine", warmup=100),
     training=Training(
         minutes=20, batch=32, max_grad_norm=1000.0, ema=0.999, log_every=10, checkpoint_every=500, picture_every=1000
