@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from anila.data import Rows
 from anila.evaluation.training import course, regime
+from anila.learning.chains import NotFinite
 from anila.learning.learner import Learner
 from anila.learning.objectives import OBJECTIVES, Contrast, Objective
 from anila.rng import rng
@@ -104,6 +105,17 @@ def test_a_value_that_came_again_is_no_chance_later_either():
     assert guard.may_be_chance(trouble, 40)
     guard.remedies.append("sampler.step_size=0.1")
     assert not guard.may_be_chance(trouble, 50)
+
+
+def test_what_follows_from_chains_far_out_is_theirs():
+    """Sees a gradient that is not finite because chains ran away laid on the learning rate."""
+    error = NotFinite(7, "f(data) = 300, f(chains) = -inf, ‖∇θ‖ = nan", "learning")
+    guard, causes = Guard(), []
+    for far in (3.0, 1e9):
+        guard.look(HEALTHY | {"chain_range": far})
+        causes.append(guard.not_finite(error).cause)
+    assert causes == ["learning", "chains"]
+    assert Guard().not_finite(error).cause == "learning"
 
 
 def test_chains_that_never_move_are_seen():

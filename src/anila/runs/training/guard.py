@@ -26,13 +26,14 @@ Each return changes one setting: what the chains' troubles (range, rejection) or
 a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
 function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
 iteration, and that return and all after it change something. It is the chains' trouble where f is finite on the data,
-and so is its gradient in θ.
+and so is its gradient in θ, or where chains were far out in the iteration before.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anila.evaluation.training.metric import OF_CHAINS, Metric
+from anila.learning.chains import NotFinite
 from anila.runs.experiment.choice import listed
 from anila.runs.experiment.experiment import Experiment
 from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
@@ -109,6 +110,11 @@ class Guard:
         if len(self.rows) < WINDOW:
             return None
         return self.chains() or self.learning()
+
+    def not_finite(self, error: NotFinite) -> Trouble:
+        """The symptom that an iteration ended with."""
+        far = bool(self.rows) and self.rows[-1].get("chain_range", 0.0) > FAR
+        return Trouble("chains" if far else error.cause, error.what, finite=False)
 
     def chains(self) -> Trouble | None:
         """A symptom of the chains."""

@@ -185,7 +185,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             metrics = learner.update(*trained.batch())
             trouble = guard.look(metrics) if t.rollbacks is not None else None
         except NotFinite as error:
-            metrics, trouble = {}, Trouble(error.cause, error.what, finite=False)
+            metrics, trouble = {}, guard.not_finite(error)
         if trouble:
             guard = go_back(run, trained, guard, trouble, say)
             continue
