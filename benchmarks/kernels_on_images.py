@@ -5,54 +5,55 @@
     python benchmarks/kernels_on_images.py accept --out runs/kernels                            (docs; minutes)
     python benchmarks/kernels_on_images.py learn --out runs/toy --short                         (a minute; so is accept)
 
-Both begin with an f(x, s) that learned by denoising: --start RUN, or one that `anila train` makes here by the preset's
-first stage, without classes, in --minutes; it is kept in --out.
+Both begin with what a preset has learned at the end of its first stage, without chains: that of --runs, one a seed, or
+of runs that are trained here in --minutes, and kept in --out.
 
-learn: Algorithm 1 on f(·, 0.1) by each kernel, five seeds, equal gradient evaluations, bank of 64 from the same draws,
-denoising beside it. Step size 0.03 s² for exact kernels and 0.3 s² for the others; thresholds at the 50, 80 and 95%
-quantile of |∂f| over the first bank, the step size raised so that the mean step is that of `langevin`; `as printed` has
-the papers' threshold 1e-4, step size 1 and temperature 1e-4. Then, the same for every kernel: draws by annealing,
-langevin at the lowest level and one denoising step, scored as in `images.py`; and long chains of langevin from noisy
-data: the share in range, |x| <= 1 + 6 s, after 3,000 steps. gap is the mean of the last 20 iterations over its sd.
+learn: the second stage of the preset, Algorithm 1 by pairs on the adapter of f(x), with each kernel at equal gradient
+evaluations. Step size 0.03 s² for exact kernels and the preset's 0.3 s² for the others; thresholds at the 50, 80 and
+95% quantile of |∂f| over noisy data, the step size raised so that the mean step is that of `langevin`; `as printed` has
+the papers' threshold 1e-4, step size 1 and temperature 1e-4. gap is the mean of the last 20 iterations over its sd.
+Then, alike for every kernel: draws that come down the levels, which no kernel teaches, by transitions of `langevin` at
+f(x) and one denoising step, scored as in `images.py`; and long chains of `langevin` from noisy data: the share in
+range, |x| <= 1 + 6 s, and how much rougher than data they have become, as the ratio of total variations. `own` is that
+ratio for long chains of the kernel itself.
 
 accept: what `kernel_variants.py` derives, measured. On N(0, I) the acceptance of a step for each coordinate beside its
-prediction. On N(0, I) and on f(·, 0.1) from settled draws, for each variant the step size with acceptance 0.5, its mean
+prediction. On N(0, I) and on f(x) from settled draws, for each variant the step size with acceptance 0.5, its mean
 step, and the largest mean squared jump a coordinate over step sizes, all in units of s².
 """
 
 import argparse
-import copy
 import json
 import math
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anila.density.log_density import LogDensity, gradient
 from anila.density.noisy_data import denoised
+from anila.evaluation.training.long_chains import sharpness
 from anila.learning.chains import frozen
-from anila.learning.learner import Learner
-from anila.learning.objectives import denoising
-from anila.learning.starts import FromData, Replay
 from anila.rng import rng
+from anila.runs.experiment import resolve
+from anila.runs.experiment.build import build_learner
+from anila.runs.experiment.build_sampler import build_sampler
+from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.samplers import Sampler, anisotropic, anisotropic_mala, descent, hmc, langevin, mala, sample
-from anila.samplers.annealed import draw_annealed
+from anila.samplers import Sampler, anisotropic_mala, langevin, mala, sample
 from image_recipes import by_preset
-from image_sets import KNOWN, SCORED, Clock, ImageSet, Scorer, cosine, image_set, judge_of, points, protocol
-from image_unets import channels_last
+from image_sets import KNOWN, SCORED, Clock, ImageSet, Scorer, image_set, judge_of, protocol
 from images import told
-from kernel_variants import VARIANTS, Make, blocked, haar, predicted
+from kernel_variants import VARIANTS, Make, haar, predicted
 
-FINAL, DENOISED, LEVELS, LAST_STEPS, CHUNK = 0.1, (0.04, 2.4), 24, 100, 128
-BATCH, EMA, FINE_RATE = 32, 0.99, 1e-4
+FINAL = 0.1
 STEP, EXACT_STEP, LEAPFROG, PRINTED = 0.3 * FINAL**2, 0.03 * FINAL**2, 5, 1e-4
 QUANTILES = (0.5, 0.8, 0.95)
 MULTIPLES = (0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.2)
@@ -65,15 +66,52 @@ class Length(NamedTuple):
     iterations: int = 150
     gradients: int = 10
     """Evaluations of ∇f by a chain in an iteration."""
-    long: int = 3000
-    long_chains: int = 16
+    long: int = 1000
+    long_chains: int = 32
     draws: int = 500
+    last: int = 50
+    """Transitions of draws at f(x)."""
     steps: int = 30
     """Steps at which an acceptance is measured."""
     chains: int = 32
 
 
-SHORT = Length(iterations=4, long=10, long_chains=4, draws=24, steps=3, chains=8)
+SHORT = Length(iterations=4, long=10, long_chains=4, draws=24, last=4, steps=3, chains=8)
+
+
+class Start(NamedTuple):
+    """What all kernels begin with."""
+
+    name: str
+    trained: Trained
+    """At the beginning of the second stage."""
+    learned: dict[str, Any]
+    """The learner of the first stage at its end."""
+    noisy: Tensor
+    """Data with the noise of f(x), where long chains begin."""
+
+
+def starts(data: ImageSet, arguments: argparse.Namespace) -> Iterator[Start]:
+    """One for each seed: of the runs that are named, or of those made here."""
+    for seed in arguments.seeds:
+        run = Run(arguments.out / f"start-{data.name}-{seed}")
+        long = [f"training.minutes={arguments.minutes}"]
+        words = ["stages.1.iterations=30", "stages.2.iterations=2"] if arguments.short else long
+        by_preset(data.name, data, run.path, seed, words)
+        yield beginning(run)
+    for path in arguments.runs:
+        yield beginning(Run(path))
+
+
+def beginning(run: Run) -> Start:
+    """Where the second stage of a run began."""
+    trained = Trained.load(run)
+    first, second = trained.whole.lengths[0], trained.whole.stage(2)
+    _, parts = checkpoint.load(run.checkpoints / f"{first:09d}", "learner")
+    learner = build_learner(second, trained.data, begin=first, after=parts["learner"])
+    trained = replace(trained, config=second, learner=learner, number=2)
+    noisy = trained.noisy(trained.reference_data(128), rng(0, "long chains"))
+    return Start(run.path.name, trained, parts["learner"], noisy)
 
 
 def quantile(f: LogDensity, x: Tensor, q: float) -> float:
@@ -86,142 +124,100 @@ def raised(f: LogDensity, x: Tensor, b: float) -> float:
     return STEP / float((b / gradient(f, x).abs().clamp(min=b)).mean())
 
 
-def kernels(f: LogDensity, x: Tensor) -> dict[str, Callable[[LogDensity], Sampler]]:
-    """The kernels that are compared; thresholds are found at the points x."""
+def kernels(f: LogDensity, x: Tensor) -> dict[str, dict[str, Any]]:
+    """The settings of the kernels that are compared; thresholds are found at the points x."""
     thresholds = {q: quantile(f, x, q) for q in QUANTILES}
-    rms = float(gradient(f, x).square().mean().sqrt())
     return {
-        "langevin": lambda f: langevin(f, STEP),
-        **{f"anisotropic, {q:.0%}": anisotropic_at(b, raised(f, x, b)) for q, b in thresholds.items()},
-        "anisotropic, as printed": lambda f: anisotropic(f, PRINTED, 1.0, temperature=PRINTED),
-        "mala": lambda f: mala(f, EXACT_STEP),
-        **{f"anisotropic_mala, {q:.0%}": anisotropic_mala_at(b) for q, b in thresholds.items()},
-        "mala, a step for each image": lambda f: blocked(32, f, rms, EXACT_STEP),
-        "hmc": lambda f: hmc(f, EXACT_STEP, LEAPFROG),
-        "descent": lambda f: descent(f, STEP),
-    }
+        "langevin": {"name": "langevin", "step_size": STEP},
+        **{
+            f"anisotropic, {q:.0%}": {"name": "anisotropic", "threshold": b, "step_size": raised(f, x, b)}
+            for q, b in thresholds.items()
+        },
+        "anisotropic, as printed": {
+            "name": "anisotropic", "threshold": PRINTED, "step_size": 1.0, "temperature": PRINTED
+        },
+        "mala": {"name": "mala", "step_size": EXACT_STEP},
+        **{
+            f"anisotropic_mala, {q:.0%}": {"name": "anisotropic_mala", "threshold": b, "step_size": EXACT_STEP}
+            for q, b in thresholds.items()
+        },
+        "hmc": {"name": "hmc", "step_size": EXACT_STEP, "leapfrog_steps": LEAPFROG},
+        "descent": {"name": "descent", "step_size": STEP},
+    }  # fmt: skip
 
 
-def anisotropic_at(b: float, step_size: float) -> Callable[[LogDensity], Sampler]:
-    return lambda f: anisotropic(f, b, step_size)
-
-
-def anisotropic_mala_at(b: float) -> Callable[[LogDensity], Sampler]:
-    return lambda f: anisotropic_mala(f, b, EXACT_STEP)
-
-
-class Start(NamedTuple):
-    """What all begin with."""
-
-    f: Any
-    pool: Tensor
-    """Draws of f(·, 0.1)."""
-    run: str
-
-
-def matched_start(data: ImageSet, arguments: argparse.Namespace) -> Start:
-    """f(x, s) of a run, or of one that is trained here; and its draws."""
-    path = arguments.start or arguments.out / f"start-{data.name}"
-    if not arguments.start:
-        words = [
-            "stages=none",
-            "network.classes=none",
-            "network.adapter=none",
-            f"network.widths={list(arguments.widths)}",
-        ]
-        by_preset(data.name, data, path, 0, [*words, f"training.minutes={arguments.minutes}"])
-    f: Any = channels_last(Trained.load(Run(path)).f)
-    pool = arguments.out / f"pool-{path.name}-{arguments.pool}.pt"
-    if not pool.exists():
-        torch.save(annealed(f, arguments.pool, rng(0, "pool")), pool)
-    return Start(f, torch.load(pool, weights_only=True), path.name)
-
-
-def annealed(f: Any, n: int, generator: torch.Generator) -> Tensor:
-    """n draws of f(·, 0.1), from noise."""
-    with frozen(f):
-        return draw_annealed(f, n, generator, lambda f: langevin(f, STEP), LEVELS, steps=0)
-
-
-def settled(f: Any, n: int, generator: torch.Generator) -> Tensor:
-    """The same after transitions there, without their noise."""
-    x = annealed(f, n, generator)
-    with frozen(f):
-        parts = [sample(langevin(f, STEP), part, LAST_STEPS, generator)[0] for part in x.split(CHUNK)]
-        return torch.cat([denoised(f, part) for part in parts])
-
-
-def algorithm_1(
-    start: Start, data: ImageSet, make: Callable[[LogDensity], Sampler], seed: int, length: Length
-) -> tuple[nn.Module, dict[str, float]]:
-    """Algorithm 1 on f(·, 0.1) with denoising beside it; f, and how it went."""
-    f: nn.Module = copy.deepcopy(start.f).requires_grad_(True)
-    for buffer in f.buffers():
-        buffer.requires_grad_(False)
-    kernel = make(f)
-    bank = Replay(64, FromData(start.pool), fresh=0.01, generator=rng(seed, "bank"))
-    levels = denoising(DENOISED, data_sd=start.f.data_sd)
-    learner = Learner(
-        f, kernel, bank, torch.optim.Adam(f.parameters(), betas=(0.5, 0.99)),
-        max(1, round((length.gradients - kernel.ahead) / kernel.gradients)), seed, chains=BATCH, anchor=levels,
-        data_noise=FINAL, max_grad_norm=1.0, ema=EMA,
-    )  # fmt: skip
-    clock, rows = Clock(1), []
-    for i in range(length.iterations):
-        learner.optimizer.param_groups[0]["lr"] = FINE_RATE * cosine(i / length.iterations, i, warmup=20)
-        rows.append(learner.update(data.batch(BATCH, seed, i)))
+def algorithm_1(start: Start, options: dict[str, Any], length: Length) -> tuple[Trained, dict[str, float]]:
+    """The second stage with a kernel, and how it went."""
+    one = start.trained.config
+    words = [f"sampler.{name}={value}" for name, value in options.items()]
+    gradients = resolve(one, words).sampler.kernel
+    steps = max(1, round((length.gradients - gradients.ahead) / gradients.gradients))
+    config = resolve(one, [*words, f"sampler.steps={steps}", f"training.iterations={length.iterations}"])
+    begin = start.trained.whole.lengths[0]
+    learner = build_learner(config, start.trained.data, begin=begin, after=start.learned)
+    trained, clock = replace(start.trained, config=config, learner=learner), Clock(1)
+    rows = [trained.learner.update(*trained.batch()) for _ in range(length.iterations)]
     last = rows[-20:]
     gap, sd = (sum(row[name] for row in last) / len(last) for name in ("energy_gap", "energy_sd"))
-    return learner.best_model.eval(), {
-        "gap": gap / sd,
-        "acceptance": sum(row["accept_prob"] for row in rows) / len(rows),
-        "clipped": sum(row["clipped"] for row in rows) / len(rows),
-        "mean_step": sum(row["step_size"] for row in rows) / len(rows) / FINAL**2,
-        "seconds": clock.used(),
-    }
+    mean = {name: sum(row[name] for row in rows) / len(rows) for name in ("accept_prob", "clipped", "step_size")}
+    return trained, mean | {"gap": gap / sd, "seconds": clock.used(), "steps": float(steps)}
 
 
-def staying(f: nn.Module, data: ImageSet, length: Length, seed: int) -> float:
-    """Share of long chains from noisy data that are in range at the end."""
-    generator = rng(seed, "long chains")
-    x = points(data.held_out[: length.long_chains])
-    x = x + FINAL * torch.randn(x.shape, generator=generator)
+def origins(start: Start, n: int, out: Path) -> Tensor:
+    """Draws that have come down the levels, which are those of the first stage for every kernel."""
+    path = out / f"origins-{start.name}-{n}.pt"
+    if not path.exists():
+        torch.save(start.trained.origins(n, rng(0, "draws")), path)
+    return torch.load(path, weights_only=True)
+
+
+def looked_at(f: Any, kernel: Sampler, start: Start, length: Length, x: Tensor, score: Scorer) -> dict[str, float]:
+    """Draws at f(x), and long chains from data."""
     with frozen(f):
-        x, _ = sample(langevin(f, STEP), x, length.long, generator)
-    return float((x.abs().amax((1, 2, 3)) <= 1 + 6 * FINAL).double().mean())
+        parts = [sample(langevin(f, STEP), part, length.last, rng(1, "draws"))[0] for part in x.split(250)]
+        scores = score(torch.cat([denoised(f, part) for part in parts]))
+        long = {
+            name: sample(k, start.noisy[: length.long_chains], length.long, rng(1, "long chains"))[0]
+            for name, k in {"langevin": langevin(f, STEP), "own": kernel}.items()
+        }
+        before = roughness(denoised(f, start.noisy))
+        in_range = (long["langevin"].abs().flatten(1).amax(1) <= 1 + 6 * FINAL).double().mean()
+        rougher = {name: roughness(denoised(f, z)) / before for name, z in long.items()}
+    return scores | {"in_range": float(in_range), "rougher": rougher["langevin"], "own": rougher["own"]}
+
+
+def roughness(x: Tensor) -> float:
+    """Mean total variation of images."""
+    return float(sharpness(x).mean())
 
 
 def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
-    """Every kernel and seed, as files; the table."""
+    """Every kernel and start, as files; the table."""
     name = arguments.data
     data = image_set(name, arguments.source)
     score = Scorer(data, judge_of(data, arguments.out / f"judge-{name}.pt"))
-    start, n = matched_start(data, arguments), min(length.draws, SCORED[name])
-    with frozen(start.f):
-        makes = kernels(start.f, start.pool[:32])
     found: dict[str, list[dict[str, float]]] = {}
-    for seed in arguments.seeds:
-        before = arguments.out / f"{name}-before-{seed}.json"
-        if not before.exists():
-            scores = score(settled(start.f, n, rng(seed, "draws"))) | {"in_range": staying(start.f, data, length, seed)}
-            before.write_text(json.dumps(scores))
-        found.setdefault("before", []).append(json.loads(before.read_text()))
-        for k, (kernel, make) in enumerate(makes.items()):
-            if arguments.kernels and kernel not in arguments.kernels:
+    for start in starts(data, arguments):
+        x = origins(start, min(length.draws, SCORED[name]), arguments.out)
+        with frozen(start.trained.f):
+            makes = kernels(start.trained.f, start.noisy)
+        for kernel, options in {"before": {}, **makes}.items():
+            if arguments.kernels and kernel not in ("before", *arguments.kernels):
                 continue
-            path = arguments.out / f"{name}-{k}-{seed}.json"
+            path = arguments.out / f"{start.name}-{kernel.replace(', ', '-').replace(' ', '-')}.json"
             if not path.exists():
-                f, went = algorithm_1(start, data, make, seed, length)
-                went |= score(settled(f, n, rng(seed, "draws"))) | {"in_range": staying(f, data, length, seed)}
+                trained, went = algorithm_1(start, options, length) if options else (start.trained, {})
+                own = build_sampler(trained.config.sampler, trained.f)
+                went |= looked_at(trained.f, own, start, length, x, score)
                 path.write_text(json.dumps({"kernel": kernel, **went}, indent=1))
-                print(f"{kernel}, seed {seed}: {json.dumps(went)}", flush=True)
+                print(f"{start.name}, {kernel}: {json.dumps(went)}", flush=True)
             found.setdefault(kernel, []).append(json.loads(path.read_text()))
     tell_learned(name, found)
-    return {"start": start.run, "length": length._asdict(), "kernels": found}
+    return {"length": length._asdict(), "kernels": found}
 
 
 def tell_learned(name: str, found: dict[str, list[dict[str, float]]]) -> None:
-    columns = ("fd", "coarse", "share", "gap", "in_range", "acceptance", "mean_step", "seconds")
+    columns = ("fd", "coarse", "recall", "share", "gap", "in_range", "rougher", "own", "accept_prob", "seconds")
     print(f"\n| {name} | {' | '.join(columns)} |\n{'|---' * (len(columns) + 1)}|")
     for kernel, results in found.items():
         cells = [told([r[column] for r in results if column in r]) for column in columns]
@@ -322,11 +318,13 @@ def accept(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
     x = torch.randn(length.chains, 1, 32, 32, generator=rng(1, "normal"))
     gaussian = survey(normal, x, 1.0, length.steps)
     data = image_set(arguments.data, arguments.source)
-    start = matched_start(data, arguments)
-    print(f"\n| {arguments.data}, f(·, {FINAL}) | {head}")
-    with frozen(start.f):
-        x, _ = sample(mala(start.f, EXACT_STEP), start.pool[: length.chains], 4 * length.steps, rng(0, "settle"))
-        learned = survey(start.f, x, FINAL**2, length.steps)
+    start = next(starts(data, arguments))
+    f: Any = start.trained.f
+    print(f"\n| {arguments.data}, f(x) | {head}")
+    with frozen(f):
+        x = origins(start, length.chains, arguments.out)
+        x, _ = sample(mala(f, EXACT_STEP), x, 4 * length.steps, rng(0, "settle"))
+        learned = survey(f, x, FINAL**2, length.steps)
     return {"prediction": prediction, "gaussian": gaussian, arguments.data: learned}
 
 
@@ -336,17 +334,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for results; what is there is not run again")
     parser.add_argument("--data", default="mnist", choices=KNOWN)
     parser.add_argument("--source", help="where the images are; by default where `anila train` finds them")
-    parser.add_argument("--start", type=Path, help="a run that learned f(x, s) without classes")
-    parser.add_argument("--minutes", type=float, default=10.0, help="of denoising at the start")
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(5)))
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs of the preset, in place of --seeds")
+    parser.add_argument("--minutes", type=float, default=20.0, help="of the presets that are trained here")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--kernels", nargs="+", help="of learn: these alone, by the names of its table")
-    parser.add_argument("--widths", type=lambda text: tuple(map(int, text.split(","))), default=(32, 64, 64))
-    parser.add_argument("--pool", type=int, default=256, help="draws at the start")
     parser.add_argument("--json", type=Path, help="docs/numbers/kernels_on_images.json, or …_accept.json, by default")
     parser.add_argument("--short", action="store_true", help="small nets, seconds of everything, one seed; no JSON")
     arguments = parser.parse_args()
-    if arguments.short:
-        arguments.minutes, arguments.seeds, arguments.widths, arguments.pool = 0.1, [0], (8, 16, 16), 32
+    if arguments.runs or arguments.short:
+        arguments.seeds = [] if arguments.runs else [0]
     names = {"learn": f"kernels_on_images_{arguments.data}.json", "accept": "kernels_accept.json"}
     folder = arguments.out if arguments.short else Path("docs/numbers")
     torch.set_num_threads(1)
