@@ -152,6 +152,8 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "rings", "data=no-such-data"], "no data called 'no-such-data'"),
         (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; a run is made by"),
         (["evaluate", "no-run"], "is not a folder"),
+        (["evaluate", __file__], "is a file, not the folder of a run; a run is made by: anila train PRESET --run NEW"),
+        (["outliers", "pretrained:iris", str(Path(__file__).parent)], "is a folder: give one table of it"),
         (["sample", "no-run", "--count", "0", "--out", "x.npz"], "--count"),
         (["sample", "no-run", "--count", "1", "--out", "x.exe"], "expected one of .npz"),
         (["sample", "no-run", "--count", "1", "--out", "no/folder/x.npz"], "there is no folder"),

@@ -43,6 +43,8 @@ def require_table(path: str | Path) -> Path:
         FileNotFoundError, ValueError: If it is not there, or its suffix is none of `SUFFIXES`.
     """
     path = local(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give one table of it")
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     if suffix_of(path) not in SUFFIXES:

@@ -77,9 +77,10 @@ class Run:
         run = cls(path)
         run.settle()
         if not (run.path / "config.json").is_file():
-            what = "is not a run: it has no config.json" if run.path.is_dir() else "is not a folder"
+            other = "is a file, not the folder of a run" if run.path.is_file() else "is not a folder"
+            what = "is not a run: it has no config.json" if run.path.is_dir() else other
             runs = sorted(str(config.parent) for config in run.path.glob("*/config.json"))
-            taken = run.path.is_dir() and any(run.path.iterdir())
+            taken = run.path.is_file() or (run.path.is_dir() and any(run.path.iterdir()))
             do = f"a run is made by: anila train PRESET --run {'NEW_FOLDER' if taken else path}"
             if runs:
                 do = f"runs in it: {', '.join(runs)}"
