@@ -150,8 +150,8 @@ def algorithm_1(start: Start, options: dict[str, Any], length: Length) -> tuple[
     """The second stage with a kernel, and how it went."""
     one = start.trained.config
     words = [f"sampler.{name}={value}" for name, value in options.items()]
-    gradients = resolve(one, words).sampler.kernel
-    steps = max(1, round((length.gradients - gradients.ahead) / gradients.gradients))
+    kernel = resolve(one, words).sampler.kernel
+    steps = max(1, round((length.gradients - kernel.ahead) / kernel.gradients))
     config = resolve(one, [*words, f"sampler.steps={steps}", f"training.iterations={length.iterations}"])
     begin = start.trained.whole.lengths[0]
     learner = build_learner(config, start.trained.data, begin=begin, after=start.learned)
@@ -200,8 +200,8 @@ def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
     for start in starts(data, arguments):
         x = origins(start, min(length.draws, SCORED[name]), arguments.out)
         with frozen(start.trained.f):
-            makes = kernels(start.trained.f, start.noisy)
-        for kernel, options in {"before": {}, **makes}.items():
+            compared = kernels(start.trained.f, start.noisy)
+        for kernel, options in {"before": {}, **compared}.items():
             if arguments.kernels and kernel not in ("before", *arguments.kernels):
                 continue
             path = arguments.out / f"{start.name}-{kernel.replace(', ', '-').replace(' ', '-')}.json"
