@@ -15,7 +15,7 @@ the papers' threshold 1e-4, step size 1 and temperature 1e-4. gap is the mean of
 Then, alike for every kernel: draws that come down the levels, which no kernel teaches, by transitions of `langevin` at
 f(x) and one denoising step, scored as in `images.py`; and long chains of `langevin` from noisy data: the share in
 range, |x| <= 1 + 6 s, and how much rougher than data they have become, as the ratio of total variations. `own` is that
-ratio for long chains of the kernel itself.
+ratio for long chains of another kernel itself.
 
 accept: what `kernel_variants.py` derives, measured. On N(0, I) the acceptance of a step for each coordinate beside its
 prediction. On N(0, I) and on f(x) from settled draws, for each variant the step size with acceptance 0.5, its mean
@@ -171,19 +171,27 @@ def origins(start: Start, n: int, out: Path) -> Tensor:
     return torch.load(path, weights_only=True)
 
 
-def looked_at(f: Any, kernel: Sampler, start: Start, length: Length, x: Tensor, score: Scorer) -> dict[str, float]:
+def looked_at(
+    trained: Trained, start: Start, options: dict[str, Any], length: Length, x: Tensor, score: Scorer
+) -> dict[str, float]:
     """Draws at f(x), and long chains from data."""
+    f: Any = trained.f
     with frozen(f):
         parts = [sample(langevin(f, STEP), part, length.last, rng(1, "draws"))[0] for part in x.split(250)]
         scores = score(torch.cat([denoised(f, part) for part in parts]))
-        long = {
-            name: sample(k, start.noisy[: length.long_chains], length.long, rng(1, "long chains"))[0]
-            for name, k in {"langevin": langevin(f, STEP), "own": kernel}.items()
-        }
+        z = after(langevin(f, STEP), start, length)
+        in_range = (z.abs().flatten(1).amax(1) <= 1 + 6 * FINAL).double().mean()
         before = roughness(denoised(f, start.noisy))
-        in_range = (long["langevin"].abs().flatten(1).amax(1) <= 1 + 6 * FINAL).double().mean()
-        rougher = {name: roughness(denoised(f, z)) / before for name, z in long.items()}
-    return scores | {"in_range": float(in_range), "rougher": rougher["langevin"], "own": rougher["own"]}
+        found = {"in_range": float(in_range), "rougher": roughness(denoised(f, z)) / before}
+        if options and options["name"] != "langevin":
+            z = after(build_sampler(trained.config.sampler, f), start, length)
+            found["own"] = roughness(denoised(f, z)) / before
+    return scores | found
+
+
+def after(kernel: Sampler, start: Start, length: Length) -> Tensor:
+    """Long chains from noisy data."""
+    return sample(kernel, start.noisy[: length.long_chains], length.long, rng(1, "long chains"))[0]
 
 
 def roughness(x: Tensor) -> float:
@@ -207,8 +215,7 @@ def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
             path = arguments.out / f"{start.name}-{kernel.replace(', ', '-').replace(' ', '-')}.json"
             if not path.exists():
                 trained, went = algorithm_1(start, options, length) if options else (start.trained, {})
-                own = build_sampler(trained.config.sampler, trained.f)
-                went |= looked_at(trained.f, own, start, length, x, score)
+                went |= looked_at(trained, start, options, length, x, score)
                 path.write_text(json.dumps({"kernel": kernel, **went}, indent=1))
                 print(f"{start.name}, {kernel}: {json.dumps(went)}", flush=True)
             found.setdefault(kernel, []).append(json.loads(path.read_text()))
