@@ -14,6 +14,7 @@ from torch import Tensor
 import anila as package
 from anila.applications.on_runs.draws import filled
 from anila.data import Encoding, Table
+from anila.density import kernel_rows
 from anila.density.kernel_energy import KernelEnergy
 from anila.density.kernel_rows import densest
 from anila.density.networks import Kernel
@@ -208,6 +209,18 @@ def test_ordinary_rows_are_those_that_are_no_centres_where_there_are_some():
     f = of_rows(rows(400, "x"), centres=100)
     assert len(f.energy.centres) == 100
     assert len(f.ordinary) == min(400, JUDGED)
+
+
+def test_large_tables_have_fewer_centres_by_default(monkeypatch: pytest.MonkeyPatch):
+    """Sees a million rows whose scores take minutes unless a setting is touched, and small tables that lose rows."""
+    assert [len(of_rows(rows(n, "x", 2)).energy.centres) for n in (30, 6_000)] == [30, 6_000]
+    monkeypatch.setattr(kernel_rows, "ROWS_BY_CENTRES", 10_000)
+    monkeypatch.setattr(kernel_rows, "FEWEST", 20)
+    f = of_rows(rows(400, "x"))
+    assert len(f.energy.centres) == 25
+    assert len(f.ordinary) == 400
+    assert Kernel((10,)).sees == 200_000  # as many say that the fewest will do
+    assert Kernel((10_000,)).sees == 5_000
 
 
 def test_the_cell_that_was_spoiled_is_named():

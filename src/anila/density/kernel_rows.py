@@ -7,6 +7,8 @@ Scores of ordinary rows, which say how odd a score is, are made by cross-validat
 and those of a fold are judged by the rows that are not in it, in standard deviations of these. Fewer rows judge more
 severely, so what is promised of the scores of new rows holds, a little on the safe side.
 
+Centres are all rows as long as rows² ≤ 10⁹ (31,622 rows); of more rows 10⁹/rows are drawn at random, at least 5,000.
+
 Rows that anomalies may be among are trimmed: those that lie sparsest are no centres. Where up to a share t of n rows
 are anomalies, how sparse a row lies is its mean squared distance from the t n nearest, at least 50: no crowd of
 anomalies is as many, however dense it is. This is done three times, each by what was left before.
@@ -26,6 +28,8 @@ FOLDS = 10
 NEIGHBOURS, ROUNDS = 50, 3
 COMPARED = 2_000
 """Rows at most that stand for all as neighbours."""
+ROWS_BY_CENTRES, FEWEST = 10**9, 5_000
+"""Rows times centres of a large table; its centres at least."""
 CELLS = 2**24
 """Cells of rows and centres that are compared at once: 16 MiB."""
 
@@ -61,6 +65,11 @@ class Centres:
             found[rows] = torch.where(same.any(1), same.int().argmax(1), -1)
         known = (found >= 0) & (self.counts.sum() > 1)
         return Own(found.clamp(min=0), known.to(self.counts))
+
+
+def centres_of(n: int) -> int:
+    """How many of n rows are centres."""
+    return min(n, max(FEWEST, ROWS_BY_CENTRES // n))
 
 
 def keys(rows: Float[Tensor, "rows d"]) -> list[bytes]:

@@ -1,7 +1,6 @@
 """The kernel energy of a table in people's units.
 
-Centres are all rows as long as rows² ≤ 10⁹ (31,622 rows); of more rows 10⁹/rows are drawn at random, at least 5,000.
-Equal rows are one centre that counts as often.
+Equal rows are one centre that counts as often; of large tables some rows are centres (`anila.density.kernel_rows`).
 
 A row that was trained on is judged by the others: one copy of it does not count in its own f. So the scores of the
 training table are leave-one-out scores, in any order and any part of it.
@@ -23,12 +22,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from anila.data import Encoding
 from anila.data.usable import filled_rows
 from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
-from anila.density.kernel_rows import densest
+from anila.density.kernel_rows import centres_of, densest
 from anila.estimators.frames import holds_more, rows_of
 from anila.rng import rng
-
-PAIRS, FEWEST = 10**9, 5_000
-"""Rows times centres of a large table; its centres at least."""
 
 CALIBRATION = 10_000
 """Training rows at most whose scores a threshold comes from."""
@@ -115,11 +111,6 @@ def new_rows(estimator: Any, X: Any) -> Given:
 
 def as_table(x: Given) -> pa.Table:
     return x if isinstance(x, pa.Table) else pa.table({str(j): np.ascontiguousarray(c) for j, c in enumerate(x.T)})
-
-
-def centres_of(n: int) -> int:
-    """How many of n rows are centres."""
-    return min(n, max(FEWEST, PAIRS // n))
 
 
 def kernel_of_table(

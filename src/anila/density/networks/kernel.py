@@ -2,7 +2,7 @@
 
     f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))
 
-The rows x_i are those of the data, at most `centres` of them. h is the likeliest by leave-one-out. Scores of ordinary
+The rows x_i are those of the data, of large tables some of them. h is the likeliest by leave-one-out. Scores of ordinary
 rows come from cross-validation (`anila.density.kernel_rows`), and say which scores are odd. Draws and conditional draws
 are exact (`anila.density.kernel_energy`).
 
@@ -19,7 +19,15 @@ from torch import Tensor, nn
 
 from anila.density.kernel_energy import KernelEnergy, leave_one_out_bandwidth
 from anila.density.kernel_reasons import Reasons, reasons
-from anila.density.kernel_rows import Centres, cross_validated, densest, of_two_values
+from anila.density.kernel_rows import (
+    FEWEST,
+    ROWS_BY_CENTRES,
+    Centres,
+    centres_of,
+    cross_validated,
+    densest,
+    of_two_values,
+)
 from anila.density.ranges import Count, Fraction, Positive
 from anila.rng import rng
 
@@ -27,6 +35,8 @@ EXTREME = 1e4
 """Standard deviations of a column beyond which a cell belongs to no scale."""
 JUDGED = 5_000
 """Rows at most whose scores say what is ordinary."""
+CELLS_SEEN = 2**25
+"""Cells at most that are looked at where no number of centres is given: 256 MiB."""
 
 
 class Kernel(nn.Module):
@@ -35,7 +45,8 @@ class Kernel(nn.Module):
     Args:
         event_shape: (d,): rows of d numbers.
         bandwidth: h, in standard deviations of a column; None for the likeliest by leave-one-out.
-        centres: Rows that are centres at most; where there are more, these are drawn at random.
+        centres: Rows that are centres at most; where there are more, these are drawn at random. None takes all of up to
+            31,622 rows, and the fewer of more rows the more there are, at least 5,000.
         trimmed: Share of these that are no centres, the sparsest: 0.2 where anomalies may be among the rows.
 
     Attributes:
@@ -53,7 +64,7 @@ class Kernel(nn.Module):
         self,
         event_shape: tuple[int, ...],
         bandwidth: Positive | None = None,
-        centres: Count = 20_000,
+        centres: Count | None = None,
         trimmed: Fraction = 0.0,
     ):
         if len(event_shape) != 1:
@@ -68,13 +79,15 @@ class Kernel(nn.Module):
     @property
     def sees(self) -> int:
         """Rows of data that it asks for."""
-        return self.most + JUDGED
+        if self.most:
+            return self.most + JUDGED
+        return min(ROWS_BY_CENTRES // FEWEST, max(FEWEST, CELLS_SEEN // self.energy.centres.shape[1]))
 
     @torch.no_grad()
     def see(self, x_data: Float[Tensor, "n d"]) -> None:
         """Be the energy of these rows, which are in random order."""
         rows = without_extremes(x_data.to(self.energy.centres))
-        centres = densest(rows[: self.most], self.trimmed)
+        centres = densest(rows[: self.most or centres_of(len(rows))], self.trimmed)
         seen = Centres(rows[centres])
         probabilities = of_categories(rows)
         h = self.chosen or leave_one_out_bandwidth(seen.distinct, rng(0, "bandwidth"), seen.counts, probabilities)
