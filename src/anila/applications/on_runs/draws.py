@@ -9,11 +9,12 @@ an observation start from noise and go down the levels (see `anila.applications.
 from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.applications import Draws, Posterior, denoise, inpaint, restore
 from anila.applications.descend import without_noise
+from anila.applications.line import along
 from anila.applications.on_runs.kernel import bound, transitions
 from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
@@ -22,6 +23,9 @@ from anila.density.log_density import Anneals, ClosedForm, LogDensity
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
+
+SEEN = 2000
+"""Rows of data that say where a hidden coordinate may lie."""
 
 Law = Callable[[LogDensity, Observed, float], Posterior]
 """(f, what is seen, temperature of the kernel that will sample) -> the law of the points."""
@@ -107,7 +111,8 @@ def filled(
 ) -> Draws:
     """`count` completions of each row of y, in which other coordinates are hidden; complete rows stay as they are.
 
-    A row of which nothing is seen is a draw of the model. Values that are frequent in a column are drawn as often.
+    One hidden coordinate is drawn without chains, unless their steps are given (`anila.applications.line`). A row of
+    which nothing is seen is a draw of the model. Values that are frequent in a column are drawn as often.
 
     Args:
         model: The run's model.
@@ -127,6 +132,9 @@ def filled(
         here = (hidden == pattern).all(1)
         if pattern.all():
             x[here] = model.draw(int(here.sum()) * count, seed + i, steps).unflatten(0, (-1, count)).to(x)
+        elif pattern.sum() == 1 and steps is None and not isinstance(model.f, Anneals):
+            j = int(pattern.int().argmax())
+            x[here, :, j] = cells(model, y[here], j, count, seed + i).to(x)
         elif pattern.any():
             x[here] = drawn(model, Observed(y[here], pattern), completion, count, steps, seed + i).x.to(x)
     if near := model.near_frequent():
@@ -135,3 +143,10 @@ def filled(
     with torch.no_grad():
         energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return Draws(x.cpu(), energy.cpu(), x.new_empty(0, *x.shape).cpu(), Trace({}))
+
+
+def cells(model: Model, y: Float[Tensor, "n d"], j: int, count: int, seed: int) -> Float[Tensor, "n count"]:
+    """`count` draws of coordinate j of each row given the others."""
+    T, generator = model.sampler.target_temperature, rng(seed, "apply", device=model.device)
+    seen = model.reference_data(SEEN)[:, j]
+    return along(lambda x: model.f(x) / T, y, j, seen, count, generator)
