@@ -276,6 +276,7 @@ def test_a_table_alone_is_fitted_and_settings_of_learning_ask_for_a_net(tmp_path
     [
         (["network=kernel", "training.iterations=60"], "leave out, or set training.iterations=1"),
         (["network=kernel", "network.confine=3"], "set network.confine=none"),
+        (["network=kernel", "network.confine=none", "network.whitened=true"], "set network.whitened=false"),
         (["network=kernel", "objective=denoising"], "set objective=none"),
         (["objective=none"], "objective=none learns nothing, and network mlp has to"),
     ],

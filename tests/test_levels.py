@@ -261,8 +261,8 @@ def test_long_chains_start_from_draws_and_from_noisy_data(runs: Path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ([*PLAIN, "network.temperature=0.5"], "levels of noise.*set network.temperature=1 and network.confine=none"),
-        ([*PLAIN, "network.confine=2"], "network.confine=2.0 would hide"),
+        ([*PLAIN, "network.temperature=0.5"], "levels of noise.*set network.temperature=1, network.confine=none and"),
+        ([*PLAIN, "network.confine=2"], "network.confine=2.0 and network.whitened=false would hide"),
         ([*PLAIN, "network.lowest=3"], "network unet: highest must be above lowest=3.0"),
         ([*PLAIN, "network.widths=[4,4,4,4]"], "network unet: 4 widths halve the image 4 times; 8 is not divisible"),
         ([*PLAIN, "network.spectral=true"], "starts at zero"),

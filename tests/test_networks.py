@@ -13,6 +13,7 @@ from anila.density.networks import (
     Confined,
     ResNet,
     Tempered,
+    Whitened,
     WideResNet,
     mlp,
     nonlocal_,
@@ -35,6 +36,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "wide resnet": (lambda: WideResNet(1, 16, depth=16, widen=1), (1, 16, 16)),
     "conditional": (lambda: Conditional(Confined(Tempered(mlp(2, (8,), out=3), 0.5), 2.0)), (2,)),
     "unet": (lambda: unet(1, 8, (4, 8)), (1, 8, 8)),
+    "whitened": (lambda: Whitened(mlp(3, (8,)), 3), (3,)),
     "confined": (lambda: Confined(mlp(2, (8,)), 2.0, torch.tensor([0.5, 0.0])), (2,)),
 }
 

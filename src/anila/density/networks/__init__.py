@@ -17,6 +17,7 @@ from anila.density.networks.noise_conditional import NoiseConditional
 from anila.density.networks.resnet import ResNet
 from anila.density.networks.spectral import is_normalised, power_iteration, spectral
 from anila.density.networks.unet import UNet, unet
+from anila.density.networks.whitened import Whitened
 from anila.density.networks.wide_resnet import WideResNet
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
@@ -33,6 +34,6 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
 
 __all__ = [
     "NETWORKS", "BlurredGaussian", "ClassesAtLevels", "Conditional", "Confined", "Kernel", "NoiseConditional",
-    "ResNet", "Tempered", "UNet", "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp", "nonlocal_",
-    "power_iteration", "see", "spectral", "toy", "unet", "vanilla",
+    "ResNet", "Tempered", "UNet", "Whitened", "WideResNet", "fitted", "is_normalised", "is_of_vectors", "mlp",
+    "nonlocal_", "power_iteration", "see", "spectral", "toy", "unet", "vanilla",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
     f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))
 
-The rows x_i are those of the data, of large tables some of them. h is the likeliest by leave-one-out. Scores of ordinary
+The rows x_i are those of the data, of large tables some. h is the likeliest by leave-one-out. Scores of ordinary
 rows come from cross-validation (`anila.density.kernel_rows`), and say which scores are odd. Draws and conditional draws
 are exact (`anila.density.kernel_energy`).
 

@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Elsewhere, Labelled, Rows, Table, load
 from anila.density.log_density import HasClasses, HasLevels
-from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, fitted, see, spectral
+from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, Whitened, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, of_classes
@@ -64,8 +64,8 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
     """f = net / temperature − |x|²/(2 confine²), or logsumexp over classes of it, its parameters drawn from the seed.
 
     Raises:
-        ValueError: If the network does not take points of this shape, classes is auto (see `with_classes`), or levels
-            of noise would be hidden.
+        ValueError: If the network does not take points of this shape, classes is auto (see `with_classes`), levels of
+            noise would be hidden, or points that are no rows whitened.
     """
     if config.classes == "auto":
         raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
@@ -73,11 +73,14 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
         torch.manual_seed(rng(seed, "network").initial_seed())
         net = bare_network(config, event_shape, config.classes or 1)
         net = spectral(net) if config.spectral else net
-    if isinstance(net, HasLevels) and (config.temperature != 1 or config.confine):
+    if config.whitened and len(event_shape) > 1:
+        raise ValueError(f"network.whitened is for rows of numbers (d,); the data are {event_shape}: leave it out")
+    if isinstance(net, HasLevels) and (config.temperature != 1 or config.confine or config.whitened):
         raise ValueError(
-            f"network {config.name} has levels of noise, which network.temperature={config.temperature:g} and "
-            f"network.confine={config.confine or 'none'} would hide, and a Gaussian of its own: set "
-            "network.temperature=1 and network.confine=none"
+            f"network {config.name} has levels of noise, which network.temperature={config.temperature:g}, "
+            f"network.confine={config.confine or 'none'} and network.whitened={str(config.whitened).lower()} would "
+            "hide, and a Gaussian of its own: set network.temperature=1, network.confine=none and "
+            "network.whitened=false"
         )
     if len(event_shape) == 3:
         net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -85,6 +88,8 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
         net = Tempered(net, config.temperature)
     if config.confine:
         net = Confined(net, config.confine)
+    if config.whitened:
+        net = Whitened(net, math.prod(event_shape))
     return Conditional(net) if config.classes and not isinstance(net, HasClasses) else net
 
 

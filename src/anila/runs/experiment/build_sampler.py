@@ -1,9 +1,12 @@
 """From settings to a kernel bound to f, with global moves where they ask for them."""
 
-from torch import Tensor
+from inspect import signature
+
+from torch import Tensor, nn
 
 from anila.data import DataSet
 from anila.density.log_density import LogDensity
+from anila.density.networks import Whitened
 from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
@@ -29,10 +32,18 @@ def build_sampler(
         patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
         changed: What the kernel has in place of the settings, e.g. `step_size`.
     """
-    kernel = config.make(f, **{"step_size": config.step_size} | config.options | changed)
+    kernel = config.make(f, **{"step_size": config.step_size} | shape_of(config, f) | config.options | changed)
     if proposal is None or not config.global_every:
         return kernel
     return with_global_moves(kernel, proposal, config.global_every, patience)
+
+
+def shape_of(config: settings.Sampler, f: LogDensity) -> dict[str, Tensor]:
+    """The preconditioner that f knows, for a kernel that takes one."""
+    if not isinstance(f, nn.Module) or "preconditioner" not in signature(config.make).parameters:
+        return {}
+    known = next((part.preconditioner() for part in f.modules() if isinstance(part, Whitened)), None)
+    return {} if known is None else {"preconditioner": known}
 
 
 def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:

@@ -180,6 +180,7 @@ def require_seeing(config: Experiment) -> None:
         "network.temperature": (network.temperature, 1.0),
         "network.confine": (network.confine, None),
         "network.spectral": (network.spectral, False),
+        "network.whitened": (network.whitened, False),
         "network.classes": (network.classes, None),
     }
     wrong = [f"{key}={str(value).lower()}" for key, (given, value) in wanted.items() if given != value]

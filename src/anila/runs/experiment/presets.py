@@ -44,11 +44,12 @@ MIXTURE = replace(RINGS, data=Data(name="mixture"))
 TABLE = replace(
     RINGS,
     data=Data(name="table", held_out=0.2),
-    network=Network(name="mlp", hidden=(128, 128), confine=3.0),
+    network=Network(name="mlp", hidden=(128, 128), whitened=True, confine=1.0),
     sampler=Sampler(
-        name="anisotropic_mala", steps=10, step_size=0.3, threshold=3.0, accept=0.57, global_every=5, draw_steps=200
+        name="anisotropic_mala", steps=5, step_size=0.3, threshold=3.0, accept=0.57, global_every=5, draw_steps=200
     ),
-    training=replace(RINGS.training, batch=500, chains=250),
+    optimizer=replace(RINGS.optimizer, learning_rate=1e-2),
+    training=replace(RINGS.training, iterations=500, batch=500, chains=250, checkpoint_every=250, picture_every=500),
 )
 KERNEL = replace(
     TABLE,

@@ -27,7 +27,8 @@ __all__ = ["STRICT", "Anchor", "Data", "Network", "Objective", "Optimizer", "Sam
 
 @dataclass(frozen=True, config=STRICT, init=False)
 class Network(Choice):
-    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them.
+    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them;
+    of rows of a table perhaps with C^(−1/2) (x − m) in place of x, m and C their mean and covariance.
 
     The options of the net are the arguments of its constructor in `NETWORKS`, or in FILE.py:NAME.
     """
@@ -38,10 +39,12 @@ class Network(Choice):
     name: str = "mlp"
     spectral: bool = False
     """Divide every weight by its largest singular value, so that no layer stretches a distance."""
+    whitened: bool = False
+    """Whether it sees rows of a table, and is confined, in uncorrelated coordinates of variance 1."""
     classes: Literal["auto"] | Several | None = None
     """Outputs, one a class of the data: auto for as many as they have, or their number; None for no classes."""
     confine: Positive | None = None
-    """Scale of the Gaussian base measure that makes Z finite, in units of x; None for none."""
+    """Scale of the Gaussian base measure that makes Z finite, in units of what the net sees; None for none."""
     temperature: Positive = 1.0
     """Divides the net's output. ε²/2 writes down the anatomy study's f = −2F/ε²."""
 
