@@ -14,6 +14,7 @@ from anila.runs.experiment.build_sampler import build_sampler
 from anila.runs.experiment.presets import PRESETS
 from anila.runs.experiment.settings import Network, Sampler
 from anila.runs.model.trained import Trained
+from anila.runs.training.preflight import preflight
 from anila.samplers import sample
 
 
@@ -86,6 +87,17 @@ def test_a_table_is_whitened_when_training_begins():
     L = found.preconditioner()
     assert L is not None
     torch.testing.assert_close(L @ L.T, x.T.cov(), rtol=0.1, atol=0.05)
+
+
+def test_slopes_are_told_in_the_units_of_the_threshold():
+    """In coordinates of which a tenth is told, slopes are ten times those at the data. Sees slopes of x: 100 times."""
+    config = replace(PRESETS["table"].experiment, data=replace(PRESETS["table"].experiment.data, name="moons"))
+    trained = Trained.untrained(config)
+    [whitened] = [part for part in trained.learner.model.modules() if isinstance(part, Whitened)]
+    whitened.variances.mul_(0.01)
+    [line] = [line for line in preflight(trained).description if line.startswith("gradient")]
+    median = float(line.partition("median ")[2].partition(",")[0])
+    assert 3 < median < 20
 
 
 def test_images_are_not_whitened():

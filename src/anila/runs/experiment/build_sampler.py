@@ -32,13 +32,13 @@ def build_sampler(
         patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
         changed: What the kernel has in place of the settings, e.g. `step_size`.
     """
-    kernel = config.make(f, **{"step_size": config.step_size} | shape_of(config, f) | config.options | changed)
+    kernel = config.make(f, **{"step_size": config.step_size} | known_shape(config, f) | config.options | changed)
     if proposal is None or not config.global_every:
         return kernel
     return with_global_moves(kernel, proposal, config.global_every, patience)
 
 
-def shape_of(config: settings.Sampler, f: LogDensity) -> dict[str, Tensor]:
+def known_shape(config: settings.Sampler, f: LogDensity) -> dict[str, Tensor]:
     """The preconditioner that f knows, for a kernel that takes one."""
     if not isinstance(f, nn.Module) or "preconditioner" not in signature(config.make).parameters:
         return {}

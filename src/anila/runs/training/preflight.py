@@ -24,6 +24,7 @@ from anila.learning.starts import Persistent
 from anila.messages import counted, lacks_memory
 from anila.rng import rng
 from anila.runs.experiment import Experiment
+from anila.runs.experiment.build_sampler import known_shape
 from anila.runs.folder.checkpoint import KEPT
 from anila.runs.model.trained import Trained
 from anila.runs.training.plan import lengths_in
@@ -108,7 +109,7 @@ def size_in_words(model: nn.Module) -> str:
 def about_tables(trained: Trained) -> str:
     """What this network is good for on a table, and which one is for the rest."""
     if trained.config.network.by_seeing:
-        return "good for  odd rows, at once; network=mlp takes a minute and is closer in new rows and missing cells"
+        return "good for  odd rows, at once; network=mlp takes 20 seconds and is closer in new rows and missing cells"
     return "good for  new rows and missing cells; network=kernel finds odd rows better, and at once"
 
 
@@ -172,7 +173,9 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     gap = 0.0 if config.start.kind == "data" else training.distance(x0[:n], x_data[:n])
     keeps = config.start.name in ("persistent", "replay", "paired")
     warning = training.reach_warning(s.steps, s.step_size, threshold, temperature, gap, keeps)
-    grad = value_and_grad(trained.learner.model, z)[1].flatten()
+    grad = value_and_grad(trained.learner.model, z)[1].flatten(1)
+    factor = known_shape(s, trained.learner.model).get("preconditioner")
+    grad = (grad if factor is None else grad @ factor).flatten()
     median, high = quantile(grad, 0.5), quantile(grad, 0.99)
     reach = training.reach(s.steps, s.step_size, threshold)
     drift = f"drift {reach:.3g}, " if reach < math.inf else ""
