@@ -14,6 +14,8 @@ pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
 
 import pandas as pd
 from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -349,3 +351,43 @@ def test_the_cell_that_was_spoiled_is_explained():
     share, likely = EnergyDetector().fit(frame).explain(pd.DataFrame({"a": [2.0], "city": ["Oslo"], "b": [5e4]}))
     assert share.shape == (1, 3)
     assert likely[0, int(share[0].argmax())] in ("Rome", pytest.approx(-0.7, abs=0.7))
+
+
+def wine() -> pd.DataFrame:
+    """scikit-learn's wines with words, and a cell in twenty lost."""
+    data = load_wine(as_frame=True)
+    frame = data.data.assign(grower=data.target_names[data.target])
+    frame["hue"] = pd.cut(frame["hue"], 3, labels=["low", "middle", "high"]).astype(str)
+    return frame.mask(np.random.default_rng(0).random(frame.shape) < 0.05)
+
+
+def test_a_real_table_with_holes_and_words_in_a_pipeline():
+    """Behind a ColumnTransformer that drops and reorders columns. Sees reasons that name a neighbouring column, words
+    that no wine has, and cells that are changed where only holes are to be filled."""
+    table = wine()
+    columns = make_column_transformer(
+        ("drop", ["ash"]), ("passthrough", ["hue", "grower"]), remainder="passthrough", verbose_feature_names_out=False
+    ).set_output(transform="pandas")
+    detector = make_pipeline(columns, EnergyDetector(contamination=0.05, random_state=0)).fit(table)
+    assert 0.02 < (detector.predict(table) == -1).mean() < 0.08
+    spoiled = table.dropna().iloc[:5].assign(alcohol=30.0)
+    assert (detector.predict(spoiled) == -1).all()
+    share, likely = (
+        pd.DataFrame(found, columns=columns.get_feature_names_out()) for found in explained(detector, spoiled)
+    )
+    assert (share.idxmax(axis=1) == "alcohol").all()
+    assert likely["alcohol"].astype(float).between(11, 15).all()
+    density = make_pipeline(columns, EnergyDensity(random_state=0)).fit(table)
+    drawn, filled = density[-1].sample(50), density.transform(table)
+    assert set(drawn["hue"]) <= {"low", "middle", "high"}
+    assert set(drawn["grower"]) == set(table["grower"].dropna())
+    assert not drawn.isna().any(axis=None)
+    pd.testing.assert_frame_equal(
+        filled.where(columns.transform(table).notna()), columns.transform(table), check_dtype=False
+    )
+    assert not filled.isna().any(axis=None)
+
+
+def explained(detector: Any, rows: pd.DataFrame) -> Any:
+    """Of the last step of a pipeline, what it says of rows."""
+    return detector[-1].explain(detector[:-1].transform(rows))
