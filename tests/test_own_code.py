@@ -269,6 +269,20 @@ def test_a_density_of_ones_own_is_diagnosed(words: list[str], drift: bool, mine:
     assert ("drift" in found) == drift
 
 
+@pytest.mark.usefixtures("few")
+def test_a_model_of_named_parameters_is_diagnosed_by_its_names(mine: str, capsys: Any):  # noqa: ARG001
+    """Sees a question about what the model knows, the number of its coordinates, and figures that fail on names."""
+    Path("named.py").write_text(
+        "from anila import transform\nfrom torch.distributions import HalfNormal, Normal\n"
+        "f = transform(mean=Normal(0.0, 1.0), sd=HalfNormal(1.0), z=Normal(0.0, 1.0).expand([2]))\n"
+    )
+    assert anila("diagnose", "named.py:f", "--steps", "200", "--out", "figures", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["convergence"]["worst"] in ("f", "mean", "sd", "z[0]", "z[1]")
+    assert Path("figures", "chains.png").exists()
+    assert anila("diagnose", "named.py:f", "--dim", "3") == 2
+    assert "its points have 4 numbers, not 3" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

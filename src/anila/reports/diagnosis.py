@@ -31,6 +31,7 @@ from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.samplers import Proposal, Sampler, Trace, sample
+from anila.samplers.estimates import coordinates
 from anila.samplers.warm_up import tune
 
 GROUPS, CHAINS = 8, 32
@@ -92,9 +93,10 @@ class Diagnosis:
     def save(self, folder: Path) -> list[Path]:
         """Write the figures into a folder; which they are."""
         worst = self.verdict.numbers["convergence"]["worst"]
-        shown = 0 if worst == "f" else int(worst[1:])
-        name, x = f"x{shown}", self.trace["x"][:, :, shown]
-        drawn = {"chains": pictures.chain_overview(x, self.groups, self.steps_between, name)}
+        names, columns = coordinates(self.trace["x"], self.trace.f)
+        shown = names.index(worst) if worst in names else 0
+        x = columns[:, :, shown]
+        drawn = {"chains": pictures.chain_overview(x, self.groups, self.steps_between, names[shown])}
         drawn["drift"] = pictures.drift_ratio(self.inequality)
         if self.meetings is not None and not self.meetings.unmet:
             drawn["coupling"] = pictures.coupling_bound(self.meetings, self.exact)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.log_density import LogDensity, check_log_density
+from anila.density.transform import Transformed
 from anila.evaluation.likelihood import density
 from anila.evaluation.likelihood.grid import plane_grid
 from anila.messages import counted
@@ -39,7 +40,7 @@ def own_density(word: str, what: str, dim: int | None, n: int, seed: int) -> Fou
     Args:
         word: "FILE.py:NAME", a log-density or a distribution of torch.
         what: The command it is for, with which messages begin.
-        dim: Numbers in a point; a distribution knows its own.
+        dim: Numbers in a point; a distribution and a model of named parameters know their own.
         n: Draws wanted.
         seed: Seed of the draws.
 
@@ -51,13 +52,21 @@ def own_density(word: str, what: str, dim: int | None, n: int, seed: int) -> Fou
         raise ValueError(f"{what} {word}: it is a class; name an instance of it, or a function of points (n, d)")
     if hasattr(target, "log_prob"):
         draws = own_draws(target, f"{what} {word}", n, seed)
-        if dim not in (None, draws.shape[1]):
-            without = ": leave out --dim" if what == "diagnose" else ""
-            raise ValueError(f"{what} {word}: its points have {counted(draws.shape[1], 'number')}, not {dim}{without}")
+        require_dim(f"{what} {word}", draws.shape[1], dim, what == "diagnose")
         return Found(lambda x: target.log_prob(x.to(draws)).to(x), draws.double(), True)
+    if isinstance(target, Transformed):
+        require_dim(f"{what} {word}", target.dim, dim, what == "diagnose")
+        dim = target.dim
     if dim is None:
         raise ValueError(f"{what} {word}: how many numbers has a point? add --dim, e.g. --dim 2")
     return found_by_chains(doubled(target) if isinstance(target, nn.Module) else target, dim, n, seed)
+
+
+def require_dim(where: str, own: int, dim: int | None, may_be_left_out: bool) -> None:
+    """Refuse another number of numbers than the points of a density have, of which it knows."""
+    if dim not in (None, own):
+        without = ": leave out --dim" if may_be_left_out else ""
+        raise ValueError(f"{where}: its points have {counted(own, 'number')}, not {dim}{without}")
 
 
 def found_by_chains(f: LogDensity, dim: int, n: int, seed: int) -> Found:

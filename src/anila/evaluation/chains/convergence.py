@@ -115,7 +115,7 @@ def convergence(
             f"expected at least 4 kept positions of at least 2 chains; got {len(x)} of {x.shape[1]}: keep more"
         )
     value, grad = at(f, x)
-    names, own = coordinates(x)
+    names, own = coordinates(x, trace.f)
     names, columns = ["f", *names], torch.cat([value[..., None], own], 2)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     T, T_error = configurational_temperature(x, grad)
