@@ -13,8 +13,10 @@ import torch
 
 from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, tune
 from anila.density.targets import banana, funnel
+from anila.samplers import Trace
+from anila.samplers.estimates import symptoms
 from anila.samplers.heat import Heat, extremes, heat
-from anila.samplers.remedy import Symptoms, judged, narrow
+from anila.samplers.remedy import Symptoms, judged, narrow, remedy
 from anila.samplers.remedy import funnel as found_funnel
 from exact import as_users_run_it
 
@@ -110,6 +112,23 @@ def test_draws_that_depend_on_each_other_have_a_larger_error():
     found, apart = (heat(lambda x: -x.square().sum(1) / 2, z) for z in (x, draws(0, 1)))
     assert found.error > 2 * apart.error
     assert found.vague > apart.vague
+
+
+@pytest.mark.parametrize("lasting", [0.8, 0.9])
+def test_a_run_as_long_as_is_advised_is_long_enough(lasting: float):
+    """Sees advice by effective samples alone: many chains have 400 of them long before they agree to R̂ = 1.01."""
+
+    def chains(kept: int) -> Trace:
+        x = torch.randn(kept, 32, 1, generator=rng(kept, "draws"), dtype=torch.float64)
+        for k in range(1, kept):
+            x[k] = lasting * x[k - 1] + math.sqrt(1 - lasting**2) * x[k]
+        return Trace({"x": x})
+
+    short = symptoms(chains(200))
+    times = re.fullmatch(r"run (\d+) times as long", remedy(short))
+    assert short.rhat > 1.02
+    assert times
+    assert symptoms(chains(200 * int(times[1]))).rhat < 1.013
 
 
 def test_a_wrong_slope_is_found_and_rounding_is_not():

@@ -9,7 +9,7 @@
               above 1.1
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
               of the narrowest
-    slow      there would be enough of them after 20 times as long         run longer
+    slow      a run 20 times as long would be enough                       run longer
               or not even then                                             another kernel or preconditioner
 
 Limits of R̂ and ESS are those of Stan and ArviZ. The summary of a trace, `evaluation.chains.verdict` and the warning of
@@ -181,7 +181,7 @@ def remedy(s: Symptoms) -> str:
             "each chain has mixed where it is, but not with the others: move between modes (with_global_moves or "
             "replica_exchange; sampler.global_every=1 in a run), or further where that is done (sampler.global_sd)"
         )
-    times = ESS / max(1.0, s.ess)
+    times = longer(s)
     if s.uneven > UNEVEN and not s.tuned:
         return (
             f"let tune find a preconditioner: the narrowest direction has {s.uneven:.0f} times the effective "
@@ -191,6 +191,11 @@ def remedy(s: Symptoms) -> str:
         first = "take other coordinates" if s.tuned else "let tune find a preconditioner"
         return f"chains are slow, not short: {first}, or longer trajectories (hmc, more leapfrog_steps)"
     return f"run {max(2, math.ceil(times))} times as long"
+
+
+def longer(s: Symptoms) -> float:
+    """How many times as long a run is enough: ESS grows as its length, and R̂² − 1 falls as one over it."""
+    return max(ESS / max(1.0, s.ess), (s.rhat**2 - 1) / (RHAT**2 - 1))
 
 
 def shorter(tuned: bool) -> str:
