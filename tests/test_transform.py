@@ -238,3 +238,23 @@ def test_a_proposal_that_is_no_number_is_rejected_and_ends_no_run():
     torch.testing.assert_close(found[[0, 3]], alone.expand(2))
     slopes = value_and_grad(f, x)[1]
     assert bool(slopes[[0, 3]].isfinite().all())
+
+
+@pytest.mark.filterwarnings("ignore:torch.cholesky is deprecated")
+@pytest.mark.parametrize(
+    "factor",
+    [
+        torch.linalg.cholesky,
+        lambda A: torch.linalg.cholesky(A, upper=True),
+        lambda A: torch.linalg.cholesky(input=A),
+        lambda A: torch.cholesky(A, True),
+    ],
+)
+def test_a_factor_is_the_one_that_was_asked_for(factor: Callable[[Tensor], Tensor]):
+    """Sees a lower factor in the place of an upper one, and arguments by name that end the run."""
+    A = torch.tensor([[2.0, 1.0], [1.0, 3.0]])
+    f = transform(lambda scale: (factor(scale * A) * torch.tensor([[1.0, 2.0], [4.0, 8.0]])).sum(), scale=real)
+    expected = (factor(A) * torch.tensor([[1.0, 2.0], [4.0, 8.0]])).sum()
+    found = f(torch.tensor([[1.0], [-1.0]]))
+    torch.testing.assert_close(found[0], expected)
+    assert bool(found[1].isnan())

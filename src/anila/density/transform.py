@@ -240,10 +240,16 @@ class FactorOrNaN(TorchFunctionMode):
     """Inside, the Cholesky factor of a matrix that has none is NaN, and no error."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        if func not in (torch.linalg.cholesky, torch.cholesky):
-            return func(*args, **(kwargs or {}))
-        factor, failed = torch.linalg.cholesky_ex(args[0])
-        return torch.where((failed == 0)[..., None, None], factor, math.nan)
+        return (factor_or_nan if func in CHOLESKY else func)(*args, **(kwargs or {}))
+
+
+CHOLESKY = (torch.linalg.cholesky, torch.cholesky, torch.Tensor.cholesky)
+
+
+def factor_or_nan(input: Tensor, upper: bool = False) -> Tensor:
+    """What `CHOLESKY` give, in their arguments."""
+    factor, failed = torch.linalg.cholesky_ex(input, upper=upper)
+    return torch.where((failed == 0)[..., None, None], factor, math.nan)
 
 
 def a_row(terms: Tensor) -> Tensor:
