@@ -298,3 +298,13 @@ def test_what_is_no_generator_says_what_is(wrong: object):
     """Sees a seed that is guessed at."""
     with as_users_run_it(), pytest.raises(TypeError, match="generator must be a torch.Generator.*or a seed"):
         sample(mala(network, 0.1), torch.zeros(4, 2), 2, wrong)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("steps", [20, 27])
+def test_steepness_is_that_of_the_kept_positions(steps: int):
+    """Sees ‖∇f‖ of other steps where the last ones keep nothing: a funnel goes unseen then."""
+    _, trace = sample(mala(standard, 0.5), start(0), steps, rng(0), keep_every=10)
+    found = trace.steepness()
+    assert found is not None
+    torch.testing.assert_close(found, trace["x"][: len(found)].norm(dim=2))
+    assert len(found) == (1 if steps == 20 else 2)

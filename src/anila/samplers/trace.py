@@ -99,11 +99,10 @@ class Trace(Mapping[str, Tensor]):
         )
 
     def steepness(self) -> Tensor | None:
-        """‖∇f‖ where kept positions are, but for the last, (kept − 1, chains); None where nothing tells."""
+        """‖∇f‖ where positions were kept and left again, (kept or kept − 1, chains); None where nothing tells."""
         if "grad_norm" not in self or not len(self["x"]):
             return None
-        every = len(self["grad_norm"]) // len(self["x"])
-        return self["grad_norm"][every::every][: len(self["x"])]
+        return self["grad_norm"][self.keep_every :: self.keep_every]
 
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
