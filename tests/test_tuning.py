@@ -255,6 +255,13 @@ def test_what_cannot_be_tuned_is_refused(make: Any, steps: int, error: type[Exce
         tune(make, start(8, 2), steps, rng(0))
 
 
+@pytest.mark.parametrize("accept", [-0.2, 0.0, 1.0, 1.5])
+def test_an_acceptance_that_cannot_be_reached_is_refused(accept: float):
+    """Sees steps that shrink or grow without end, and a warm-up that takes 0 for its own choice."""
+    with pytest.raises(ValueError, match=f"accept must lie between 0 and 1, the acceptance to aim at; got {accept}"):
+        tune(banana(), start(8, 2), 40, rng(0), accept=accept)
+
+
 def test_a_hopeless_warm_up_says_so():
     """Sees a report of acceptance 0 in a calm voice."""
 

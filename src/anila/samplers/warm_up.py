@@ -103,8 +103,8 @@ def tune(
             one that was compiled; `sample` takes its code over.
 
     Raises:
-        ValueError: If the kernel always moves (nothing to aim at), steps is below 40, or f is random, couples
-            the rows of a batch or is finite at no start.
+        ValueError: If the kernel always moves (nothing to aim at), steps is below 40, accept is not between 0 and 1, or
+            f is random, couples the rows of a batch or is finite at no start.
         TypeError: If `make` is neither, or the kernel's state does not keep f and ∇f.
 
     >>> from anila import rng
@@ -117,6 +117,8 @@ def tune(
     make, names = chosen(make, x0)
     probe = make(**{name: PROBES[name] for name in names})
     require_points(x0 := as_points(x0, probe.f))
+    if not (accept is None or 0 < accept < 1):
+        raise ValueError(f"accept must lie between 0 and 1, the acceptance to aim at; got {accept!r}")
     target = accept or probe.target_accept
     if target is None:
         raise ValueError("tune needs a Metropolis kernel: one that always moves has no acceptance to aim at")
