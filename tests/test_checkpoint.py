@@ -135,3 +135,11 @@ def test_pickles_are_not_read(tmp_path: Path):
     (path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(Damaged, match="learner"):
         checkpoint.load(path, "learner")
+
+
+def test_tied_weights_are_written(tmp_path: Path):
+    """Sees a training lost at its first checkpoint because two parts of a network share their weights."""
+    shared = torch.arange(6.0)
+    model = {"a": shared, "b": shared, "part": shared[2:4]}
+    _, parts = checkpoint.load(checkpoint.save(tmp_path, 5, {"learner": {"model": model}}), "learner")
+    assert all(torch.equal(parts["learner"]["model"][name], value) for name, value in model.items())

@@ -108,11 +108,23 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
         OSError: As the file system has it, which safetensors puts into words of its own.
     """
     try:
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
+        save_file(in_memory_apart(tensors), path)
     except SafetensorError as error:
         if code := re.search(r"os error (\d+)", str(error)):
             raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from None
         raise OSError(f"{path}: {error}") from None
+
+
+def in_memory_apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each with memory of its own: safetensors refuses weights that are tied."""
+    found: dict[str, Tensor] = {}
+    taken = set[int]()
+    for name, value in tensors.items():
+        plain = value.detach().cpu().contiguous()
+        memory = plain.untyped_storage().data_ptr()
+        found[name] = plain.clone() if memory in taken else plain
+        taken.add(memory)
+    return found
 
 
 def load(path: Path, *names: str) -> tuple[int, dict[str, Any]]:
