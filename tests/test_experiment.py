@@ -350,3 +350,11 @@ def test_images_take_a_wider_net_where_they_learn_on_a_gpu(monkeypatch: pytest.M
 def test_a_setting_of_another_group_is_named(typed: str, meant: str):
     with pytest.raises(SettingsError, match=f"did you mean '{meant}'"):
         resolve(RINGS, [typed])
+
+
+def test_a_network_is_drawn_without_a_generator_of_the_callers(monkeypatch: pytest.MonkeyPatch):
+    """Sees the generators of a GPU set anew, or the one of the CPU left elsewhere."""
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda _: pytest.fail("a GPU's generator was set"))
+    before = torch.get_rng_state()
+    build_network(Network(name="toy"), (2,), 0)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -85,7 +85,7 @@ def found_by_chains(f: LogDensity, dim: int, n: int, seed: int) -> Found:
 def own_draws(target: Any, where: str, n: int, seed: int) -> Tensor:
     """n draws of a distribution of torch, (n, d)."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng(seed, "draws").initial_seed())
+        torch.default_generator.manual_seed(rng(seed, "draws").initial_seed())
         draws = target.sample((n,))
     if draws.ndim != 2:
         raise ValueError(f"{where}: expected points (d,); its draws have shape {tuple(draws.shape[1:])}")

@@ -70,7 +70,7 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
     if config.classes == "auto":
         raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng(seed, "network").initial_seed())
+        torch.default_generator.manual_seed(rng(seed, "network").initial_seed())
         net = bare_network(config, event_shape, config.classes or 1)
         net = spectral(net) if config.spectral else net
     if config.whitened and len(event_shape) > 1:
