@@ -293,6 +293,15 @@ def test_timing_a_few_steps_does_not_warn_of_what_all_steps_do(tmp_path: Path):
     assert not any("global move" in line for line in heard)
 
 
+def test_what_no_iteration_measured_is_no_number_of_the_log(tmp_path: Path):
+    """Sees NaN, which JSON does not have, where no global move was made."""
+    quick = small("sampler.steps=2", "sampler.global_every=5", "training.iterations=2", "training.log_every=1")
+    train(quick, tmp_path / "run", quiet)
+    lines = (tmp_path / "run/stats.jsonl").read_text().splitlines()
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert [line["global_accept"] for line in found] == [None, None]
+
+
 def test_images_take_the_cores_that_the_process_is_bound_to(monkeypatch: pytest.MonkeyPatch):
     """And no more than OMP_NUM_THREADS."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 6}, raising=False)

@@ -197,7 +197,7 @@ def train(
         draw = f"anila sample {path} --count 1000 --out FILE"
         echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
         return
-    kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if "kl" in last else ""
+    kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if last.get("kl") is not None else ""
     echo(f"done: {counted(outcome.iteration, 'iteration')}{kl}")
     echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
 

@@ -235,7 +235,7 @@ class Run:
     def append_stats(self, line: dict[str, Any]) -> None:
         """One more line of stats.jsonl, metrics to the other writers too; none that fails ends a training."""
         with surviving_disk(self.stats_path):
-            append_line(self.stats_path, json.dumps(line))
+            append_line(self.stats_path, as_json(line))
         if "event" not in line:
             metrics = {name: value for name, value in line.items() if name != "iteration"}
             self.logs.each(lambda writer: writer.scalars(line["iteration"], metrics))
@@ -332,7 +332,7 @@ class Run:
         else:
             self.series_path.unlink(missing_ok=True)
         with surviving_disk(self.stats_path):
-            write_atomically(self.stats_path, "".join(json.dumps(line) + "\n" for line in kept))
+            write_atomically(self.stats_path, "".join(as_json(line) + "\n" for line in kept))
         self.logs.each(lambda writer: writer.rewind(iteration))
 
     def log(self, text: str) -> None:
@@ -340,6 +340,11 @@ class Run:
         path = self.path / "log.txt"
         with surviving_disk(path):
             append_line(path, text)
+
+
+def as_json(line: dict[str, Any]) -> str:
+    """A line of stats.jsonl; null where a number is not finite, as what was not measured in an iteration is not."""
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()})
 
 
 def numbers_in(line: dict[str, Any]) -> dict[str, Any]:

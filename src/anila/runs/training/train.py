@@ -346,9 +346,10 @@ def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
     """What happened, what was tried, the last log lines, and what to change."""
     i, objective, tried = trained.learner.iteration, trained.learner.objective, "; ".join(run.returns())
     shown = [metric for metric in trained.learner.watched if metric.short]
+    lines = [(line, [m for m in shown if line.get(m.name) is not None]) for line in run.stats()[-3:]]
     seen = "; ".join(
-        f"iteration {line['iteration']}: " + ", ".join(f"{m.short} {line[m.name]:.3g}" for m in shown if m.name in line)
-        for line in run.stats()[-3:]
+        f"iteration {line['iteration']}: " + ", ".join(f"{m.short} {line[m.name]:.3g}" for m in known)
+        for line, known in lines
     )
     return (
         f"training stopped, iteration {i}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
