@@ -18,7 +18,7 @@ from anila.density.networks import WideResNet, is_normalised
 from anila.density.networks.spectral import normalised
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
-from anila.runs.experiment.build import build_learner, course
+from anila.runs.experiment.build import build_learner, choose_device, course
 from anila.runs.experiment.changes import CHOICES
 from anila.runs.experiment.choose import choose
 from anila.runs.experiment.overrides import GROUPS, fields_of
@@ -358,3 +358,16 @@ def test_a_network_is_drawn_without_a_generator_of_the_callers(monkeypatch: pyte
     before = torch.get_rng_state()
     build_network(Network(name="toy"), (2,), 0)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_device_without_double_precision_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Sees a run on Apple's GPU that ends at its first iteration, when numbers of its chains are averaged."""
+
+    def empty(_: int, dtype: torch.dtype = torch.float32, **__: object) -> torch.Tensor:
+        if dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return torch.zeros(1)
+
+    monkeypatch.setattr(torch, "empty", empty)
+    with pytest.raises(ValueError, match="training.device=mps cannot be used: Cannot convert .* use auto or cpu"):
+        choose_device("mps")

@@ -127,7 +127,7 @@ class Training:
     threads: Threads | None = None
     """CPU threads; None takes 1 for points in few dimensions and all cores for images."""
     device: str = "auto"
-    """auto (a GPU if there is one), cpu, cuda, cuda:1, mps."""
+    """auto (a GPU if there is one), cpu, cuda, cuda:1."""
     micro_batch: Count | None = None
     """Chains, and as many data points, that a process evaluates at once; None all. Saves memory, changes no result."""
     shard: bool = False

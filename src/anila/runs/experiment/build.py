@@ -327,14 +327,14 @@ def choose_device(name: str) -> torch.device:
     """The device of a name; auto takes a GPU if there is one.
 
     Raises:
-        ValueError: If the name is unknown or the device is not there.
+        ValueError: If the name is unknown, or the device is not there or has no float64, in which chains are judged.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
+        torch.empty(1, dtype=torch.float64, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"training.device={name} cannot be used: {reason}; use auto or cpu") from None
     return device
