@@ -387,11 +387,12 @@ BATCH = 500
 
 
 def values(f: LogDensity, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
-    """f of any number of rows, in float64 on the CPU."""
-    found = []
+    """f of any number of rows, wherever they and the parameters of f are, in float64 on the CPU."""
+    weights = next(f.parameters(), None) if isinstance(f, torch.nn.Module) else None
+    device, found = x.device if weights is None else weights.device, []
     with torch.no_grad():
-        for part in x.split(BATCH):
+        for part in (part.to(device) for part in x.split(BATCH)):
             value = f(part)
             require_one_number_a_row(value, part)
-            found.append(value.double().cpu())
+            found.append(value.cpu().double())
     return torch.cat(found)

@@ -8,11 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from anila.data import Rows, Table
-from anila.density.log_density import Anneals, ClosedForm
+from anila.density.log_density import Anneals, ClosedForm, values
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
 from anila.evaluation.likelihood import (
@@ -66,8 +65,7 @@ def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
         mode_mass: fraction of samples nearest each mode or ring (where modes are known).
         nearest_distance: mean distance of a sample from its nearest training image.
     """
-    with torch.no_grad():
-        gap = (trained.f(x_data).mean() - trained.f(x_model).mean()).item()
+    gap = (values(trained.f, x_data).mean() - values(trained.f, x_model).mean()).item()
     found: dict[str, Any] = {"energy_gap": gap}
     if isinstance(trained.f, ClosedForm):
         found |= of_closed_form(trained.f, x_model)
@@ -76,7 +74,7 @@ def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
         found["w2"] = wasserstein2(x_model[:n], x_data[:n])
         found["w2_data"] = wasserstein2(x_data[n : 2 * n], x_data[:n])
     if in_plane(trained.data.event_shape):
-        found.setdefault("log_z", log_z(trained.f, plane_grid(x_data)))
+        found.setdefault("log_z", log_z(trained.f, plane_grid(x_data.to(trained.device))))
         exact = exact_kl(trained, x_data)
         found |= {"kl": exact} if exact is not None else {}
         found |= masses(trained.config.data.name, x_model)
@@ -86,8 +84,7 @@ def scores(trained: Trained, x_data: Tensor, x_model: Tensor) -> dict[str, Any]:
 def of_closed_form(f: ClosedForm, x_model: Tensor) -> dict[str, float]:
     """Scores of an f that knows rows of the data: each of them is judged by the others."""
     log_p = f.leave_one_out().mean().item()
-    with torch.no_grad():
-        gap = log_p + f.log_z - f(x_model).mean().item()
+    gap = log_p + f.log_z - values(f, x_model).mean().item()
     return {"energy_gap": gap, "log_z": f.log_z, "log_likelihood": log_p}
 
 
@@ -282,7 +279,8 @@ def evaluate_run(
         measured, protocol = drawn_rows(trained, x_model, seed)
         found |= measured
     if in_plane(trained.data.event_shape):
-        panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, plane_frame(x_data))
+        frame = plane_frame(x_data.to(trained.device))
+        panel = pictures.plane_panel(x_data[:SHOWN_POINTS], x_model[:SHOWN_POINTS], trained.f, frame)
         pictures.save(panel, run.samples / "evaluation.png")
     elif of_images:
         assert isinstance(trained.data, Rows)

@@ -143,5 +143,5 @@ def of_a_class(
     if y is not None:
         return joint.given(y, guidance)
     with torch.no_grad():
-        logits = joint(x, x.new_full((len(x),), joint.highest), by_class=True)
-    return joint.given(torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1), guidance)
+        p = joint(x, x.new_full((len(x),), joint.highest), by_class=True).softmax(1)
+    return joint.given(torch.multinomial(p.to(generator.device), 1, generator=generator).squeeze(1), guidance)

@@ -154,11 +154,11 @@ def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float
         choice = torch.rand(count, 1, **like).to(points.device)
         return torch.where(choice < uniform, anywhere, near)
 
-    def log_prob(x: Tensor) -> Tensor:
-        x = x.to(points)
+    def log_prob(given: Tensor) -> Tensor:
+        x = given.to(points)
         z = (x - middle) / sd
         near = torch.addmm(offset, z, p.T).logsumexp(1) - z.square().sum(1) / 2 + log_kernel
         inside = ((x >= low) & (x <= high)).all(1)
-        return torch.where(inside, torch.logaddexp(near, log_box), near)
+        return torch.where(inside, torch.logaddexp(near, log_box), near).to(given.device)
 
     return Proposal(draw, log_prob)

@@ -127,4 +127,4 @@ def picture(model: Model, x: Tensor) -> Any:
         return pictures.image_grid(x[:SHOWN])
     x_data = model.reference_data(max(len(x), 2000))
     shown = None if isinstance(model.data, Elsewhere) else x_data
-    return pictures.plane_panel(shown, x, model.f, plane_frame(x_data))
+    return pictures.plane_panel(shown, x, model.f, plane_frame(x_data.to(model.device)))

@@ -136,7 +136,8 @@ class Kernel(nn.Module):
     @torch.no_grad()
     def leave_one_out(self) -> Tensor:
         """log p of up to 2,000 centres under all others, (n,)."""
-        return self.energy.left_out(torch.arange(min(2000, len(self.energy.centres))))
+        centres = self.energy.centres
+        return self.energy.left_out(torch.arange(min(2000, len(centres)), device=centres.device))
 
     @property
     def centres(self) -> Centres:

@@ -129,7 +129,7 @@ def convergence(
         ess_bulk=bulk.min().item(),
         ess_tail=tail.min().item(),
         worst=names[int(torch.minimum(bulk, tail).argmin())],
-        mcse=worst(mcse(own) / own.double().flatten(0, 1).std(0)),
+        mcse=worst(mcse(own) / own.double().flatten(0, 1).std(0).cpu()),
         accept_prob=means["accept_prob"],
         clipped=means["clipped"],
         temperature=T,

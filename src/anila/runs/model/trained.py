@@ -363,4 +363,4 @@ def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | Non
     if not is_known(trained):
         return None
     truth = DENSITIES[trained.config.data.name]()
-    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data))
+    return kl(lambda x: trained.f(x) / heat, truth.log_prob, plane_grid(x_data.to(trained.device)))

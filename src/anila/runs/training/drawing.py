@@ -36,7 +36,7 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         keep(pictures.image_grid(chains(SHOWN)), path, run, i)
     elif in_plane(shape):
         x_data = trained.reference_data(SHOWN_POINTS)
-        frame = plane_frame(x_data)
+        frame = plane_frame(x_data.to(trained.device))
         keep(pictures.plane_panel(x_data, chains(SHOWN_POINTS), trained.f, frame), path, run, i)
     curves = columns(run.stats())
     if len(curves.get("iteration", [])) > 1:
