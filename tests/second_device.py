@@ -124,7 +124,8 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 def require_one_device(name: str, args: Any, tensors: list[Tensor]) -> None:
     """Refuse what a GPU refuses; numbers of the CPU and its indices go with tensors of the other."""
     if name in INDEXED:
-        tensors = [args[0], *(x for x in args[2:] if isinstance(x, Tensor))]
+        indices = () if isinstance(args[0], Far) else (x for x in args[1] if isinstance(x, Far))
+        tensors = [args[0], *(x for x in args[2:] if isinstance(x, Tensor) and x.ndim), *indices]
     elif any(isinstance(x, Far) and x.ndim for x in tensors):
         tensors = [x for x in tensors if isinstance(x, Far) or x.ndim]
     if len({isinstance(x, Far) for x in tensors}) > 1:
@@ -143,9 +144,11 @@ def second_device() -> Iterator[torch.device]:
         return nullcontext() if device == THERE.type else autocast(device, *args, **kwargs)
 
     def made(data: Any, *, device: Any = None, **kwargs: Any) -> Tensor:
-        return tensor(data, **kwargs).to(device)
+        return tensor(data, **kwargs).to(torch.empty(0).device if device is None else device)
 
     def taken(data: Any, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
+        if device is None:
+            device = data.device if isinstance(data, Tensor) else torch.empty(0).device
         return as_tensor(data, dtype=dtype).to(device)
 
     ours = {"Generator": Generator, "is_autocast_enabled": is_enabled, "autocast": cast}

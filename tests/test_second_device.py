@@ -9,14 +9,26 @@ import torch
 from torch import Tensor
 
 from anila.density.log_density import values
-from anila.density.networks import Kernel, unet
+from anila.density.networks import Kernel, mlp, unet
+from anila.density.targets import DENSITIES
 from anila.evaluation.chains import convergence
+from anila.learning.learner import Learner
+from anila.learning.starts import FromNoise, Replay
 from anila.reports.scores import scores
 from anila.rng import rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.runs.training.train import train
-from anila.samplers import SAMPLERS, kernel_density, langevin, mala, replica_exchange, sample, with_global_moves
+from anila.samplers import (
+    SAMPLERS,
+    kernel_density,
+    langevin,
+    mala,
+    mixture,
+    replica_exchange,
+    sample,
+    with_global_moves,
+)
 from anila.samplers.annealed import draw_annealed
 from anila.samplers.warm_up import tune
 from second_device import TwoDevices, second_device
@@ -34,7 +46,7 @@ def standard(x: Tensor) -> Tensor:
 
 
 def points(n: int = 8, d: int = 3) -> Tensor:
-    return torch.randn(n, d, generator=rng(0, "points"))
+    return torch.randn(n, d, generator=rng(0, "points"), device="cpu")
 
 
 def test_the_device_refuses_what_a_gpu_refuses(there: torch.device):
@@ -120,3 +132,22 @@ def test_a_run_in_the_plane_is_trained_and_scored_there(there: torch.device, tmp
     found = scores(model, model.reference_data(60), model.draw(60))
     assert {"kl", "log_z", "w2"} <= found.keys()
     assert (tmp_path / "run/samples/000000002.png").is_file()
+
+
+@pytest.mark.parametrize("where", ["here", "there"])
+def test_chains_and_what_they_need_do_not_ask_torch_for_its_default_device(there: torch.device, where: str):
+    """Sees numbers of a summary, a path uphill, a bank, a network or an exact draw made where the caller makes his."""
+    with there:
+        x0 = points().to("cpu" if where == "here" else there)
+        both = mixture([mala(standard, 0.5), mala(standard, 0.1)], (1.0, 2.0))
+        for kernel in (langevin(standard, 0.1), both):
+            x, trace = sample(kernel, x0, 20, 0, keep_every=2)
+            assert x.device == x0.device
+            assert "R̂" in trace.summary()
+        assert tune(standard, 1e3 * x0, 40, 0).x.device == x0.device
+        f = mlp(3, (4,), fourier=4).to(x0.device)
+        bank = Replay(16, FromNoise((3,)))
+        learner = Learner(f, mala(f, 0.1), bank, torch.optim.SGD(f.parameters(), 0.1), steps=1, chains=4)
+        assert learner.update(x0)["accept_prob"] > 0
+        for density in DENSITIES.values():
+            assert density()(density().draw(3, rng(0, "draws"))).shape == (3,)

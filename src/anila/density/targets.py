@@ -46,11 +46,16 @@ class Density:
 
 
 def normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
+    return torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).cpu()
 
 
 def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator, dtype=torch.float64)
+    return torch.rand(shape, generator=generator, dtype=torch.float64, device=generator.device).cpu()
+
+
+def one_of(k: int, n: int, generator: torch.Generator) -> Tensor:
+    """n numbers below k, each as likely."""
+    return torch.randint(k, (n,), generator=generator, device=generator.device).cpu()
 
 
 def gaussian(sd: Tensor | float = 1.0, dim: int | None = None) -> Density:
@@ -63,23 +68,23 @@ def gaussian(sd: Tensor | float = 1.0, dim: int | None = None) -> Density:
     >>> gaussian(2.0).log_z == math.log(2.0) + LOG_2PI / 2
     True
     """
-    scale = torch.as_tensor(sd, dtype=torch.float64).reshape(-1).expand(dim or -1)
+    scale = torch.as_tensor(sd, dtype=torch.float64, device="cpu").reshape(-1).expand(dim or -1)
     return Density(
         f=lambda x: -(x / scale.to(x)).square().sum(-1) / 2,
         draw64=lambda n, g: scale * normal((n, len(scale)), g),
         dim=len(scale),
         log_z=float(scale.log().sum()) + len(scale) * LOG_2PI / 2,
-        modes=torch.zeros(1, len(scale)),
+        modes=torch.zeros(1, len(scale), device="cpu"),
     )
 
 
 def mixture(modes: int = 8, radius: float = 1.0, sd: float = 0.15) -> Density:
     """Equal Gaussians on a circle: f = log Σⱼ exp(−|x − cⱼ|²/(2 sd²)). Nijkamp et al. 2020 with 8, 1, 0.15."""
-    angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64) / modes
+    angle = 2 * math.pi * torch.arange(modes, dtype=torch.float64, device="cpu") / modes
     centres = radius * torch.stack([angle.cos(), angle.sin()], 1)
 
     def draw(n: int, g: torch.Generator) -> Tensor:
-        return centres[torch.randint(modes, (n,), generator=g)] + sd * normal((n, 2), g)
+        return centres[one_of(modes, n, g)] + sd * normal((n, 2), g)
 
     def f(x: Tensor) -> Tensor:
         offset = x[:, None, :] - centres.to(x)
@@ -93,10 +98,10 @@ def rings(radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0), sd: float = 0.15) -> 
 
     f(x) = log Σⱼ exp(−(r − rⱼ)²/(2 sd²)) − log r, r = |x|. The 1/r is the Jacobian of polar coordinates.
     """
-    centres = torch.tensor(radii, dtype=torch.float64)
+    centres = torch.tensor(radii, dtype=torch.float64, device="cpu")
 
     def draw(n: int, g: torch.Generator) -> Tensor:
-        r = centres[torch.randint(len(radii), (n,), generator=g)] + sd * normal((n,), g)
+        r = centres[one_of(len(radii), n, g)] + sd * normal((n,), g)
         angle = 2 * math.pi * uniform((n,), g)
         return r[:, None] * torch.stack([angle.cos(), angle.sin()], 1)
 
@@ -151,7 +156,7 @@ def double_well(height: float = 2.0, tilt: float = 0.5) -> Density:
 
     log Z and exact draws come from quadrature on [−4, 4] (the mass outside is below 1e-100).
     """
-    grid = torch.linspace(-4, 4, 200_001, dtype=torch.float64)
+    grid = torch.linspace(-4, 4, 200_001, dtype=torch.float64, device="cpu")
     f1 = -height * (grid.square() - 1).square() + tilt * grid
     cdf = f1.exp().cumsum(0)
 
@@ -165,7 +170,7 @@ def double_well(height: float = 2.0, tilt: float = 0.5) -> Density:
         return (-height * (x.square() - 1).square() + tilt * x).squeeze(-1)
 
     log_z = float(torch.trapezoid(f1.exp(), grid).log())
-    return Density(f, draw, 1, log_z, torch.tensor([[-1.0], [1.0]]))
+    return Density(f, draw, 1, log_z, torch.tensor([[-1.0], [1.0]], device="cpu"))
 
 
 DENSITIES: dict[str, Callable[[], Density]] = {

@@ -78,7 +78,7 @@ class Ranks:
 
     def gather(self, values: Sequence[float]) -> Float64[Tensor, "ranks values"]:
         """The numbers of every rank, a row each; each rank must call it, with as many numbers."""
-        mine = torch.tensor(values, dtype=torch.float64)
+        mine = torch.tensor(values, dtype=torch.float64, device="cpu")
         if self.size == 1:
             return mine[None]
         rows = mine.new_empty(self.size, len(mine))
@@ -95,7 +95,7 @@ class Ranks:
         if self.size == 1:
             return x
         counts = [int(n) for n in self.gather([float(len(x))])[:, 0]]
-        pieces = [torch.empty(n, *x.shape[1:], dtype=x.dtype) for n in counts]
+        pieces = [torch.empty(n, *x.shape[1:], dtype=x.dtype, device="cpu") for n in counts]
         pieces[self.rank].copy_(x)
         for rank, piece in enumerate(pieces):
             dist.broadcast(as_bytes(piece), rank)

@@ -130,7 +130,7 @@ class Persistent:
         self.dtype, self.size = x0.dtype, len(x0)
         self.bank = packed(x0.detach().clone(), storage)
         self.slots = slice(0, self.size)
-        self.places = torch.arange(self.size)
+        self.places = every(self.size)
 
     def enlarge(self, size: int, draw: Callable[[int], Tensor]) -> None:
         """Fill the bank up to a size, a part at a time: on the way, too, chains take no more than at rest."""
@@ -139,7 +139,7 @@ class Persistent:
         for first in range(len(self.bank), size, PART):
             n = min(PART, size - first)
             bank[first : first + n] = packed(draw(n), self.storage)
-        self.bank, self.size, self.slots, self.places = bank, size, slice(0, size), torch.arange(size)
+        self.bank, self.size, self.slots, self.places = bank, size, slice(0, size), every(size)
 
     def keep(self, rows: slice, n: int) -> None:
         """Keep only the slots that these rows of a draw of n come from."""
@@ -149,7 +149,7 @@ class Persistent:
     @property
     def x(self) -> Tensor:
         """The chains kept here, (slots, *event)."""
-        return self.chains(torch.arange(len(self.bank)))
+        return self.chains(every(len(self.bank)))
 
     def chains(self, places: Tensor, device: torch.device | None = None) -> Tensor:
         """The chains in these places of the bank kept here."""
@@ -184,12 +184,17 @@ class Persistent:
 
 def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
     """For each of n places one slot at random from ⌊j size/n⌋ … ⌊(j+1) size/n⌋, (n,), on the CPU."""
-    edges = torch.arange(n + 1) * size // n
+    edges = every(n + 1) * size // n
     if n == size:
         return edges[:-1]
     u = torch.rand(n, generator=generator, device=generator.device).cpu()
     width = edges.diff()
     return edges[:-1] + (u * width).long().minimum(width - 1)
+
+
+def every(n: int) -> Tensor:
+    """Places 0 … n − 1, on the CPU."""
+    return torch.arange(n, device="cpu")
 
 
 def packed(x: Tensor, storage: Storage | None) -> Tensor:

@@ -71,7 +71,7 @@ def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
 
     draws = x.double().movedim((1, 0), (-2, -1)).numpy(force=True)
     with np.errstate(all="ignore"):  # chains that never move divide by 0: the answer NaN says so
-        return torch.as_tensor(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
+        return torch.from_numpy(np.asarray(getattr(array_stats, name)(draws, **options), dtype=np.float64))
 
 
 def evenly(n: int, most: int) -> Tensor:
@@ -80,7 +80,7 @@ def evenly(n: int, most: int) -> Tensor:
     >>> evenly(5, 3).tolist(), evenly(2, 3).tolist()
     ([0, 2, 4], [0, 1])
     """
-    return torch.linspace(0, n - 1, min(most, n)).round().long()
+    return torch.linspace(0, n - 1, min(most, n), device="cpu").round().long()
 
 
 def can_be_judged(x: Tensor) -> bool:

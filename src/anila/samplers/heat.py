@@ -118,7 +118,7 @@ def slope_off(f: LogDensity, x: Tensor, grad: Tensor) -> float:
     """Median |⟨v, ∇f⟩ − difference of f along v| beside the median |⟨v, ∇f⟩|, v a small random step."""
     kept = evenly(len(x), max(1, SLOPES // x.shape[1]))
     x, grad, eps = x[kept], grad[kept], torch.finfo(x.dtype).eps
-    noise = torch.randn(x.shape, generator=rng(0, "slopes"), dtype=x.dtype).to(x.device)
+    noise = torch.randn(x.shape, generator=rng(0, "slopes"), dtype=x.dtype, device="cpu").to(x.device)
     v = noise * x.flatten(0, 1).std(0) * eps ** (1 / 3)
     up, down = (torch.stack([exact_value(f, part) for part in y]).double() for y in (x + v, x - v))
     told, seen = (grad * v).double().flatten(2).sum(2), (up - down) / 2

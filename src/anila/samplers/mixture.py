@@ -71,7 +71,7 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
         raise ValueError(f"give a positive weight for {counted(len(kernels), 'kernel')}; got {list(weights)}")
     for kernel in kernels:
         require_metropolis(kernel, "a mixture")
-    edges = torch.tensor(weights, dtype=torch.float64).cumsum(0)
+    edges = torch.tensor(weights, dtype=torch.float64, device="cpu").cumsum(0)
 
     def init(x: Tensor) -> MixtureState:
         return MixtureState(x, kernels[0].init(x), 0)

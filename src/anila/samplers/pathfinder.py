@@ -24,6 +24,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from anila.samplers.estimates import evenly
+
 DRAWS = 8
 """Draws of each q."""
 MOST_PATHS, FEWEST_PATHS, NUMBERS = 32, 4, 400_000
@@ -142,7 +144,7 @@ def chosen(finite: Tensor, d: int) -> Tensor:
             "nearer"
         )
     paths = min(len(rows), max(FEWEST_PATHS, min(MOST_PATHS, NUMBERS // d**2)))
-    return rows[torch.linspace(0, len(rows) - 1, paths).round().long()]
+    return rows[evenly(len(rows), paths)]
 
 
 def uniform(generator: torch.Generator, *shape: int) -> Tensor:
@@ -161,14 +163,14 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
     """BFGS from each point, and the best q along its path: some where f has risen far, and that at its end."""
     n, d = first.x.shape
     here, best = first, nothing(first)
-    active, idle, fresh = here.finite(), torch.zeros(n), torch.ones(n, dtype=torch.bool)
-    H, since, passed = torch.zeros(n, d, d, dtype=torch.float64), here.value, torch.zeros(n)
+    active, idle, fresh = here.finite(), torch.zeros_like(here.value), torch.ones_like(here.value, dtype=torch.bool)
+    H, since, passed = here.x.new_zeros(n, d, d), here.value, torch.zeros_like(here.value)
     for k in range(most):
         rows = active.nonzero().flatten()
         if not len(rows):
             break
         old = here.rows(rows)
-        now = torch.where(fresh[rows, None, None], first_length(old)[:, None, None] * torch.eye(d), H[rows])
+        now = torch.where(fresh[rows, None, None], first_length(old)[:, None, None] * torch.eye(d).to(H), H[rows])
         new = searched(at, old, along(now, old.grad))
         H[rows] = updated(now, new.x - old.x, old.grad - new.grad, fresh[rows])
         here = here.with_rows(rows, new)
@@ -188,7 +190,7 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
 def nothing(first: Point) -> Normal:
     """Before any q was looked at: the start itself."""
     low = torch.full_like(first.value, -math.inf)
-    return Normal(low, low, first.x[:, None].repeat(1, DRAWS, 1), torch.zeros(len(low), DRAWS, dtype=low.dtype))
+    return Normal(low, low, first.x[:, None].repeat(1, DRAWS, 1), low.new_zeros(len(low), DRAWS))
 
 
 def first_length(point: Point) -> Tensor:
@@ -231,7 +233,7 @@ def updated(H: Tensor, s: Tensor, y: Tensor, first: Tensor) -> Tensor:
     sy, yy = (s * y).sum(1), (y * y).sum(1)
     ok = sy > 1e-10 * (s.norm(dim=1) * y.norm(dim=1))
     sy = torch.where(ok, sy, torch.ones_like(sy))
-    scaled = torch.where(ok, sy / yy, 1.0)[:, None, None] * torch.eye(H.shape[1], dtype=H.dtype)
+    scaled = torch.where(ok, sy / yy, 1.0)[:, None, None] * torch.eye(H.shape[1]).to(H)
     H = torch.where((ok & first)[:, None, None], scaled, H)
     Hy = along(H, y)
     square, cross = s[:, :, None] * s[:, None], Hy[:, :, None] * s[:, None]

@@ -28,8 +28,8 @@ class Fourier(nn.Module):
 
     def __init__(self, dim: int, features: int, scale: float, seed: int = 0):
         super().__init__()
-        frequencies = scale * torch.randn(dim, features // 2, generator=rng(seed, "fourier"))
-        self.register_buffer("frequencies", frequencies)
+        frequencies = scale * torch.randn(dim, features // 2, generator=rng(seed, "fourier"), device="cpu")
+        self.register_buffer("frequencies", frequencies.to(torch.get_default_device()))
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
         phase = 2 * math.pi * x @ self.frequencies

@@ -61,7 +61,7 @@ class Meetings:
 
     def bound(self, steps: int) -> tuple[Float[Tensor, "steps1"], Float[Tensor, "steps1"]]:
         """E[max(0, ⌈(τ − L − k) / L⌉)] for k = 0 .. steps and its standard error, each (steps + 1,)."""
-        k = torch.arange(steps + 1, dtype=torch.float64)
+        k = torch.arange(steps + 1, dtype=torch.float64, device=self.times.device)
         late = ((self.times - self.lag - k[:, None]) / self.lag).ceil().clamp(min=0)
         return late.mean(1), late.std(1) / math.sqrt(len(self.times))
 

@@ -13,6 +13,7 @@ to the radius reached, with confidence intervals, not a proof.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def rays(
         ValueError: If ∇f is not finite near the centre.
     """
     u = units(centre, directions, generator)
-    radii = scale * torch.logspace(0, math.log10(farthest), 13, dtype=centre.dtype)
+    radii = scale * torch.logspace(0, math.log10(farthest), 13, dtype=centre.dtype, device="cpu")
     grads = torch.stack([value_and_grad(f, centre + r * u)[1] for r in radii]).flatten(2).cpu()
     reached = int(torch.isfinite(grads).flatten(1).all(1).int().cumprod(0).sum())
     if reached < 3:
@@ -192,7 +193,7 @@ def drift_inequality(
         torch.stack([part.view(shape) for part in parts]) for parts in zip(*(x[:2] for x in found), strict=True)
     )
     log_v = torch.stack([value.view(shape) for *_, value in found])
-    upper = mean + torch.special.ndtri(torch.tensor(1 - level / tests, dtype=torch.float64)) * error
+    upper = mean + NormalDist().inv_cdf(1 - level / tests) * error
     return drift_constants(radii.double().cpu(), mean, upper, log_v, beta, level)
 
 

@@ -38,7 +38,7 @@ def lattice(low: float, high: float, side: int, dim: int = 1) -> tuple[Float[Ten
     ([[-0.5], [0.5]], 1.0)
     """
     width = (high - low) / side
-    axis = low + width * (torch.arange(side, dtype=torch.float64) + 0.5)
+    axis = low + width * (torch.arange(side, dtype=torch.float64, device="cpu") + 0.5)
     return torch.cartesian_prod(*[axis] * dim).view(-1, dim), width**dim
 
 
@@ -104,9 +104,9 @@ def part(
 
 def stationary(matrix: Float[Tensor, "n n"]) -> Float[Tensor, "n"]:
     """The law π = π P: one linear solve with Σ π = 1 in place of the last equation."""
-    equations = matrix.T - torch.eye(len(matrix), dtype=matrix.dtype)
+    equations = matrix.T - torch.eye(len(matrix)).to(matrix)
     equations[-1] = 1
-    right = torch.zeros(len(matrix), dtype=matrix.dtype)
+    right = matrix.new_zeros(len(matrix))
     right[-1] = 1
     return torch.linalg.solve(equations, right)
 
