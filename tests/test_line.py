@@ -37,9 +37,20 @@ def test_draws_reach_beyond_what_was_seen():
     assert distance(torch.special.ndtr(draws[0].double() - 3)) < 1
 
 
-def test_rows_that_lie_far_out_are_found_where_they_are():
-    """Data of a column with a cell at 10,000. Sees nodes only as near as a share of the whole range."""
-    seen = torch.cat([torch.linspace(-0.1, 0.1, 99), torch.tensor([1e4])])
+def test_a_mode_where_hardly_a_chain_has_been_draws_nothing():
+    """One value in a thousand lies at 30, where f is higher by 100. Sees draws that all lie there."""
+    seen = torch.cat([torch.linspace(-0.1, 0.1, 999), torch.tensor([30.0])])
+
+    def f(x: Tensor) -> Tensor:
+        return torch.logaddexp(-(x[:, 0] / 0.05).square() / 2, 100 - (x[:, 0] - 30).square() / 2)
+
+    draws = along(f, torch.zeros(1, 1), 0, seen, 20_000, rng(0, "draws"))
+    assert distance(torch.special.ndtr(draws[0].double() / 0.05)) < 1
+
+
+def test_columns_of_a_narrow_crowd_and_a_wide_tail_are_looked_up_in_both():
+    """Nine in ten values within 0.1, the others up to 100,000. Sees nodes only as near as a share of the whole range."""
+    seen = torch.cat([torch.linspace(-0.1, 0.1, 90), torch.linspace(1, 1e5, 10)])
     draws = along(lambda x: -(x[:, 0] / 0.05).square() / 2, torch.zeros(1, 1), 0, seen, 20_000, rng(0, "draws"))
     assert distance(torch.special.ndtr(draws[0].double() / 0.05)) < 1
 

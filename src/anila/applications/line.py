@@ -2,9 +2,12 @@
 
     p(x_j | others) ∝ exp f(…, x_j, …)
 
-The density is looked up at nodes, and more nodes are put where the mass between them is, three times over. A draw
+The density is looked up at nodes, and more nodes are put where the mass between them is, again and again. A draw
 falls between two nodes as often as the mass there is, and uniformly there. No mode is missed that is as wide as the
 first nodes are apart, and none has to be found by a chain.
+
+The first nodes lie where chains of f have been, single ones apart. Where none has been, nothing held f down while it
+was learned: a row in a thousand, far from all others, can have a mode there that outweighs all.
 
 Reference: Devroye 1986, chapter 2 (inversion); Ritter & Tanner 1992 (the same in a Gibbs sampler).
 """
@@ -15,10 +18,10 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 
-EVEN, MORE, ROUNDS = 65, 64, 3
+EVEN, MORE, ROUNDS = 65, 64, 4
 """Nodes spread evenly at first, nodes added in a round, and rounds."""
-BEYOND = 3.0
-"""How far the first nodes reach beyond what was seen, in units of x."""
+BEYOND, TAIL = 3.0, 0.005
+"""How far the first nodes reach beyond what was seen, in units of x; what of it does not count, at either end."""
 AT_ONCE = 2**16
 """Points at which f is evaluated together."""
 
@@ -38,7 +41,7 @@ def along(
         f: Log-density, (rows, d) -> (rows,).
         y: Rows; their coordinate j may be anything.
         j: The coordinate.
-        seen: Values that it has had; they say where the first nodes are.
+        seen: Values that it has had in chains; they say where the first nodes are.
         count: Draws for each row.
         generator: Source of the draws.
 
@@ -51,9 +54,9 @@ def along(
 
 def along_some(f: LogDensity, y: Tensor, j: int, seen: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """`along`, of rows that are looked at together."""
-    levels = torch.linspace(0, 1, MORE).to(y)
-    even = torch.linspace(float(seen.min()) - BEYOND, float(seen.max()) + BEYOND, EVEN).to(y)
-    nodes = torch.cat([even, seen.quantile(levels)]).sort().values.expand(len(y), -1)
+    levels, places = torch.linspace(0, 1, MORE).to(y), seen.quantile(torch.linspace(TAIL, 1 - TAIL, MORE).to(y))
+    even = torch.linspace(float(places[0]) - BEYOND, float(places[-1]) + BEYOND, EVEN).to(y)
+    nodes = torch.cat([even, places]).sort().values.expand(len(y), -1)
     values = at(f, y, j, nodes)
     for _ in range(ROUNDS - 1):
         more = inverse(nodes, masses(nodes, values), levels.expand(len(y), -1))

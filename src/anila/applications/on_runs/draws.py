@@ -20,12 +20,13 @@ from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
 from anila.data.frequent import at_frequent
 from anila.density.log_density import Anneals, ClosedForm, LogDensity
+from anila.learning.starts import Persistent
 from anila.rng import rng
 from anila.runs.model.model import BATCH, Model
 from anila.samplers import Trace
 
 SEEN = 2000
-"""Rows of data that say where a hidden coordinate may lie."""
+"""Rows of data that say where a hidden coordinate may lie, of a run without kept chains."""
 
 Law = Callable[[LogDensity, Observed, float], Posterior]
 """(f, what is seen, temperature of the kernel that will sample) -> the law of the points."""
@@ -148,5 +149,6 @@ def filled(
 def cells(model: Model, y: Float[Tensor, "n d"], j: int, count: int, seed: int) -> Float[Tensor, "n count"]:
     """`count` draws of coordinate j of each row given the others."""
     T, generator = model.sampler.target_temperature, rng(seed, "apply", device=model.device)
-    seen = model.reference_data(SEEN)[:, j]
-    return along(lambda x: model.f(x) / T, y, j, seen, count, generator)
+    start = model.start
+    seen = start.x if isinstance(start, Persistent) else model.reference_data(SEEN)
+    return along(lambda x: model.f(x) / T, y, j, seen[:, j], count, generator)
