@@ -50,7 +50,9 @@ class Reason:
 
 
 def shown(cell: Any) -> str:
-    """A cell as people read it: numbers to five digits."""
+    """A cell as people read it: numbers to five digits, a dash where it is missing."""
+    if cell is None:
+        return "–"
     return f"{cell:.5g}" if isinstance(cell, float) else str(cell)
 
 
