@@ -13,6 +13,7 @@ from torch import Tensor
 
 import anila as package
 from anila.applications.on_runs.draws import filled
+from anila.applications.on_runs.outliers import shown
 from anila.data import Encoding, Table
 from anila.density import kernel_rows
 from anila.density.kernel_energy import KernelEnergy
@@ -221,6 +222,11 @@ def test_large_tables_have_fewer_centres_by_default(monkeypatch: pytest.MonkeyPa
     assert len(f.ordinary) == 400
     assert Kernel((10,)).sees == 200_000  # as many say that the fewest will do
     assert Kernel((10_000,)).sees == 5_000
+
+
+def test_cells_are_shown_as_people_read_them():
+    """Sees the word None in the picture of a row with a hole."""
+    assert [shown(cell) for cell in (None, 1.234567, 3, "red")] == ["–", "1.2346", "3", "red"]
 
 
 def test_the_cell_that_was_spoiled_is_named():
