@@ -49,7 +49,7 @@ def test_a_mode_where_hardly_a_chain_has_been_draws_nothing():
 
 
 def test_columns_of_a_narrow_crowd_and_a_wide_tail_are_looked_up_in_both():
-    """Nine in ten values within 0.1, the others up to 100,000. Sees nodes as far apart as a share of the whole range."""
+    """Nine in ten values within 0.1, the others up to 100,000. Sees nodes a share of the range apart."""
     seen = torch.cat([torch.linspace(-0.1, 0.1, 90), torch.linspace(1, 1e5, 10)])
     draws = along(lambda x: -(x[:, 0] / 0.05).square() / 2, torch.zeros(1, 1), 0, seen, 20_000, rng(0, "draws"))
     assert distance(torch.special.ndtr(draws[0].double() / 0.05)) < 1

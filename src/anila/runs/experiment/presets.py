@@ -48,7 +48,6 @@ TABLE = replace(
     sampler=Sampler(
         name="anisotropic_mala", steps=5, step_size=0.3, threshold=3.0, accept=0.57, global_every=5, draw_steps=200
     ),
-    optimizer=replace(RINGS.optimizer, learning_rate=1e-2),
     training=replace(RINGS.training, iterations=500, batch=500, chains=250, checkpoint_every=250, picture_every=500),
 )
 KERNEL = replace(
