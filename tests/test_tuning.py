@@ -4,6 +4,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -463,10 +464,23 @@ def test_steps_are_of_many_lengths_where_proposals_diverge():
     """Sees one length in neck and mouth of a funnel, and many where they are not called for, or against one's wish."""
     found = tuned_from(funnel(9), "hmc", start(64, 10), 240)
     assert found.settings["spread"] == SPREAD
-    assert re.search(r"careful +.*\d.\d% of proposals diverged when 0.70 was aimed at", found.report)
+    assert re.search(r"careful +.*\d.\d% of proposals diverged .*when 0.70 was aimed at", found.report)
     even = tuned_from(gaussian(1.0, 2), "hmc", start(32, 2), 160)
     held = tune(MAKES["hmc"](funnel(9)), start(64, 10), 240, rng(0, "tune"), accept=0.7)
     assert all(tuned.settings["spread"] == 1 and "spread" not in tuned.report for tuned in (even, held))
+
+
+def test_divergences_that_another_momentum_mends_call_for_no_care():
+    """Sees short steps of many lengths, at five times the gradients, where f ends at a border or falls steeply."""
+
+    def bordered(x: Tensor) -> Tensor:
+        return torch.where(x[:, 0] > -1.5, -x.square().sum(1) / 2, -math.inf)
+
+    for f, d in ((bordered, 4), (lambda x: (x - x.exp()).sum(1), 1)):
+        tuned = tune(partial(hmc, f, leapfrog_steps=1), 0.1 * start(64, d), 400, rng(0, "tune"))
+        assert re.search(r"divergences +[1-9][\d,]* of", tuned.report)
+        assert "careful" not in tuned.report
+        assert tuned.settings["spread"] == 1
 
 
 @pytest.mark.parametrize("name", ["mala", "anisotropic_mala", "barker"])

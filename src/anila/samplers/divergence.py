@@ -27,6 +27,17 @@ def began(x: Tensor, visited: Tensor, accept_prob: Tensor) -> Tensor:
     return torch.cat([x[None], visited[:-1]])[accept_prob < DIVERGES]
 
 
+def next_accepted(accept_prob: Tensor) -> Tensor:
+    """Acceptance probability of each step that follows a divergence of its chain, (divergences,).
+
+    It starts from the same place by another momentum. If that was at fault, it is accepted as others are.
+
+    Args:
+        accept_prob: Of each step, (steps, chains).
+    """
+    return accept_prob[1:][accept_prob[:-1] < DIVERGES]
+
+
 def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity | None) -> str:
     """How many proposals diverged, and the parameter that is most unlike elsewhere where they began.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from anila.rng import rng
 from anila.samplers.adaptation import RATE, KernelsByCount, adapted, averaged
 from anila.samplers.compiled import graphs_of
-from anila.samplers.divergence import began
+from anila.samplers.divergence import began, next_accepted
 from anila.samplers.kernel import Sampler
 from anila.samplers.pathfinder import far_below
 from anila.samplers.sample import draw_block
@@ -81,6 +81,8 @@ class Phase(NamedTuple):
     diverged: Tensor
     """Where proposals began that diverged, (divergences, *event)."""
     proposals: int
+    next_accepted: float
+    """Mean acceptance of the steps that follow a divergence; 1 where there was none."""
 
 
 Walk = Callable[[Settings, Point, torch.Generator], Window]
@@ -99,7 +101,7 @@ def run_phase(
 ) -> Phase:
     """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, stood, jumps, points, grads, history, diverged = [], [], [], [], [], [], [], []
+    log_steps, accepts, stood, jumps, points, grads, history, diverged, after = [], [], [], [], [], [], [], [], []
     here = Point(x)
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
@@ -113,6 +115,7 @@ def run_phase(
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
         diverged.append(began(here.x, seen.x, seen.accept_prob))
+        after.append(next_accepted(seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
         stuck = (still > 0) & (rate.median() > target / 2)
@@ -126,6 +129,7 @@ def run_phase(
     return Phase(
         here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, mean(stood[half:]), moved, way,
         torch.cat(diverged[half:]), WINDOW * len(x) * (windows - half),
+        torch.cat(after[half:]).mean().nan_to_num(1.0).item(),
     )  # fmt: skip
 
 

@@ -7,11 +7,11 @@ threshold follows the 85% quantile of |∂f|, the 99% quantile where it clips ki
 gradient, goes into a preconditioner (`metric`). The phases: plain; preconditioned; preconditioned again from its own
 points; in a long warm-up of a kernel whose steps a threshold shortens, which keeps long ones from getting stuck, a
 bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; where chains
-with momentum stood still or diverged now and then, a careful one of steps so short that 0.9 are accepted, for momentum
-lasts from one rejection to the next, and where they diverged, of many lengths; and the last with what won, judged by
-how far the slowest coordinate moves a step, and with trajectories as long as is best (`trajectory`). A preconditioner
-that loses is dropped, and the report says so; one with which acceptance or that step collapses is dropped with a
-warning.
+with momentum stood still now and then, or diverged again and again, a careful one of steps so short that 0.9 are
+accepted, for momentum lasts from one rejection to the next, and where they diverged, of many lengths; and the last with
+what won, judged by how far the slowest coordinate moves a step, and with trajectories as long as is best
+(`trajectory`). A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step
+collapses is dropped with a warning.
 
 In all phases but the last, stranded chains are moved onto others. Where rows of f are different functions, every chain
 stays on its own.
@@ -49,9 +49,9 @@ BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
 """Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
 STOOD = 1e-3
 """Share of windows in which a chain stood still, from which on a phase is careful."""
-DIVERGED, SPREAD = 1e-2, 10.0
-"""Share of proposals that diverged, from which on a phase is careful, and how many times as long its longest steps are
-as its shortest."""
+DIVERGED, AGAIN, SPREAD = 1e-2, 1 / 2, 10.0
+"""Share of proposals that diverged from which on a phase is careful, if the next steps are accepted less than so many
+times as often as is aimed at; and how many times as long its longest steps are as its shortest."""
 SHORTER, LONGER = 6, 15
 """Powers of ten of the first step_size that are tried."""
 
@@ -273,13 +273,18 @@ def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
 def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple[Phase, str]:
     """The phase, or where chains stood still or diverged one of shorter steps, accepted as often as `aim`; and why.
 
-    Where they diverged no length suits everywhere, so a kernel that can mix many does.
+    A divergence may be one of a fast momentum, or a step over a border. Where the next step is rejected too, the place
+    is at fault: no length suits everywhere, so a kernel that can mix many does. Momentum that lasts turns round after a
+    rejection, so its next step says nothing.
     """
-    stood, diverged = phase.stood > STOOD, len(phase.diverged) > DIVERGED * phase.proposals
+    stood, share = phase.stood > STOOD, len(phase.diverged) / phase.proposals
+    lasts = "persistence" in phase.settings
+    diverged = share > DIVERGED and (lasts or phase.next_accepted < AGAIN * phase.target)
     if aim is None or not (stood or diverged):
         return phase, ""
     still = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases" if stood else ""
-    fell = f"{len(phase.diverged) / phase.proposals:.1%} of proposals diverged" if diverged else ""
+    after = "" if lasts else f" (acceptance of the next step: {phase.next_accepted:.2f})"
+    fell = f"{share:.1%} of proposals diverged{after}" if diverged else ""
     told = f"{' and '.join(filter(None, (still, fell)))} when {phase.target:.2f} was aimed at"
     mixed = {"spread": SPREAD} if diverged and "spread" in phase.settings else {}
     return run(phase.x, phase.settings | mixed, phase.quantile, aim), told
