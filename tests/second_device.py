@@ -70,13 +70,15 @@ class Far(Tensor):
 class Generator(torch.Generator):
     """One that says it is on the second device, where it is asked to be."""
 
+    where: torch.device
+
     def __new__(cls, device: Any = HERE) -> "Generator":
-        found = super().__new__(cls, HERE)
+        found = super().__new__(cls, HERE)  # pyright: ignore[reportCallIssue]
         found.where = torch.device(device)
         return found
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.where
 
 

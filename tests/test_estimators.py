@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("sklearn", reason="the extra `sklearn` is not installed")
 
@@ -391,3 +392,19 @@ def test_a_real_table_with_holes_and_words_in_a_pipeline():
 def explained(detector: Any, rows: pd.DataFrame) -> Any:
     """Of the last step of a pipeline, what it says of rows."""
     return detector[-1].explain(detector[:-1].transform(rows))
+
+
+def test_estimators_do_not_ask_torch_for_its_defaults():
+    """Sees a part of them made where torch.set_default_device says, beside NumPy's rows."""
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    x[3, 1] = np.nan
+
+    def answers() -> list[np.ndarray]:
+        odd, law = EnergyDetector(random_state=0).fit(x), EnergyDensity(random_state=0).fit(x)
+        drawn = [law.sample(5, random_state=0), law.conditional_draws(x[3:4], random_state=0), law.transform(x)]
+        return [odd.score_samples(x), odd.explain(x[:2]).share, law.score_samples(x), *drawn]
+
+    expected = answers()
+    with torch.device("meta"):
+        found = answers()
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))

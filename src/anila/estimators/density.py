@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, DensityMixin, OneToOneFeatureMixin, Tran
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from anila.density.precision import own_defaults
 from anila.estimators.frames import completed, like
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows, without_extremes
 from anila.messages import whole
@@ -47,6 +48,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         self.bandwidth = bandwidth
         self.random_state = random_state
 
+    @own_defaults()
     def fit(self, X: Any, y: Any = None) -> "EnergyDensity":  # noqa: ARG002
         """Fit the kernel energy.
 
@@ -66,6 +68,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         self.bandwidth_ = self.table_.kernel.bandwidth
         return self
 
+    @own_defaults()
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """log p of the cells that are there, (rows,), normalised, in the units of the table."""
         return self.table_.log_prob(new_rows(self, X))
@@ -74,6 +77,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         """The log-likelihood of all rows together."""
         return float(self.score_samples(X).sum())
 
+    @own_defaults()
     def sample(self, n_samples: int = 1, random_state: Seed = None) -> Any:
         """Draws of rows, (n_samples, d): exact ones of numbers; a DataFrame if it was fitted to more than numbers.
 
@@ -85,6 +89,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         z = self.table_.kernel.draw(natural("n_samples", n_samples), generator(random_state))
         return self.table_.outward(z) if self.frame_ is None else like(self.frame_, self.table_.encoding.decode(z))
 
+    @own_defaults()
     def conditional_draws(self, X: Any, draws: int = 1, random_state: Seed = None) -> Any:
         """The rows with their missing cells drawn given the others, several times, (draws, rows, d) or DataFrames.
 
@@ -101,6 +106,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
             return [completed(X, self.frame_, self.table_.encoding.decode(points)) for points in drawn]
         return np.where(np.isnan(x), np.stack([self.table_.outward(points) for points in drawn]), x)
 
+    @own_defaults()
     def transform(self, X: Any) -> Any:
         """The rows with each missing cell drawn once given the others: an imputer."""
         check_is_fitted(self)

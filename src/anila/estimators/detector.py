@@ -25,6 +25,7 @@ from torch import Tensor
 
 from anila.density.kernel_energy import Own, within_range
 from anila.density.kernel_reasons import reasons
+from anila.density.precision import own_defaults
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows
 
 NUMBER = (float, int, np.floating)
@@ -84,6 +85,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         self.trimmed = trimmed
         self.random_state = random_state
 
+    @own_defaults()
     def fit(self, X: Any, y: Any = None) -> "EnergyDetector":  # noqa: ARG002
         """Fit the kernel energy and the threshold.
 
@@ -109,6 +111,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         self.false_alarm_rate_ = float((1 + (self.calibration_ < self.offset_).sum()) / (1 + len(self.calibration_)))
         return self
 
+    @own_defaults()
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
         """Minus the denoising error, (rows,); in standard deviations, the lower the odder.
 
@@ -137,6 +140,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         p = (1 + odder) / (1 + len(self.calibration_))
         return np.stack([p, 1 - p], 1)
 
+    @own_defaults()
     def explain(self, X: Any) -> Explanation:
         """Which cells carry the score of each row, and what would be likely in their place.
 
