@@ -2,12 +2,16 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 from torch import Tensor
 
+from anila.applications import outliers
+from anila.applications.on_runs import outliers as on_runs
 from anila.density.log_density import values
 from anila.density.networks import Kernel, mlp, unet
 from anila.density.targets import DENSITIES
@@ -17,6 +21,7 @@ from anila.learning.starts import FromNoise, Replay
 from anila.reports.scores import scores
 from anila.rng import rng
 from anila.runs.folder.run import Run
+from anila.runs.model.model import Model
 from anila.runs.model.trained import Trained
 from anila.runs.training.train import train
 from anila.samplers import (
@@ -120,6 +125,20 @@ def test_a_generator_that_is_here_draws_classes_there(there: torch.device):
     f = unet(1, 4, widths=(2,), classes=2).to(there)
     x = draw_annealed(f, 6, rng(0, "bank"), lambda g: langevin(g, 0.01), levels=2, steps=1)
     assert x.device == there
+
+
+def test_rows_with_missing_cells_are_scored_there(there: torch.device, monkeypatch: pytest.MonkeyPatch):
+    """Sees scores that are here picked by a mask that is there."""
+
+    def filled(_: Any, y: Tensor, hidden: Tensor, count: int) -> Any:
+        assert y.shape == hidden.shape == (1, 3)
+        return SimpleNamespace(x=y[:, None].repeat(1, count, 1).cpu())
+
+    monkeypatch.setattr(on_runs, "filled", filled)
+    x = points().to(there)
+    x[2, 0] = torch.nan
+    found = on_runs.scores_of(Mock(Model, f=standard), outliers(standard, points(20).to(there)), x)
+    torch.testing.assert_close(found, -values(standard, points() * (x.cpu() == points())))
 
 
 @pytest.mark.usefixtures("drawn")

@@ -217,7 +217,7 @@ def judged(
 
 def scores_of(model: Model, judge: Outliers, x: Tensor) -> Tensor:
     """The scores, (n,); of rows with missing cells the means over completions, where f cannot leave cells out."""
-    torn = torn_rows(x)
+    torn = torn_rows(x).cpu()
     if isinstance(model.f, ClosedForm) or not torn.any():
         return judge.score(x)
     drawn = filled(model, x[torn].nan_to_num(0.0), x[torn].isnan(), COMPLETIONS).x.to(x)
