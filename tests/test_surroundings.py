@@ -22,6 +22,8 @@ from safetensors.torch import load_file, save_file
 import anila
 from anila.applications.files import outputs
 from anila.data import download
+from anila.density.precision import own_defaults
+from anila.density.transform import unvalidated, validates
 from anila.messages import lines_printable, surviving
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, from_toml, resolve
 from anila.runs.folder.run import Run
@@ -84,6 +86,23 @@ def test_a_run_is_the_same_whatever_torch_is_set_to(tmp_path: Path, run: Path, a
     assert (torch.get_default_dtype(), torch.get_default_device(), torch.is_grad_enabled()) == before
     found, whole = weights(tmp_path / "run"), weights(run)
     assert all(torch.equal(found[name], whole[name]) for name in whole)
+
+
+@pytest.mark.parametrize("setting", ["default dtype", "checks of distributions"])
+def test_the_last_of_two_threads_puts_a_setting_back(setting: str):
+    """Sees what one thread set left for good, because another came second and took it for the caller's."""
+    inside, read = (
+        (unvalidated, validates) if setting == "checks of distributions" else (own_defaults, torch.get_default_dtype)
+    )
+    with in_double():
+        before, first, second = read(), inside(), inside()
+        first.__enter__()
+        changed = read()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert read() == changed != before
+        second.__exit__(None, None, None)
+        assert read() == before
 
 
 def test_a_learner_learns_where_gradients_are_off():

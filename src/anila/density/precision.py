@@ -27,6 +27,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from anila.density.for_a_while import ForAWhile
+
 Precision = Literal["bf16", "fp16", "tf32"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SCALES = (2.0**12, 1.0, 2.0**-12)
@@ -72,18 +74,19 @@ def unrounded(device: torch.device) -> Iterator[None]:
 @contextmanager
 def own_defaults() -> Iterator[None]:
     """torch's defaults, whatever the caller has set: float32, made on the CPU, with gradients, without autocast."""
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with (
-            torch.enable_grad(),
-            unrounded(torch.device("cpu")),
-            unrounded(torch.device("cuda")),
-            nullcontext() if device.type == "cpu" else torch.device("cpu"),
-        ):
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
+    device = torch.get_default_device()
+    with (
+        in_float32(),
+        torch.enable_grad(),
+        unrounded(torch.device("cpu")),
+        unrounded(torch.device("cuda")),
+        nullcontext() if device.type == "cpu" else torch.device("cpu"),
+    ):
+        yield
+
+
+in_float32 = ForAWhile(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+"""Inside, torch's default dtype is that."""
 
 
 def current() -> Precision | None:

@@ -13,8 +13,7 @@ Reference: Carpenter et al. 2017, "Stan: a probabilistic programming language", 
 import copy
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
@@ -25,6 +24,8 @@ from torch import Tensor
 from torch.distributions import Distribution, biject_to
 from torch.distributions.constraints import Constraint
 from torch.overrides import TorchFunctionMode
+
+from anila.density.for_a_while import ForAWhile
 
 Declared = Constraint | tuple[Any, ...] | Distribution
 """What a parameter is: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
@@ -225,15 +226,13 @@ ONE_DRAW = (
 )
 
 
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Inside, distributions look neither at their parameters nor at what they are asked."""
-    before = getattr(Distribution, "_validate_args", __debug__)  # torch says it nowhere else
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        Distribution.set_default_validate_args(before)
+def validates() -> bool:
+    """Whether distributions check what they are given, by default."""
+    return getattr(Distribution, "_validate_args", __debug__)  # torch says it nowhere else
+
+
+unvalidated = ForAWhile(validates, Distribution.set_default_validate_args, False)
+"""Inside, distributions look neither at their parameters nor at what they are asked."""
 
 
 class FactorOrNaN(TorchFunctionMode):
