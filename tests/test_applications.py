@@ -357,6 +357,7 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: compose([f], [1.0, 2.0]), "got 2 weights"),
         (lambda: compose([f, f], [1.0, -1.0], "mixture"), "no negative weights"),
         (lambda: compose([f, f], [0.0, 0.0]), "not all 0"),
+        (lambda: compose([f, f], rule="mixture", temperature=0.0), "temperature must be positive"),
         (lambda: box_mask((4, 4), (2, 2, 3, 1)), "does not lie in an image of 4 × 4"),
         (lambda: random_mask((4, 4), 1.0, rng(0)), "between 0 and 1"),
         (lambda: noise_sd(torch.zeros(3, 2)), "for other points give sd"),

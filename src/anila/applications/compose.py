@@ -38,8 +38,8 @@ def compose(
         temperature: That of the kernel that will sample; only a mixture needs it.
 
     Raises:
-        ValueError: If numbers of parts, weights and log_z differ, a weight is not finite, all are 0, or one of a
-            mixture is negative.
+        ValueError: If numbers of parts, weights and log_z differ, a weight is not finite, all are 0, one of a mixture is
+            negative, or temperature is not positive.
 
     >>> left, right = (lambda x: -(x + 1).square().sum(1) / 2), (lambda x: -(x - 1).square().sum(1) / 2)
     >>> both = compose([left, right])  # N(0, 1/2): a constant below −x²
@@ -48,6 +48,8 @@ def compose(
     """
     if rule not in ("product", "mixture"):
         raise ValueError(f'rule must be "product" or "mixture"; got {rule!r}')
+    if not temperature > 0:
+        raise ValueError(f"temperature must be positive, that of the kernel that will sample; got {temperature!r}")
     wanted = list(weights) if weights is not None else [1.0 if rule == "product" else 1 / len(fs)] * len(fs)
     offsets = list(log_z) if log_z is not None else [0.0] * len(fs)
     require_weights(len(fs), wanted, offsets, rule)
