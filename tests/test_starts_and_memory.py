@@ -247,6 +247,12 @@ lax: Any = anila
             lambda: lax.tune(lambda **kw: lax.mala(normal, **kw), start(), 400.0, 0),
             "steps must be a whole number",
         ),
+        (lambda: lax.hmc(normal, 0.1, leapfrog_steps=2.5), r"leapfrog_steps must be a whole number; got 2\.5"),
+        (lambda: lax.replica_exchange(lambda f: mala(f, 0.1), normal, (1.0, 2.0), every=1.5), "every must be a whole"),
+        (
+            lambda: lax.with_global_moves(mala(normal, 0.1), lax.kernel_density(start()), every=2.5),
+            r"every must be a whole number; got 2\.5",
+        ),
         (lambda: lax.sample(normal, start(), 4, 0), r"sampler must be a kernel, e\.g\. mala.*got function"),
         (lambda: lax.sample(mala, start(), 4, 0), "sampler must be a kernel"),
         (lambda: lax.mala(normal, "0.1"), "step_size must be a positive number; got '0.1'"),

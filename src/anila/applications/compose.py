@@ -38,8 +38,8 @@ def compose(
         temperature: That of the kernel that will sample; only a mixture needs it.
 
     Raises:
-        ValueError: If numbers of parts, weights and log_z differ, a weight is not finite, all are 0, one of a mixture is
-            negative, or temperature is not positive.
+        ValueError: If numbers of parts, weights and log_z differ, a weight is not finite, all are 0, one of a mixture
+            is negative, or temperature is not positive.
 
     >>> left, right = (lambda x: -(x + 1).square().sum(1) / 2), (lambda x: -(x - 1).square().sum(1) / 2)
     >>> both = compose([left, right])  # N(0, 1/2): a constant below −x²

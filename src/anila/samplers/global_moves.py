@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anila.messages import whole
 from anila.samplers.kernel import Sampler, accept
 
 IDLE_ROUNDS = 10
@@ -83,8 +84,9 @@ def with_global_moves(
 
     Raises:
         ValueError: If every is below 1, or (at `init`) the kernel is not a Metropolis kernel.
+        TypeError: If every is no whole number.
     """
-    if every < 1:
+    if whole("every", every) < 1:
         raise ValueError(f"every must be at least 1; got {every}")
 
     def init(x: Tensor) -> GlobalState:

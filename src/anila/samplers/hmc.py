@@ -25,6 +25,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.ranges import Count, Positive
+from anila.messages import whole
 from anila.samplers import scales
 from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
 from anila.samplers.langevin import info
@@ -62,10 +63,11 @@ def hmc(
 
     Raises:
         ValueError: If step_size or spread is not positive or leapfrog_steps is below 1.
+        TypeError: If leapfrog_steps is no whole number.
     """
     scales.require_positive("step_size", step_size)
     scales.require_positive("spread", spread)
-    if leapfrog_steps < 1:
+    if whole("leapfrog_steps", leapfrog_steps) < 1:
         raise ValueError(f"leapfrog_steps must be at least 1; got {leapfrog_steps!r}")
     return preconditioned(f, preconditioner, lambda f: hmc_kernel(f, step_size, leapfrog_steps, spread))
 

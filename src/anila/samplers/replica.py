@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.messages import whole
 from anila.samplers.kernel import Sampler, require_metropolis
 from anila.samplers.precondition import stretched
 
@@ -78,8 +79,9 @@ def replica_exchange(
 
     Raises:
         ValueError: If temperatures do not rise from 1, every is below 1, or `make` gives no local Metropolis kernel.
+        TypeError: If every is no whole number.
     """
-    if every < 1:
+    if whole("every", every) < 1:
         raise ValueError(f"every must be at least 1; got {every}")
     require_ladder(temperatures)
     kernel, rungs = ladder(make, f, temperatures), len(temperatures)
