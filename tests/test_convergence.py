@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from anila.applications import denoise
 from anila.density.targets import gaussian
 from anila.evaluation.chains import (
     Convergence,
@@ -165,3 +166,12 @@ def test_as_dict_is_json_and_too_little_is_refused():
     assert json.loads(json.dumps(verdict(convergence(gaussian(dim=2), trace, groups)).as_dict(), allow_nan=False))
     with pytest.raises(ValueError, match="at least 4 kept"):
         convergence(gaussian(dim=2), sample(mala(gaussian(dim=2), 1.0), torch.zeros(4, 2), 3, rng(0), 1)[1])
+
+
+def test_chains_of_several_observations_are_judged_by_their_own():
+    """Sees f of a chain taken for that of another observation, which makes the draws of both look hot."""
+    posterior = denoise(lambda x: -x.square().sum(1) / 2, torch.tensor([[-8.0], [8.0]]), sd=1.0)
+    x0 = torch.tensor([[-4.0], [4.0]]).repeat_interleave(16, 0)
+    _, trace = sample(mala(posterior, 0.5), x0, 400, rng(0, "chains"), keep_every=4)
+    found = convergence(posterior, trace)
+    assert abs(found.temperature - 1) < 5 * found.temperature_error

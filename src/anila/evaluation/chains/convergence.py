@@ -23,9 +23,6 @@ from anila.samplers.estimates import by_arviz, coordinates, ess, mcse, rhat, sym
 from anila.samplers.heat import heat
 from anila.samplers.remedy import Symptoms
 
-CHUNK = 1 << 14
-"""Points on which f is evaluated at a time."""
-
 
 def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "chains"]) -> Float[Tensor, "*event"]:
     """Nested R̂ of each coordinate, which asks of groups of chains what R̂ asks of chains.
@@ -142,9 +139,9 @@ def convergence(
 
 
 def at(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
-    """f and ∇f at kept positions, (kept, chains) and (kept, chains, *event)."""
-    values, grads = zip(*(value_and_grad(f, part) for part in x.flatten(0, 1).split(CHUNK)), strict=True)
-    return torch.cat(values).view(x.shape[:2]), torch.cat(grads).view(x.shape)
+    """f and ∇f at kept positions, (kept, chains) and (kept, chains, *event): f may hold something for each chain."""
+    values, grads = zip(*(value_and_grad(f, chains) for chains in x), strict=True)
+    return torch.stack(values), torch.stack(grads)
 
 
 def worst(value: Tensor) -> float:
