@@ -8,15 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anila.density.networks import mlp
+from anila.density.networks import Conditional, mlp
 from anila.evaluation.training.metric import THETA_GRAD_NORM
 from anila.learning.learner import Learner, NotFinite
-from anila.learning.objectives import Contrast, Objective, denoising, likelihood, recovery
+from anila.learning.objectives import Contrast, Objective, classes, denoising, likelihood, recovery
 from anila.learning.requirements import require_anchor
 from anila.learning.starts import FromData, FromNoise, Persistent
 from anila.rng import rng
 from anila.samplers import anisotropic, anisotropic_mala, descent, kernel_density, langevin, mala, with_global_moves
 from anila.samplers.adaptation import AdaptiveSampler
+from exact import as_users_run_it
 from levels import Perceptron
 
 
@@ -350,3 +351,35 @@ def test_an_anchor_that_does_not_fit_is_refused(anchor: Objective, options: dict
 def test_an_anchor_is_an_objective():
     with pytest.raises(TypeError, match="anchor: expected an Objective"):
         require_anchor(denoising)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"steps": 0}, "and steps for K"),
+        ({"steps": 2.0}, r"steps must be a whole number; got 2\.0"),
+        ({"ema": 1.5}, r"ema must be in \[0, 1\).*got 1\.5"),
+        ({"max_grad_norm": -1.0}, r"max_grad_norm must be positive; got -1\.0"),
+    ],
+)
+def test_numbers_that_would_learn_something_else_are_refused(more: dict[str, Any], message: str):
+    """Sees chains that never move, an average that runs away, and a limit that turns the gradient round."""
+    f = mlp(2, (4,))
+    settings = {"steps": 1, "optimizer": torch.optim.SGD(f.parameters(), 0.1)} | more
+    with as_users_run_it(), pytest.raises((TypeError, ValueError), match=message):
+        Learner(f, mala(f, 0.1), Persistent(torch.zeros(6, 2)), **settings)
+
+
+def of_three_classes() -> Learner:
+    net = Conditional(mlp(2, (4,), out=3))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    return Learner(net, mala(net, 0.1), Persistent(torch.zeros(6, 2)), optimizer, steps=1, objective=classes())
+
+
+def test_classes_are_one_whole_number_a_point():
+    """Sees three classes for six points learned as if they were all, and PyTorch's words for other numbers."""
+    x, y = data(0, 6), torch.tensor([0, 1, 2, 0, 1, 2])
+    for wrong in (y[:3], y.float(), y[:, None]):
+        with as_users_run_it(), pytest.raises(ValueError, match="a whole number for each of 6 data points; got torch"):
+            of_three_classes().update(x, wrong)
+    assert of_three_classes().update(x, y.int())["accuracy"] >= 0

@@ -27,7 +27,7 @@ from anila.learning.distributed import ALONE, Ranks, assembled, cut_like, piece,
 from anila.learning.objectives import Contrast, Objective, likelihood
 from anila.learning.objectives.base import Moments, Term, Values
 from anila.learning.paired import Paired
-from anila.learning.requirements import require_anchor, require_fit, require_kinds
+from anila.learning.requirements import labels_of, require_anchor, require_fit, require_kinds, require_ranges
 from anila.learning.starts import Start
 from anila.rng import rng
 from anila.samplers import Sampler
@@ -67,11 +67,11 @@ class Learner:
         sharded: Whether θ and all that belongs to it are in pieces over the ranks.
 
     Raises:
-        TypeError: If objective, anchor, sampler or start is something else.
-        ValueError: If the objective needs chains and there is no sampler, start or number of steps, or the other way
-            round, or an anchor needs some; if an objective cannot take rounding, or asks for classes or levels of a
-            model that has none; if several ranks are to share a number of chains that is not given, or gradients in
-            fp16, which each would scale by another number.
+        TypeError: If objective, anchor, sampler, start or steps is something else.
+        ValueError: If ema is not in [0, 1) or max_grad_norm not positive; if the objective needs chains and there is no
+            sampler, start or number of steps, or the other way round, or an anchor needs some; if an objective cannot
+            take rounding, or asks for classes or levels of a model that has none; if several ranks are to share a
+            number of chains that is not given, or gradients in fp16, which each would scale by another number.
 
     >>> from anila.density.networks import mlp
     >>> from anila.learning.objectives import denoising
@@ -120,11 +120,12 @@ class Learner:
         self.iteration = 0
         self.chains = None
         require_kinds(self.objective, sampler, start, micro_batch)
+        require_ranges(steps, ema, max_grad_norm)
         if anchor is not None:
             require_anchor(anchor)
             require_fit(anchor, model, precision, ranks)
         if self.objective.needs_chains:
-            if sampler is None or start is None:
+            if sampler is None or start is None or steps < 1:
                 raise ValueError("this objective needs chains: give a sampler and a start, and steps for K")
             self.chains = Chains(sampler, start, steps, chains, precision, compile, micro_batch, ranks)
         elif sampler is not None or start is not None or steps or chains or compile:
@@ -156,17 +157,14 @@ class Learner:
             Where there is an anchor, what it reports by other names, and anchor_grad_norm: the norm of its gradient.
 
         Raises:
-            ValueError: If classes are missing, or are given and not learned; at the first iteration, if chains run and
-                the model is random or couples the rows of a batch.
+            ValueError: If classes are missing, are given and not learned, or are not a whole number for each data
+                point; at the first iteration, if chains run and the model is random or couples the rows of a batch.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
         if not self.objective.moves:
             self.iteration += 1
             return {}
-        if (y_data is None) == self.needs_classes:
-            needs, got = "needs" if y_data is None else "takes no", "none" if y_data is None else "some"
-            raise ValueError(f"update: this objective {needs} classes y_data; got {got}")
-        n, reported = len(x_data), {}
+        n, reported, y_data = len(x_data), {}, labels_of(x_data, y_data, self.needs_classes)
         generator = rng(self.seed, "chains", self.iteration, device=x_data.device)
         z, count, clean, y = None, self.chains.count or n if self.chains else 0, x_data, y_data
         with whole(self.model):

@@ -1,12 +1,13 @@
 """What a learner refuses: things in the place of others, and what would run and be wrong."""
 
-from torch import nn
+from torch import Tensor, nn
 
 from anila.density.log_density import HasClasses, HasLevels
 from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
 from anila.learning.objectives import Objective
 from anila.learning.starts import Start
+from anila.messages import counted, whole
 from anila.samplers import Sampler
 from anila.samplers.adaptation import AdaptiveSampler
 
@@ -26,6 +27,39 @@ def require_kinds(objective: object, sampler: object, start: object, micro_batch
         raise TypeError(f"start: expected where chains start, e.g. Persistent(x0); got a {type(start).__name__}")
     if micro_batch is not None and micro_batch < 1:
         raise ValueError(f"micro_batch must be at least 1; got {micro_batch}")
+
+
+def require_ranges(steps: object, ema: float, max_grad_norm: float) -> None:
+    """Refuse half a step, an average that grows, and a limit that would turn the gradient round.
+
+    Raises:
+        TypeError: If steps is no whole number.
+        ValueError: If another is out of its range.
+    """
+    whole("steps", steps)
+    if not 0 <= ema < 1:
+        raise ValueError(f"ema must be in [0, 1): the decay of the average of θ; got {ema!r}")
+    if not max_grad_norm > 0:
+        raise ValueError(f"max_grad_norm must be positive; got {max_grad_norm!r}")
+
+
+def labels_of(x_data: Tensor, y_data: Tensor | None, needed: bool) -> Tensor | None:
+    """The classes of data points, in 64 bits.
+
+    Raises:
+        ValueError: If they are missing, are given and not learned, or are not a whole number for each point.
+    """
+    if (y_data is None) == needed:
+        needs, got = "needs" if y_data is None else "takes no", "none" if y_data is None else "some"
+        raise ValueError(f"update: this objective {needs} classes y_data; got {got}")
+    if y_data is None:
+        return None
+    if y_data.shape != x_data.shape[:1] or y_data.is_floating_point():
+        raise ValueError(
+            f"update: expected classes y_data, a whole number for each of {counted(len(x_data), 'data point')}; got "
+            f"{y_data.dtype} of shape {tuple(y_data.shape)}"
+        )
+    return y_data.long()
 
 
 def require_anchor(anchor: object) -> None:
