@@ -356,9 +356,9 @@ def test_the_cell_that_was_spoiled_is_explained():
 
 def wine() -> pd.DataFrame:
     """scikit-learn's wines with words, and a cell in twenty lost."""
-    data = load_wine(as_frame=True)
-    frame = data.data.assign(grower=data.target_names[data.target])
-    frame["hue"] = pd.cut(frame["hue"], 3, labels=["low", "middle", "high"]).astype(str)
+    data: Any = load_wine(as_frame=True)
+    frame: Any = data.data.assign(grower=data.target_names[data.target])
+    frame["hue"] = pd.cut(frame["hue"], 3, labels=["low", "middle", "high"]).astype(str)  # pyright: ignore
     return frame.mask(np.random.default_rng(0).random(frame.shape) < 0.05)
 
 
@@ -366,7 +366,7 @@ def test_a_real_table_with_holes_and_words_in_a_pipeline():
     """Behind a ColumnTransformer that drops and reorders columns. Sees reasons that name a neighbouring column, words
     that no wine has, and cells that are changed where only holes are to be filled."""
     table = wine()
-    columns = make_column_transformer(
+    columns: Any = make_column_transformer(
         ("drop", ["ash"]), ("passthrough", ["hue", "grower"]), remainder="passthrough", verbose_feature_names_out=False
     ).set_output(transform="pandas")
     detector = make_pipeline(columns, EnergyDetector(contamination=0.05, random_state=0)).fit(table)
@@ -378,7 +378,7 @@ def test_a_real_table_with_holes_and_words_in_a_pipeline():
     )
     assert (share.idxmax(axis=1) == "alcohol").all()
     assert likely["alcohol"].astype(float).between(11, 15).all()
-    density = make_pipeline(columns, EnergyDensity(random_state=0)).fit(table)
+    density: Any = make_pipeline(columns, EnergyDensity(random_state=0)).fit(table)
     drawn, filled = density[-1].sample(50), density.transform(table)
     assert set(drawn["hue"]) <= {"low", "middle", "high"}
     assert set(drawn["grower"]) == set(table["grower"].dropna())
