@@ -146,12 +146,12 @@ def second_device() -> Iterator[torch.device]:
         return nullcontext() if device == THERE.type else autocast(device, *args, **kwargs)
 
     def made(data: Any, *, device: Any = None, **kwargs: Any) -> Tensor:
-        return tensor(data, **kwargs).to(torch.empty(0).device if device is None else device)
+        return tensor(data, device=HERE, **kwargs).to(torch.empty(0).device if device is None else device)
 
     def taken(data: Any, dtype: torch.dtype | None = None, device: Any = None) -> Tensor:
-        if device is None:
-            device = data.device if isinstance(data, Tensor) else torch.empty(0).device
-        return as_tensor(data, dtype=dtype).to(device)
+        if isinstance(data, Tensor):
+            return data.to(dtype=dtype or data.dtype, device=data.device if device is None else device)
+        return as_tensor(data, dtype=dtype, device=HERE).to(torch.empty(0).device if device is None else device)
 
     ours = {"Generator": Generator, "is_autocast_enabled": is_enabled, "autocast": cast}
     ours |= {"tensor": made, "as_tensor": taken}
