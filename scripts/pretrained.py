@@ -41,7 +41,7 @@ class Recipe(NamedTuple):
 RECIPES = {
     "rings": Recipe("rings"),
     "iris": Recipe("iris.csv"),
-    "mnist": Recipe("mnist", ("stages.1.iterations=5400", "stages.2.iterations=250", "start.fresh=0.03")),
+    "mnist": Recipe("mnist", ("stages.1.iterations=5400", "stages.2.iterations=450")),
     "flowers": Recipe("flowers", ("stages.1.iterations=5086", "stages.2.iterations=450")),
     "cifar10": Recipe("cifar10", ("stages.1.iterations=4400", "stages.2.iterations=250", "start.fresh=0.03")),
 }
