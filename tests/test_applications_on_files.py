@@ -24,13 +24,16 @@ from anila.applications.on_runs.draws import cleaning, drawn, filled
 from anila.applications.on_runs.kernel import require_stable
 from anila.applications.on_runs.observed import Observed, starts
 from anila.applications.poisson_blend import blended
+from anila.data import Images
 from anila.learning.starts import Persistent
+from anila.reports.scores import reference_images
 from anila.rng import rng
-from anila.runs.experiment import Experiment
+from anila.runs.experiment import Experiment, resolve
+from anila.runs.experiment.build import build_data
 from anila.runs.experiment.presets import PRESETS
 from anila.runs.experiment.settings import Data
 from anila.runs.model.trained import Trained
-from tiny import ROOT, anila
+from tiny import ROOT, anila, class_run
 
 GIVEN = ["--given", "height=200,mood=-3"]
 
@@ -266,6 +269,29 @@ def test_held_out_rows_of_a_toy_are_fresh_and_of_a_set_are_its_test_images(image
     assert len(kept.x) == 8
     truth = rows_from([str(image_run.parent / "photos/test")], trained).x
     assert sorted(kept.x.flatten(1).sum(1).tolist()) == sorted(truth.flatten(1).sum(1).tolist())
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_images_that_are_kept_out_are_not_learned(tmp_path: Path):
+    """Sees a setting that does nothing, an image in both parts, others' labels, or scores beside training's."""
+    folder = class_run(tmp_path).parent / "pets"
+    words = [f"data.name={folder}", "data.flip=false", "network.classes=auto", "data.held_out=0.25"]
+    config = resolve(PRESETS["flowers-chains"].experiment, words)
+    trained = Trained.untrained(config)
+    part, apart, whole = trained.data, trained.apart, build_data(config.data)
+    assert isinstance(part, Images)
+    assert isinstance(apart, Images)
+    assert isinstance(whole, Images)
+    assert (len(part), len(apart), part.fingerprint) == (6, 2, whole.fingerprint)
+    label = {whole.rows([i]).sum().item(): int(whole.labels[i]) for i in range(8)}
+    seen, labels = part.batch(6, 0, 0), part.batch_labels(6, 0, 0)
+    assert [label[x.sum().item()] for x in seen] == labels.tolist()
+    kept = trained.held_out(50)
+    assert kept.unseen
+    assert {x.sum().item() for x in seen} | {x.sum().item() for x in kept.x} == set(label)
+    reference = reference_images(trained, 50)
+    assert reference.about["source"] == "images kept out of training"
+    torch.testing.assert_close(reference.x.sum((1, 2, 3)).sort()[0], kept.x.sum((1, 2, 3)).sort()[0])
 
 
 def test_an_observation_too_exact_for_the_step_is_refused():

@@ -9,9 +9,10 @@ Rows may have labels, each the index of one of `classes`: `batch_labels` gives t
 A `Stream` hands on batches that somebody else makes: item t of an iterable is the batch of iteration t.
 """
 
+import copy
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -117,6 +118,18 @@ class Rows:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.description}>"
+
+    def part(self, indices: Int[np.ndarray, "n"]) -> "Rows":
+        """The set of these of its rows; units, name and fingerprint stay those of the whole.
+
+        Args:
+            indices: Row numbers, 0 <= index < len(self).
+        """
+        found = copy.copy(self)
+        for name in [name for name, kind in vars(type(self)).items() if isinstance(kind, cached_property)]:
+            vars(found).pop(name, None)
+        found.values, found.labels = self.values[indices], self.labels[indices]
+        return found
 
     def rows(self, indices: Int[Tensor, "n"] | Int[np.ndarray, "n"] | Sequence[int]) -> Float[Tensor, "n *event"]:
         """The rows at these indices, in this order.

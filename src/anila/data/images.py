@@ -5,14 +5,16 @@ of decoding (orientation, transparency, depth, size) are those of `anila.data.de
 and archives those of `anila.data.sources` and `anila.data.archives`.
 """
 
+import copy
 import hashlib
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from anila.data.cache import About, OnError, Progress, cache_folder, judge, pack, read_packed, some
@@ -48,6 +50,28 @@ class Images(Rows):
         fingerprint = hashlib.sha256(f"{key} flip={flip}".encode()).hexdigest()
         super().__init__(values, name, fingerprint, 127.5, about.labels, about.classes)
         self.flip = flip
+        self.chosen: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, indices: Int[np.ndarray, "n"]) -> "Images":
+        """The set of these of its images, which stay where they are cached.
+
+        Args:
+            indices: Row numbers, 0 <= index < len(self).
+        """
+        found = copy.copy(self)
+        found.labels, found.chosen = self.labels[indices], indices if self.chosen is None else self.chosen[indices]
+        return found
+
+    def rows(self, indices: Int[Tensor, "n"] | Int[np.ndarray, "n"] | Sequence[int]) -> Float[Tensor, "n *event"]:
+        """The images at these indices, in this order.
+
+        Args:
+            indices: Row numbers, 0 <= index < len(self).
+        """
+        return super().rows(indices if self.chosen is None else self.chosen[np.asarray(indices, dtype=np.int64)])
 
     def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n channels height width"]:
         """The n images of training iteration `iteration` (from 0).

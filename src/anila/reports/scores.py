@@ -108,15 +108,18 @@ class Reference(NamedTuple):
 
 
 def reference_images(trained: Trained, n: int) -> Reference:
-    """Up to n test images where the set has some, else images of training, in random order."""
-    data, test = trained.data, test_split(trained.config.data, trained.data)
+    """Up to n images kept out of training or test images where there are some, else of training, in random order."""
+    data, seed = trained.data, rng(trained.config.training.seed, "reference images").initial_seed() % 2**31
     assert isinstance(data, Rows)
-    held_out, seed = test or data, rng(trained.config.training.seed, "reference images").initial_seed() % 2**31
-    n = min(n, len(held_out))
-    source = "test images" if test else "training images: the set has no test images"
-    about = {"rows": n, "of": len(held_out), "source": source, "fingerprint": held_out.fingerprint}
-    if test:
-        return Reference(test.batch(n, seed, 0), trained.reference_data(n), about)
+    if trained.apart:
+        unseen, source = trained.apart, "images kept out of training"
+    else:
+        unseen, source = test_split(trained.config.data, data), "test images"
+    n = min(n, len(unseen or data))
+    about = {"rows": n, "of": len(unseen or data), "fingerprint": (unseen or data).fingerprint}
+    if unseen:
+        return Reference(unseen.batch(n, seed, 0), trained.reference_data(n), about | {"source": source})
+    about["source"] = "training images: the set has no test images"
     rows = data.indices(min(2 * n, len(data)), seed, 0)
     return Reference(data.rows(rows[:n]), data.rows(rows[n : 2 * n]), about)
 

@@ -41,7 +41,7 @@ class Data:
     dependent: bool = False
     """Whether columns of a table that follow from others, copies and totals, have coordinates of their own."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the rows of a table that is not learned from: it says which scores of rows are odd."""
+    """Share of rows or images that is not learned from: by it odd scores are told, and draws of images judged."""
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -1,18 +1,16 @@
 """From settings to things: data, network, sampler, start, optimiser, learner."""
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from anila.data import DataSet, Elsewhere, Labelled, Rows, Table, load
+from anila.data import DataSet, Elsewhere, Labelled, Rows, Toy, load
 from anila.density.log_density import HasClasses, HasLevels
 from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, Whitened, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
@@ -43,21 +41,20 @@ def build_data(config: settings.Data) -> DataSet:
 
 
 def divided(data: DataSet, config: settings.Data, seed: int) -> tuple[DataSet, Rows | None]:
-    """The data to learn from, and those that `data.held_out` keeps apart, a function of the seed."""
-    apart = round(config.held_out * len(data)) if isinstance(data, Table) else 0
-    if not isinstance(data, Table) or not apart:
+    """The data to learn from, and those that `data.held_out` keeps apart, a function of the seed.
+
+    Raises:
+        ValueError: If there are no rows to keep apart.
+    """
+    if not config.held_out:
+        return data, None
+    if isinstance(data, Toy):
+        raise ValueError(f"data.held_out keeps rows of a table or images apart; {data.name} has none: leave it out")
+    apart = round(config.held_out * len(data)) if isinstance(data, Rows) else 0
+    if not isinstance(data, Rows) or not apart:
         return data, None
     order = torch.randperm(len(data), generator=rng(seed, "held out")).numpy()
-    return rows_of(data, order[apart:]), rows_of(data, order[:apart])
-
-
-def rows_of(data: Table, chosen: np.ndarray) -> Table:
-    """The table with these of its rows."""
-    found = copy.copy(data)
-    for name in [name for name, kind in vars(type(data)).items() if isinstance(kind, cached_property)]:
-        vars(found).pop(name, None)
-    found.values, found.labels = data.values[chosen], data.labels[chosen]
-    return found
+    return data.part(order[apart:]), data.part(order[:apart])
 
 
 def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
