@@ -69,7 +69,7 @@ def test_it_finds_the_modes_of_a_mixture_in_their_masses():
 
 def test_draws_start_at_the_gaussian_of_a_network():
     """Sees events flattened or levels of another type: the Gaussian of images, annealed, is the Gaussian again."""
-    data = torch.rand(50, 1, 2, 2, generator=rng(0, "images")) * torch.tensor([0.2, 1.0])
+    data = torch.rand(200, 1, 2, 2, generator=rng(0, "images")) * torch.tensor([0.2, 1.0])
 
     class Nothing(torch.nn.Module):
         def forward(self, u: Tensor, s: Tensor) -> Tensor:  # noqa: ARG002

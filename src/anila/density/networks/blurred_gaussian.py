@@ -4,6 +4,9 @@
 
 V holds the directions of largest variance; in all others the variance is its mean ρ. Of a point x seen as x_s = x + s ξ
 this Gaussian knows all but a part of variance s² λ / (s² + λ) in each direction.
+
+Few points have few directions. They bend towards the points that they were found by, which then lie nearer to them than
+others do; what learns from these points trusts the Gaussian too much.
 """
 
 import math
@@ -14,6 +17,8 @@ from torch import Tensor, nn
 
 RANK = 256
 """Directions kept of data with more coordinates."""
+POINTS = 32
+"""Points for each direction that has a variance of its own."""
 
 
 class BlurredGaussian(nn.Module):
@@ -21,7 +26,7 @@ class BlurredGaussian(nn.Module):
 
     Args:
         event: Shape of one point. A new one is N(0, I): `see` takes the moments of data, `load_state_dict` stored ones.
-        rank: Directions that have a variance of their own, at most as many as coordinates.
+        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 32 points.
     """
 
     mean: Tensor
@@ -40,19 +45,21 @@ class BlurredGaussian(nn.Module):
 
     @classmethod
     def of(cls, x: Float[Tensor, "n *event"], rank: int = RANK) -> "BlurredGaussian":
-        """The Gaussian with the mean and covariance of these points."""
+        """The Gaussian of these points: see `see`."""
         found = cls(tuple(x.shape[1:]), rank).to(x)
         found.see(x)
         return found
 
     @torch.no_grad()
     def see(self, x: Float[Tensor, "n *event"]) -> None:
-        """Take the mean and covariance of these points."""
-        mean, rank = x.mean(0), len(self.variances)
+        """Take the mean, the largest variances with their directions, and the mean of the other variances."""
+        mean = x.mean(0)
         z = (x - mean).flatten(1) / math.sqrt(len(x))
-        variances, directions = principal(z, rank)
-        others = self.dim - rank
-        rest = (z.square().sum() - variances.sum()).clamp(min=0) / others if others else x.new_zeros(())
+        variances, directions = principal(z, len(self.variances))
+        few = min(len(variances), max(1, len(x) // POINTS))
+        others = self.dim - few
+        rest = (z.square().sum() - variances[-few:].sum()).clamp(min=0) / others if others else x.new_zeros(())
+        variances[:-few] = rest
         found = {"mean": mean, "variances": variances, "directions": directions, "rest": rest}
         for name, value in found.items():
             getattr(self, name).copy_(value)
