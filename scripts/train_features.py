@@ -26,7 +26,7 @@ from anila.data import images
 from anila.evaluation.samples import classifier
 from anila.evaluation.samples.classifier import Classifier, folded
 from anila.rng import rng
-from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.whole import write_atomically
 
 SEED, EPOCHS, BATCH = 0, 10, 256
 RATE, MOMENTUM, DECAY, SMOOTHING, SHIFT = 0.2, 0.9, 5e-4, 0.1, 4

@@ -26,6 +26,7 @@ from anila.runs.folder import checkpoint, lock
 from anila.runs.folder import run as runs
 from anila.runs.folder.checkpoint import Damaged
 from anila.runs.folder.run import Run, RunError
+from anila.runs.folder.whole import write_atomically
 from anila.runs.model import model
 from anila.runs.model.trained import Trained
 from anila.runs.training import preflight
@@ -440,7 +441,7 @@ def test_half_a_picture_is_taken_away(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(OSError, match="No space left"):
         pictures.save(pictures.image_grid(torch.zeros(1, 1, 4, 4)), tmp_path / "x.png")
     with pytest.raises(OSError, match="No space left"):
-        checkpoint.write_atomically(tmp_path / "x.json", "{}")
+        write_atomically(tmp_path / "x.json", "{}")
     assert not list(tmp_path.iterdir())
 
 

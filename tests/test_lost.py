@@ -16,7 +16,9 @@ from anila.applications.files import outputs
 from anila.data import cache
 from anila.evaluation import pictures
 from anila.runs.folder import checkpoint
+from anila.runs.folder.contents import foreign
 from anila.runs.folder.run import Run
+from anila.runs.folder.whole import whole_file, write_atomically
 from anila.runs.model.export import export
 from anila.runs.training.train import Lost, train
 from faults import full
@@ -145,7 +147,7 @@ def write(kind: str, path: Path) -> None:
     if kind == "table":
         outputs.write_table(table, path)
     else:
-        with outputs.whole_file(path) as file:
+        with whole_file(path) as file:
             np.savez_compressed(file, x=np.zeros(3))
 
 
@@ -161,6 +163,37 @@ def test_an_output_is_written_whole_or_the_old_one_stays(tmp_path: Path, monkeyp
     assert [file.read_bytes() for file in tmp_path.iterdir()] == [before]
 
 
+def test_two_that_write_the_same_file_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees one process rename, or delete, what another one is writing under the same temporary name."""
+    path, real = tmp_path / "report.html", os.fsync
+
+    def meanwhile(fd: int) -> None:
+        monkeypatch.setattr(os, "fsync", real)
+        write_atomically(path, "the other's")
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomically(path, "ours")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("report.html", "ours")]
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path):
+    """Sees a file refused whose temporary name alone is too long."""
+    path = tmp_path / f"{'x' * 251}.csv"
+    write("table", path)
+    assert path.is_file()
+
+
+def test_what_a_killed_process_left_of_a_picture_is_the_runs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees half a picture of a run that is overwritten taken for somebody's file."""
+    (tmp_path / "samples").mkdir()
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        pictures.save(Image.new("L", (1, 1)), tmp_path / "samples/000000001.png")
+    assert len([*(tmp_path / "samples").iterdir()]) == 1
+    assert foreign(tmp_path) == []
+
+
 def test_an_output_goes_to_where_a_link_points(tmp_path: Path):
     """Sees a link replaced by a file."""
     (tmp_path / "to.csv").symlink_to(tmp_path / "real.csv")
@@ -173,7 +206,7 @@ def test_an_output_goes_to_where_a_link_points(tmp_path: Path):
 def test_so_do_pictures_and_pages(tmp_path: Path):
     for name, act in (
         ("x.png", lambda path: pictures.save(Image.new("L", (1, 1)), path)),
-        ("x.html", lambda path: checkpoint.write_atomically(path, "<p>")),
+        ("x.html", lambda path: write_atomically(path, "<p>")),
     ):
         (tmp_path / name).symlink_to(tmp_path / f"real {name}")
         act(tmp_path / name)

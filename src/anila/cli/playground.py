@@ -25,7 +25,7 @@ def playground(
     from anila.messages import warnings_to
     from anila.reports.playground import page, subject_of
     from anila.reports.playground import serve as serve_page
-    from anila.runs.folder.checkpoint import write_atomically
+    from anila.runs.folder.whole import write_atomically
 
     if not serve:
         require_out(out, {".html": "for the page"})

@@ -10,10 +10,11 @@ import pyarrow as pa
 from torch import Tensor
 
 from anila.applications import Draws
-from anila.applications.files.outputs import whole_file, write_table
+from anila.applications.files.outputs import write_table
 from anila.applications.files.tables import filled_in, named, with_columns
 from anila.data import Units
 from anila.evaluation import pictures
+from anila.runs.folder.whole import whole_file
 
 
 class Beside(Protocol):

@@ -1,11 +1,8 @@
 """What jobs write, by suffix: samples as .npz, .npy, .csv, .parquet or .png; tables as .csv or .parquet."""
 
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,30 +15,10 @@ from anila.data.column import kind_of
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.messages import counted
+from anila.runs.folder.whole import whole_file
 from anila.runs.model.model import Model
 
 SHOWN = 400
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name once all of it is written: a full disk leaves what was there as it was.
-
-    Raises:
-        OSError: As the file system has it, naming the path.
-    """
-    path = path.resolve()
-    aside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    try:
-        with aside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_samples(model: Model, x: Tensor, path: Path) -> None:

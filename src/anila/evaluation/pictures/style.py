@@ -77,7 +77,7 @@ def save(picture: Figure | Image.Image, path: Path) -> None:
     else:
         picture.save(png, format="png")
     path = path.resolve()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{os.getpid()}.writing")
     try:
         temporary.write_bytes(png.getvalue())
         temporary.replace(path)

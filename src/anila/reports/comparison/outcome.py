@@ -27,7 +27,7 @@ from torch import Tensor
 from anila.reports.comparison.measure import measure_of
 from anila.reports.comparison.plan import Plan
 from anila.reports.comparison.trial import Curve
-from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.whole import write_atomically
 from anila.runs.model.trained import Trained
 
 

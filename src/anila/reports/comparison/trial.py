@@ -15,18 +15,17 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from anila.reports.comparison.measure import Measure, measure_of
 from anila.reports.comparison.plan import Trial
 from anila.runs.folder import checkpoint
-from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.run import Run, RunError, append_line
+from anila.runs.folder.whole import whole_file, write_atomically
 from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Diverged
 from anila.runs.training.preflight import set_threads
@@ -236,9 +235,8 @@ class Curve:
         """Some of the samples of a point."""
         self.shown.mkdir(exist_ok=True)
         shown = x[:64] if x.ndim == 4 else x[:SHOWN]
-        path = self.shown / f"{iteration:09d}.safetensors"
-        save_file({"x": shown.half().contiguous()}, aside := path.with_suffix(".writing"))
-        Path(aside).replace(path)
+        with whole_file(self.shown / f"{iteration:09d}.safetensors") as file:
+            file.write(save({"x": shown.half().contiguous()}))
 
     def samples(self, iteration: int) -> Tensor | None:
         """What `keep` kept."""

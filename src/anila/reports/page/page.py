@@ -18,7 +18,7 @@ from anila.reports.page.pictures import Picture, read, through_training
 from anila.reports.page.record import Record
 from anila.reports.page.seen import Seen, seen_of
 from anila.runs.folder import checkpoint
-from anila.runs.folder.checkpoint import write_atomically
+from anila.runs.folder.whole import write_atomically
 from anila.runs.training.resume import flat
 
 LIMIT = 8_000_000

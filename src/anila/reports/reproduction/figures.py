@@ -14,8 +14,8 @@ from anila.reports.comparison.figure import frame_of, save_figure
 from anila.reports.comparison.plan import Trial
 from anila.reports.comparison.trial import Curve
 from anila.reports.reproduction.experiments import Part
-from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.run import Run
+from anila.runs.folder.whole import write_atomically
 from anila.runs.model.trained import Trained
 
 IMAGES = 8

@@ -22,6 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from anila.runs.folder.whole import write_atomically
+
 KEPT = 2
 """Newest checkpoints kept: the last, and one to fall back on should it be damaged."""
 SETTLED = 20
@@ -291,16 +293,3 @@ def descriptor(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a small file under a temporary name and rename it."""
-    path = path.resolve()
-    aside = path.with_name(f".{path.name}.writing")
-    try:
-        aside.write_text(text, encoding="utf-8")
-        flush(aside)
-        aside.replace(path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise

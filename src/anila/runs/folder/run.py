@@ -13,11 +13,11 @@ from typing import Any
 
 from anila.messages import Say
 from anila.runs.folder import checkpoint, overwrite
-from anila.runs.folder.checkpoint import write_atomically
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.lock import Lost, RunError, locked
 from anila.runs.folder.logs import Logs, surviving_disk
 from anila.runs.folder.place import Place
+from anila.runs.folder.whole import write_atomically
 
 BACK = "the run that was to be overwritten is back, as it was: the new one had no checkpoint yet"
 
