@@ -7,6 +7,7 @@ And what the Langevin family promises of one step: γ∇f = step_size · clip(�
 import inspect
 import math
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -225,6 +226,20 @@ def test_info_tells_of_the_point_left(name: str):
     torch.testing.assert_close(info.grad_norm, grad.square().sum(1).sqrt())
     torch.testing.assert_close(info.step_size, gamma.mean(1))
     torch.testing.assert_close(info.clipped, (grad.abs() > b).double().mean(1))
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True")
+@pytest.mark.parametrize("setting", ["step_size", "threshold", "temperature", "persistence"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_no_setting_holds_the_graphs_of_all_steps(name: str, setting: str):
+    """Sees memory that grows from step to step, and a gradient of draws that leaves out that of ∇f."""
+    if setting not in SETTINGS[name]:
+        return
+    wants = torch.tensor(SETTINGS[name][setting], requires_grad=True)
+    kernel = SAMPLERS[name](lambda x: -x.square().sum(1) / 2, **SETTINGS[name] | {setting: wants})
+    with suppress(ValueError):
+        x, trace = sample(kernel, torch.zeros(4, 3), 2, rng(0))
+        assert not any(value.requires_grad for value in (x, *trace.values()))
 
 
 @every_kernel

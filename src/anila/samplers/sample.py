@@ -70,8 +70,9 @@ def sample(
 
     Raises:
         ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, couples the
-            rows of a batch or (for a Metropolis kernel) is random, there is a callback and keep_every does not say when
-            to call it, or precision is another word or x0 not float32 then.
+            rows of a batch or (for a Metropolis kernel) is random, a setting of the kernel requires a gradient, there
+            is a callback and keep_every does not say when to call it, or precision is another word or x0 not float32
+            then.
         TypeError: If sampler is no kernel, or steps or keep_every no whole number.
 
     Warns:
@@ -151,6 +152,8 @@ def loop(
             else:
                 state, info = sampler.step(state, sampler.draw_noise(state.x, generator))
                 xs = state.x[:0]
+        if done == 0:
+            require_no_graph(state.x)
         for name, value in info._asdict().items():
             if name not in infos:
                 infos[name] = room_for(steps, len(x0), value)
@@ -168,6 +171,20 @@ def loop(
         done += n
     how = graphs.how() if graphs else "uncompiled"
     return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every, how)
+
+
+def require_no_graph(x: Tensor) -> None:
+    """Refuse a kernel whose settings want a gradient: it would be a wrong one, as ∇f has none, and each step would hold
+    the graphs of all before.
+
+    Raises:
+        ValueError: Saying what to do.
+    """
+    if x.grad_fn is not None:
+        raise ValueError(
+            "a setting of the kernel (step_size, threshold, temperature or preconditioner) requires a gradient, which "
+            "chains do not carry; give it without one: step_size.detach()"
+        )
 
 
 def room_for(steps: int, chains: int, like: Tensor) -> Tensor:
