@@ -38,14 +38,15 @@ def compose(
         temperature: That of the kernel that will sample; only a mixture needs it.
 
     Raises:
-        ValueError: If numbers of parts, weights and log_z differ, a weight is not finite, all are 0, one of a mixture
-            is negative, or temperature is not positive.
+        ValueError: If fs is one log-density, numbers of parts, weights and log_z differ, a weight is not finite, all
+            are 0, one of a mixture is negative, or temperature is not positive.
 
     >>> left, right = (lambda x: -(x + 1).square().sum(1) / 2), (lambda x: -(x - 1).square().sum(1) / 2)
     >>> both = compose([left, right])  # N(0, 1/2): a constant below −x²
     >>> (both(torch.tensor([[0.0], [1.0]]))).tolist()
     [-1.0, -2.0]
     """
+    require_several(fs, weights, log_z)
     if rule not in ("product", "mixture"):
         raise ValueError(f'rule must be "product" or "mixture"; got {rule!r}')
     if not temperature > 0:
@@ -62,6 +63,15 @@ def compose(
         return temperature * torch.stack(parts).logsumexp(0)
 
     return mixed
+
+
+def require_several(fs: object, weights: object, log_z: object) -> None:
+    """Refuse one thing in the place of a list: a network of several layers, which has a length too, is one f."""
+    if callable(fs) and not isinstance(fs, torch.nn.ModuleList):
+        raise ValueError("compose: expected a list of log-densities, e.g. compose([f, g]); got one by itself")
+    for name, given in (("weights", weights), ("log_z", log_z)):
+        if isinstance(given, int | float):
+            raise ValueError(f"compose: expected a list of {name}, a number for each part; got {given}")
 
 
 def require_weights(parts: int, weights: list[float], log_z: list[float], rule: str) -> None:

@@ -9,6 +9,7 @@ random scan; averages over chains share the luck of the choices.
 Reference: Tierney 1994, section 2.4.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,9 +66,12 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
         weights: Positive numbers, one a kernel.
 
     Raises:
-        ValueError: If weights do not fit, or a kernel is not a Metropolis kernel or holds γ from its start.
+        ValueError: If there is one kernel in place of several, weights do not fit, or a kernel is not a Metropolis
+            kernel or holds γ from its start.
     """
-    if len(kernels) != len(weights) or not kernels or not all(w > 0 for w in weights):
+    if isinstance(kernels, Sampler) or isinstance(weights, int | float):
+        raise ValueError("mixture takes lists, e.g. mixture([mala(f, 0.5), mala(f, 0.01)], [1, 1]); got one by itself")
+    if len(kernels) != len(weights) or not kernels or not all(0 < w < math.inf for w in weights):
         raise ValueError(f"give a positive weight for {counted(len(kernels), 'kernel')}; got {list(weights)}")
     for kernel in kernels:
         require_metropolis(kernel, "a mixture")
