@@ -1,6 +1,6 @@
 """Named parameters with constraints, and their log-density as one of flat vectors without any.
 
-    θ = T(x),   x ∈ ℝ^dim                        T of each parameter: torch's bijection onto its constraint
+    θ = T(x),   x ∈ ℝ^dim                        T of each parameter: the bijection onto its constraint (`bijections`)
     f(x) = log p(θ) + log |det ∂T/∂x|            draws x of exp f make draws T(x) of p
 
 A prior adds its log-density to log p. Supports are those of T, so distributions do not look at their arguments again:
@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution, biject_to
+from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 from torch.overrides import TorchFunctionMode
 
+from anila.density.bijections import bijection
 from anila.density.for_a_while import ForAWhile
 
 Declared = Constraint | tuple[Any, ...] | Distribution
@@ -38,7 +39,7 @@ class Parameter(NamedTuple):
     shape: tuple[int, ...]
     constraint: Constraint
     bijection: Any
-    """T, a `Transform` of torch."""
+    """T, a `Transform` as torch has them."""
     free: tuple[int, ...]
     """Shape of what T is applied to: that of x's numbers for this parameter."""
     prior: Distribution | None
@@ -168,13 +169,13 @@ def parameter(name: str, given: Declared) -> Parameter:
             f"shape, such as (positive, 8), or a distribution, its prior; got {given!r}"
         )
     try:
-        bijection = biject_to(constraint)
-        free = tuple(bijection.inverse_shape(torch.Size(shape)))
+        onto = bijection(constraint)
+        free = tuple(onto.inverse_shape(torch.Size(shape)))
     except NotImplementedError:
         raise ValueError(f"{name}: {NO_BIJECTION.format(constraint=constraint)}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {constraint} needs another shape than {tuple(shape)}: {error}") from None
-    return Parameter(name, tuple(shape), constraint, bijection, free, prior)
+    return Parameter(name, tuple(shape), constraint, onto, free, prior)
 
 
 def unchecked(law: Distribution) -> Distribution:
