@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 RANK = 256
 """Directions kept of data with more coordinates."""
-POINTS = 32
+POINTS = 7
 """Points for each direction that has a variance of its own."""
 
 
@@ -26,7 +26,7 @@ class BlurredGaussian(nn.Module):
 
     Args:
         event: Shape of one point. A new one is N(0, I): `see` takes the moments of data, `load_state_dict` stored ones.
-        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 32 points.
+        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 7 points.
     """
 
     mean: Tensor
