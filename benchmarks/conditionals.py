@@ -74,7 +74,8 @@ def of_run(a: np.ndarray, run: Path, words: list[str], draws: int, seed: int) ->
     names = [f"c{j}" for j in range(a.shape[1])]
     table.parent.mkdir(parents=True, exist_ok=True)
     np.savetxt(table, a, delimiter=",", header=",".join(names), comments="", fmt="%.9g")
-    train(choose(str(table), words)[1], run)
+    if train(choose(str(table), words)[1], run).stopped_by is not None:
+        raise SystemExit("stopped: a run that is not complete has no figures")
     model = anila.load(run)
     units = model.units
 

@@ -170,7 +170,8 @@ def anila(path: Path, p: Provocation, seed: int, iterations: int, sampler: str =
     with tempfile.TemporaryDirectory() as folder, patch.object(Learner, "gradient", gradient):
         run = Run(Path(folder) / "run")
         try:
-            train(config, run.path, said.append)
+            if train(config, run.path, said.append).stopped_by is not None:
+                raise SystemExit("stopped: a run that is not complete has no figures")
         except Diverged as stop:
             said.append(str(stop))
         trained = Trained.load(run)

@@ -48,7 +48,8 @@ def main() -> None:
         for seed in arguments.seeds:
             config = resolve(PRESETS[preset].experiment, [f"data={data}", *SMALL, f"training.seed={seed}"])
             run = Run(arguments.out / f"{preset}-{seed}")
-            train(config, run.path, lambda _: None, preset=preset)
+            if train(config, run.path, lambda _: None, preset=preset).stopped_by is not None:
+                raise SystemExit("stopped: a run that is not complete has no figures")
             print(f"| {preset} | {seed} | {row(run)} |", flush=True)
 
 
