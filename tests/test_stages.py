@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
+from anila.reports.diagnosis import thetas_of
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, Stage, build, resolve
 from anila.runs.experiment.choose import choose
 from anila.runs.experiment.saved import current
@@ -196,6 +197,15 @@ def test_the_folder_tells_the_stages(uninterrupted: Path):
     assert "stage     3/3: likelihood, iterations 12 to 18" in log
     assert Trained.load(run).config == staged().stage(3)
     assert config_of(run) == staged()
+
+
+def test_every_checkpoint_of_a_run_in_stages_is_diagnosed(uninterrupted: Path):
+    """Sees `anila diagnose` end in a KeyError at a checkpoint of a stage without chains."""
+    run = Run(uninterrupted)
+    trained = Trained.load(run)
+    at = trained.iteration
+    assert len(thetas_of(trained, run)) == len(checkpoint.listed(run.checkpoints)) > 1
+    assert trained.iteration == at
 
 
 @pytest.mark.usefixtures("drawn")

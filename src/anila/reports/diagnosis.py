@@ -7,6 +7,7 @@ warm-up as long as what is kept, `anila.evaluation.chains` is asked everything i
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from anila.reports.long_run import LongRun, long_run
 from anila.reports.own_density import doubled, grid_draws, own_density
 from anila.rng import rng
 from anila.runs.catalogue import unknown_density
-from anila.runs.experiment import Experiment, build_learner, resolve, settings
+from anila.runs.experiment import Experiment, resolve, settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
 from anila.runs.experiment.code import is_code
 from anila.runs.folder import checkpoint
@@ -247,14 +248,11 @@ def kernel_settings(trained: Trained, overrides: list[str]) -> settings.Sampler:
 def thetas_of(trained: Trained, run: Run) -> list[LogDensity]:
     """f at every checkpoint of the run that is sound, oldest first."""
     found: list[LogDensity] = []
-    learner = build_learner(trained.config, trained.data)
+    then = replace(trained)  # of whichever stage a checkpoint is
     for folder in checkpoint.listed(run.checkpoints):
-        try:
-            _, parts = checkpoint.load(folder, "learner")
-        except checkpoint.Damaged:
-            continue
-        learner.load_state_dict(parts["learner"])
-        found.append(doubled(learner.best_model))
+        with suppress(checkpoint.Damaged):
+            then.restore(folder)
+            found.append(doubled(then.f))
     return found
 
 
