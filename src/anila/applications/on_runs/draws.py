@@ -76,6 +76,7 @@ def drawn(
         x0 = begun(model, part, law, count, generator)
         make, x0 = bound(model, posterior, x0, generator, global_moves=are_rows)
         draws = posterior.draw(make, x0, steps, generator, keep_every)
+        draws = draws._replace(path=evenly(draws.path, frames))
         if isinstance(model.f, Anneals):
             draws = without_noise(draws, posterior, model.f, generator)
         parts.append(draws)
@@ -85,6 +86,12 @@ def drawn(
         torch.cat([part.path for part in parts], 1).cpu(),
         joined_trace(parts),
     )
+
+
+def evenly(path: Tensor, most: int) -> Tensor:
+    """At most so many of the points on the way, the last among them."""
+    n = min(most, len(path))
+    return path[[(k + 1) * len(path) // n - 1 for k in range(n)]]
 
 
 def together(model: Model, observed: Observed, count: int) -> int:
