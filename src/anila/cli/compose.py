@@ -26,7 +26,7 @@ def compose(
     seed: Seed = 0,
 ) -> None:
     """Draw samples of a product, a mixture or a negation of models."""
-    from anila.applications.files.outputs import require_form, write_samples
+    from anila.applications.files.outputs import require_disk, require_form, write_samples
     from anila.applications.on_runs.compose import combined, draw_combined
     from anila.messages import warnings_to
 
@@ -38,6 +38,7 @@ def compose(
     trained = [load(run) for run in runs]
     spare(out, [name for model in trained for name in data_of(model)])
     require_form(trained[0].data.event_shape, out)
+    require_disk(trained[0].data.event_shape, count, out)
     posterior = combined(trained, wanted, rule)
     with warnings_to(note):
         write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)

@@ -60,6 +60,21 @@ def progress_of(config: Any) -> Iterator[tuple[Callable[[str], None], Progress]]
 
 
 @contextmanager
+def progress_in(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """What to watch a count with."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if console.is_terminal and not notebook.started_this():
+        with bar(console, total) as show:
+            yield lambda done: show(done, total, what)
+    else:
+        show = plain_lines()
+        show(0, total, what)
+        yield lambda done: show(done, total, what)
+
+
+@contextmanager
 def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

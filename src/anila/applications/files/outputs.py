@@ -1,6 +1,8 @@
 """What jobs write, by suffix: samples as .npz, .npy, .csv, .parquet or .png; tables as .csv or .parquet."""
 
+import math
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from anila.runs.folder.whole import whole_file
 from anila.runs.model.model import Model
 
 SHOWN = 400
+LEAST = {".csv": 8, ".npy": 4, ".npz": 3, ".parquet": 3, ".png": 0}
+"""Suffix -> bytes that a number of a sample takes in a file, at the least."""
 
 
 def write_samples(model: Model, x: Tensor, path: Path) -> None:
@@ -40,6 +44,21 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
                 np.savez_compressed(file, x=values, columns=names)
         case ".csv" | ".parquet":
             write_table(model.units.rows.decode(x), path)
+
+
+def require_disk(shape: tuple[int, ...], count: int, path: Path) -> None:
+    """Refuse more samples than the disk has room for, before any is drawn.
+
+    Raises:
+        ValueError: Saying what they take.
+    """
+    least = count * math.prod(shape) * LEAST[path.suffix.lower()]
+    free = shutil.disk_usage(path.absolute().parent).free
+    if least > free:
+        raise ValueError(
+            f"{counted(count, 'sample')} take {least / 2**30:,.1f} GiB and more in {path}, and its disk has "
+            f"{free / 2**30:,.1f} GiB free: ask for fewer, or write to another disk"
+        )
 
 
 def require_form(shape: tuple[int, ...], path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from anila.applications import Posterior, compose
 from anila.applications.on_runs.kernel import bound, transitions
 from anila.rng import rng
-from anila.runs.model.model import Model
+from anila.runs.model.model import Model, batches, require_memory
 
 
 def combined(
@@ -52,7 +52,13 @@ def draw_combined(
         steps: Transitions; `transitions(first run)` by default.
         seed: Seed of starts and noise.
     """
-    first, generator = runs[0], rng(seed, "compose", device=runs[0].device)
-    starts = [run.starts(-(-count // len(runs)), generator).to(first.device) for run in runs]
-    make, x0 = bound(first, posterior, torch.cat(starts)[:count], generator, global_moves=True)
-    return posterior.draw(make, x0, steps or transitions(first), generator).x[0].cpu()
+    require_memory(count, runs[0])
+    return torch.cat([part_of(runs, posterior, n, steps, seed, first) for first, n in batches(count)])
+
+
+def part_of(runs: Sequence[Model], posterior: Posterior, n: int, steps: int | None, seed: int, first: int) -> Tensor:
+    """n of the samples, those from the first on."""
+    model, generator = runs[0], rng(seed, "compose", *([first] if first else []), device=runs[0].device)
+    starts = [run.starts(-(-n // len(runs)), generator).to(model.device) for run in runs]
+    make, x0 = bound(model, posterior, torch.cat(starts)[:n], generator, global_moves=True)
+    return posterior.draw(make, x0, steps or transitions(model), generator).x[0].cpu()

@@ -8,6 +8,10 @@ A run gives one (see `trained`), an exported folder another (see `export`); `ani
 """
 
 import io
+import math
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -31,12 +35,47 @@ from anila.samplers import Proposal, kernel_density, sample
 
 BATCH = 1000
 """Chains that run together when samples are drawn."""
+OF_ARRAYS, OF_TABLES = 4, 24
+"""Bytes that a number of a sample takes until it is written; in a table it is also one of its column's kind."""
 ENOUGH = 200
 """Kept chains that tell how far draws lie from a frequent value."""
 JUDGED, KEPT = 64, 20
 """Chains whose convergence is judged, and positions of each."""
 LOOKED_AT, IN_A_ROW = 400, 8
 """Kept chains that a notebook shows: points of the plane, and images."""
+
+
+def batches(count: int) -> Iterator[tuple[int, int]]:
+    """The first of the samples that are drawn together, and how many these are.
+
+    >>> list(batches(2500))
+    [(0, 1000), (1000, 1000), (2000, 500)]
+    """
+    return ((first, min(BATCH, count - first)) for first in range(0, count, BATCH))
+
+
+def require_memory(count: int, model: "Model") -> None:
+    """Refuse samples that find no room, before the first is drawn.
+
+    Raises:
+        MemoryError: Saying how many do.
+    """
+    free, each = free_memory(), math.prod(model.data.event_shape) * (OF_TABLES if model.units.encoding else OF_ARRAYS)
+    if free is not None and count * each > free:
+        raise MemoryError(
+            f"{counted(count, 'sample')} take {count * each / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB "
+            f"are free: ask for at most {free // each:,} at a time, of another seed each"
+        )
+
+
+def free_memory() -> int | None:
+    """Bytes that are free here, and that a container may take at all; None where the system does not say it."""
+    found = list[int]()
+    with suppress(OSError, ValueError, IndexError):
+        found.append(1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0]))
+    with suppress(OSError, ValueError):
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return min(found, default=None)
 
 
 class HeldOut(NamedTuple):
@@ -209,7 +248,14 @@ class Model(Protocol):
         return known[label]
 
     @own_defaults()
-    def draw(self, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None) -> Tensor:
+    def draw(
+        self,
+        count: int,
+        seed: int = 0,
+        steps: int | None = None,
+        label: int | str | None = None,
+        watch: Callable[[int], None] = lambda _: None,
+    ) -> Tensor:
         """Samples: the sampler run from kept chains, or from new starts where none are kept.
 
         Of an f with levels of noise each is annealed, and its noise taken away at the end. Values that are frequent in
@@ -220,13 +266,16 @@ class Model(Protocol):
             seed: Seed of the choice of chains and of the noise.
             steps: Transitions; by default the settings' draw_steps, else K.
             label: Only of this class, by name or index.
+            watch: Called with how many there are, now and then.
 
         Raises:
             ValueError: As `given`, or if an f in closed form, whose draws are exact, is to make transitions.
+            MemoryError: If they find no room.
         """
         f = self.f if label is None else self.given(label)
+        require_memory(count, self)
         if not isinstance(f, ClosedForm):
-            return at_frequent(self.simulated(f, count, seed, steps, label), self.near_frequent())
+            return at_frequent(self.simulated(f, count, seed, steps, label, watch), self.near_frequent())
         if steps is not None:
             raise ValueError(f"draws of network {self.config.network.name} are exact: leave out --steps")
         return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
@@ -241,19 +290,27 @@ class Model(Protocol):
         return near_frequent(encoding, self.simulated(self.f, BATCH))
 
     def simulated(
-        self, f: LogDensity, count: int, seed: int = 0, steps: int | None = None, label: int | str | None = None
+        self,
+        f: LogDensity,
+        count: int,
+        seed: int = 0,
+        steps: int | None = None,
+        label: int | str | None = None,
+        watch: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
         """Where the sampler takes chains, without their noise."""
         s = self.sampler
         sampler = build_sampler(s, f, self.proposal())
-        drawn = []
-        for first in range(0, count, BATCH):
+        drawn = torch.empty(0)
+        for first, n in batches(count):
             generator = rng(seed, "draw", first, device=self.device)
-            n = min(BATCH, count - first)
             x = self.origins(n, generator, label).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
-            drawn.append(denoised(f, x).cpu())
-        return torch.cat(drawn)
+            part = denoised(f, x).cpu()
+            drawn = drawn if first else part.new_empty(count, *part.shape[1:])
+            drawn[first : first + n] = part
+            watch(first + n)
+        return drawn
 
     @own_defaults()
     def convergence(self, seed: int = 0) -> Convergence | None:
