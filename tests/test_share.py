@@ -7,7 +7,8 @@ import subprocess
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -350,6 +351,15 @@ class FakeHub:
         assert allow_patterns == list(hub.WANTED)
         self.asked.append(revision)
         return str(self.root / name)
+
+
+def test_a_repository_is_named_by_a_path_of_windows_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees the command line ask the Hub for me\\digits."""
+    asked: list[str] = []
+    fake = SimpleNamespace(snapshot_download=lambda name, **_: asked.append(name) or tmp_path)
+    monkeypatch.setattr(hub, "client", lambda: fake)
+    hub.pull(str(PureWindowsPath("hub:me/digits")))
+    assert asked == ["me/digits"]
 
 
 def test_the_hub_gives_back_what_was_pushed(

@@ -55,5 +55,5 @@ def pull(source: str) -> Path:
         ImportError: If the extra is not installed.
         ValueError, OSError: As the client has it: no such repository, network.
     """
-    name, _, revision = source.removeprefix(PREFIX).partition("@")
+    name, _, revision = source.removeprefix(PREFIX).replace("\\", "/").partition("@")  # a path of Windows, by then
     return Path(client().snapshot_download(name, revision=revision or None, allow_patterns=list(WANTED)))
