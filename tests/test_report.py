@@ -324,6 +324,40 @@ def test_a_table_that_is_gone(tmp_path: Path):
     assert "table" in page.sections
 
 
+@pytest.mark.parametrize(
+    "scores",
+    [
+        '{"kl": NaN, "w2": Infinity, "protocol": {}}',
+        '{"kl": null, "energy_gap": 1.5}',
+        '{"kl": 1, "protocol": null}',
+        '{"kl": 1, "protocol": {"names": 3, "sampling": {"transitions": "x"}}}',
+    ],
+)
+def test_scores_that_are_no_numbers_are_shown_as_they_are(copied: Path, scores: str):
+    """Sees a page refused where f was lost, or somebody edited the file."""
+    (copied / "scores.json").write_text(scores)
+    assert anila("report", copied) == 0
+    assert anila("export", copied, "--out", copied.parent / f"export of {len(scores)}") == 0
+
+
+@pytest.mark.parametrize("line", [
+    '{"iteration": 3, "event": "failure"}',
+    '{"iteration": 1, "event": "rollback", "from": "a", "why": 1, "change": null}',
+    '{"iteration": 1, "kl": 1e999}',
+])  # fmt: skip
+def test_a_damaged_line_of_metrics_is_left_out(copied: Path, line: str):
+    """Sees a traceback of what is no line of ours."""
+    with (copied / "stats.jsonl").open("a") as file:
+        file.write(line + "\n")
+    assert anila("report", copied) == 0
+
+
+def test_what_is_not_finite_is_null_in_a_file(tmp_path: Path):
+    """Sees NaN, which is no JSON, in scores of an f that is lost."""
+    Run(tmp_path).write_scores({"kl": float("nan"), "mode_mass": [1.0, float("inf")]})
+    assert json.loads((tmp_path / "scores.json").read_text()) == {"kl": None, "mode_mass": [1.0, None]}
+
+
 def test_a_diagnosis_becomes_the_verdict(copied: Path):
     """Sees the verdict of long chains passed over."""
     lines = ["short-run (non-convergent), because", "  f falls", "do this: train on", "<i>seen</i>"]

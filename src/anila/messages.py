@@ -1,9 +1,14 @@
 """What is said to people: warnings as lines, and the word that was perhaps meant."""
 
 import difflib
+import json
+import math
 import operator
+import os
+import shlex
+import subprocess
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -34,6 +39,34 @@ def listed(names: Sequence[str], most: int = 20) -> str:
 def lines_printable(text: str) -> str:
     """`printable`, with line ends left: names in it that are foreign do nothing to a terminal."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def as_typed(*words: object) -> str:
+    """A command as it can be typed: in the quotes that the shells of this system know.
+
+    >>> as_typed("anila", "sample", "my run")
+    "anila sample 'my run'"
+    """
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join([str(word) for word in words])
+
+
+def as_json(data: Any, indent: int | None = None) -> str:
+    """JSON with null where a number is not finite: NaN is none, and many a reader refuses it.
+
+    >>> as_json({"a": [1.5, float("nan")]})
+    '{"a": [1.5, null]}'
+    """
+    return json.dumps(with_null(data), indent=indent, allow_nan=False)
+
+
+def with_null(data: Any) -> Any:
+    """Data with None in the place of numbers that are not finite."""
+    if isinstance(data, Mapping):
+        return {name: with_null(value) for name, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [with_null(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def surviving(say: Say) -> Say:

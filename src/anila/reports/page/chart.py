@@ -238,7 +238,7 @@ def number(value: float | int) -> str:
     >>> number(12000.0), number(0.25), number(-3.14159), number(2.5e-7)
     ('12,000', '0.25', '−3.142', '2.5e−7')
     """
-    if value == int(value) and abs(value) < 1e9:
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e9:
         text = f"{int(value):,}"
     else:
         text = f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")

@@ -1,7 +1,5 @@
 """What the folder of a run says without its model: the settings, how far it came, how it ended, how good it is."""
 
-import json
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,12 +90,12 @@ class Record:
     @cached_property
     def scores(self) -> dict[str, Any]:
         """What `anila evaluate` found; empty before."""
-        return read_json(self.run.scores_path)
+        return {name: value for name, value in self.run.scores().items() if value is not None}
 
     @cached_property
     def diagnosis(self) -> dict[str, Any]:
         """What `anila diagnose` found; empty before."""
-        return read_json(self.run.diagnosis_path)
+        return self.run.diagnosis()
 
     @cached_property
     def metrics(self) -> list[Metric]:
@@ -127,10 +125,3 @@ class Record:
     def command(self) -> str | None:
         """What to type for the same run again."""
         return command_of(self.config, self.saved.get("preset"), self.run.path)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a file says; nothing where it is not there or damaged."""
-    with suppress(OSError, ValueError, TypeError, RecursionError):
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    return {}

@@ -71,7 +71,7 @@ def is_beside(key: str) -> bool:
 
 def label(key: str, records: Sequence[Record]) -> str:
     """What a score is called: with its features where the protocol names them."""
-    named = [record.scores.get("protocol", {}).get("names", {}).get(key) for record in records]
+    named = [dict_of(dict_of(record.scores.get("protocol")).get("names")).get(key) for record in records]
     return next((name for name in named if isinstance(name, str)), WORDS.get(key, (key, ""))[0])
 
 
@@ -123,7 +123,7 @@ def beside(key: str, record: Record) -> str:
 
 def protocol(record: Record) -> list[tuple[str, str]]:
     """How the scores were made."""
-    how = record.scores.get("protocol", {})
+    how = dict_of(record.scores.get("protocol"))
     names = {"samples": "samples", "rows_of_data": "rows of data", "seed": "seed", "iteration": "iteration",
              "date": "date", "anila": "anila", "torch": "torch"}  # fmt: skip
     found = [(words, shown(how[key], 12)) for key, words in names.items() if key in how]
@@ -132,8 +132,8 @@ def protocol(record: Record) -> list[tuple[str, str]]:
         steps = sampling.get("transitions")
         parts = [
             f"from {sampling.get('from')}",
-            f"{counted(steps, 'transition')}" if steps else "",
-            sampling.get("parameters", ""),
+            f"{counted(steps, 'transition')}" if isinstance(steps, int) else "",
+            str(sampling.get("parameters", "")),
         ]
         found.append(("drawn", ", ".join(part for part in parts if part)))
     if features:

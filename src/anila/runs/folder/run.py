@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from anila.messages import Say
+from anila.messages import Say, as_json, as_typed
 from anila.runs.folder import checkpoint, overwrite
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.lock import Lost, RunError, locked
@@ -81,7 +81,7 @@ class Run:
             what = "is not a run: it has no config.json" if run.path.is_dir() else other
             runs = sorted(str(config.parent) for config in run.path.glob("*/config.json"))
             taken = run.path.is_file() or (run.path.is_dir() and any(run.path.iterdir()))
-            do = f"a run is made by: anila train PRESET --run {'NEW_FOLDER' if taken else path}"
+            do = f"a run is made by: {as_typed('anila', 'train', 'PRESET', '--run', 'NEW_FOLDER' if taken else path)}"
             if runs:
                 do = f"runs in it: {', '.join(runs)}"
             elif (run.path / "anila.json").is_file():
@@ -227,10 +227,18 @@ class Run:
         write_atomically(self.path / "config.json", json.dumps(config, indent=2))
 
     def write_scores(self, scores: dict[str, Any]) -> None:
-        write_atomically(self.scores_path, json.dumps(scores, indent=2))
+        write_atomically(self.scores_path, as_json(scores, indent=2))
 
     def write_diagnosis(self, diagnosis: dict[str, Any]) -> None:
-        write_atomically(self.diagnosis_path, json.dumps(diagnosis, indent=2))
+        write_atomically(self.diagnosis_path, as_json(diagnosis, indent=2))
+
+    def scores(self) -> dict[str, Any]:
+        """What `anila evaluate` found; empty before."""
+        return read_json(self.scores_path)
+
+    def diagnosis(self) -> dict[str, Any]:
+        """What `anila diagnose` found; empty before."""
+        return read_json(self.diagnosis_path)
 
     def append_stats(self, line: dict[str, Any]) -> None:
         """One more line of stats.jsonl, metrics to the other writers too; none that fails ends a training."""
@@ -250,7 +258,8 @@ class Run:
 
     def events(self) -> list[dict[str, Any]]:
         """What the divergence guard wrote to stats.jsonl."""
-        return [e for e in self.lines() if e.get("event") == "rollback" and {"from", "why", "change"} <= e.keys()]
+        found = [e for e in self.lines() if e.get("event") == "rollback" and {"from", "why", "change"} <= e.keys()]
+        return [event for event in found if isinstance(event["from"], int)]
 
     def switches(self) -> list[int]:
         """The iterations after which a stage but the first began."""
@@ -259,7 +268,7 @@ class Run:
     def failure(self) -> dict[str, Any] | None:
         """Where and why training was given up, None if it was not, or went on since."""
         last = self.lines()[-1:]
-        return last[0] if last and last[0].get("event") == "failure" else None
+        return last[0] if last and last[0].get("event") == "failure" and "why" in last[0] else None
 
     def returns(self) -> list[str]:
         """What the divergence guard did, in words."""
@@ -342,15 +351,19 @@ class Run:
             append_line(path, text)
 
 
-def as_json(line: dict[str, Any]) -> str:
-    """A line of stats.jsonl; null where a number is not finite, as what was not measured in an iteration is not."""
-    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()})
+def read_json(path: Path) -> dict[str, Any]:
+    """What a file says; nothing where it is not there or damaged."""
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    return {}
 
 
 def numbers_in(line: dict[str, Any]) -> dict[str, Any]:
     """What of a line is a number that a float holds; what nobody but a stranger writes there is left out."""
     return {
-        k: v for k, v in line.items() if v is None or isinstance(v, float) or (isinstance(v, int) and abs(v) < 2**1000)
+        k: v
+        for k, v in line.items()
+        if v is None or (isinstance(v, float) and math.isfinite(v)) or (isinstance(v, int) and abs(v) < 2**1000)
     }
 
 

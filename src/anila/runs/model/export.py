@@ -191,7 +191,7 @@ def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
         held_out=calibration.source,
         unseen=calibration.unseen,
         returns=len(run.events()),
-        scores=json.loads(run.scores_path.read_text()) if run.scores_path.is_file() else {},
+        scores=run.scores(),
         versions={name: version(name) for name in ("anila", "torch")},
         encoding=trained.units.encoding,
     )
