@@ -8,7 +8,7 @@ import inspect
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -355,10 +355,10 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: purify(image_f, ROWS, 0.0), "within must be positive"),
         (lambda: denoise(image_f, ROWS, 1.0)(torch.zeros(3, 1, 4, 4)), "the same number each; got 3 rows"),
         (lambda: compose([f], [1.0, 2.0]), "got 2 weights"),
-        (lambda: compose(f), "expected a list of log-densities"),
-        (lambda: compose(torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))), "got one by itself"),
-        (lambda: compose([f, f], 0.5), "expected a list of weights"),
-        (lambda: compose([f, f], rule="mixture", log_z=0.5), "expected a list of log_z"),
+        (lambda: compose(cast(Any, f)), "expected a list of log-densities"),
+        (lambda: compose(cast(Any, torch.nn.Sequential(torch.nn.Flatten()))), "got one by itself"),
+        (lambda: compose([f, f], cast(Any, 0.5)), "expected a list of weights"),
+        (lambda: compose([f, f], rule="mixture", log_z=cast(Any, 0.5)), "expected a list of log_z"),
         (lambda: compose([f, f], [1.0, -1.0], "mixture"), "no negative weights"),
         (lambda: compose([f, f], [0.0, 0.0]), "not all 0"),
         (lambda: compose([f, f], rule="mixture", temperature=0.0), "temperature must be positive"),

@@ -32,6 +32,7 @@ from anila.runs.experiment import Experiment, resolve
 from anila.runs.experiment.build import build_data
 from anila.runs.experiment.presets import PRESETS
 from anila.runs.experiment.settings import Data
+from anila.runs.model.export import load
 from anila.runs.model.trained import Trained
 from tiny import ROOT, anila, class_run
 
@@ -211,6 +212,34 @@ def test_images_are_restored(words: list[str], image_run: Path, tmp_path: Path):
     if words[0] == "edit":
         assert got["path"].shape == (2, 3, 1, 3, 8, 8)
     assert anila(words[0], image_run, *words[1:], "--images", "3", "--steps", "4", "--out", tmp_path / "x.png") == 0
+
+
+@pytest.mark.parametrize(("frames", "steps"), [(4, 7), (3, 2), (1, 5), (2, 2)])
+def test_a_walk_shows_as_many_images_as_were_asked_for(frames: int, steps: int, image_run: Path, tmp_path: Path):
+    """Sees seven images of seven steps where four were wanted."""
+    words = ["--images", "1", "--sd", "0.3", "--frames", frames, "--steps", steps, "--out", tmp_path / "x.npz"]
+    assert anila("edit", image_run, *words) == 0
+    assert len(np.load(tmp_path / "x.npz")["path"]) == min(frames, steps)
+
+
+def test_noise_is_finite(image_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees images of NaN said to have no noise."""
+    assert anila("denoise", image_run, "--add", "inf", "--out", tmp_path / "x.png") == 2
+    assert "--add inf: expected a finite sd" in capsys.readouterr().err
+
+
+def test_a_product_runs_no_more_chains_together_than_a_draw(image_run: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees the memory of ten thousand chains taken at once."""
+    monkeypatch.setattr("anila.runs.model.model.BATCH", 3)
+    model = load(image_run)
+    posterior, together = combined([model, model], None), set[int]()
+
+    def g(u: torch.Tensor) -> torch.Tensor:
+        together.add(len(u))
+        return posterior.g(u)
+
+    assert len(draw_combined([model, model], replace(posterior, g=g), 7, steps=1)) == 7
+    assert max(together) <= 3
 
 
 def test_a_chain_is_blended_into_what_is_seen():

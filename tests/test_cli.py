@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, get_args, get_origin, get_type_hints
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from anila.cli.app import app
+from anila.cli.progress import plain_lines
 from anila.runs.folder.contents import foreign
 from anila.runs.training.stop import Stop
 from test_ranks import SERVER, ended
@@ -199,6 +202,80 @@ def test_a_stop_before_anything_was_done_says_to_overwrite_again(tmp_path: Path,
     assert err.rstrip().endswith("--overwrite")
 
 
+def test_home_is_found_where_no_shell_expands_it(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees a folder called ~, and a run that one command finds and the next does not."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    assert anila("train", "rings", *TINY, "training.iterations=1", "--run=~/own") == 0
+    shutil.copytree(run, tmp_path / "home/run")
+    assert anila("sample", "~/run", "--count", "3", "--out", "~/x.csv") == 0
+    assert anila("evaluate", "~/run", "--count", "20") == 0
+    assert anila("export", "~/run", "--out", "~/exported") == 0
+    assert {path.name for path in (tmp_path / "home").iterdir()} == {"own", "run", "x.csv", "exported"}
+    assert (tmp_path / "home/run/scores.json").is_file()
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_what_is_said_can_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a folder with a space in its name without quotes: the next command took its first half."""
+    path = tmp_path / "my run"
+    assert anila("train", "rings", *TINY, "training.iterations=1", "--run", path) == 0
+    assert f"anila sample '{path}' --count 1000 --out FILE" in capsys.readouterr().out
+    assert anila("sample", tmp_path / "no run", "--count", "3", "--out", tmp_path / "x.csv") == 2
+    assert f"anila train PRESET --run '{tmp_path / 'no run'}'" in capsys.readouterr().err
+    assert anila("export", path, "--out", tmp_path / "my model") == 0
+    assert f"anila sample '{tmp_path / 'my model'}' --count 64 --out samples.csv" in capsys.readouterr().out
+    card = (tmp_path / "my model/README.md").read_text(encoding="utf-8")
+    assert "anila sample 'my model' --count 64 --out samples.csv" in card
+
+
+def test_a_complete_run_without_its_metrics_is_still_complete(run: Path, tmp_path: Path):
+    """Sees a traceback where somebody deleted stats.jsonl and gave the same command again."""
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run/stats.jsonl").unlink()
+    assert anila("train", "rings", *TINY, "--run", tmp_path / "run") == 0
+
+
+def test_a_run_stopped_before_its_first_checkpoint_says_how_it_goes_on(run: Path, tmp_path: Path, capsys):
+    """Sees a refusal that names no way on."""
+    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("0*"))
+    assert anila("sample", tmp_path / "run", "--count", "3", "--out", tmp_path / "x.csv") == 2
+    assert "the command that began it goes on" in capsys.readouterr().err
+
+
+def test_many_samples_say_how_far_they_are(run: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """Sees hours of silence, and another number of samples than was asked for."""
+    monkeypatch.setattr("anila.runs.model.model.BATCH", 4)
+    monkeypatch.setattr("anila.cli.progress.plain_lines", partial(plain_lines, 0.0))
+    assert anila("sample", run, "--count", "10", "--out", tmp_path / "x.npy") == 0
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines() if "samples" in line] == [
+        "4/10", "8/10", "10/10",
+    ]  # fmt: skip
+    assert np.load(tmp_path / "x.npy").shape == (10, 2)
+
+
+def test_more_samples_than_find_room_are_refused_at_once(run: Path, tmp_path: Path, capsys, monkeypatch):
+    """Sees the system end the process, or the disk fill, after hours of drawing."""
+    monkeypatch.setattr("anila.runs.model.model.free_memory", lambda: 800)
+    assert anila("sample", run, "--count", "101", "--out", tmp_path / "x.npy") == 1
+    assert "ask for at most 100 at a time" in capsys.readouterr().err
+    assert anila("compose", run, run, "--count", "101", "--out", tmp_path / "x.npy") == 1
+    assert anila("sample", run, "--count", "100", "--out", tmp_path / "x.npy") == 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(800, 0, 800))  # pyright: ignore
+    capsys.readouterr()
+    for command in (("sample", run), ("compose", run, run)):
+        assert anila(*command, "--count", "101", "--out", tmp_path / "y.npy") == 2
+        assert "and its disk has" in capsys.readouterr().err
+
+
+def test_a_repository_that_is_not_made_is_not_private(run: Path, tmp_path: Path, capsys):
+    """Sees --private say nothing where nothing is uploaded."""
+    assert anila("export", run, "--out", tmp_path / "x", "--private") == 2
+    assert "--push OWNER/NAME" in capsys.readouterr().err
+
+
 def test_divergence_is_status_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     wild = ["sampler=langevin", "sampler.step_size=1e9", "optimizer.learning_rate=1e18", "network.confine=none"]
     assert anila("train", "rings", *TINY, *wild, "training.iterations=50", "--run", tmp_path / "run") == 1
@@ -211,7 +288,16 @@ STARTS: list[tuple[list[str], int, str]] = [
     (["train", "--help"], 0, "the same command again resumes"),
     (["train", "ringz"], 2, "did you mean 'rings'"),
     (["train", "no/such.csv"], 2, "no file or folder"),
-    (["train", ""], 2, "the preset or path is empty; see anila presets"),
+    (["train", ""], 2, "a word of the command is empty"),
+    (["train", "rings", "--run", "", "--dry-run"], 2, "--run is empty"),
+    (["sample", "no-run", "--count", "3", "--out="], 2, "--out is empty"),
+    (["report", "pretrained:rings"], 2, "this command needs the run that it is from"),
+    (["export", "pretrained:rings", "--out", "x"], 2, "this command needs the run that it is from"),
+    (["evaluate", "pretrained:rings"], 2, "this command needs the run that it is from"),
+    (["diagnose", "pretrained:rings"], 2, "this command needs the run that it is from"),
+    (["compare", "rings", "--out", f"{__file__}/x"], 2, "is a file; --out takes a folder"),
+    (["reproduce", "rings", "--out", f"{__file__}/x"], 2, "is a file; --out takes a folder"),
+    (["diagnose", "rings", "--out", __file__], 2, "is a file; --out takes a folder"),
     (["train", "rings", "nonsense=1"], 2, "unknown setting 'nonsense'; known: data, network"),
     (["train", "rings", "lerning_rate=1"], 2, "did you mean 'optimizer.learning_rate'"),
     (["train", "rings", "training.itertions=1"], 2, "did you mean 'training.iterations'"),

@@ -7,7 +7,7 @@ of them see every fault planted here. Beside it, laws of one step.
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -241,8 +241,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         "one local kernel.*MixtureState",
     ),
     "no kernels": (lambda: mixture([], []), "positive weight"),
-    "one kernel": (lambda: mixture(mala(banana(), 1.0), [1.0]), "mixture takes lists"),
-    "one weight": (lambda: mixture([mala(banana(), 1.0)], 1.0), "mixture takes lists"),
+    "one kernel": (lambda: mixture(cast(Any, mala(banana(), 1.0)), [1.0]), "mixture takes lists"),
+    "one weight": (lambda: mixture([mala(banana(), 1.0)], cast(Any, 1.0)), "mixture takes lists"),
     "no weight": (lambda: mixture([mala(banana(), 1.0)], [math.inf]), r"got \[inf\]"),
     "too few weights": (lambda: mixture([mala(banana(), 1.0)], [1.0, 2.0]), "a positive weight for 1 kernel;"),
     "weight 0": (lambda: mixture([mala(banana(), 1.0)] * 2, [1.0, 0.0]), r"got \[1.0, 0.0\]"),

@@ -31,20 +31,22 @@ from anila.cli.console import (
     AsJson,
     Command,
     Label,
+    ModelFolder,
     RunFolder,
     Seed,
     data_of,
     echo,
     load,
-    load_run,
     note,
     print_json,
+    require_folder,
+    run_or_word,
     samples_file,
     spare,
 )
-from anila.cli.progress import is_first, progress_of
+from anila.cli.progress import is_first, progress_in, progress_of
 from anila.density.ranges import MOST
-from anila.messages import counted, lacks_memory
+from anila.messages import as_typed, counted, lacks_memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -189,17 +191,17 @@ def train(
         raise typer.Exit(128 + outcome.stopped_by)
     if not is_first():
         return
-    last, page = outcome.run.stats()[-1], written(path)
+    last, page = (outcome.run.stats() or [{"iteration": outcome.iteration}])[-1], written(path)
+    draw = as_typed("anila", "sample", path, "--count", 1000, "--out", "FILE")
     if as_json:
         print_json(last)
         return
     if config.network.by_seeing:
-        draw = f"anila sample {path} --count 1000 --out FILE"
-        echo(f"done; find odd rows with: anila outliers {path} FILE; draw with: {draw}")
+        echo(f"done; find odd rows with: {as_typed('anila', 'outliers', path, 'FILE')}; draw with: {draw}")
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if last.get("kl") is not None else ""
     echo(f"done: {counted(outcome.iteration, 'iteration')}{kl}")
-    echo(f"open {page} to see it; draw with: anila sample {path} --count 1000 --out FILE")
+    echo(f"open {page} to see it; draw with: {draw}")
 
 
 def written(path: Path) -> Path:
@@ -267,7 +269,7 @@ def show_times(config: Any, as_json: bool) -> None:
 
 @app.command(cls=Command)
 def sample(
-    run: RunFolder,
+    run: ModelFolder,
     count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of samples.")],
     out: Annotated[
         Path,
@@ -281,17 +283,20 @@ def sample(
 ) -> None:
     """Draw samples from a run."""
     trained = load(run)
-    from anila.applications.files.outputs import require_form, write_samples
+    from anila.applications.files.outputs import require_disk, require_form, write_samples
     from anila.data import Table
     from anila.messages import warnings_to
 
     spare(out, data_of(trained))
     require_form(trained.data.event_shape, out)
+    require_disk(trained.data.event_shape, count, out)
     with warnings_to(note):
-        write_samples(trained, trained.draw(count, seed, steps, label), out)
+        with progress_in(count, "samples") as watch:
+            x = trained.draw(count, seed, steps, label, watch)
+        write_samples(trained, x, out)
     echo(f"{counted(count, 'sample')} in {out}")
     if isinstance(trained.data, Table):
-        echo(f"how such rows compare with rows that were not learned: anila evaluate {run}")
+        echo(f"how such rows compare with rows that were not learned: {as_typed('anila', 'evaluate', run)}")
 
 
 @app.command(cls=Command)
@@ -315,7 +320,7 @@ def evaluate(
 
     extractor = inception_features(inception) if inception else None
     with warnings_to(note):
-        scores = evaluate_run(load_run(run), run, count, seed, likelihood, extractor)
+        scores = evaluate_run(load(run), run, count, seed, likelihood, extractor)
     if as_json:
         print_json(scores)
         return
@@ -351,6 +356,8 @@ def diagnose(
     """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
     from anila.runs.catalogue import DENSITIES, require_density
 
+    require_folder(out)
+    what = what if what in DENSITIES else run_or_word(what)
     require_density(what, DENSITIES, "density or run")
     from anila.messages import warnings_to
     from anila.reports.diagnosis import RunDiagnosis
@@ -382,6 +389,4 @@ for command in (command for group in COMMANDS for command in group.COMMANDS):
 
 def shell_line(anew: bool) -> str:
     """This command as it can be typed again to go on: it overwrites only where there is nothing yet to go on from."""
-    import shlex
-
-    return shlex.join(["anila", *(word for word in sys.argv[1:] if anew or word != "--overwrite")])
+    return as_typed("anila", *(word for word in sys.argv[1:] if anew or word != "--overwrite"))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, note, print_json, require_out, spare
+from anila.cli.console import TABLES, AsJson, ModelFolder, data_of, echo, load, note, print_json, require_out, spare
 from anila.messages import counted
 
 LISTED = 20
@@ -14,7 +14,7 @@ LISTED = 20
 
 
 def classify(
-    run: RunFolder,
+    run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to classify.")],
     out: Annotated[Path | None, typer.Option(help="Classes joined to the rows: FILE.csv or .parquet.")] = None,
     as_json: AsJson = False,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import AsJson, echo, note, print_json
+from anila.cli.console import AsJson, echo, note, print_json, require_folder
 from anila.density.ranges import MOST
 
 
@@ -30,6 +30,7 @@ def compare(
     """Compare samplers: same nets and seeds, equal gradients; the same command again goes on."""
     from anila.runs.catalogue import require_keys, require_known
 
+    require_folder(out)
     require_known(what)
     require_keys(overrides or [])
     from anila.messages import warnings_to

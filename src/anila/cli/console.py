@@ -1,6 +1,5 @@
 """What all commands share: arguments, how a run is loaded, what is said and where. torch is imported only on use."""
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,20 +7,48 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from anila.messages import did_you_mean, lines_printable, surviving
+from anila.messages import as_json, as_typed, did_you_mean, lines_printable, surviving
+
+MODELS = ("hub:", "pretrained:")
+"""How the names of models begin that are no folders."""
+
+
+def at_home(path: Path) -> Path:
+    """With ~ expanded, which no shell does in --run=~/a; `~$people.csv` is a file."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
 
 
 def require_there(path: Path) -> Path:
     """Refuse a run or a model that is not there, before torch is imported; how else it can be wrong, loading says."""
     from anila.runs.model import pretrained
 
-    name = str(path)
+    path, name = at_home(path), str(path)
     if name.startswith(pretrained.PREFIX):
         pretrained.folder(name)
-    elif ":" not in name and not name.startswith("~") and not path.exists():
+    elif ":" not in name and not path.exists():
         near = did_you_mean(path.name, [config.parent.name for config in path.parent.glob("*/config.json")])
-        raise ValueError(f"{path.absolute()} is not a folder{near}; a run is made by: anila train PRESET --run {path}")
+        made = as_typed("anila", "train", "PRESET", "--run", path)
+        raise ValueError(f"{path.absolute()} is not a folder{near}; a run is made by: {made}")
     return path
+
+
+def require_run(path: Path) -> Path:
+    """Refuse what is not there, and a model without the run that it is from."""
+    path = require_there(path)
+    if str(path).startswith(MODELS) or (path / "anila.json").is_file():
+        raise ValueError(f"{path} is an exported model without its data; this command needs the run that it is from")
+    return path
+
+
+def run_or_word(what: str) -> str:
+    """The path of a run, or a word that is none; no model without its run."""
+    path = at_home(Path(what))
+    if what.startswith(MODELS) or path.is_dir():
+        require_run(path)
+    return str(path) if what.startswith("~") else what
 
 
 def all_there(paths: list[Path]) -> list[Path]:
@@ -29,28 +56,52 @@ def all_there(paths: list[Path]) -> list[Path]:
     return [require_there(path) for path in paths]
 
 
-RunFolder = Annotated[
+def all_runs(paths: list[Path]) -> list[Path]:
+    """Runs, each of which is there."""
+    return [require_run(path) for path in paths]
+
+
+ModelFolder = Annotated[
     Path,
     typer.Argument(
         metavar="RUN",
-        help="Run folder, or one of anila export; hub:OWNER/NAME; pretrained:NAME.",
+        help="A run's folder, or that of an exported model; hub:OWNER/NAME; pretrained:NAME.",
         callback=require_there,
     ),
 ]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", callback=require_run)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
 Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
 class Command(TyperCommand):
-    """A command that says of what it misses also what that is."""
+    """A command that says of what it misses also what that is, and whose paths may begin with ~."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        require_words(args)
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = error.message or (getattr(error.param, "help", None) or "").rstrip(".")
             raise
+        for name, value in ctx.params.items():
+            if isinstance(value, Path):
+                ctx.params[name] = at_home(value)
+        return rest
+
+
+def require_words(args: list[str]) -> None:
+    """Refuse an empty word: as a path it would be the folder that one is in.
+
+    Raises:
+        ValueError: Saying where it stands.
+    """
+    for before, word in zip(["", *args], args, strict=False):
+        option, equals, value = word.partition("=")
+        if not word or (equals and not value and option.startswith("--")):
+            what = option or (before if before.startswith("--") else "a word of the command")
+            raise ValueError(f"{what} is empty: expected something there; is a variable of the command not set?")
 
 
 SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
@@ -70,16 +121,6 @@ def load(path: Path, label: str | None = None) -> Any:
     for notice in model.notices:
         note(notice)
     return model if label is None else OfClass(model, label)
-
-
-def load_run(path: Path) -> Any:
-    """The trained model of a run, with its data and all."""
-    from anila.runs.model.trained import Trained
-
-    trained = load(path)
-    if not isinstance(trained, Trained):
-        raise ValueError(f"{path} is an exported model without its data; this command needs the run it is from")
-    return trained
 
 
 def require_out(
@@ -109,8 +150,19 @@ def require_out(
 
 def samples_file(path: Path) -> Path:
     """An output for samples, refused before a run is looked for."""
-    require_out(path, SAMPLES)
+    require_out(path := at_home(path), SAMPLES)
     return path
+
+
+def require_folder(path: Path | None, option: str = "--out") -> None:
+    """Refuse a folder for outputs that is a file, or in one, before work is spent on it.
+
+    Raises:
+        ValueError: Saying which.
+    """
+    for place in (path, *path.absolute().parents) if path else ():
+        if place.exists() and not place.is_dir():
+            raise ValueError(f"{option} {path}: {place} is a file; {option} takes a folder")
 
 
 def data_of(model: Any) -> list[str]:
@@ -150,4 +202,4 @@ def note(text: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    typer.echo(json.dumps(data, indent=2))
+    typer.echo(as_json(data, indent=2))

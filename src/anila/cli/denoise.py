@@ -1,12 +1,13 @@
 """anila denoise: what was there before noise."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import TABLES, Label, RunFolder, Seed, data_of, load, note, require_out
+from anila.cli.console import TABLES, Label, ModelFolder, Seed, data_of, load, note, require_out
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def denoise(
-    run: RunFolder,
+    run: ModelFolder,
     out: Out,
     inputs: Inputs = None,
     sd: Annotated[float | None, typer.Option(help="Noise of the inputs; estimated from images by default.")] = None,
@@ -79,6 +80,7 @@ def noisy(seen: Seen, add: float, seed: int) -> "Tensor":
 
     from anila.rng import rng
 
+    require(add < math.inf, f"--add {add:g}: expected a finite sd")
     require(seen.given or add > 0, "held-out images have no noise: add some with --add SD, or give noisy INPUT")
     return seen.x + add * torch.randn(seen.x.shape, generator=rng(seed, "noise"))
 

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load
+from anila.cli.console import Label, ModelFolder, Seed, load
 from anila.cli.posteriors import SHOWN, Images, Inputs, Out, Steps, finish, images_in
 from anila.density.ranges import MOST
 
 
 def edit(
-    run: RunFolder,
+    run: ModelFolder,
     out: Out,
     sd: Annotated[float, typer.Option(help="How far the walk may go, images in [-1, 1].")],
     inputs: Inputs = None,

@@ -16,6 +16,8 @@ def export(
     private: Annotated[bool, typer.Option("--private", help="A repository made now is for its owner only.")] = False,
 ) -> None:
     """Make a folder to pass on: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
+    if private and push is None:
+        raise ValueError("--private is for a repository that --push OWNER/NAME makes")
     from anila.runs.folder.run import Run
     from anila.runs.model import hub
     from anila.runs.model.card import drawing

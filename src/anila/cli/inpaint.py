@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import TABLES, Label, RunFolder, Seed, data_of, load, note, require_out, spare
+from anila.cli.console import TABLES, Label, ModelFolder, Seed, data_of, load, note, require_out, spare
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def inpaint(
-    run: RunFolder,
+    run: ModelFolder,
     out: Out,
     inputs: Inputs = None,
     mask: Annotated[Path | None, typer.Option(help="Black and white image; white is hidden.")] = None,

@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.cli.console import TABLES, AsJson, RunFolder, data_of, echo, load, note, print_json, require_out, spare
+from anila.cli.console import TABLES, AsJson, ModelFolder, data_of, echo, load, note, print_json, require_out, spare
 from anila.density.ranges import MOST
 from anila.messages import counted
 
 
 def outliers(
-    run: RunFolder,
+    run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to judge.")],
     rate: Annotated[float, typer.Option(help="Most false alarms, as a share of normal rows.")] = 0.01,
     held_out: Annotated[
@@ -60,13 +60,14 @@ def outliers(
 def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
     """The summary and the oddest."""
     summary, oddest = found.summary(), found.top(top)
+    by = summary["held_out"] if summary["held_out"].startswith("rows ") else f"of {summary['held_out']}"
     if as_json:
         print_json(summary | {"top": oddest})
         return
     echo(
         f"{counted(summary['outliers'], 'outlier')} in {counted(summary['rows'], 'row')}: {summary['score']} above "
         f"{summary['threshold']:.5g}. At most {100 * summary['rate']:.3g}% of ordinary rows lie above it, by "
-        f"{summary['held_out_rows']} {summary['held_out']}"
+        f"{summary['held_out_rows']:,} {by}"
     )
     for row in oddest:
         mark = "outlier" if row["outlier"] else ""

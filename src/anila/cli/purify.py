@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load
+from anila.cli.console import Label, ModelFolder, Seed, load
 from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Out, Steps, finish, images_in
 
 
 def purify(
-    run: RunFolder,
+    run: ModelFolder,
     out: Out,
     within: Annotated[float, typer.Option(help="How far a pixel may have been changed, images in [-1, 1].")],
     inputs: Inputs = None,

@@ -6,13 +6,13 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import all_there, echo, require_out
+from anila.cli.console import all_runs, echo, require_out
 
 
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Run folders; several go side by side.", callback=all_there),
+        typer.Argument(metavar="RUN...", help="Runs' folders; several go side by side.", callback=all_runs),
     ],
     out: Annotated[Path | None, typer.Option(help="FILE.html; RUN/report.html for a single run.")] = None,
 ) -> None:

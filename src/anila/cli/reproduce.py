@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import echo, note
+from anila.cli.console import echo, note, require_folder
 from anila.density.ranges import MOST
 
 
@@ -22,6 +22,7 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="Folder of runs and figures.")] = Path("runs/reproduce"),
 ) -> None:
     """Run the papers' experiments and make their figures; the same command again goes on."""
+    require_folder(out)
     from anila.messages import warnings_to
     from anila.reports.comparison import race
     from anila.reports.comparison.trial import Stopped

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import Label, RunFolder, Seed, load, note
+from anila.cli.console import Label, ModelFolder, Seed, load, note
 from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Out, Steps, finish, images_in, require
 from anila.density.ranges import MOST
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def restore(
-    run: RunFolder,
+    run: ModelFolder,
     out: Out,
     inputs: Inputs = None,
     blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,

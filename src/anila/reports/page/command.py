@@ -1,12 +1,12 @@
 """The command that repeats a run: its preset, and every setting that is not the preset's."""
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from anila.messages import as_typed
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.choose import choose
 
@@ -27,7 +27,7 @@ def command_of(config: Experiment, preset: str | None, folder: Path) -> str | No
     for what in dict.fromkeys(name for name in (preset, config.data.name, "rings") if name):
         for words in attempts(what, config):
             if gives(what, words, config):
-                return shlex.join(["anila", "train", what, *words, "--run", str(folder)])
+                return as_typed("anila", "train", what, *words, "--run", folder)
     return None
 
 

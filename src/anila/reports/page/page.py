@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from anila.messages import counted
+from anila.messages import as_typed, counted
 from anila.reports.page import scoring
 from anila.reports.page.chart import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
 from anila.reports.page.curves import training_charts
@@ -112,7 +112,12 @@ class View:
     def more(self) -> str | None:
         """The command that would say more."""
         done = self.seen.fit or self.record.failure or self.record.diagnosis.get("lines")
-        return None if done else f"anila diagnose {self.record.run.path}"
+        return None if done else as_typed("anila", "diagnose", self.record.run.path)
+
+    @property
+    def scoring(self) -> str:
+        """The command that would score it."""
+        return as_typed("anila", "evaluate", self.record.run.path)
 
     @property
     def symbols(self) -> str:

@@ -57,7 +57,7 @@ def subject_of(what: str | None, seed: int = 0) -> dict[str, Any]:
         f, draws, _ = own_density(what, "playground", 2, DRAWS, seed)
         return {"title": what.rpartition(":")[2], "state": {"target": "own"}, "grid": on_nodes(f, draws)}
     path = local(what)
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in SUFFIXES and not path.is_dir():
         return of_points(path)
     if not path.exists() and not what.startswith((HUB, PRETRAINED)):
         raise ValueError(unknown_density(what, PLANE, "density, run or file"))

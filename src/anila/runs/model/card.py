@@ -9,7 +9,7 @@ from pydantic import model_validator
 from pydantic.dataclasses import dataclass
 
 from anila.data import Encoding
-from anila.messages import counted, printable
+from anila.messages import as_typed, counted, printable
 from anila.runs.experiment import PRESETS, Experiment
 from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
@@ -105,7 +105,8 @@ def use(record: Record, name: str) -> str:
 
 def drawing(name: str, record: Record) -> str:
     """The command that draws from it."""
-    return f"anila sample {name} --count 64 --out samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
+    out = f"samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
+    return as_typed("anila", "sample", name, "--count", 64, "--out", out)
 
 
 def data(record: Record) -> str:

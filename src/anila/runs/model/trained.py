@@ -77,7 +77,8 @@ class Trained(Model):
         path, notices = checkpoint.newest(run.checkpoints, trained.restore)
         trained.notices += [notice for notice in notices if notice not in trained.notices]
         if path is None:
-            raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *trained.notices]))
+            never = "it was stopped before it had one; the command that began it goes on"
+            raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *(trained.notices or [never])]))
         return trained
 
     @classmethod

@@ -7,7 +7,6 @@ Under `torchrun` every process calls `train`: they share data and chains (see `d
 first one speaks and writes. A checkpoint does not depend on how many there were.
 """
 
-import shlex
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -21,7 +20,7 @@ from anila.evaluation import training
 from anila.learning.chains import NotFinite
 from anila.learning.distributed import Ranks, assembled, joined, whole
 from anila.learning.objectives.base import in_series
-from anila.messages import Say, lines_printable, surviving, warnings_to
+from anila.messages import Say, as_typed, lines_printable, surviving, warnings_to
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import with_classes
 from anila.runs.folder import checkpoint, logs
@@ -149,12 +148,13 @@ def train_among(
             with writers, stop_signals() as stop:
                 loop(run, trained, guard, speak, watch, stop)
             if run.lost:
-                raise Lost(f"{run.lost}; iteration {trained.learner.iteration} is saved: go on with --run {run.path}")
+                there = as_typed("--run", run.path)
+                raise Lost(f"{run.lost}; iteration {trained.learner.iteration} is saved: go on with {there}")
         if ranks.first and stop.number is None and trained.learner.objective.moves:
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
-            speak(f"for a verdict by long chains: anila diagnose {shlex.quote(str(run.path))}")
+            speak(f"for a verdict by long chains: {as_typed('anila', 'diagnose', run.path)}")
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
