@@ -388,6 +388,30 @@ def test_paths_begin_where_f_is_finite(inside: int, outside: float):
     assert re.search(f"starts +{32 - inside} of 32 were far out and moved along .* of 32 paths", tuned.report)
 
 
+def bordered(inside: Callable[[Tensor], Tensor], f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: torch.where(inside(x), f(x), -math.inf)
+
+
+BORDERS = {
+    "a tail": bordered(lambda x: x[:, 0] > 1, lambda x: -x.square().sum(1) / 2),
+    "a corner of slopes": bordered(lambda x: (x > 0).all(1), lambda x: -x @ torch.tensor([1.0, 3.0, 10.0]).double()),
+    "a wedge": bordered(lambda x: (x[:, 0] > 0) & (x[:, 1] > x[:, 0]), lambda x: -2 * (x + 1).square().sum(1)),
+}
+
+
+@pytest.mark.parametrize("name", BORDERS)
+def test_chains_come_home_to_a_border(name: str):
+    """Sees paths that end where a border stops them, and no normal law chosen where each has a draw outside.
+
+    f was 10³ to 10⁵ below the mass.
+    """
+    f = BORDERS[name]
+    found = starts(lambda x: Uphill(x, *value_and_grad(f, x)), 100 * start(32, 3).double(), 300, rng(0, "tune"))
+    assert found.far >= 31
+    assert found.kept > 20
+    assert f(found.x).min() > -30
+
+
 @pytest.mark.filterwarnings("ignore:acceptance is far above")
 def test_stranded_chains_are_moved_in_the_warm_up_and_never_after():
     """Sees a chain left 10⁶ nats below the others, where there are too many numbers for an optimiser."""

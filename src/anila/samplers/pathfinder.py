@@ -8,6 +8,10 @@ and the point of the highest ELBO is chosen: its q gives some draws, and one of 
 proportional to exp f / q. The highest f would not do: a funnel is highest in its neck, where there is no mass. A path
 ends where f rises no more, or where no q was better for long, for a neck may be climbed for ever.
 
+Where f is −∞ or NaN the support ends. q is what lies inside: the ELBO is the mean over draws inside, plus the log of
+their share; and q has its mean at x where x + H ∇f is outside. A step that a border stops goes along the border: of
+its direction those coordinates stay that alone lead inside.
+
 A path is *lost* if its ELBO is 10 + d nats below the best: around it lies less than e⁻¹⁰ of the mass. A start is *far*
 if f there is 10 d + 20 nats below what draws of q have on every path that is not lost, or not finite. Far chains start
 at a draw of their own path, or of another where theirs is lost or none was made; all others stay where they are.
@@ -70,7 +74,7 @@ class Normal(NamedTuple):
     elbo: Tensor
     """(n,)."""
     typical: Tensor
-    """Mean of f over draws, (n,)."""
+    """Mean of f over draws inside the support, (n,)."""
     draws: Tensor
     """(n, DRAWS, d)."""
     log_weight: Tensor
@@ -171,7 +175,7 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
             break
         old = here.rows(rows)
         now = torch.where(fresh[rows, None, None], first_length(old)[:, None, None] * torch.eye(d).to(H), H[rows])
-        new = searched(at, old, along(now, old.grad))
+        new = uphill(at, old, along(now, old.grad))
         H[rows] = updated(now, new.x - old.x, old.grad - new.grad, fresh[rows])
         here = here.with_rows(rows, new)
         if k % max(1, d // 25) == 0:
@@ -202,6 +206,18 @@ def first_length(point: Point) -> Tensor:
 def along(H: Tensor, v: Tensor) -> Tensor:
     """H v, (n, d)."""
     return (H @ v[..., None])[..., 0]
+
+
+def uphill(at: At, start: Point, direction: Tensor) -> Point:
+    """The point found along the direction, or where a border stops that one, along the border."""
+    found, d = searched(at, start, direction), start.x.shape[1]
+    rows = (found.value <= start.value + DONE * d).nonzero().flatten()
+    rows = rows[~at(start.x[rows] + direction[rows]).finite()] if len(rows) else rows
+    if not len(rows):
+        return found
+    alone = start.x[rows, None] + direction[rows, None] * torch.eye(d).to(direction)
+    inside = at(alone.flatten(0, 1)).finite().view(-1, d)
+    return found.with_rows(rows, searched(at, found.rows(rows), direction[rows] * inside))
 
 
 def searched(at: At, start: Point, direction: Tensor) -> Point:
@@ -253,13 +269,18 @@ def better(at: At, here: Point, H: Tensor, rows: Tensor, best: Normal, generator
 
 
 def normal(at: At, here: Point, H: Tensor, generator: torch.Generator) -> Normal:
-    """q = N(x + H ∇f, H) at these points."""
+    """q = N(x + H ∇f, H) inside the support, at these points."""
     n, d = here.x.shape
     factor, failed = torch.linalg.cholesky_ex(H)
     z = torch.randn(n, DRAWS, d, generator=generator, device=generator.device).double().cpu()
-    draws = (here.x + along(H, here.grad))[:, None] + z @ factor.mT
+    mean = here.x + along(H, here.grad)
+    mean = torch.where(at(mean).finite()[:, None], mean, here.x)
+    draws = mean[:, None] + z @ factor.mT
     log_q = -z.square().sum(2) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1, True) - d / 2 * math.log(2 * math.pi)
     point = at(draws.flatten(0, 1))
-    value = torch.where(point.finite(), point.value, -math.inf).view(n, DRAWS)
-    weight = torch.where((failed == 0)[:, None], value - log_q, -math.inf)
-    return Normal(weight.mean(1), value.mean(1), draws, weight)
+    inside = point.finite().view(n, DRAWS) & (failed == 0)[:, None]
+    value, count = point.value.view(n, DRAWS), inside.sum(1)
+    weight = torch.where(inside, value - log_q, -math.inf)
+    elbo, typical = (torch.where(inside, each, 0.0).sum(1) / count for each in (weight, value))
+    share = (count / DRAWS).log()
+    return Normal(torch.where(count > 0, elbo + share, -math.inf), typical, draws, weight)
