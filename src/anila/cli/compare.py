@@ -19,7 +19,7 @@ def compare(
     seeds: Annotated[int, typer.Option(min=1, max=MOST, help="Runs of each sampler.")] = 3,
     budget: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST, help="Gradient evaluations a chain and run; those of the preset by default."),
+        typer.Option(min=1, max=MOST, help="Gradient evaluations of a chain in a run; the preset's by default."),
     ] = None,
     points: Annotated[int, typer.Option(min=1, max=MOST, help="How often each run is scored.")] = 10,
     samples: Annotated[int, typer.Option(min=10, max=MOST, help="Samples that a score is made from.")] = 1000,

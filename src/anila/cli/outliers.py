@@ -14,9 +14,9 @@ from anila.messages import counted
 def outliers(
     run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to judge.")],
-    rate: Annotated[float, typer.Option(help="Most false alarms, as a share of normal rows.")] = 0.01,
+    rate: Annotated[float, typer.Option(help="Most false alarms, as a share of ordinary rows.")] = 0.01,
     held_out: Annotated[
-        str | None, typer.Option(help="Ordinary rows kept out of training; by default by itself.")
+        str | None, typer.Option(help="A file of ordinary rows kept out of training; by default the run's own.")
     ] = None,
     typical: Annotated[
         bool, typer.Option("--typical", help="Score the distance from the typical f, on either side.")
