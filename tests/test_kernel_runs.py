@@ -14,7 +14,7 @@ from torch import Tensor
 import anila as package
 from anila.applications.on_runs.draws import filled
 from anila.applications.on_runs.outliers import shown
-from anila.data import Encoding, Table, Toy
+from anila.data import Encoding, Table
 from anila.density import kernel_rows
 from anila.density.kernel_energy import KernelEnergy
 from anila.density.kernel_rows import densest
@@ -399,12 +399,6 @@ def test_rows_that_are_kept_out_are_not_learned():
     everything = torch.cat([part.batch(40, 0, 0), apart.rows(range(10))])
     torch.testing.assert_close(everything.sort(0).values, data.rows(range(50)).sort(0).values)
     assert divided(data, Data(name="x"), seed=3) == (data, None)
-
-
-def test_a_toy_has_no_rows_to_keep_out():
-    """Sees a setting that does nothing."""
-    with pytest.raises(ValueError, match="keeps rows of a table or images apart; rings has none"):
-        divided(Toy("rings"), Data(name="rings", held_out=0.2), seed=3)
 
 
 def test_a_net_is_judged_by_rows_that_it_did_not_learn(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -10,6 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from anila.density.log_density import HasLevels, value_and_grad
 from anila.density.networks import BlurredGaussian, NoiseConditional, UNet
+from anila.density.networks.fit import see
 from anila.density.networks.noise_conditional import box, saturated
 from anila.rng import rng
 from exact import distance
@@ -48,7 +49,7 @@ def directions(n: int, channels: int, size: int) -> Tensor:
 class TestBlurredGaussian:
     def test_it_is_the_gaussian_with_the_moments_of_the_data(self):
         """Sees s for s², a missing determinant, and directions left out: all of them, in double precision."""
-        x = images(500).double().flatten(1)
+        x = images(2000).double().flatten(1)
         found, s = BlurredGaussian.of(x), torch.tensor([0.1, 0.5, 2.0], dtype=torch.float64)
         for k in range(3):
             exact = MultivariateNormal(x.mean(0), x.T.cov(correction=0) + s[k] ** 2 * torch.eye(64))
@@ -63,17 +64,24 @@ class TestBlurredGaussian:
         torch.testing.assert_close(few.variance(), exact.trace() / 64)
         torch.testing.assert_close(5 * few.variances.mean() + 59 * few.rest, exact.trace())
 
-    @pytest.mark.parametrize(("n", "rank"), [(30, 20), (30, 40), (60, 64)])
-    def test_few_points_have_a_direction_for_seven(self, n: int, rank: int):
+    @pytest.mark.parametrize(("n", "rank"), [(40, 20), (40, 40), (95, 64)])
+    def test_few_points_have_a_direction_for_30(self, n: int, rank: int):
         """Sees directions that are not orthogonal, and more variances than points can tell."""
         x = images(n).double().flatten(1)
-        found, exact, few = BlurredGaussian.of(x, rank), x.T.cov(correction=0), n // 7
+        found, exact, few = BlurredGaussian.of(x, rank), x.T.cov(correction=0), n // 30
         V, largest = found.directions, torch.linalg.eigvalsh(exact)[-few:]
         torch.testing.assert_close(V.T @ V, torch.eye(rank, dtype=V.dtype))
         torch.testing.assert_close(found.variances[-few:], largest)
         torch.testing.assert_close((V.T @ exact @ V).diagonal()[-few:], largest)
         torch.testing.assert_close(found.variances[:-few], found.rest.expand(rank - few))
         torch.testing.assert_close(found.variances.sum() + (64 - rank) * found.rest, exact.trace())
+
+    def test_some_of_many_points_have_the_directions_of_many(self):
+        """Sees them counted as all there are: a net that learns from 50,000 images does not know the 40 by heart."""
+        few, many = BlurredGaussian((1, 8, 8)), BlurredGaussian((1, 8, 8))
+        see(few, lambda _: images(40), 40)
+        see(many, lambda _: images(40), 300)
+        assert [(g.variances > g.rest * 1.0001).sum().item() for g in (few, many)] == [1, 10]
 
     @pytest.mark.parametrize("n", [40, 100, 300])
     def test_points_that_it_saw_are_hardly_nearer_than_others(self, n: int):
@@ -85,7 +93,7 @@ class TestBlurredGaussian:
             s = x.new_full((len(x),), 0.2)
             x_s = x + 0.2 * torch.randn(x.shape, dtype=x.dtype, generator=rng(0, "noise"))
             errors.append((x - x_s + 0.2**2 * found.pull(x_s, s)).square().mean())
-        assert errors[1] < 1.2 * errors[0]
+        assert errors[1] < 1.1 * errors[0]
 
     @pytest.mark.parametrize("rank", [2, 6])
     def test_its_draws_are_its_own(self, rank: int):

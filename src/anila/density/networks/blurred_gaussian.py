@@ -5,8 +5,8 @@
 V holds the directions of largest variance; in all others the variance is its mean ρ. Of a point x seen as x_s = x + s ξ
 this Gaussian knows all but a part of variance s² λ / (s² + λ) in each direction.
 
-Few points have few directions. They bend towards the points that they were found by, which then lie nearer to them than
-others do; what learns from these points trusts the Gaussian too much.
+Few points have few directions. Directions bend towards the points that they were found by, which then lie nearer to
+them than others do; what learns from no other points trusts the Gaussian too much.
 """
 
 import math
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 RANK = 256
 """Directions kept of data with more coordinates."""
-POINTS = 7
-"""Points for each direction that has a variance of its own."""
+POINTS = 30
+"""Points to learn from for each direction that has a variance of its own."""
 
 
 class BlurredGaussian(nn.Module):
@@ -26,7 +26,7 @@ class BlurredGaussian(nn.Module):
 
     Args:
         event: Shape of one point. A new one is N(0, I): `see` takes the moments of data, `load_state_dict` stored ones.
-        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 7 points.
+        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 30 points.
     """
 
     mean: Tensor
@@ -51,12 +51,17 @@ class BlurredGaussian(nn.Module):
         return found
 
     @torch.no_grad()
-    def see(self, x: Float[Tensor, "n *event"]) -> None:
-        """Take the mean, the largest variances with their directions, and the mean of the other variances."""
+    def see(self, x: Float[Tensor, "n *event"], of: int | None = None) -> None:
+        """Take the mean, the largest variances with their directions, and the mean of the other variances.
+
+        Args:
+            x: Points.
+            of: How many there are to learn from, of which these are some; None says that there are no others.
+        """
         mean = x.mean(0)
         z = (x - mean).flatten(1) / math.sqrt(len(x))
         variances, directions = principal(z, len(self.variances))
-        few = min(len(variances), max(1, len(x) // POINTS))
+        few = min(len(variances), max(1, (of or len(x)) // POINTS))
         others = self.dim - few
         rest = (z.square().sum() - variances[-few:].sum()).clamp(min=0) / others if others else x.new_zeros(())
         variances[:-few] = rest

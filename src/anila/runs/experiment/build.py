@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from anila.data import DataSet, Elsewhere, Labelled, Rows, Toy, load
+from anila.data import DataSet, Elsewhere, Labelled, Rows, load
 from anila.density.log_density import HasClasses, HasLevels
 from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, Whitened, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
@@ -43,13 +43,8 @@ def build_data(config: settings.Data) -> DataSet:
 def divided(data: DataSet, config: settings.Data, seed: int) -> tuple[DataSet, Rows | None]:
     """The data to learn from, and those that `data.held_out` keeps apart, a function of the seed.
 
-    Raises:
-        ValueError: If there are no rows to keep apart.
+    A toy has no rows to keep apart: its rows are always new ones.
     """
-    if not config.held_out:
-        return data, None
-    if isinstance(data, Toy):
-        raise ValueError(f"data.held_out keeps rows of a table or images apart; {data.name} has none: leave it out")
     apart = round(config.held_out * len(data)) if isinstance(data, Rows) else 0
     if not isinstance(data, Rows) or not apart:
         return data, None
@@ -203,7 +198,7 @@ def build_learner(
     if after:
         model.load_state_dict(best_of(after))
     elif anew:
-        see(model, partial(seen, data, t.seed))
+        see(model, partial(seen, data, t.seed), len(data) if isinstance(data, Rows) else None)
     objective, anchor = build_objective(config), build_anchor(config)
     choose_learned(model, objective, anchor)
     optimizer, schedule = build_optimizer(config, model)
