@@ -65,6 +65,15 @@ def test_moving_chains_are_not_called_stuck(sampler, stuck: int, steps: int):
         sample(sampler, start(stuck), steps, rng(0))
 
 
+@pytest.mark.parametrize(("n", "said"), [(1000, True), (1001, False)])
+def test_one_chain_of_more_than_a_thousand_may_be_stuck(n: int, said: bool):
+    """Sees a warning for one of 100,000 chains in a steep tail, where the law is whole."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sample(mala(cliff, 0.5), start(1, n), 60, rng(0))
+    assert [str(w.message).startswith(f"1 of {n:,} chains is stuck") for w in caught] == [True] * said
+
+
 def test_a_chain_that_gets_stuck_on_the_way_is_said():
     """Sees a criterion on the whole run, which early acceptances would satisfy for ever."""
     calls = []

@@ -291,13 +291,19 @@ WATCHED = 8
 """Of so many steps of a kernel that does not reject one is watched for an f that is not finite, and the last."""
 
 
+FEW = 1000
+"""Of more chains than these one may be stuck for a while: the law is whole, and hardly a draw is of it."""
+
+
 def warn_of_stuck_chains(infos: Trace) -> None:
-    """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said."""
+    """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said, from one of a
+    thousand on.
+    """
     prob = infos.get("accept_prob")
     if prob is None:
         return
     stuck = still(prob)
-    if bool(stuck.any()):
+    if FEW * int(stuck.sum()) >= len(stuck):
         norm = infos["grad_norm"][-1, stuck].double()
         low, middle, high = norm.quantile(norm.new_tensor([0.1, 0.5, 0.9])).tolist()
         warnings.warn(
