@@ -311,7 +311,7 @@ RIGHT: dict[str, Callable[[int], str]] = {
     "two modes with global moves": Fixed(hopping(two_modes, 2), 2, 8.0, 4000, settle=200),
     "two modes, replica exchange": Fixed(ladder(two_modes), 1, 8.0, 6000, settle=500),
     "mala with half the slope": Fixed(mala(half_slope, 1.0), 2, 2.0),
-    "langevin, short steps": Fixed(langevin(standard, 0.1), 2, 2.0, 4000, settle=200),
+    "langevin, short steps": Fixed(langevin(standard, 0.1), 2, 2.0, 8000, settle=200),
     "langevin, short steps in 20 dimensions": Fixed(langevin(standard, 0.1), 20, 2.0, 8000, settle=200),
 }
 
