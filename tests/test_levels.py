@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anila.applications.on_runs import levels
 from anila.data import Rows
 from anila.density.log_density import value_and_grad
-from anila.density.networks import ClassesAtLevels, NoiseConditional
+from anila.density.networks import BlurredGaussian, ClassesAtLevels, NoiseConditional
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent, Replay
 from anila.reports import long_run
@@ -69,16 +69,20 @@ def test_chains_at_f_of_x_teach_the_adapter_alone_and_the_rest_is_learned_withou
         assert {name.split(".")[0] for name, p in f.named_parameters() if not torch.equal(p, before[name])} == moved
 
 
+def covariance(base: BlurredGaussian) -> Tensor:
+    V = base.directions
+    return V * base.variances @ V.T + base.rest * (torch.eye(base.dim) - V @ V.T)
+
+
 def test_a_run_begins_with_the_moments_of_its_data(pixels: Rows):
     """Sees N(0, I), and moments that an average takes on only in time."""
     learner, f = built(pixels, *PLAIN, "training.ema=0.9")
     x = pixels.rows(range(50)).flatten(1)
+    exact = covariance(BlurredGaussian.of(pixels.rows(range(50))))
     found: Any
     for found in (f, learner.best_model):
-        V, variances, base = found.base.directions, found.base.variances, found.base
-        covariance = V * variances @ V.T + base.rest * (torch.eye(64) - V @ V.T)
-        torch.testing.assert_close(base.mean.flatten(), x.mean(0))
-        torch.testing.assert_close(covariance, x.T.cov(correction=0), rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(found.base.mean.flatten(), x.mean(0))
+        torch.testing.assert_close(covariance(found.base), exact, rtol=1e-3, atol=1e-5)
         assert found.data_sd == pytest.approx(x.var(0, correction=0).mean().sqrt().item(), rel=1e-4)
     before = {name: buffer.clone() for name, buffer in f.named_buffers()}
     learner.update(pixels.rows(range(8)))
