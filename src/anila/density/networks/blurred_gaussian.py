@@ -51,17 +51,18 @@ class BlurredGaussian(nn.Module):
         return found
 
     @torch.no_grad()
-    def see(self, x: Float[Tensor, "n *event"], of: int | None = None) -> None:
+    def see(self, x: Float[Tensor, "n *event"], of: int | float | None = None) -> None:
         """Take the mean, the largest variances with their directions, and the mean of the other variances.
 
         Args:
             x: Points.
-            of: How many there are to learn from, of which these are some; None says that there are no others.
+            of: How many there are to learn from, of which these are some; ∞ where more are always drawn. None says that
+                there are no others.
         """
         mean = x.mean(0)
         z = (x - mean).flatten(1) / math.sqrt(len(x))
         variances, directions = principal(z, len(self.variances))
-        few = min(len(variances), max(1, (of or len(x)) // POINTS))
+        few = int(min(len(variances), max(1, (of or len(x)) / POINTS)))
         others = self.dim - few
         rest = (z.square().sum() - variances[-few:].sum()).clamp(min=0) / others if others else x.new_zeros(())
         variances[:-few] = rest

@@ -26,7 +26,7 @@ class Sees(Protocol):
     """A module that takes something from the data before it learns, such as their moments, and keeps it in buffers.
 
     Its attribute `sees` says how many points it asks for at most, where it is not enough to see `SEEN`. A `see` that
-    takes `of` is told how many there are to learn from; None where they are drawn afresh.
+    takes `of` is told how many there are to learn from, ∞ where more are always drawn.
     """
 
     def see(self, x_data: Tensor, /) -> None:
@@ -75,13 +75,13 @@ def is_of_vectors(make: Callable[..., nn.Module]) -> bool:
     return "dim" in signature(make).parameters
 
 
-def see(f: nn.Module, rows: Callable[[int], Tensor], of: int | None) -> None:
+def see(f: nn.Module, rows: Callable[[int], Tensor], of: int | float) -> None:
     """Show data to all that wants to see some in f.
 
     Args:
         f: A network, or what is put around one.
         rows: Makes at most so many points, (n, *event), in random order.
-        of: How many there are; None where they are drawn afresh.
+        of: How many there are; ∞ where more are always drawn.
     """
     for module in [module for module in f.modules() if isinstance(module, Sees)]:
         told = {"of": of} if "of" in signature(module.see).parameters else {}

@@ -198,7 +198,7 @@ def build_learner(
     if after:
         model.load_state_dict(best_of(after))
     elif anew:
-        see(model, partial(seen, data, t.seed), len(data) if isinstance(data, Rows) else None)
+        see(model, partial(seen, data, t.seed), len(data) if isinstance(data, Rows) else math.inf)
     objective, anchor = build_objective(config), build_anchor(config)
     choose_learned(model, objective, anchor)
     optimizer, schedule = build_optimizer(config, model)
