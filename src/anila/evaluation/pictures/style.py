@@ -5,8 +5,8 @@ it.
 """
 
 import io
-import os
 from pathlib import Path
+from uuid import uuid4
 
 from matplotlib import style
 from matplotlib.figure import Figure
@@ -77,7 +77,7 @@ def save(picture: Figure | Image.Image, path: Path) -> None:
     else:
         picture.save(png, format="png")
     path = path.resolve()
-    temporary = path.with_name(f".{os.getpid()}.writing")
+    temporary = path.with_name(f".{uuid4().hex[:12]}.writing")
     try:
         temporary.write_bytes(png.getvalue())
         temporary.replace(path)
