@@ -16,7 +16,7 @@ from anila.density.targets import banana, funnel
 from anila.samplers import Trace
 from anila.samplers.estimates import symptoms
 from anila.samplers.heat import Heat, extremes, heat
-from anila.samplers.remedy import Symptoms, judged, narrow, remedy
+from anila.samplers.remedy import Symptoms, decided, judged, narrow, remedy
 from anila.samplers.remedy import funnel as found_funnel
 from exact import as_users_run_it
 
@@ -153,6 +153,27 @@ def test_starts_are_narrow_only_beside_the_draws():
     assert torch.equal(trace.starts, x0)
 
 
+def test_one_chain_that_was_far_away_for_a_while_is_named():
+    """A tenth of one chain's time at 50 sd makes the sd three times what it is, and neither R̂ nor ESS sees it."""
+    x = torch.randn(400, 32, 2, generator=rng(0, "draws"), dtype=torch.float64)
+    x[150:190, 5, 1] += 50
+    found = symptoms(Trace({"x": x}))
+    assert found.rhat < 1.01
+    assert found.ess > 400
+    assert "one chain of 32 decides the sd of x1, 2.9" in judged(found)
+
+
+def test_no_chain_decides_the_sd_of_usual_laws():
+    """Sees a doubt of few chains, of tails of three and one degrees of freedom, and of chains that never move."""
+    few = draws(0, 3)[:, :8]
+    assert decided(few, ["a", "b", "c"]) is None
+    for degrees in (3, 1):
+        normal = torch.randn(20, 400, 32, 5, degrees + 1, generator=rng(degrees, "draws"), dtype=torch.float64)
+        heavy = normal[..., 0] / normal[..., 1:].square().mean(-1).sqrt()
+        assert not any(decided(x, [*"abcde"]) for x in heavy)
+    assert decided(torch.zeros(10, 8, 1), ["a"]) is None
+
+
 def test_a_banana_is_no_funnel():
     """Exact draws of both: sees any coordinate that bends another taken for a neck."""
     for f, expected in ((banana(), False), (funnel(5, 3.0), True), (funnel(5, 0.5), False)):
@@ -184,13 +205,14 @@ def all_verdicts(exact: bool, tuned: bool) -> list[tuple[Symptoms, str]]:
     ]
     grid = product(
         (1.0, 1.05, 2.0), (10.0, 300.0, 5000.0), (1.0, 50.0), (0, 3, 20), (None, ("x0", "how steep f is", -0.9, 30.0)),
-        (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99), (0.0, 0.9), heats, (None, 0.1),
+        (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99), (0.0, 0.9), heats,
+        ((None, None), (0.1, None), (None, ("x1", 3.0, 1.0))),
     )  # fmt: skip
     found = []
     with as_users_run_it():
-        for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, near in grid:
+        for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, doubtful in grid:
             s = Symptoms(
-                rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, near
+                rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, *doubtful
             )
             found.append((s, judged(s)))
     return found

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
-from anila.samplers.remedy import ESS, RHAT, Symptoms, funnel, judged, narrow, stuck, uneven
+from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, funnel, judged, narrow, stuck, uneven
 
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat
@@ -117,7 +117,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         accept_prob=None if trace.exact is False else means.get("accept_prob"),
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
         steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat or trace.heat,
-        narrow=narrow(trace.starts, trace["x"]),
+        narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names),
     )  # fmt: skip
 
 

@@ -47,6 +47,9 @@ CLIPPED = 0.7
 """Share of slopes above the threshold with which it slows nearly everything."""
 NARROW, CHANCE = 0.5, 1e-3
 """Spread of the starts, in that of the draws, below which they are not dispersed, and how often chance may say so."""
+FEWEST, LASTING, SHARE, WIDER = 8, 4, 0.5, 1.25
+"""Of at least so many chains one decides a sd if it has this share of the squares that last for so many draws, and the
+sd without it is so many times smaller."""
 STILL_STEPS, STILL = 50, 0.05
 """A chain is stuck whose acceptance probabilities over so many last steps add up to less."""
 EXACT = "use mala or anisotropic_mala, or see by anila diagnose how far off it is"
@@ -84,6 +87,8 @@ class Symptoms(NamedTuple):
     """What ∇f says of the law; None where it was not asked."""
     narrow: float | None
     """Spread of the starts in that of the draws; None where they are dispersed, or not known."""
+    decided: tuple[str, float, float] | None
+    """The coordinate whose sd one chain decides, its sd, and that without the chain; None where none does."""
 
 
 def judged(s: Symptoms) -> str:
@@ -145,6 +150,12 @@ def doubts(s: Symptoms) -> list[str]:
         found.append(
             f"they started close together ({s.narrow:.2g} times the draws' spread), so R̂ does not see modes that none "
             "of them has reached: start them twice as wide as the draws"
+        )
+    if s.decided:
+        who, sd, without = s.decided
+        found.append(
+            f"one chain of {s.chains} decides the sd of {who}, {sd:.3g} with it and {without:.3g} without: it was far "
+            "away for a while, where few chains come: run more chains for longer"
         )
     if s.exact and not s.border and s.heat and s.heat.off and not s.heat.wrong_slope:
         found.append(f"they missed part of the mass, for {s.heat.told} is not the 1 of exp f")
@@ -236,6 +247,23 @@ def narrow(starts: Tensor | None, x: Float[Tensor, "kept chains *event"]) -> flo
     z = math.sqrt(2) * torch.erfinv(torch.tensor(2 * CHANCE - 1, dtype=torch.float64)).item()
     least = max(0.0, 1 - 2 / (9 * (n - 1)) + z * math.sqrt(2 / (9 * (n - 1)))) ** 1.5
     return ratio if ratio < min(NARROW, least) else None
+
+
+def decided(x: Float[Tensor, "kept chains coordinates"], names: list[str]) -> tuple[str, float, float] | None:
+    """The coordinate whose sd one chain decides, its sd, and that without the chain; None where none does.
+
+    R̂ and ESS go by ranks, and do not see one chain that is far away for a tenth of the time. Squares count as far as
+    they last over some draws: a single draw far out is a heavy tail.
+    """
+    x, chains = x.double(), x.shape[1]
+    if chains < FEWEST or len(x) < LASTING:
+        return None
+    lasting = (x - x.mean((0, 1))).square().unfold(0, LASTING, 1).amin(-1).sum(0)
+    share = (lasting / lasting.sum(0)).nan_to_num(0.0)
+    c, j = divmod(int(share.argmax()), x.shape[2])
+    sd = x[..., j].std().item()
+    without = x[:, torch.arange(chains, device=x.device) != c, j].std().item()
+    return (names[j], sd, without) if share[c, j] > SHARE and sd > WIDER * without else None
 
 
 def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], Tensor]) -> float:
