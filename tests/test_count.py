@@ -38,7 +38,10 @@ def test_draws_of_classes_count(tmp_path: Path):
         f"data.name={tmp_path}",
     ]
     config = resolve(PRESETS["mnist"].experiment, [*words, "sampler.level_steps=2", "data.size=8"])
-    assert evaluations(Trained.untrained(config)) >= 5 * 2 + 4 + 3
+    trained, counted = Trained.untrained(config), []
+    assert evaluations(trained) >= 5 * 2 + 4 + 3
+    trained.draw(12, watch=counted.append)
+    assert counted == [0, 2, 4, 6, 8, 12]  # a bar that stands still until all are drawn is none
 
 
 def test_draws_that_cost_more_are_fewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

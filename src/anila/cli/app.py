@@ -316,11 +316,15 @@ def evaluate(
     """Score a run: RUN/scores.json and a table."""
     from anila.evaluation.samples import inception as inception_features
     from anila.messages import warnings_to
+    from anila.reports.count import count_of
     from anila.reports.scores import evaluate_run
 
     extractor = inception_features(inception) if inception else None
     with warnings_to(note):
-        scores = evaluate_run(load(run), run, count, seed, likelihood, extractor)
+        trained = load(run)
+        count = count or count_of(trained)
+        with progress_in(count, "samples") as watch:
+            scores = evaluate_run(trained, run, count, seed, likelihood, extractor, watch)
     if as_json:
         print_json(scores)
         return

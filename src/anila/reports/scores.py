@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -254,6 +255,7 @@ def evaluate_run(
     seed: int,
     with_likelihood: bool = False,
     extractor: Extractor | None = None,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Draw samples, score them, and write RUN/scores.json and the pictures that go with it.
 
@@ -264,6 +266,7 @@ def evaluate_run(
         seed: Seed of the draw.
         with_likelihood: Estimate log Z by annealed importance sampling, and with it the likelihood of data.
         extractor: What features distances of images are measured on; `anila_features` by default.
+        watch: Called with how many samples there are, now and then.
 
     Raises:
         ValueError: If features are asked for of what is no image.
@@ -275,7 +278,7 @@ def evaluate_run(
     if extractor and not of_images:
         raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")
     count = count or count_of(trained)
-    x_model, x_data = trained.draw(count, seed), trained.reference_data(count)
+    x_model, x_data = trained.draw(count, seed, watch=watch), trained.reference_data(count)
     found = scores(trained, x_data, x_model)
     found |= mixing(trained, seed)
     if isinstance(trained.data, Table):

@@ -54,6 +54,18 @@ def batches(count: int) -> Iterator[tuple[int, int]]:
     return ((first, min(BATCH, count - first)) for first in range(0, count, BATCH))
 
 
+def on_the_way(watch: Callable[[int], None], first: int, levels: int) -> Callable[[float, Tensor], None]:
+    """What counts samples from `first` on that pass so many levels, in part at each."""
+    passed = 0
+
+    def at_level(_: float, x: Tensor) -> None:
+        nonlocal passed
+        watch(first + passed // (levels + 1))
+        passed += len(x)
+
+    return at_level
+
+
 def require_memory(count: int, model: "Model") -> None:
     """Refuse samples that find no room, before the first is drawn.
 
@@ -266,7 +278,7 @@ class Model(Protocol):
             seed: Seed of the choice of chains and of the noise.
             steps: Transitions; by default the settings' draw_steps, else K.
             label: Only of this class, by name or index.
-            watch: Called with how many there are, now and then.
+            watch: Called with how many there are, now and then; samples on their way down the levels count in part.
 
         Raises:
             ValueError: As `given`, or if an f in closed form, whose draws are exact, is to make transitions.
@@ -304,7 +316,7 @@ class Model(Protocol):
         drawn = torch.empty(0)
         for first, n in batches(count):
             generator = rng(seed, "draw", first, device=self.device)
-            x = self.origins(n, generator, label).to(self.device)
+            x = self.origins(n, generator, label, on_the_way(watch, first, s.levels)).to(self.device)
             x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
             part = denoised(f, x).cpu()
             drawn = drawn if first else part.new_empty(count, *part.shape[1:])
@@ -326,11 +338,20 @@ class Model(Protocol):
         x = self.origins(JUDGED, generator).to(self.device)
         return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
 
-    def origins(self, n: int, generator: torch.Generator, label: int | str | None = None) -> Tensor:
-        """Where the chains of n samples, of a class, start: where f, annealed, or else kept chains, say."""
+    def origins(
+        self,
+        n: int,
+        generator: torch.Generator,
+        label: int | str | None = None,
+        watch: Callable[[float, Tensor], None] = lambda *_: None,
+    ) -> Tensor:
+        """Where the chains of n samples, of a class, start: where f, annealed, or else kept chains, say.
+
+        Chains at each level on their way are shown to `watch`.
+        """
         if isinstance(self.f, Anneals):
             y = None if label is None else self.index_of(label)
-            return annealed(self.sampler, self.f, n, generator, y)
+            return annealed(self.sampler, self.f, n, generator, y, watch)
         return self.starts(n, generator) if label is None else self.starts_of(self.given(label), n, generator)
 
     @own_defaults()
