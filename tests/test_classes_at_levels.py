@@ -8,12 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from anila.applications.on_runs.draws import cleaning, completion
+from anila.applications.on_runs.levels import descended
+from anila.applications.on_runs.observed import Observed
 from anila.density.log_density import HasClasses, HasLevels, value_and_grad
 from anila.density.networks import BlurredGaussian, ClassesAtLevels, NoiseConditional, UNet
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective, classes, denoising, likelihood, of_classes, recovery
 from anila.learning.starts import Persistent
 from anila.rng import rng
+from anila.runs.experiment import settings
 from anila.samplers import langevin
 from anila.samplers.annealed import draw_annealed, sample_annealed
 
@@ -230,6 +234,25 @@ def test_guidance_raises_the_power_of_the_class():
     logits = f(x, s, by_class=True)
     own = logits.gather(1, y[:, None]).squeeze(1)
     torch.testing.assert_close(f.given(y, w)(x, s), (1 + w) * own - w * logits.logsumexp(1))
+
+
+def test_guided_classes_together_are_their_sum():
+    """Sees what comes down without a class guided as one of them, or not at all; a class keeps to itself."""
+    f, x, s = energy(), images(6), torch.full((6,), 0.3)
+    each = torch.stack([f.given(y, 1.5)(x, s) for y in range(3)], 1)
+    torch.testing.assert_close(f.guided(1.5)(x, s), each.logsumexp(1))
+    torch.testing.assert_close(f.guided(0.0)(x, s), f(x, s))
+    torch.testing.assert_close(f.given(1).guided(1.5)(x, s), each[:, 1])
+
+
+def test_what_is_hidden_comes_down_guided_and_what_is_noisy_does_not():
+    """Sees settings that completions do not go by, and a clean image that is more like its class than it was."""
+    f, x, asked = energy(), images(2), []
+    f.guided = lambda w: asked.append(w) or f  # pyright: ignore[reportAttributeAccessIssue]
+    sampler = settings.Sampler(name="langevin", step_size=0.003, guidance=4.0)
+    for observed, law in ((Observed(x, hidden=x[0] > 0), completion), (Observed(x, sd=0.2), cleaning)):
+        descended(f, sampler, observed, law, 1, rng(0, "down"))
+    assert asked == [4.0]
 
 
 def test_guidance_ends_where_noise_is_many_times_the_data():

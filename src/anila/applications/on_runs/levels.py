@@ -11,6 +11,7 @@ from anila.applications import Posterior
 from anila.applications.descend import AtLevel, descend
 from anila.applications.on_runs.observed import Observed
 from anila.density.log_density import Anneals, LogDensity
+from anila.density.networks.classes_at_levels import ClassesAtLevels, GivenAtLevels
 from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_sampler
 from anila.samplers.precondition import stretched
@@ -29,6 +30,8 @@ def descended(
 ) -> Float[Tensor, "rows *event"]:
     """`count` points for each observation, of its posterior, by a run's sampler in units of each level.
 
+    What is hidden comes down as draws do: guided, where f knows classes and the settings say so.
+
     Args:
         f: f(x, s).
         sampler: The settings of a kernel for f(x).
@@ -38,6 +41,8 @@ def descended(
         generator: Source of all the noise.
     """
     each = observed.repeated(count)
+    if observed.hidden is not None and isinstance(f, ClassesAtLevels | GivenAtLevels):
+        f = f.guided(sampler.guidance)
 
     def at(s: float) -> AtLevel:
         seen = each.blurred(math.sqrt(s**2 - f.lowest**2), generator)

@@ -78,6 +78,10 @@ class ClassesAtLevels(NoiseConditional):
         """
         return GivenAtLevels(self, y, guidance)
 
+    def guided(self, guidance: float) -> "GivenAtLevels":
+        """f of all classes together, each guided."""
+        return GivenAtLevels(self, None, guidance)
+
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
         """What is learned of all classes together."""
         return self.learned_by_class(x, s, adapted).logsumexp(1)
@@ -95,7 +99,7 @@ class ClassesAtLevels(NoiseConditional):
 
 
 class GivenAtLevels(NoiseConditional):
-    """x, s -> f(x, s)[y] + w log p(y | x, s).
+    """x, s -> f(x, s)[y] + w log p(y | x, s); where no class is named, the logsumexp of all of these.
 
     With w above 0 points are more clearly of their class than its law has them, and less varied (Dhariwal & Nichol
     2021, section 4, whose scale is 1 + w). At levels above 5 σ, σ the sd of the data, w is 0
@@ -103,19 +107,27 @@ class GivenAtLevels(NoiseConditional):
 
     Args:
         joint: f of all classes.
-        y: A class, or one for every row.
+        y: A class, or one for every row; None for all together.
         guidance: w.
     """
 
-    def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"], guidance: float = 0.0):
+    def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"] | None, guidance: float = 0.0):
         super().__init__(joint.net, joint.base, joint.lowest, joint.highest, joint.finest, joint.adapter)
-        self.joint, self.of_class, self.guidance = joint, labelled(y), guidance
+        self.joint, self.y, self.guidance = joint, y, guidance
+        self.of_class = total if y is None else labelled(y)
+
+    def guided(self, guidance: float) -> "GivenAtLevels":
+        """The same of another guidance."""
+        return GivenAtLevels(self.joint, self.y, guidance)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
         """What is learned of the class."""
         logits = self.joint.learned_by_class(x, s, adapted)
-        own = self.of_class(logits)
         if not self.guidance:
-            return own
-        w = self.guidance * (s <= GUIDED * self.data_sd)
-        return own + w * (own - logits.logsumexp(1))
+            return self.of_class(logits)
+        w = (self.guidance * (s <= GUIDED * self.data_sd))[:, None]
+        return self.of_class(logits + w * (logits - logits.logsumexp(1, keepdim=True)))
+
+
+def total(logits: Float[Tensor, "n classes"]) -> Float[Tensor, "n"]:
+    return logits.logsumexp(1)
