@@ -90,13 +90,14 @@ ALGORITHMS: dict[str, Any] = {"mala": blackjax.mala, "hmc": blackjax.hmc, "nuts"
 class Runner:
     """One of BlackJAX's samplers on one target, compiled once and run for many seeds."""
 
-    def __init__(self, name: str, target: Target, warmup: int, leapfrog_steps: int):
+    def __init__(self, name: str, target: Target, warmup: int, leapfrog_steps: int, dense: bool = False):
         self.algorithm, self.target = ALGORITHMS[name], target
         self.more = {"num_integration_steps": leapfrog_steps} if name == "hmc" else {}
         if name == "mala":
             self.warm_up = jax.jit(lambda x, key: dual_averaging(target, x, warmup, key))
         else:
-            self.warm_up = jax.jit(lambda x, key: windows(self.algorithm, target, x, warmup, key, **self.more))
+            given = {"is_mass_matrix_diagonal": not dense, **self.more}
+            self.warm_up = jax.jit(lambda x, key: windows(self.algorithm, target, x, warmup, key, **given))
         self.compiled: dict[int, Any] = {}
 
     def __call__(self, x0: np.ndarray, steps: int, seed: int) -> Draws:
@@ -109,11 +110,22 @@ class Runner:
         _, settings, _ = self.warm_up(jnp.asarray(x0), jax.random.key(2 * seed))
         return self.walk(jnp.asarray(far), settings, steps, 2 * seed + 1).x
 
+    def compile(self, chains: int, steps: int) -> None:
+        """Warm-up and steps, before there are chains: so a caller knows what it costs."""
+        x, key = jnp.zeros((chains, self.target.dim)), jax.random.key(0)
+        x, settings, _ = jax.eval_shape(self.warm_up, x, key)
+        self.warm_up = self.warm_up.lower(x, key).compile()
+        self.compile_steps(x, settings, steps)
+
+    def compile_steps(self, x: Any, settings: Any, steps: int) -> None:
+        keys = jax.random.split(jax.random.key(0), x.shape[0])
+        self.compiled[steps] = jax.jit(jax.vmap(self.chain(steps))).lower(x, settings, keys).compile()
+
     def walk(self, x: Any, settings: Any, steps: int, seed: int) -> Draws:
         """`steps` steps of fixed kernels, timed after compilation."""
         keys = jax.random.split(jax.random.key(seed), len(x))
         if steps not in self.compiled:
-            self.compiled[steps] = jax.jit(jax.vmap(self.chain(steps))).lower(x, settings, keys).compile()
+            self.compile_steps(x, settings, steps)
         began = time.perf_counter()
         path, accept, leapfrogs = jax.block_until_ready(self.compiled[steps](x, settings, keys))
         seconds = time.perf_counter() - began

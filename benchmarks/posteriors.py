@@ -1,7 +1,8 @@
 """Ten public posteriors and the eight schools both ways, written in PyTorch, against their references.
 
-    python benchmarks/posteriors.py --out runs/posteriors           (docs/sampling.md; 2 seeds)
+    python benchmarks/posteriors.py --out runs/posteriors           (2 seeds)
     python benchmarks/posteriors.py --out runs/gp --only gp_pois_regr --kernel hmc
+    python benchmarks/posteriors.py --out runs/nuts --compile --seeds 0 --nuts far near dense      (docs/sampling.md)
 
 It keeps what it has run and goes on where it stopped.
 
@@ -9,7 +10,13 @@ Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on t
 or of a kernel that is named for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
 standard deviations, and of a standard deviation relative to it, the largest over the reference's quantities. Both
 should be below 0.1. Wrong shares: how far the share of draws below the reference's quantiles is from 5, 25, 50, 75 and
-95%.
+95%. ESS is of all steps, the least of bulk and tail over the same quantities.
+
+`--nuts` runs BlackJAX's NUTS beside it: as many chains and steps, its own `window_adaptation` for as long a warm-up.
+"far" starts where ours does, "near" where Stan does, at U(−2, 2), and "dense" there with a dense mass matrix; else it
+is diagonal, BlackJAX's default. Its models are those of `posteriors_jax.py`, whose values and gradients are compared
+with the ones here first. Seconds are those of the processor and count compiling, warm-up and steps of both. Compiling
+is done once for all seeds of a command, and each seed is charged for it.
 
 Models, data and reference draws are those of posteriordb (github.com/stan-dev/posteriordb), read from the folder
 `../shared/data/posteriors`; without it only the eight schools run, whose reference is a quadrature.
@@ -20,8 +27,9 @@ import json
 import math
 import os
 import platform
+import statistics
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -300,37 +308,64 @@ MODELS: dict[str, Read] = {
 }  # fmt: skip
 
 
+def data_of(reference: Data) -> Data:
+    """What a model reads, of all that a file holds."""
+    return {key.removeprefix("data_"): x for key, x in reference.items() if key.startswith("data_")}
+
+
 def read(name: str, folder: Path = FOLDER) -> tuple[Model, Data]:
     """The model of a posterior, and its reference: the file's, or a quadrature."""
     if name in SCHOOLS:
         return SCHOOLS[name](), schools_reference()
     with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
         kept = {key: torch.as_tensor(file[key], dtype=torch.float64) for key in file if key != "names"}
-    return MODELS[name]({key.removeprefix("data_"): x for key, x in kept.items() if key.startswith("data_")}), kept
+    return MODELS[name](data_of(kept)), kept
 
 
 def seconds() -> float:
     """Of the processor, of this process and those that it waited for."""
     now = os.times()
-    return now.user + now.system + now.children_user + now.children_system
+    return now.user + now.system + compiler_seconds()
 
 
-CHAINS, START_SD, WARM_UP, STEPS, KEEP = 32, 10.0, 1000, 2000, 5
+def compiler_seconds() -> float:
+    """Of the C++ compiler, the only process that is waited for."""
+    now = os.times()
+    return now.children_user + now.children_system
+
+
+CHAINS, START_SD, WARM_UP, STEPS, KEEP = 32, 10.0, 1000, 2000, 1
+PROTOCOL = ("kernel", "compile", "torch", "steps", "keep_every")
+"""What runs of one file have in common."""
 KERNELS = ("anisotropic_mala", "mala", "barker", "ghmc", "anisotropic_ghmc", "hmc")
 
 
-def run(name: str, seed: int, folder: Path, kernel: str, compile: bool) -> dict[str, Any]:
+def start(dim: int, seed: int) -> Tensor:
+    return START_SD * torch.randn(CHAINS, dim, generator=rng(seed, "start"), dtype=torch.float64)
+
+
+def run(name: str, seed: int, folder: Path, kernel: str, compile: bool, steps: int) -> dict[str, Any]:
     """One posterior with default settings: errors against the reference, R̂, ESS, and seconds of the processor."""
     model, reference = read(name, folder)
-    x0 = START_SD * torch.randn(CHAINS, model.dim, generator=rng(seed, "start"), dtype=torch.float64)
-    began = seconds()
+    x0 = start(model.dim, seed)
+    began, compiled = seconds(), compiler_seconds()
     make = partial(SAMPLERS[kernel], model.f) if kernel else model.f
     tuned = tune(make, x0, WARM_UP, rng(seed, "tune"), compile=compile)
     warmed = seconds()
-    _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "chains"), keep_every=KEEP, compile=compile)
-    ended = seconds()
-    x = model.quantities(trace["x"].flatten(0, 1)).unflatten(0, (-1, CHAINS))
-    flat, mean, sd = x.flatten(0, 1), reference["mean"], reference["sd"]
+    _, trace = sample(tuned.sampler, tuned.x, steps, rng(seed, "chains"), keep_every=KEEP, compile=compile)
+    return {
+        "seconds": seconds() - warmed,
+        "warm_up_seconds": warmed - began,
+        "compiler_seconds": compiler_seconds() - compiled,
+        "gradients": CHAINS * steps * tuned.sampler.gradients,
+        "report": tuned.report,
+    } | judged(trace["x"], model, reference)
+
+
+def judged(x: Tensor, model: Model, reference: Data) -> dict[str, float]:
+    """Draws, (steps, chains, d), against a reference; R̂ and ESS over its quantities."""
+    flat = model.quantities(x.flatten(0, 1))
+    x, mean, sd = flat.unflatten(0, (-1, CHAINS)), reference["mean"], reference["sd"]
     shares = torch.stack([(flat < q).double().mean(0) for q in reference["quantiles"]])
     return {
         "mean_error": ((flat.mean(0) - mean) / sd).abs().max().item(),
@@ -338,11 +373,113 @@ def run(name: str, seed: int, folder: Path, kernel: str, compile: bool) -> dict[
         "share_error": (shares - torch.tensor(SHARES)[:, None]).abs().max().item(),
         "rhat": rhat(x).max().item(),
         "ess": torch.minimum(ess(x), ess(x, "tail")).min().item(),
-        "gradients": STEPS * CHAINS * tuned.sampler.gradients,
-        "warm_up_seconds": warmed - began,
-        "seconds": ended - warmed,
-        "report": tuned.report,
     }
+
+
+class Nuts(NamedTuple):
+    """A way to run BlackJAX's NUTS."""
+
+    about: str
+    far: bool
+    """Whether it starts where ours does. Else as Stan does, at U(−2, 2)."""
+    dense: bool
+    """Whether its warm-up finds a dense mass matrix in place of a diagonal one, which is its default."""
+
+
+NUTS = {
+    "far": Nuts("N(0, 10²)", far=True, dense=False),
+    "near": Nuts("U(−2, 2)", far=False, dense=False),
+    "dense": Nuts("U(−2, 2), dense mass", far=False, dense=True),
+}
+MIXED = 1.1
+"""R̂ up to which figures of a run mean something."""
+
+
+def run_nuts(name: str, way: Nuts, seeds: list[int], folder: Path, steps: int) -> Iterator[dict[str, Any]]:
+    """BlackJAX's NUTS on one posterior: what `run` gives, for one seed after the other."""
+    import posteriors_jax as other
+
+    model, reference = read(name, folder)
+    f = other.read(name, data_of(reference))
+    other.verify(name, model.f, f, model.dim)
+    began = seconds()
+    nuts = other.nuts(f, model.dim, CHAINS, WARM_UP, steps, way.dense)
+    compiled = seconds() - began
+    for seed in seeds:
+        x0 = start(model.dim, seed).numpy() if way.far else other.starts_of_stan(f, CHAINS, model.dim, seed)
+        began = seconds()
+        draws = nuts(x0, steps, seed)
+        costs = {
+            "seconds": seconds() - began,
+            "warm_up_seconds": compiled,
+            "compiler_seconds": compiled,
+            "gradients": CHAINS * draws.gradients,
+            "gradients_a_step": draws.gradients / steps,
+            "warm_up_gradients": CHAINS * draws.warmup_gradients,
+        }
+        yield costs | judged(torch.tensor(draws.x), model, reference) | {"dim": model.dim, "seed": seed}
+
+
+Runs = list[dict[str, Any]]
+
+
+def cost(run: dict[str, Any], runs: Runs, compiling: bool = True) -> float:
+    """Seconds of a run. The compiler's are those of the dearest run, as others may find what is there; or none."""
+    compiler = max(each["compiler_seconds"] for each in runs) if compiling else 0.0
+    return run["warm_up_seconds"] + run["seconds"] - run["compiler_seconds"] + compiler
+
+
+def rates(runs: Runs) -> tuple[float, float, float]:
+    """ESS a second, warm-up and compiling included; a second without compiling; a gradient of the steps: medians."""
+    each = [(run["ess"] / cost(run, runs), run["ess"] / cost(run, runs, compiling=False)) for run in runs]
+    fast, faster = (statistics.median(pair[k] for pair in each) for k in (0, 1))
+    return fast, faster, statistics.median(1000 * run["ess"] / run["gradients"] for run in runs)
+
+
+BESIDE = (
+    "NUTS from", "seeds", "mean", "sd", "share", "R̂", "least ESS", "gradients a step", "CPU seconds", "ESS a second",
+    "ours", "ours ÷ NUTS", "without compiling", "per gradient",
+)  # fmt: skip
+
+
+def beside(ours: dict[str, Runs], nuts: dict[str, dict[str, Runs]]) -> str:
+    """A markdown table of NUTS, the worst over seeds, and of ours over NUTS where its chains mixed."""
+    lines = [f"| posterior | {' | '.join(BESIDE)} |", "|---" * (1 + len(BESIDE)) + "|"]
+    for name in ours:
+        own = rates(ours[name])
+        for way, (about, *_) in NUTS.items():
+            if not (runs := nuts[way].get(name)):
+                continue
+            worst = [max(run[key] for run in runs) for key in ("mean_error", "sd_error", "share_error", "rhat")]
+            least, each = min(run["ess"] for run in runs), statistics.median(run["gradients_a_step"] for run in runs)
+            spent = statistics.median(cost(run, runs) for run in runs)
+            text = f"{' | '.join(f'{error:.3f}' for error in worst)} | {least:,.0f} | {each:.0f}"
+            theirs = rates(runs)
+            ratios = " | ".join(f"{us / them:.3g}" for us, them in zip(own, theirs, strict=True))
+            rest = f"{theirs[0]:,.0f} | {own[0]:,.0f} | {ratios}"
+            if worst[-1] > MIXED:
+                rest = "not mixed" + " | –" * 4
+            lines.append(f"| {name} | {about} | {len(runs)} | {text} | {spent:.0f} | {rest} |")
+    return "\n".join(lines)
+
+
+def medians(ours: dict[str, Runs], nuts: dict[str, dict[str, Runs]]) -> str:
+    """Of ours over NUTS, over the posteriors where its chains mixed: with its defaults, and as it does best."""
+    lines = []
+    for about, ways in (("diagonal", ("far", "near")), ("diagonal or dense", tuple(NUTS))):
+        ratios = []
+        for name, runs in ours.items():
+            tried = [nuts[way].get(name, []) for way in ways]
+            good = [rates(runs) for runs in tried if runs and max(run["rhat"] for run in runs) <= MIXED]
+            if good:
+                ratios.append([us / them for us, them in zip(rates(runs), max(good), strict=True)])
+        if ratios:
+            fast, faster, each = (statistics.median(column) for column in zip(*ratios, strict=True))
+            lines.append(
+                f"ours ÷ NUTS, {about}, where it is fastest, median of {len(ratios)} posteriors: {fast:.2f} a second, "
+                f"{faster:.2f} without compiling, {each:.2f} a gradient"
+            )
+    return "\n".join(lines)
 
 
 COLUMNS = (
@@ -359,21 +496,32 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
         mean, sd, share, r, warm, steps = (max(run[key] for run in runs) for key in keys)
         least = min(run["ess"] for run in runs)
         each = min(1000 * run["ess"] / run["gradients"] for run in runs)
-        fast = min(run["ess"] / (run["warm_up_seconds"] + run["seconds"]) for run in runs)
+        fast = min(run["ess"] / cost(run, runs) for run in runs)
         errors = f"{mean:.3f} | {sd:.3f} | {share:.3f} | {r:.3f}"
         costs = f"{least:,.0f} | {each:.3g} | {fast:,.0f} | {warm:.0f} s | {steps:.0f} s"
         lines.append(f"| {name} | {runs[0]['dim']} | {len(runs)} | {errors} | {costs} |")
     return "\n".join(lines)
 
 
-def kept(file: Path, protocol: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The runs that are there already, to go on from where a command stopped."""
+def kept(file: Path, protocol: dict[str, Any]) -> dict[str, Any]:
+    """What is there already, to go on from where a command stopped: our runs, and those of NUTS."""
     if not file.exists():
-        return {}
+        return {"runs": {}, "nuts": {way: {} for way in NUTS}}
     found = json.loads(file.read_text())
-    if differs := [name for name in ("kernel", "compile", "torch") if found["protocol"][name] != protocol[name]]:
+    if differs := [name for name in PROTOCOL if found["protocol"].get(name) != protocol[name]]:
         raise SystemExit(f"{file} has runs of another {' and '.join(differs)}: give another --out")
-    return found["runs"]
+    return {name: found[name] for name in ("runs", "nuts")}
+
+
+def missing(seeds: list[int], runs: Runs) -> list[int]:
+    return sorted(set(seeds) - {run["seed"] for run in runs})
+
+
+def wake(compile: bool) -> None:
+    """One small run that counts nowhere: the compiler's own headers and imports are made once on a machine."""
+    x0 = torch.randn(CHAINS, 2, dtype=torch.float64)
+    tuned = tune(lambda x: -x.square().sum(1), x0, 40, rng(0), compile=compile)
+    sample(tuned.sampler, tuned.x, 10, rng(0), compile=compile)
 
 
 def main() -> None:
@@ -382,27 +530,44 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the posteriors lie")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--only", nargs="+", choices=[*MODELS, *SCHOOLS], default=[*MODELS, *SCHOOLS])
+    parser.add_argument("--steps", type=int, default=STEPS, help="that count")
     parser.add_argument("--kernel", choices=KERNELS, help="in place of the one that tune takes by itself")
     parser.add_argument("--compile", action="store_true", help="make the steps in C++ where that is possible")
+    parser.add_argument("--nuts", nargs="+", choices=NUTS, default=[], help="BlackJAX's beside ours")
     arguments = parser.parse_args()
     if not arguments.folder.exists() and not set(arguments.only) <= set(SCHOOLS):
         raise SystemExit(f"no posteriors in {arguments.folder}: give their folder by --folder")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # the table and the reports say what they say
-    given = arguments.folder, arguments.kernel, arguments.compile
+    given = arguments.folder, arguments.kernel, arguments.compile, arguments.steps
     protocol = {"date": datetime.now(UTC).date().isoformat(), "machine": platform.machine(), "torch": torch.__version__}
     protocol |= {"kernel": arguments.kernel or "by default", "compile": arguments.compile}
+    protocol |= {"steps": arguments.steps, "keep_every": KEEP}
     arguments.out.mkdir(parents=True, exist_ok=True)
     file = arguments.out / "posteriors.json"
-    results = kept(file, protocol)
+    found = kept(file, protocol)
+
+    def keep(runs: Runs, run: dict[str, Any]) -> None:
+        runs.append(run)
+        file.write_text(json.dumps({"protocol": protocol, **found}, indent=1))
+
+    wake(arguments.compile)
     for name in arguments.only:
         dim = read(name, arguments.folder)[0].dim
-        runs = results.setdefault(name, [])
-        for seed in sorted(set(arguments.seeds) - {run["seed"] for run in runs}):
-            runs.append(run(name, seed, *given) | {"dim": dim, "seed": seed})
-            file.write_text(json.dumps({"protocol": protocol, "runs": results}, indent=1))
+        runs = found["runs"].setdefault(name, [])
+        for seed in missing(arguments.seeds, runs):
+            keep(runs, run(name, seed, *given) | {"dim": dim, "seed": seed})
         print(table({name: runs}).splitlines()[-1], flush=True)
-    print("\n" + table({name: results[name] for name in arguments.only}))
+        for way in arguments.nuts:
+            theirs = found["nuts"][way].setdefault(name, [])
+            if seeds := missing(arguments.seeds, theirs):
+                for one in run_nuts(name, NUTS[way], seeds, arguments.folder, arguments.steps):
+                    keep(theirs, one)
+                    print(f"  NUTS, {way}: R̂ {one['rhat']:.3f}, {one['seconds']:.0f} s", flush=True)
+    ours = {name: found["runs"][name] for name in arguments.only}
+    print("\n" + table(ours))
+    if arguments.nuts:
+        print("\n" + beside(ours, found["nuts"]) + "\n\n" + medians(ours, found["nuts"]))
 
 
 if __name__ == "__main__":

@@ -47,6 +47,29 @@ def test_the_reference_of_the_eight_schools_is_that_of_their_log_density(script:
     assert (below - torch.tensor(script["SHARES"])[:, None]).abs().max() < 0.02
 
 
+def test_every_seed_pays_for_the_compiler(script: dict[str, Any]):
+    """Sees seeds that find the compiler's files and seem faster than a first run, and a compiler that is paid twice."""
+    first = {"compiler_seconds": 2.0, "warm_up_seconds": 5.0, "seconds": 1.0}
+    later = {"compiler_seconds": 0.0, "warm_up_seconds": 3.0, "seconds": 1.5}
+    assert [script["cost"](run, [first, later]) for run in (first, later)] == [6.0, 6.5]
+    assert [script["cost"](run, [first, later], compiling=False) for run in (first, later)] == [4.0, 4.5]
+
+
+def test_a_ratio_is_of_chains_that_mixed(script: dict[str, Any]):
+    """Sees an ESS of NUTS's chains that stand apart taken for one, and ours ÷ NUTS the wrong way round."""
+    run = {"compiler_seconds": 0.0, "warm_up_seconds": 5.0, "seconds": 5.0, "gradients": 1e3, "ess": 100.0}
+    run |= {"gradients_a_step": 1.0, "mean_error": 0.0, "sd_error": 0.0, "share_error": 0.0, "rhat": 1.0}
+    ours = {"a": [run], "b": [run]}
+    nuts = {"far": {"a": [run | {"rhat": 1.2}], "b": [run | {"ess": 25.0}]}, "near": {"a": [run | {"ess": 200.0}]}}
+    nuts |= {"dense": {"a": [run | {"ess": 400.0, "rhat": 1.2}]}}
+    first, second, *rest = (line.split(" | ") for line in script["beside"](ours, nuts).splitlines()[2:])
+    assert first[-5] == "not mixed"
+    assert second[-1] == "0.5 |"
+    assert rest[0][-5] == "not mixed"
+    assert rest[1][-1] == "4 |"
+    assert "median of 2 posteriors: 2.25 a second" in script["medians"](ours, nuts)
+
+
 @pytest.fixture
 def more(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     monkeypatch.syspath_prepend(BENCHMARKS)
