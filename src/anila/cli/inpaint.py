@@ -102,7 +102,8 @@ def fill(
 
     require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
     require(
-        (given is None) == (len(inputs or []) == 1), "give one table with cells to draw, or --given COLUMN=VALUE,..."
+        len(inputs or []) == (given is None),
+        "give one table with cells to draw, or --given COLUMN=VALUE,... and not both",
     )
     with warnings_to(note):
         table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units

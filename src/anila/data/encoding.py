@@ -103,10 +103,11 @@ class Encoding(NamedTuple):
         if lacking and (not absent or lacking == wanted):
             there = rows.column_names
             near = did_you_mean(lacking[0], [name for name in there if name not in self.names])
-            lacks = f"no column {listed([repr(name) for name in lacking])}{near}; the model's are"
+            lacks = f"no column {listed([repr(name) for name in lacking])}; the model's are"
             if lacking == wanted and there:
-                lacks = f"no column of the model's{did_you_mean(there[0], self.names)}; these are"
-            raise ValueError(printable(f"the table has {lacks} {listed(self.names)}, the table's {listed(there)}"))
+                lacks, near = "no column of the model's; these are", did_you_mean(there[0], self.names)
+            columns = f"{listed(self.names)}, the table's {listed(there)}"
+            raise ValueError(printable(f"the table has {lacks} {columns}{near}"))
         return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
 
     def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:
