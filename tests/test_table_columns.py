@@ -289,6 +289,7 @@ def cells(write: str) -> str:
         ("{0:.2f} €", "numbers with signs, units or digits in groups"),
         ("\u2212{0}", "numbers with signs, units or digits in groups, such as '\u22121000.5'"),
         ("{0} kg", "numbers with signs, units or digits in groups, such as '1000.5 kg'"),
+        ("{1},5", "numbers with signs, units or digits in groups, such as '1000,5'"),
         ("31/12/{1}", "dates such as '31/12/1000': write them as 2020-12-31"),
         ("u{1}", "120 different texts in 120 rows: too many for categories"),
     ],
@@ -315,6 +316,39 @@ def test_all_marks_among_numbers_are_in_the_remedy(tmp_path: Path) -> None:
         read(tmp_path / "t.csv")
     typed = shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0]
     assert read(tmp_path / "t.csv", missing=json.loads(typed.removeprefix("data.missing="))).missing == {"a": 5}
+
+
+def test_a_text_among_decimal_commas_is_what_is_named(tmp_path: Path) -> None:
+    """Sees the numbers blamed, which are written as all others of the file are, in place of the one text."""
+    rows = "".join(f"{i},5;{i * i},25\n" for i in range(1, 60))
+    (tmp_path / "t.csv").write_text(f"a;b\nabout 3;0,1\n{rows}")
+    with pytest.warns(UserWarning, match="left out a .numbers, but for 'about 3': correct these, or type"):
+        read(tmp_path / "t.csv")
+    assert read(tmp_path / "t.csv", missing=["about 3"]).missing == {"a": 1}
+
+
+UNDER_NAMES = (
+    "place,mass,day,eggs\n{}\nhere,2.5,2020-01-31,4\nhere,2.7,2020-02-01,?\nthere,3.5,,5\nthere,3,2020-03-05,7\n"
+)
+
+
+@pytest.mark.parametrize("line", [",(g),yyyy-mm-dd,n", "Ort,Masse,Tag,Eier", ",g,,n"])
+def test_a_second_line_of_names_or_units_is_refused(tmp_path: Path, line: str) -> None:
+    """Sees it taken for a row: every column of numbers is text then, and becomes categories or is left out."""
+    (tmp_path / "t.csv").write_text(UNDER_NAMES.format(line))
+    with pytest.raises(ValueError, match=r"t.csv: the row below the names \(.*\) has text where .* remove that line"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "u.csv").write_text(UNDER_NAMES.format(line).replace(line + "\n", ""))
+    assert read(tmp_path / "u.csv").columns == ("place", "mass", "day", "eggs")
+
+
+@pytest.mark.parametrize("line", ["here,?,,NA", "here,about 2,2020-01-30,few", "here,about 2,2020-01-30,"])
+def test_a_first_row_with_some_text_is_a_row(tmp_path: Path, line: str) -> None:
+    """Sees a torn row taken for units."""
+    (tmp_path / "t.csv").write_text(UNDER_NAMES.format(line))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of columns that the text keeps from being numbers
+        assert len(read(tmp_path / "t.csv")) == 5
 
 
 def test_whole_numbers_that_float64_blurs_are_left_out(tmp_path: Path) -> None:

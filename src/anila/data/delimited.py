@@ -2,7 +2,8 @@
 
 What separates cells (comma, semicolon, tab or bar), whether decimals have a comma, and whether the first line holds
 names is read off the first lines. A first line with text in it where numbers follow holds names; one of numbers only
-is a row, unless it counts (0, 1, 2 or years) and no line below does. Text is UTF-8, or UTF-16 where it says so; what is
+is a row, unless it counts (0, 1, 2 or years) and no line below does. A second line of names, or of units, is refused:
+it would make text of all numbers below it. Text is UTF-8, or UTF-16 where it says so; what is
 neither is read as Windows-1252 (Latin-1 with a few signs more), with a warning.
 """
 
@@ -31,6 +32,7 @@ MOST = 2**31 - 2**16
 """Bytes of text that are read: the reader takes no larger block, and in one block all of a column has one type."""
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
+DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([T ].*)?")
 YEARS = range(1900, 2101)
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 """A decimal comma, or one that groups digits."""
@@ -93,6 +95,8 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> t
     """
     text = SEPARATOR_LINE.sub("", text, count=1) if text.startswith("sep=") else text
     layout, raw = layout_of(text, path), text.encode()
+    nulls = [*pyarrow.csv.ConvertOptions().null_values, *MARKS, *marks]
+    require_one_line_of_names(text, layout, path, nulls)
     with reading(f"{path} cannot be read as {path.suffix.lower()}: "):
         try:
             found = pyarrow.csv.read_csv(
@@ -101,10 +105,7 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> t
                     autogenerate_column_names=not layout.named, block_size=len(raw) + 1
                 ),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
-                convert_options=pyarrow.csv.ConvertOptions(
-                    decimal_point=layout.decimal,
-                    null_values=[*pyarrow.csv.ConvertOptions().null_values, *MARKS, *marks],
-                ),
+                convert_options=pyarrow.csv.ConvertOptions(decimal_point=layout.decimal, null_values=nulls),
             )
         except pa.ArrowInvalid:
             require_even(text, layout.separator, path)
@@ -180,6 +181,33 @@ def require_even(text: str, separator: str, path: Path) -> None:
             f"{path}: line {lines.line_num} has {counted(len(odd), 'cell')} ({printable(separator.join(odd))[:40]}), "
             f"expected {len(first)} as in the first; correct it, or remove lines above the names and below the table"
         )
+
+
+def require_one_line_of_names(text: str, layout: Layout, path: Path, nulls: Sequence[str]) -> None:
+    """Refuse a table whose first row has text in several columns of numbers or dates, and none of these in any.
+
+    Raises:
+        Refused: Showing that row.
+    """
+    names, *lines = cells_of("".join(islice(io.StringIO(text, newline=""), LINES)), layout.separator) or [[]]
+    if not layout.named or len(lines) < 3 or len(set(names)) < len(names):  # names that are none are refused as such
+        return
+    measured = []
+    for cell, *below in zip(*lines, strict=True):
+        seen = [other for other in below if other not in nulls]
+        if seen and all(is_measured(other, layout.decimal) for other in seen) and cell not in nulls:
+            measured.append(is_measured(cell, layout.decimal))
+    if len(measured) > 1 and not any(measured):
+        shown = printable(layout.separator.join(lines[0]))[:60]
+        raise Refused(
+            f"{path}: the row below the names ({shown}) has text where numbers or dates follow, as a second line of "
+            "names or of units has: remove that line"
+        )
+
+
+def is_measured(cell: str, decimal: str) -> bool:
+    """Whether it is a number or a date."""
+    return number(cell, decimal) is not None or DATE.fullmatch(cell) is not None
 
 
 def warn_of_groups(cells: Cells, path: Path) -> None:

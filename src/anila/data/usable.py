@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from anila.data.column import filled, is_number, kind_of, numbers
+from anila.data.delimited import DATE, DECIMAL_COMMA
 from anila.data.foreign import printable
 from anila.data.selection import chosen_by, marks_by
 
@@ -18,7 +19,6 @@ COARSE = 1e-3
 """Standard deviations that two float64 beside each other may be apart."""
 NAMED = 10
 """Texts among numbers up to which all are put into the setting that makes them missing cells."""
-DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([T ].*)?")
 ZONED = re.compile(r".*\d{1,2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})")
 """A time with its zone."""
 DECORATED = re.compile(r"[$€£¥]?\s?[+\-−]?[$€£¥]?\s?\d[\d.,'’\s]*\s?([a-zµ°]{0,3}|[%‰$€£¥])")
@@ -87,6 +87,8 @@ def too_various(seen: pa.Array) -> str | None:
     marks = [text for text in texts if not is_number(text)]
     if not marks:
         return f"numbers that are stored as text, such as {texts[0]!r}: store them as numbers"
+    odd = [text for text in marks if not DECIMAL_COMMA.fullmatch(text)]
+    marks = odd or marks
     if 2 * len(marks) < len(different):
         shown = ", ".join(map(repr, marks[:3])) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
         return f"numbers, but for {shown}: correct these" + (f", or {marks_by(marks)}" if len(marks) <= NAMED else "")
