@@ -305,11 +305,13 @@ def test_training_names_its_page(tmp_path: Path, reported: None, capsys: pytest.
 def test_a_page_says_nothing_of_the_data_that_training_said(
     tmp_path: Path, reported: None, capsys: pytest.CaptureFixture[str]  # noqa: ARG001
 ):  # fmt: skip
-    """Sees a warning that comes again when the page reads the table again."""
+    """Sees a warning that comes again when the page reads the table again, or when the command is looked for."""
     lines = [f"person {i},{(37 * i) % 11}.5" for i in range(30)]
     (tmp_path / "people.csv").write_text("\n".join(["name,height", *lines]) + "\n")
     assert anila("train", tmp_path / "people.csv", "--run", tmp_path / "run") == 0
     assert capsys.readouterr().err.count("warning: people.csv: left out name") == 1
+    assert anila("report", tmp_path / "run") == 0
+    assert "left out" not in capsys.readouterr().err
 
 
 def test_a_table_that_is_gone(tmp_path: Path):

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from anila.messages import as_typed
+from anila.messages import as_typed, warnings_to
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.choose import choose
 
@@ -24,10 +24,11 @@ def command_of(config: Experiment, preset: str | None, folder: Path) -> str | No
         folder: Where it goes.
     """
     config = config.changed(training={"minutes": None})
-    for what in dict.fromkeys(name for name in (preset, config.data.name, "rings") if name):
-        for words in attempts(what, config):
-            if gives(what, words, config):
-                return as_typed("anila", "train", what, *words, "--run", folder)
+    with warnings_to(lambda _: None):  # what is to be said of the data was said in training
+        for what in dict.fromkeys(name for name in (preset, config.data.name, "rings") if name):
+            for words in attempts(what, config):
+                if gives(what, words, config):
+                    return as_typed("anila", "train", what, *words, "--run", folder)
     return None
 
 
