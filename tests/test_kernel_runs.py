@@ -352,7 +352,7 @@ def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.Captu
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert (found["rate"], found["rate_wanted"]) == (pytest.approx(1 / 41), 0.01)
-    assert "40 ordinary rows can promise a rate of 0.024 at best" in captured.err
+    assert "40 ordinary rows can promise a rate of 0.024 at best: it is that, not 0.01; --rate 0.07" in captured.err
     assert found["outliers"] >= 2
 
 

@@ -21,7 +21,9 @@ def outliers(
     typical: Annotated[
         bool, typer.Option("--typical", help="Score the distance from the typical f, on either side.")
     ] = False,
-    top: Annotated[int, typer.Option(min=0, max=MOST, help="How many of the oddest are listed.")] = 10,
+    top: Annotated[
+        int, typer.Option(min=0, max=MOST, help="How many of the oddest are listed; FILE[0] is the first row.")
+    ] = 10,
     out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="FILE.png with the oddest.")] = None,
     as_json: AsJson = False,

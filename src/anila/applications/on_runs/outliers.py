@@ -25,6 +25,8 @@ from anila.runs.model.model import Calibration, Model
 SHOWN = 16
 RESULTS = ("score", "percentile", "outlier", "why")
 """Columns that are joined to the file; the last where the model can say."""
+MORE = 0.05
+"""A rate that is named where few rows can promise none that is asked for."""
 COMPLETIONS = 20
 """Of a row with missing cells."""
 AT_ONCE = 100
@@ -244,7 +246,7 @@ def warnings_of(found: Judged) -> list[str]:
     if found.promised > found.rate:
         said.append(
             f"{counted(n, 'ordinary row')} can promise a rate of {found.promised:.2g} at best: it is that, "
-            f"not {found.rate:g}"
+            f"not {found.rate:g}; --rate {max(MORE, 3 * found.promised):.1g} finds more, at more false alarms"
         )
     if not found.calibration.unseen:
         said.append(
