@@ -83,6 +83,30 @@ MIXED = transform(
 )  # fmt: skip
 
 
+def test_one_point_is_told_as_many_are():
+    """Sees a point alone refused for what is a single number in it, and a page of bijections where f is shown."""
+    x = torch.arange(10.0)
+    alone, many = EIGHT.constrain(x), EIGHT.constrain(x[None])
+    assert all(torch.equal(alone[name], many[name][0]) for name in alone)
+    assert torch.allclose(EIGHT.unconstrain(alone), x)
+    assert repr(EIGHT) == "log-density of 10 numbers: mu (1), tau (1), theta (8)"
+
+
+@pytest.mark.parametrize(
+    ("x0", "message"),
+    [
+        (np.zeros(10), r"^x0 must be a .* of shape \(10,\); x0\[None\] is one chain"),
+        (np.zeros((4, 3)), r"^x must be \(chains, 10\), for mu \(1\), tau \(1\), theta \(8\); got shape \(4, 3\)"),
+        ({"mu": 0.0, "tau": [-1.0, 1.0], "theta": np.zeros(8)}, "^tau must lie inside"),
+        ({"mu": 0.0, "tau": 1.0}, r"^expected values for mu .*; got mu, tau$"),
+    ],
+)
+def test_wrong_starts_are_what_tune_speaks_of(x0: Any, message: str):
+    """Sees the log-density blamed, in the words for what is none."""
+    with pytest.raises(ValueError, match=message):
+        tune(EIGHT, x0, 100, 0)
+
+
 def test_names_line_up():
     """Sees an order in which names, numbers and coordinates of x do not agree, or a way back to other points."""
     x = points(MIXED)

@@ -27,6 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from anila.density.bijections import bijection
 from anila.density.for_a_while import ForAWhile
+from anila.messages import counted
 
 Declared = Constraint | tuple[Any, ...] | Distribution
 """What a parameter is: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
@@ -49,7 +50,7 @@ class Parameter(NamedTuple):
         return math.prod(self.free)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Transformed:
     """A log-density of named parameters as one of x, (chains, dim), without constraints.
 
@@ -65,6 +66,10 @@ class Transformed:
     def dim(self) -> int:
         """Numbers in x."""
         return sum(p.size for p in self.parameters)
+
+    def __repr__(self) -> str:
+        """What it takes, in a line."""
+        return f"log-density of {counted(self.dim, 'number')}: {self.told()}"
 
     def __call__(self, x: Float[Tensor, "chains dim"]) -> Float[Tensor, "chains"]:
         """f(x) = log p(T(x)) + log |det ∂T/∂x|."""
@@ -83,7 +88,7 @@ class Transformed:
         if x.shape[-1] != self.dim:
             raise ValueError(f"x must be (chains, {self.dim}), for {self.told()}; got shape {tuple(x.shape)}")
         parts = x.split([p.size for p in self.parameters], -1)
-        return [part.reshape(*x.shape[:-1], *p.free) for p, part in zip(self.parameters, parts, strict=True)]
+        return [part.reshape((*x.shape[:-1], *p.free)) for p, part in zip(self.parameters, parts, strict=True)]
 
     def constrain(self, x: Float[Tensor, "*draws dim"]) -> dict[str, Tensor]:
         """The parameters of points by name, each (*draws, *shape)."""

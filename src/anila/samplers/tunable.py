@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila.density.transform import Transformed
 from anila.samplers.hmc import hmc
 from anila.samplers.phase import Make, Settings
 from anila.samplers.precondition import DENSE_LIMIT
@@ -49,6 +50,8 @@ def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
         return make, keywords(make)
     except TypeError as error:
         refusal = error
+    if isinstance(make, Transformed):
+        return (usual := partial(hmc, make)), keywords(usual)
     try:
         if isinstance(make(as_points(x0, make)), Tensor):
             return (usual := partial(hmc, make)), keywords(usual)
