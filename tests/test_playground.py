@@ -302,7 +302,7 @@ console.log(JSON.stringify({
 
 
 def test_pasted_text_becomes_points():
-    """Sees a separator that is not one, and a heading taken for a point."""
-    text = "x,y\n1, 2\n3;4\n5\t6\n\n7 eight\n-1e-2 .5"
+    """Sees a separator that is not one, a decimal comma that is taken for one, and a heading taken for a point."""
+    text = "x,y\n1, 2\n3;4\n5\t6\n\n7 eight\n-1e-2 .5\n1,5;-2,25\n3,5\t4\n1, 2, 3"
     told = node("console.log(JSON.stringify(modules.points.parsePoints(given)))", "points", text)
-    assert told == [[1, 2], [3, 4], [5, 6], [-0.01, 0.5]]
+    assert told == [[1, 2], [3, 4], [5, 6], [-0.01, 0.5], [1.5, -2.25], [3.5, 4], [1, 2]]

@@ -214,12 +214,13 @@ def test_mouse_and_keys(tab: Browser, file: str):
 
 @in_a_browser
 def test_it_learns_from_pasted_points(tab: Browser, file: str):
-    """Sees a paste that is not taken, training that does not begin or cannot be gone through, and no way back."""
+    """Sees a paste not taken, lines left out without a word, training that does not begin, and no way back."""
     opened(tab, file + QUIET)
-    lines = json.dumps("".join(f"{k % 7}, {k % 5 * 0.3}\n" for k in range(40)))
+    lines = json.dumps("x, y\n" + "".join(f"{k % 7}, {k % 5 * 0.3}\n" for k in range(40)))
     tab.run(f"document.querySelector('#paste').value = {lines}")
     click(tab, "use")
     assert tab.run("[playground.state.target, playground.place.data.length]") == ["yours", 40]
+    assert tab.run("document.querySelector('#pasted').textContent").startswith("40 points of 41 lines,")
     tab.size(1280, 700)
     tab.run("document.querySelector('#train').scrollIntoView()")
     click(tab, "train")

@@ -35,7 +35,7 @@ def playground(
         serve_page(made.text, made.policy, echo)
         return
     write_atomically(out, made.text)
-    echo(f"{out}: open it in a browser; it asks nothing of any network")
+    echo(f"{out}: open it in a browser; it works without a network")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (playground,)

@@ -85,7 +85,8 @@ function steer(app, canvas, event, refresh) {
 
 /** The points that were pasted, moved and stretched to the sheet. */
 function paste(app, refresh) {
-  const points = parsePoints(find("#paste").value).slice(0, MOST);
+  const text = find("#paste").value, points = parsePoints(text).slice(0, MOST);
+  const lines = text.split("\n").filter((line) => line.trim()).length;
   if (points.length < 2) {
     find("#pasted").textContent = "Two numbers a line are needed, and two lines at least.";
     return;
@@ -93,6 +94,7 @@ function paste(app, refresh) {
   const { low, high } = frameOf(points);
   const onSheet = (x, i) => SHEET.low[i] + ((SHEET.high[i] - SHEET.low[i]) * (x - low[i])) / (high[i] - low[i]);
   own(app, points.map((x) => [onSheet(x[0], 0), onSheet(x[1], 1)]));
-  find("#pasted").textContent = `${points.length} points, stretched to the picture.`;
+  const of = lines > points.length ? ` of ${lines} lines` : "";
+  find("#pasted").textContent = `${points.length} points${of}, stretched to the picture.`;
   refresh();
 }

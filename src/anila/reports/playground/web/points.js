@@ -55,8 +55,15 @@ export function frameOf(points, margin = 0.25) {
 
 /** Pasted text: two numbers a line, between them a comma, a semicolon or space. Lines without are left out. */
 export function parsePoints(text) {
-  const rows = text.split(/\n/).map((line) => line.trim().split(/[\s,;]+/).map(Number));
+  const rows = text.split(/\n/).map((line) => numbersOf(line.trim()));
   return rows.filter((row) => row.length >= 2 && row.slice(0, 2).every(Number.isFinite)).map(([x, y]) => [x, y]);
+}
+
+/** The numbers of a line. Commas are decimal where something else is between the numbers. */
+function numbersOf(line) {
+  const parts = line.split(/[\s;]+/);
+  const decimal = parts.length > 1 && parts.every((part) => /^[+-]?\d+(,\d+)?$/.test(part));
+  return (decimal ? parts.map((part) => part.replace(",", ".")) : line.split(/[\s,;]+/)).map(Number);
 }
 
 /** Points as letters: each coordinate to a 4096th of the frame, in two letters. */
