@@ -362,6 +362,21 @@ def test_a_repository_is_named_by_a_path_of_windows_too(tmp_path: Path, monkeypa
     assert asked == ["me/digits"]
 
 
+def test_what_could_not_be_pushed_can_be_pushed_again(table_run: Path, tmp_path: Path, monkeypatch, capsys):
+    """Sees a folder that is in the way of the same command."""
+
+    def offline(*_: object) -> None:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(hub, "client", lambda: FakeHub(tmp_path / "hub"))
+    with monkeypatch.context() as broken:
+        broken.setattr(hub, "push", offline)
+        assert anila("export", table_run, "--out", tmp_path / "people", "--push", "me/people") == 1
+    assert not (tmp_path / "people").exists()
+    assert "iteration" not in capsys.readouterr().out
+    assert anila("export", table_run, "--out", tmp_path / "people", "--push", "me/people") == 0
+
+
 def test_the_hub_gives_back_what_was_pushed(
     table_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ):

@@ -1,5 +1,6 @@
 """anila export: a run as a folder to pass on."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -26,11 +27,16 @@ def export(
     if push is not None:
         hub.client()
     shared = export_run(Run.existing(run), out)
+    try:
+        pushed = None if push is None else hub.push(out, push, private)
+    except BaseException:
+        shutil.rmtree(out)  # the same command again begins anew
+        raise
     if shared.config.network.by_seeing:
         note("warning: the model is made of rows of its data, and the folder holds them: pass it on as you would them")
     echo(f"iteration {shared.iteration} in {out}; read its README.md, then: {drawing(str(out), shared.record)}")
-    if push is not None:
-        echo(f"pushed: anila.load({hub.push(out, push, private)!r})")
+    if pushed is not None:
+        echo(f"pushed: anila.load({pushed!r})")
 
 
 COMMANDS: tuple[Callable[..., None], ...] = (export,)
