@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from anila.cli.console import Label, ModelFolder, Seed, load
-from anila.cli.posteriors import SHOWN, Images, Inputs, Out, Steps, finish, images_in
+from anila.cli.posteriors import SHOWN, Images, Inputs, Pictures, Steps, finish, images_in
 from anila.density.ranges import MOST
 
 
 def edit(
     run: ModelFolder,
-    out: Out,
+    out: Pictures,
     sd: Annotated[float, typer.Option(help="How far the walk may go, images in [-1, 1].")],
     inputs: Inputs = None,
     frames: Annotated[int, typer.Option(min=1, max=MOST, help="Images shown along the walk.")] = 4,

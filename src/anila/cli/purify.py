@@ -6,12 +6,12 @@ from typing import Annotated
 import typer
 
 from anila.cli.console import Label, ModelFolder, Seed, load
-from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Out, Steps, finish, images_in
+from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Pictures, Steps, finish, images_in
 
 
 def purify(
     run: ModelFolder,
-    out: Out,
+    out: Pictures,
     within: Annotated[float, typer.Option(help="How far a pixel may have been changed, images in [-1, 1].")],
     inputs: Inputs = None,
     count: Count = 1,

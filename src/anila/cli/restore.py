@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from anila.cli.console import Label, ModelFolder, Seed, load, note
-from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Out, Steps, finish, images_in, require
+from anila.cli.posteriors import SHOWN, Count, Images, Inputs, Pictures, Steps, finish, images_in, require
 from anila.density.ranges import MOST
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def restore(
     run: ModelFolder,
-    out: Out,
+    out: Pictures,
     inputs: Inputs = None,
     blur: Annotated[float | None, typer.Option(help="Inputs are blurred by a Gaussian of this sd, pixels.")] = None,
     downsample: Annotated[int | None, typer.Option(min=2, max=MOST, help="Inputs are reduced by this factor.")] = None,

@@ -173,9 +173,8 @@ def outcome(job: "Future[np.ndarray] | Exception") -> np.ndarray | Exception:
 def require_few(source: Path, skipped: list[str], total: int) -> None:
     """Stop as soon as more than one and more than 10% cannot be decoded, or all, whatever the policy."""
     if len(skipped) > max(1, TOO_MANY_BAD * total) or len(skipped) == total:
-        raise ValueError(
-            f"{source}: more than {TOO_MANY_BAD:.0%} of {counted(total, 'image')} cannot be decoded: {some(skipped)}"
-        )
+        bad = f"more than {TOO_MANY_BAD:.0%} of {counted(total, 'image')}" if total > 1 else "its only image"
+        raise ValueError(f"{source}: {bad} cannot be decoded: {some(skipped)}")
 
 
 def judge(source: Path, skipped: list[str], total: int, on_error: OnError) -> None:
