@@ -22,6 +22,7 @@ import tiny
 from anila.reports.page import page as module
 from anila.reports.page import seen, walk
 from anila.reports.page.chart import Chart, Line, number, safe_json, steps
+from anila.reports.page.columns import oddest
 from anila.reports.page.command import command_of
 from anila.reports.page.record import Record
 from anila.runs.experiment import PRESETS, Experiment, resolve
@@ -493,6 +494,18 @@ def test_the_script_is_sound():
         pytest.skip("no node to read the script with")
     script = Path(module.__file__).with_name("templates") / "page.js"
     subprocess.run([node, "--check", script], check=True)
+
+
+@pytest.mark.parametrize("words", [(), ("network=mlp", "network.hidden=[8]", "training.iterations=20")])
+def test_the_oddest_rows_are_shown_as_they_are(words: tuple[str, ...], tmp_path: Path):
+    """Sees a cell that was drawn, for want of one, shown and blamed as if the table had it."""
+    lines = [f"{('Oslo', 'Rome')[i % 2]},{i % 7}.5,{i % 5}" for i in range(60)]
+    (tmp_path / "towns.csv").write_text("\n".join(["town,price,rooms", *lines, ",90.5,"]) + "\n")
+    assert anila("train", tmp_path / "towns.csv", *words, "data.held_out=0", "--run", tmp_path / "run") == 0
+    odd = oddest(Trained.load(Run(tmp_path / "run")))[0]
+    assert (odd.row, odd.values) == (60, ["–", "90.5", "–"])
+    assert "town" not in odd.reason
+    assert "rooms" not in odd.reason
 
 
 def test_a_fit_in_closed_form_has_no_chains_and_speaks_in_cells(tmp_path: Path):

@@ -75,33 +75,39 @@ def oddest(trained: Trained) -> list[Odd]:
     n = len(trained.data)
     rows = np.arange(n) if n <= ROWS else np.sort(np.asarray(trained.data.indices(ROWS, 0, 0)))
     x = trained.data.rows(rows).to(trained.device)
+    there = torch.from_numpy(trained.data.values[rows]).to(x)
+    if isinstance(trained.f, ClosedForm):  # it judges a row by the cells that are there
+        x = there
     score = -values(trained.usual, x)
     order = score.argsort(descending=True)[:ODDEST].tolist()
-    why = reasons(trained, x, x[order])
+    why = reasons(trained, x, x[order], there[order])
     return [
         Odd(int(rows[i]), score[i].item(), cells, reason)
-        for i, cells, reason in zip(order, shown(trained, x[order]), why, strict=True)
+        for i, cells, reason in zip(order, shown(trained, there[order]), why, strict=True)
     ]
 
 
 def shown(trained: Trained, x: Tensor) -> list[list[str]]:
     """Rows in the file's kinds."""
     rows = trained.units.rows
-    table = rows.decode(x.nan_to_num()).select(list(rows.names[:SHOWN]))
+    table = rows.decode(x).select(list(rows.names[:SHOWN]))
     return [[text(cell) for cell in row.values()] for row in table.to_pylist()]
 
 
 def text(cell: Any) -> str:
     """A cell as people read it."""
+    if cell is None:
+        return "–"
     return number(float(f"{cell:.5g}")) if isinstance(cell, float) else str(cell)
 
 
-def reasons(trained: Trained, x: Tensor, odd: Tensor) -> list[str]:
-    """Why rows are odd, among all rows x."""
+def reasons(trained: Trained, x: Tensor, odd: Tensor, there: Tensor) -> list[str]:
+    """Why rows are odd, among all rows x; NaN where a cell of theirs is not there."""
     if isinstance(trained.f, ClosedForm):
         return own_reasons(trained, odd)
     tried = torch.from_numpy(np.nanquantile(x.numpy(force=True), np.linspace(0, 1, QUANTILES), axis=0)).to(x)
-    return [reason(trained, row, float(f), tried) for row, f in zip(odd, values(trained.f, odd), strict=True)]
+    asked = zip(odd, there, values(trained.f, odd), strict=True)
+    return [reason(trained, row, cells, float(f), tried) for row, cells, f in asked]
 
 
 def own_reasons(trained: Trained, x: Tensor) -> list[str]:
@@ -124,9 +130,10 @@ def changed(x: Tensor, likely: Tensor) -> Tensor:
     return torch.where(likely.isnan(), x.nan_to_num(), likely)
 
 
-def reason(trained: Trained, x: Tensor, f: float, tried: Tensor) -> str:
+def reason(trained: Trained, x: Tensor, there: Tensor, f: float, tried: Tensor) -> str:
     """Which column is odd given the others, and what would be usual there."""
-    columns = x.abs().argsort(descending=True)[:CHANGED].tolist()
+    n = min(CHANGED, int((~there.isnan()).sum()))
+    columns = there.abs().nan_to_num(-1).argsort(descending=True)[:n].tolist()
     other = x.repeat(len(columns), len(tried), 1)
     for k, j in enumerate(columns):
         other[k, :, j] = tried[:, j]
