@@ -136,7 +136,7 @@ class TestSections:
         assert page.sections == ALWAYS | {"table"}
         assert all(page.text.count(name) >= 3 for name in ("height", "mood", "luck"))
         assert "nats likelier beside the rest" in page.text
-        assert "Not scored yet: anila evaluate" in page.text
+        assert f"Not scored yet: anila evaluate {table_run}, then anila report {table_run}" in page.text
 
     def test_of_images(self, image_run: Path, tmp_path: Path, undrawn: Callable[..., None]):
         run = Run(shutil.copytree(image_run, tmp_path / "run"))

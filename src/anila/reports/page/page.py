@@ -115,9 +115,10 @@ class View:
         return None if done else as_typed("anila", "diagnose", self.record.run.path)
 
     @property
-    def scoring(self) -> str:
-        """The command that would score it."""
-        return as_typed("anila", "evaluate", self.record.run.path)
+    def scoring(self) -> tuple[str, str]:
+        """The commands that would score it, and write this page again."""
+        path = self.record.run.path
+        return as_typed("anila", "evaluate", path), as_typed("anila", "report", path)
 
     @property
     def symbols(self) -> str:
