@@ -106,6 +106,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Any], list[Tensor]]] = {
     "log-sum-exp": ((5, 3), lambda x: (x.logsumexp(1), x.softmax(1), functional.logsigmoid(x)), []),
     "views": ((5, 3, 4), lambda x: (x[:, 1], x[:, :, 1:3], x.mT, x.mT * 1, x[:, None] * 2, x.flatten(1)), []),
     "an expanded view": ((5, 3, 4), lambda x: x[:, :1].expand(5, 3, 4), []),
+    "a number as an axis": ((5, 3), lambda x: (x * x[:, 0].view(-1, 1), x[:, 1].reshape(5, 1, 1) * x[:, None]), []),
     "views as rows": ((5, 6), lambda x, w: (x[:, 1:4] @ w.T, x[:, ::2] @ w.T, x[:, :1].expand(5, 3) @ w.T), [W]),
     "pieces": ((5, 3), lambda x: (torch.cat([x, -x[:, :1]], 1), torch.stack([x, x * 2], 1)), []),
     "slices written": ((5, 3), lambda x: x.slice_scatter(x[:, :1] * 2, 1, 1, 2).select_scatter(x[:, 0] - 1, 1, 2), []),

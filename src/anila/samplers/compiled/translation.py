@@ -111,9 +111,11 @@ class Translation:
         """
         if self.alone:
             return view
-        if view.shape[:1] != (self.chains,) or view.stride(0) != GAP or GAP in view.stride()[1:]:
+        shape = view.shape[1:]
+        strides = [1 if n == 1 else stride for n, stride in zip(shape, view.stride()[1:], strict=True)]
+        if view.shape[:1] != (self.chains,) or view.stride(0) != GAP or GAP in strides:
             raise Unsupported(f"{node.target} is not a view within rows")
-        return view.as_strided(view.shape[1:], view.stride()[1:], view.storage_offset())
+        return view.as_strided(shape, strides, view.storage_offset())
 
     def axis(self, node: fx.Node, dim: int, of: Any) -> int:
         """Which axis of what a chain has is this one of a tensor."""
