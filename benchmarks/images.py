@@ -173,7 +173,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=RECIPES, metavar="RECIPE")
     parser.add_argument("--widths", type=lambda text: tuple(map(int, text.split(","))), default=(32, 64, 64))
     parser.add_argument("--draws", type=int, help="draws that are scored; 1,000, or 640 of flowers, by default")
-    parser.add_argument("--json", type=Path, default=Path("docs/numbers/images.json"))
+    parser.add_argument("--json", type=Path, default=Path(__file__).parents[1] / "docs/numbers/images.json")
     parser.add_argument("--short", action="store_true", help="digits, 4 s, one seed, 64 draws, small nets; no JSON")
     arguments = parser.parse_args()
     if arguments.short:
