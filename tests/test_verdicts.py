@@ -163,6 +163,19 @@ def test_one_chain_that_was_far_away_for_a_while_is_named():
     assert "one chain of 32 decides the sd of x1, 2.9" in judged(found)
 
 
+def test_the_coordinate_is_named_whose_sd_is_decided():
+    """Sees the one asked about of which a chain has most: a long way off by little makes its sd 1.14 times as large."""
+    x = torch.randn(400, 32, 2, generator=rng(0, "draws"), dtype=torch.float64)
+    x[150:190, 3, 0] += 10
+    x[150:154, 5, 1] += 50
+    found = decided(x, ["near", "far"])
+    assert found
+    name, sd, without = found
+    assert name == "far"
+    assert sd == pytest.approx(x[..., 1].std().item())
+    assert without == pytest.approx(torch.cat([x[:, :5, 1], x[:, 6:, 1]], 1).std().item())
+
+
 def test_no_chain_decides_the_sd_of_usual_laws():
     """Sees a doubt of few chains, of tails of three and one degrees of freedom, and of chains that never move."""
     few = draws(0, 3)[:, :8]

@@ -255,15 +255,19 @@ def decided(x: Float[Tensor, "kept chains coordinates"], names: list[str]) -> tu
     R̂ and ESS go by ranks, and do not see one chain that is far away for a tenth of the time. Squares count as far as
     they last over some draws: a single draw far out is a heavy tail.
     """
-    x, chains = x.double(), x.shape[1]
+    chains = x.shape[1]
     if chains < FEWEST or len(x) < LASTING:
         return None
-    lasting = (x - x.mean((0, 1))).square().unfold(0, LASTING, 1).amin(-1).sum(0)
-    share = (lasting / lasting.sum(0)).nan_to_num(0.0)
-    c, j = divmod(int(share.argmax()), x.shape[2])
-    sd = x[..., j].std().item()
-    without = x[:, torch.arange(chains, device=x.device) != c, j].std().item()
-    return (names[j], sd, without) if share[c, j] > SHARE and sd > WIDER * without else None
+    z = x.double() - x.double().mean((0, 1))
+    lasting = z.square().unfold(0, LASTING, 1).amin(-1).sum(0)
+    share, c = (lasting / lasting.sum(0)).nan_to_num(0.0).max(0)
+    others = torch.arange(chains, device=x.device)[:, None] != c
+    rest, n = z * others, len(x) * (chains - 1)
+    sd = z.flatten(0, 1).std(0)
+    without = ((rest.square().sum((0, 1)) - rest.sum((0, 1)).square() / n) / (n - 1)).sqrt()
+    wider = torch.where(share > SHARE, sd / without, 0.0)
+    j = int(wider.argmax())
+    return (names[j], sd[j].item(), without[j].item()) if wider[j] > WIDER else None
 
 
 def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], Tensor]) -> float:
