@@ -353,6 +353,9 @@ def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.Captu
     found = json.loads(captured.out)
     assert (found["rate"], found["rate_wanted"]) == (pytest.approx(1 / 41), 0.01)
     assert "40 ordinary rows can promise a rate of 0.024 at best: it is that, not 0.01; --rate 0.07" in captured.err
+    two = write(tmp_path / "two.csv", rows(2, "two"))
+    assert anila("outliers", tmp_path / "run", two, "--held-out", two) == 0
+    assert "--rate 0.5 finds more" in capsys.readouterr().err  # and not a rate of 1, which is none
     assert found["outliers"] >= 2
 
 

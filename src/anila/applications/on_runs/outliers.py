@@ -246,7 +246,7 @@ def warnings_of(found: Judged) -> list[str]:
     if found.promised > found.rate:
         said.append(
             f"{counted(n, 'ordinary row')} can promise a rate of {found.promised:.2g} at best: it is that, "
-            f"not {found.rate:g}; --rate {max(MORE, 3 * found.promised):.1g} finds more, at more false alarms"
+            f"not {found.rate:g}; --rate {min(0.5, max(MORE, 3 * found.promised)):.1g} finds more, at more false alarms"
         )
     if not found.calibration.unseen:
         said.append(
