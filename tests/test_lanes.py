@@ -44,7 +44,7 @@ def lanes_of(f: Callable[..., Any], x: Tensor, *constants: Tensor, of_one: bool 
 
     pure = torch.func.functionalize(step, remove="mutations")
     graph = trace(pure, [x, x.clone(), *constants], {**simple_operations(), **REPLACED})
-    return Lanes(graph, 1, 1)
+    return Lanes(graph, 1, 1, len(x))
 
 
 def found_by(f: Callable[..., Any], x: Tensor, *constants: Tensor, of_one: bool = False) -> list[Tensor]:

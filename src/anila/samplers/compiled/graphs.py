@@ -140,7 +140,7 @@ class Graphs:
         block = type(noise)(*(field[None] for field in noise))
         with torch.no_grad():
             graph = trace(pure, [*rows, *constants], {**simple_operations(), **REPLACED})
-            lanes = Lanes(graph, fields, len(given) - fields)
+            lanes = Lanes(graph, fields, len(given) - fields, len(state.x))
             found = lanes(tensors_of(state, block), constants, 0)
         infos = [info[None] for info in first[fields:]]
         self.compare(found, (self.as_state(first[:fields]), self.info(*infos), state), block)

@@ -28,7 +28,9 @@ DEEPEST = 3 * 2**12
 MOST_LANES = 16
 MOST_LINES, LINES = 3000, 60
 """Lines of a step, and of a function: to compile them takes longer than in proportion. A second for some hundred."""
-FLAGS = ("-O3", "-ffp-contract=fast", "-fno-math-errno", "-fsigned-zeros")
+FLAGS = ("-O2", "-ffp-contract=fast", "--param=avoid-fma-max-bits=0", "-fno-math-errno", "-fsigned-zeros")
+"""GCC contracts products and sums of some widths of vectors and not of others, on some processors: a chain would depend on
+which it is in. -O3 takes up to four times as long and gives nothing."""
 
 
 class Lanes:
@@ -39,13 +41,14 @@ class Lanes:
             stand for all.
         state: How many of its inputs are state.
         noise: How many are noise.
+        chains: How many there will be.
 
     Raises:
         Unsupported: If the step is not row by row, or not small.
         Exception: Whatever the C++ compiler raises.
     """
 
-    def __init__(self, graph: fx.GraphModule, state: int, noise: int):
+    def __init__(self, graph: fx.GraphModule, state: int, noise: int, chains: int):
         fill_by_shape(graph)
         inputs: list[fx.Node] = graph.graph.find_nodes(op="placeholder")
         outputs: Any = graph.graph.output_node().args[0]
@@ -65,12 +68,13 @@ class Lanes:
         shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)
         if shared > LARGEST:
             raise Unsupported(f"a step of {shared:,} weights")
-        source = self.source(own, ends[:state], ends[state:])
+        source = self.source(own, ends[:state], ends[state:], chains % MOST_LANES)
         self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
         self.function = cpp_compiled(source, FLAGS).run
 
-    def source(self, own: list[Stored], states: list[Stored], infos: list[Stored]) -> str:
-        """The function, given the variables of the state, and those where a step leaves state and infos."""
+    def source(self, own: list[Stored], states: list[Stored], infos: list[Stored], left: int) -> str:
+        """The function, given the variables of the state, those where a step leaves state and infos, and the chains
+        that are left when as many as fill vectors are done."""
         step = self.step
         drawn = [step.stored(node) for node in self.noise]
         lasting = {v.name for v in (*own, *step.given.values())}
@@ -98,7 +102,7 @@ class Lanes:
             real="float" if step.dtype == torch.float32 else "double",
             header=HEADER.read_text(),
             functions="\n".join(functions),
-            narrow="BYTES" if functions else "(BYTES > 16 ? BYTES / 2 : BYTES)",
+            left=0 if functions else left,
             begin=indented(1, [*pointers.values()], memory, rows("read", started | given)),
             step=indented(
                 2,
@@ -157,7 +161,8 @@ template <class V> void some_rows(real* const* p, long chains, long first, int r
 
 extern "C" void run(real* const* p, long chains, long first, long end, long steps, long every) {{
     typedef Vector<BYTES>::V Wide;
-    typedef Vector<{narrow}>::V Narrow;
+    constexpr int left = {left} % lanes<Wide>;
+    typedef Vector<BYTES / (BYTES > 16 && left && left <= lanes<Wide> / 2 ? 2 : 1)>::V Narrow;
     for (; end - first > lanes<Narrow>; first += lanes<Wide>)
         some_rows<Wide>(p, chains, first, end - first < lanes<Wide> ? end - first : lanes<Wide>, steps, every);
     if (first < end) some_rows<Narrow>(p, chains, first, end - first, steps, every);

@@ -5,6 +5,8 @@ one of these names is gone, steps run uncompiled, and a warning says so.
 """
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from inspect import signature
 from typing import Any
 
 import torch
@@ -29,6 +31,8 @@ READ_A_NUMBER, CONVERT = aten._local_scalar_dense.default, aten._to_copy.default
 COMPOSED = [aten.gelu, aten.elu, aten.elu_backward, aten.leaky_relu, aten._softmax, aten._softmax_backward_data,
             aten._log_softmax]  # fmt: skip
 """Operations made of others that are not taken apart for TorchInductor, which has its own way with them."""
+UNCHECKED = {"needs_vec_isa": False} if "needs_vec_isa" in signature(CppCodeCache.load_async).parameters else {}
+"""Without it torch tries its own vectors on the compiler first, which takes ten seconds and serves other sources."""
 
 
 def trace(
@@ -45,6 +49,7 @@ def trace(
     return make_fx(function, replaced, tracing_mode="fake", _allow_non_fake_inputs=keeps)(*given)
 
 
+@cache
 def simple_operations() -> dict[Any, Callable[..., Any]]:
     """What composed operations are made of."""
     return {**core_aten_decompositions(), **get_decompositions(COMPOSED)}
@@ -59,7 +64,7 @@ def graph_compiled(graph: fx.GraphModule, given: Sequence[Tensor]) -> Callable[.
 
 def cpp_compiled(source: str, flags: Sequence[str]) -> Any:
     """A library of this C++ source, from the compiler or its files of an earlier time."""
-    return CppCodeCache.load(source, extra_flags=flags)
+    return CppCodeCache.load(source, extra_flags=flags, **UNCHECKED)
 
 
 def schema_of(operation: Any) -> Any:
