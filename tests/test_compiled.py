@@ -1,6 +1,7 @@
 """Compiled steps: the numbers of single ones, whatever changes between calls, and a word where they cannot be."""
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -165,6 +166,18 @@ def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Samp
     with pytest.warns(RuntimeWarning, match="compile: steps run uncompiled, because "):
         a, b = both(kernel)
     assert_same(a, b, atol=0)
+
+
+@compiling
+def test_steps_in_cpp_are_all_that_is_compiled(tmp_path: Path):
+    """Sees ten seconds of the first run on a machine, in which torch tries the compiler on vectors of its own."""
+    code = (
+        "import torch; from anila import rng, sample; from anila.samplers import langevin; "
+        "sample(langevin(lambda x: -(x * x).sum(1), 0.1), torch.ones(8, 2), 20, rng(0), compile=True)"
+    )
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert len([*tmp_path.rglob("*.so")]) == 1
 
 
 def test_without_a_compiler_steps_run_as_they_are(monkeypatch: pytest.MonkeyPatch):

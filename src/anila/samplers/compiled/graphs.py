@@ -26,6 +26,7 @@ from anila.density.precision import current
 from anila.samplers.compiled.agreement import Rows, require_agreement
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.replaced import REPLACED
+from anila.samplers.compiled.rewrites import keep_transposes, lift_constants, mutates
 from anila.samplers.compiled.torch_internals import (
     Checks,
     graph_compiled,
@@ -35,7 +36,6 @@ from anila.samplers.compiled.torch_internals import (
 from anila.samplers.compiled.variables import Unsupported
 from anila.samplers.compiled.watch import Watch
 
-aten = torch.ops.aten
 LONGEST, UNROLLED, MOST = 1000, 10, 2**18
 """Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
 OPERATIONS, MOST_OPERATIONS = 3000, 6000
@@ -87,19 +87,25 @@ class Graphs:
 
         with torch.random.fork_rng(devices=[]), Watch(given):
             first = one(*given)  # what f computes only once, it computes of real numbers
-        self.step = trace(checked, given, keeps=True)
-        self.constants = self.constants_of_lanes = lift_constants(self.step)
         self.names = [f"state.{name}" for name in self.fields] + [f"noise.{name}" for name in noise._fields]
         self.kinds = kinds_of(given)
-        self.traced_with = kinds_of(self.constants)
         self.unrolled: dict[Any, Callable[..., Any] | None] = {}
         """Graphs of several steps; None where they are made uncompiled."""
         self.why_not: Exception | None = None
         """Why there are no lanes."""
         self.refused = ""
         """Why the first graph that was not right was none."""
+        self.constants: list[Tensor] = []
+        """What the trace reads that is neither state nor noise."""
+        self.step: fx.GraphModule | None = None
+        """The trace, where there are no lanes."""
         self.lanes = self.lanes_or_none(checked, state, noise, first)
-        steps = LONGEST if self.lanes else min(UNROLLED, OPERATIONS // len(self.step.graph.nodes))
+        steps = LONGEST
+        if not self.lanes:
+            self.step = trace(checked, given, keeps=True)
+            self.constants = lift_constants(self.step)
+            steps = min(UNROLLED, OPERATIONS // len(self.step.graph.nodes))
+        self.traced_with = kinds_of(self.constants)
         self.longest = max(1, min(steps, MOST // state.x.numel()))
         """Steps to make in a call."""
 
@@ -119,12 +125,7 @@ class Graphs:
         """
         for of_one in (False, True):
             try:
-                if of_one:
-                    step = trace(one, [t[:1] for t in tensors_of(state, noise)], keeps=True)
-                    self.constants_of_lanes = lift_constants(step)
-                else:
-                    step = self.step
-                return self.lanes_of(step, state, noise, first, of_one)
+                return self.lanes_of(one, state, noise, first, of_one)
             except Unsupported as error:
                 self.why_not = error
             except Exception as error:  # there is the other way
@@ -132,14 +133,25 @@ class Graphs:
                 return None
         return None
 
-    def lanes_of(self, step: fx.GraphModule, state: Any, noise: Any, first: tuple[Tensor, ...], of_one: bool) -> Lanes:
-        """A traced step as a C++ function that was seen to be right."""
-        pure, fields = torch.func.functionalize(step, remove="mutations"), len(self.fields)
-        given, constants = tensors_of(state, noise), [c.detach() for c in self.constants_of_lanes]
+    def lanes_of(
+        self,
+        one: Callable[..., tuple[Tensor, ...]],
+        state: Any,
+        noise: Any,
+        first: tuple[Tensor, ...],
+        of_one: bool,
+    ) -> Lanes:
+        """A step as a C++ function that was seen to be right."""
+        given, fields = tensors_of(state, noise), len(self.fields)
         rows = [t[:1] for t in given] if of_one else given
+        simpler = {**simple_operations(), **REPLACED}
+        graph = trace(one, rows, simpler, keeps=True)
+        self.constants = lift_constants(graph)
+        constants = [c.detach() for c in self.constants]
         block = type(noise)(*(field[None] for field in noise))
         with torch.no_grad():
-            graph = trace(pure, [*rows, *constants], {**simple_operations(), **REPLACED})
+            if mutates(graph):
+                graph = trace(torch.func.functionalize(graph, remove="mutations"), [*rows, *constants], simpler)
             lanes = Lanes(graph, fields, len(given) - fields, len(state.x))
             found = lanes(tensors_of(state, block), constants, 0)
         infos = [info[None] for info in first[fields:]]
@@ -174,7 +186,7 @@ class Graphs:
             say(f"run uncompiled, because {why}", stacklevel=4)
         elif self.lanes:
             with torch.no_grad():
-                found = self.lanes(given, [c.detach() for c in self.constants_of_lanes], every)
+                found = self.lanes(given, constants, every)
             if self.in_order(found):
                 return self.named(found)
         elif (graph := self.graph(state, noise, constants, every)) and self.in_order(
@@ -251,13 +263,15 @@ class Graphs:
     def unroll(self, given: list[Tensor], constants: int, every: int) -> Callable[..., Any]:
         """A compiled graph of these steps, whose last inputs are so many constants."""
         fields, end = len(self.fields), len(given) - constants
-        if (operations := len(self.step.graph.nodes)) > MOST_OPERATIONS:
+        assert self.step, "there are no lanes"
+        step = self.step
+        if (operations := len(step.graph.nodes)) > MOST_OPERATIONS:
             raise Unsupported(f"a step is {operations:,} operations, which would take minutes to compile")
 
         def steps(*inputs: Tensor) -> tuple[Tensor, ...]:
             state, noise, infos, kept = inputs[:fields], inputs[fields:end], [], []
             for one in zip(*(field.unbind() for field in noise), strict=True):
-                found = self.step(*state, *one, *inputs[end:])
+                found = step(*state, *one, *inputs[end:])
                 state = found[:fields]
                 infos.append(found[fields:])
                 if every and len(infos) % every == 0:
@@ -353,36 +367,3 @@ def tensors_of(state: Any, noise: Any) -> list[Tensor]:
     if not isinstance(noise, tuple) or any(not isinstance(field, Tensor) for field in (*fields, *noise)):
         raise ValueError("this kernel remembers more than tensors, e.g. how many steps it made")
     return [field.detach() for field in (*fields, *noise)]
-
-
-def lift_constants(graph: fx.GraphModule) -> list[Tensor]:
-    """Turn the tensors that a graph holds into further inputs of it; returns them in order."""
-    held: dict[int, tuple[Tensor, fx.Node]] = {}
-    *_, last = graph.graph.find_nodes(op="placeholder")
-    for node in graph.graph.find_nodes(op="get_attr"):
-        constant = getattr(graph, str(node.target))
-        if id(constant) not in held:
-            with graph.graph.inserting_after(last):
-                last = graph.graph.placeholder(f"constant_{len(held)}")
-            last.meta = dict(node.meta)
-            held[id(constant)] = constant, last
-        node.replace_all_uses_with(held[id(constant)][1])
-        graph.graph.erase_node(node)
-    graph.recompile()
-    return [constant for constant, _ in held.values()]
-
-
-def keep_transposes(graph: fx.GraphModule) -> None:
-    """Write down the transpose of a weight once a graph, where matrix products would transpose it at every step."""
-    written: dict[fx.Node, fx.Node] = {}
-    for node in graph.graph.find_nodes(op="call_function", target=aten.t.default):
-        of = node.args[0]
-        if getattr(of, "target", None) is aten.t.default:
-            node.replace_all_uses_with(of.args[0])
-        elif of.op == "placeholder":
-            with graph.graph.inserting_after(node):
-                copy = graph.graph.call_function(
-                    aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
-                )
-            node.replace_all_uses_with(written.setdefault(of, copy), lambda user, copy=copy: user is not copy)
-    graph.graph.eliminate_dead_code()

@@ -15,22 +15,22 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from anila.samplers.compiled.rewrites import fill_by_shape
 from anila.samplers.compiled.torch_internals import cpp_compiled
 from anila.samplers.compiled.translation import Translation
 from anila.samplers.compiled.variables import Stored, Unsupported, value_of
 
-aten = torch.ops.aten
 HEADER = Path(__file__).with_name("lanes.h")
 LARGEST = 2**19
 """Numbers that depend on no chain, weights above all: they are read for every few chains, so should stay in a cache."""
 DEEPEST = 3 * 2**12
 """Numbers of a chain at a time: each is a vector of up to 64 bytes on a thread's stack."""
 MOST_LANES = 16
-MOST_LINES, LINES = 3000, 60
-"""Lines of a step, and of a function: to compile them takes longer than in proportion. A second for some hundred."""
+MOST_LINES, LINES = 10_000, 60
+"""Lines of a step, and of a function: to compile them takes longer than in proportion. A second for a thousand."""
 FLAGS = ("-O2", "-ffp-contract=fast", "--param=avoid-fma-max-bits=0", "-fno-math-errno", "-fsigned-zeros")
-"""GCC contracts products and sums of some widths of vectors and not of others, on some processors: a chain would depend on
-which it is in. -O3 takes up to four times as long and gives nothing."""
+"""GCC by itself contracts products and sums in vectors of some widths only, so a chain would depend on its width.
+-O3 takes up to four times as long, and steps are no faster."""
 
 
 class Lanes:
@@ -250,17 +250,6 @@ def preparation(graph: fx.Graph, constants: list[fx.Node], wanted: list[fx.Node]
     copy.output([of[node] for node in wanted])
     copy.eliminate_dead_code()
     return fx.GraphModule({}, copy)
-
-
-def fill_by_shape(graph: fx.GraphModule) -> None:
-    """Let what takes only its shape from a tensor not depend on it."""
-    for node in graph.graph.find_nodes(op="call_function", target=aten.full_like.default):
-        value = value_of(node)
-        with graph.graph.inserting_before(node):
-            full = graph.graph.call_function(aten.full.default, ([*value.shape], node.args[1]), {"dtype": value.dtype})
-        full.meta["val"] = value
-        node.replace_all_uses_with(full)
-    graph.graph.eliminate_dead_code()
 
 
 def indented(depth: int, *lines: list[str]) -> str:
