@@ -346,6 +346,22 @@ def test_distributions_become_lanes(name: str):
 
 
 @pytest.mark.usefixtures("hastily")
+def test_a_prior_in_single_precision_goes_beside_chains_in_double():
+    """Sees `Uniform(−2, 2)`, whose truth values torch makes numbers of 32 bits, send them the slower way."""
+    prior = D.Uniform(-2.0, 2.0, validate_args=False)
+    x0 = 0.3 * torch.randn(9, 3, generator=rng(0, "start"), dtype=torch.float64)
+    assert_fast_and_right(lambda x: (prior.log_prob(x) - x.square()).sum(1), x0)
+
+
+def test_numbers_that_torch_rounds_are_refused():
+    """Sees chains that become other ones where f rounds what they have."""
+    x = torch.randn(5, 5, dtype=torch.float64)
+    for f in (lambda x: (x.float() * 2).double(), lambda x: x.long() * x):
+        with pytest.raises(Unsupported, match="rounds"):
+            lanes_of(f, x)
+
+
+@pytest.mark.usefixtures("hastily")
 def test_a_long_step_is_cut_into_functions():
     """Sees a variable of one function read as another's. The compiler takes longer than in proportion."""
 

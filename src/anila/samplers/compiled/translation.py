@@ -25,11 +25,11 @@ from anila.samplers.compiled.variables import (
     Unsupported,
     blank,
     constant,
-    is_real,
     kind,
     number,
     on_meta,
     over,
+    rounds,
     value_of,
 )
 from anila.samplers.compiled.vocabulary import ARITHMETIC, LOGICAL, PIECES, POWERS, REDUCTIONS, VIEWS, WHOLE
@@ -141,7 +141,8 @@ class Translation:
             raise Unsupported(f"{node.target} gives several tensors")
         dtype, shape = value_of(node).dtype, self.event(node)
         whole = node.target in WHOLE and not dtype.is_floating_point and not dtype.is_complex
-        if dtype not in (self.dtype, torch.bool) and not whole:
+        narrower = (dtype, self.dtype) == (torch.float32, torch.float64)
+        if dtype not in (self.dtype, torch.bool) and not whole and not narrower:
             raise Unsupported(f"{node.target} gives {dtype} of shape {tuple(value_of(node).shape)}")
         return shape
 
@@ -290,7 +291,7 @@ class Translation:
             form, args = "{0}", [args[1]]
         elif target is CONVERT:
             form = "pick({0}, all<V>(1), V{{}})" if kind(args[0]) == "M" else "{0}"
-            if kind(args[0]) == "V" and (kind(node) == "M" or is_real(args[0]) > is_real(node)):
+            if kind(args[0]) == "V" and (kind(node) == "M" or rounds(args[0], node)):
                 raise Unsupported(f"{target} rounds")
         elif target is aten.mul.Tensor and kind(node) == "M":
             form = "{0} & {1}"

@@ -54,8 +54,10 @@ def kind(node: Any) -> str:
     return "M" if value_of(node).dtype is torch.bool else "V"
 
 
-def is_real(node: Any) -> bool:
-    return value_of(node).dtype.is_floating_point
+def rounds(before: Any, after: Any) -> bool:
+    """Whether numbers are kept less exactly after a conversion."""
+    a, b = value_of(before).dtype, value_of(after).dtype
+    return a.is_floating_point and not (b.is_floating_point and b.itemsize >= a.itemsize)
 
 
 def constant(node: Any, text: str) -> str:
