@@ -40,3 +40,10 @@ def test_a_chain_that_nearly_ties_may_go_either_way_and_one_that_is_lost_anywher
     require_agreement(rows(X), rows(X * torch.inf), UNIFORM, EPS)
     with pytest.raises(ValueError, match="state.x"):
         require_agreement(rows(X[:1] + 1), rows(X[:1]), PROB[:1] + 0.1, EPS)
+
+
+def test_an_f_that_is_no_number_says_nothing_of_the_others():
+    """Sees a chain whose acceptance is right refused, because it was measured by NaN."""
+    require_agreement(rows(X), rows(X, value=torch.nan), UNIFORM, EPS)
+    with pytest.raises(ValueError, match="state.x"):
+        require_agreement(rows(X + 1), rows(X, value=torch.nan), UNIFORM, EPS)

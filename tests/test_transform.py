@@ -11,15 +11,19 @@ from torch import Tensor
 from torch.distributions import (
     Beta,
     Dirichlet,
+    Distribution,
     Exponential,
     Gamma,
     HalfCauchy,
     HalfNormal,
     Independent,
+    InverseGamma,
     LKJCholesky,
     MultivariateNormal,
     Normal,
     Poisson,
+    PowerTransform,
+    TransformedDistribution,
     Uniform,
 )
 from torch.distributions.constraints import corr_cholesky, interval, less_than, positive, real, simplex
@@ -64,6 +68,30 @@ def test_the_density_keeps_its_mass(name: str):
     for _ in range(f.dim):
         mass = torch.trapezoid(mass, t)
     assert mass.item() == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize("prior", [
+    lambda one: Gamma(2 * one, 4 * one), lambda one: HalfCauchy(0.5 * one), lambda one: Uniform(-2 * one, 2 * one),
+    lambda one: InverseGamma(2 * one, 4 * one), lambda one: Independent(Beta(torch.stack([one, 2 * one]), 3 * one), 1),
+    lambda one: TransformedDistribution(Gamma(2 * one, one), [PowerTransform(2 * one)]),
+    lambda one: Gamma(2 * one, one).expand([2, 3]),
+    lambda one: MultivariateNormal(one.new_zeros(2), one.expand(2).diag()),
+])  # fmt: skip
+def test_a_prior_counts_in_the_precision_of_the_chains(prior: Callable[[Tensor], Distribution]):
+    """Sees chains in double slide over steps of 1e-7: torch rounds what `Gamma` in single precision is asked."""
+    one = torch.tensor(1.0)
+    f, exact = transform(theta=prior(one)), transform(theta=prior(one.double()))
+    x = points(f)
+    assert f(x).dtype == torch.float64
+    torch.testing.assert_close(f(x) - f(x)[0], exact(x) - exact(x)[0], rtol=1e-13, atol=1e-13)
+
+
+def test_a_prior_that_torch_has_in_single_precision_alone_stays_so():
+    prior = getattr(torch.distributions, "GeneralizedPareto", None)
+    if prior is None:
+        pytest.skip("this torch has no GeneralizedPareto")
+    f = transform(theta=prior(0.0, 1.0, 0.5))
+    assert f(points(f)).dtype == torch.float64
 
 
 def test_a_model_of_one_draw_is_that_of_all_chains():

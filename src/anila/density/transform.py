@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Transform
 from torch.distributions.constraints import Constraint
 from torch.overrides import TorchFunctionMode
 
@@ -43,7 +43,8 @@ class Parameter(NamedTuple):
     """T, a `Transform` as torch has them."""
     free: tuple[int, ...]
     """Shape of what T is applied to: that of x's numbers for this parameter."""
-    prior: Distribution | None
+    priors: dict[torch.dtype, Distribution]
+    """The prior by the precision of x; none where it is flat."""
 
     @property
     def size(self) -> int:
@@ -79,8 +80,8 @@ class Transformed:
             terms = [self.log_density(values)] if self.log_density else []
             for p, u in zip(self.parameters, free, strict=True):
                 terms.append(a_row(p.bijection.log_abs_det_jacobian(u, values[p.name])))
-                if p.prior is not None:
-                    terms.append(a_row(p.prior.log_prob(values[p.name])))
+                if p.priors:
+                    terms.append(a_row(p.priors.get(x.dtype, p.priors[torch.float32]).log_prob(values[p.name])))
         return sum(terms[1:], terms[0])
 
     def split(self, x: Float[Tensor, "*draws dim"]) -> list[Tensor]:
@@ -164,10 +165,11 @@ def transform(log_density: Callable[..., Tensor] | None = None, /, **parameters:
 def parameter(name: str, given: Declared) -> Parameter:
     """What x holds for a parameter that is declared so."""
     if isinstance(given, Distribution):
-        constraint, shape, prior = given.support, given.batch_shape + given.event_shape, unchecked(given)
+        constraint, shape = given.support, given.batch_shape + given.event_shape
+        priors = {dtype: unchecked(given, dtype) for dtype in (torch.float32, torch.float64)}
     else:
         constraint, *shape = given if isinstance(given, tuple) else (given,)
-        prior = None
+        priors = {}
     if not isinstance(constraint, Constraint):
         raise TypeError(
             f"{name} must be a constraint of torch.distributions.constraints, such as positive, a constraint and a "
@@ -180,17 +182,33 @@ def parameter(name: str, given: Declared) -> Parameter:
         raise ValueError(f"{name}: {NO_BIJECTION.format(constraint=constraint)}") from None
     except ValueError as error:
         raise ValueError(f"{name}: {constraint} needs another shape than {tuple(shape)}: {error}") from None
-    return Parameter(name, tuple(shape), constraint, onto, free, prior)
+    return Parameter(name, tuple(shape), constraint, onto, free, priors)
 
 
-def unchecked(law: Distribution) -> Distribution:
-    """A copy that does not look at what it is asked, and nor do the distributions that it is made of."""
-    law = copy.copy(law)
-    parts = {name: unchecked(part) for name, part in vars(law).items() if isinstance(part, Distribution)}
-    vars(law).update(parts, _validate_args=False)  # torch says it nowhere else
-    return law
+def unchecked(law: Distribution, dtype: torch.dtype) -> Distribution:
+    """A copy with its numbers in this precision that does not look at what it is asked, and so its parts.
+
+    A prior that is left in 32 bits rounds what it is asked, as `Gamma` does, or rounds its answer, as `Uniform` does.
+    """
+
+    def copied(part: Any) -> Any:
+        if isinstance(part, Tensor):
+            return part.to(dtype) if part.is_floating_point() else part
+        if type(part) in (list, tuple):
+            return type(part)(copied(each) for each in part)
+        if not isinstance(part, Distribution | Transform) or isinstance(part, ONLY_SINGLE):
+            return part
+        found = copy.copy(part)
+        vars(found).update({name: copied(value) for name, value in vars(part).items()})
+        if isinstance(found, Distribution):
+            vars(found).update(_validate_args=False)  # torch says it nowhere else
+        return found
+
+    return copied(law)
 
 
+ONLY_SINGLE: Any = getattr(torch.distributions, "GeneralizedPareto", ())
+"""What torch compares with a number of 32 bits; it was not always there."""
 NO_BIJECTION = (
     "torch has no bijection onto {constraint}; sum over discrete values inside the log-density, and make a covariance "
     "of a corr_cholesky and positive scales"

@@ -30,7 +30,8 @@ def require_agreement(found: Rows, expected: Rows, uniform: Tensor | None, eps: 
     Raises:
         ValueError: If they differ; it names a number that does.
     """
-    within = {name: math.sqrt(eps) * rows.abs().amax(1, True).clamp(min=1) for name, rows in expected.items()}
+    finite = {name: rows.where(rows.isfinite(), 0) for name, rows in expected.items()}
+    within = {name: math.sqrt(eps) * rows.abs().amax(1, True).clamp(min=1) for name, rows in finite.items()}
     if {"accept_prob", "state.value"} <= within.keys():
         within["accept_prob"] = within["state.value"]
     undecided = ties(expected, uniform, within)
