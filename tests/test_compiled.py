@@ -38,13 +38,14 @@ from anila.samplers import (
     with_global_moves,
 )  # fmt: skip
 from anila.samplers.adaptation import AdaptiveSampler
-from anila.samplers.compiled import compiler, graphs, lanes, torch_internals
+from anila.samplers.compiled import compiler, graphs, lanes, torch_internals, worth
 from anila.samplers.compiled.graphs import GRAPHS, Graphs
 from anila.samplers.compiled.variables import Unsupported
 from anila.samplers.compiled.vocabulary import ARITHMETIC
 from anila.samplers.kernel import Noise
 from anila.samplers.sample import blocks, transitions
 from anila.samplers.trace import Trace
+from anila.samplers.warm_up import tune
 from compilers import compiling
 
 pytestmark = compiling
@@ -168,7 +169,6 @@ def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Samp
     assert_same(a, b, atol=0)
 
 
-@compiling
 def test_steps_in_cpp_are_all_that_is_compiled(tmp_path: Path):
     """Sees ten seconds of the first run on a machine, in which torch tries the compiler on vectors of its own."""
     code = (
@@ -513,3 +513,44 @@ def test_training_compiles_once_follows_its_settings_and_resumes_bit_for_bit(mon
             assert back.update(x_data) == b
     assert len(made) == 2, "one a learner"
     assert all(torch.equal(p, q) for p, q in zip(back.model.parameters(), quick.model.parameters(), strict=True))
+
+
+def short(x: Tensor) -> Tensor:
+    return -x.square().sum(1)
+
+
+def test_steps_are_compiled_unasked_where_that_pays(monkeypatch: pytest.MonkeyPatch):
+    """Sees a long run left to Python, a short one sent to the compiler, or chains that are watched no more."""
+
+    def how(kernel: Any, steps: int, **more: Any) -> str:
+        return sample(kernel, X0, steps, rng(0), **more)[1].how
+
+    monkeypatch.setattr(worth, "LOADED", 0.0)
+    assert how(mala(short, 0.1), 2_000) == "uncompiled"
+    assert how(mala(short, 0.1), 6_000) == "in C++"
+    assert how(mala(short, 0.1), 6_000, compile=False) == "uncompiled"
+    assert how(langevin(short, 0.1), 6_000) == "uncompiled"
+    tuned = tune(short, X0, 100, rng(0), compile=True)
+    assert how(tuned.sampler, 20) == "in C++"
+    assert tune(short, X0, 6_000, rng(0)).sampler.step in GRAPHS
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_cannot_be_compiled_is_no_trouble_to_who_did_not_ask(monkeypatch: pytest.MonkeyPatch):
+    """Sees a warning of a compiler in a run that never wanted one, or none where it is wanted afterwards."""
+    monkeypatch.setattr(worth, "LOADED", 0.0)
+    kernel = mala(from_numpy(lambda x: (-(x**2).sum(1), -2 * x)), 0.1)
+    assert sample(kernel, X0, 5_000, rng(0))[1].how == "uncompiled"
+    with pytest.warns(RuntimeWarning, match="uncompiled, because"):
+        sample(kernel, X0, 2, rng(0), compile=True)
+
+
+def test_a_call_sees_that_f_reads_another_number_than_before():
+    """Sees a temperature that was changed between two calls, and chains that go on at the old one."""
+    scale = {"of f": 1.0}
+    kernel = mala(lambda x: -scale["of f"] * x.square().sum(1) / 2, 0.5)
+    assert 0.8 < sample(kernel, torch.zeros(2000, 2), 50, rng(0), compile=True)[0].var().item() < 1.2
+    scale["of f"] = 4.0
+    x, trace = sample(kernel, torch.zeros(2000, 2), 50, rng(0), compile=True)
+    assert 0.2 < x.var().item() < 0.3
+    assert trace.how == "in C++"

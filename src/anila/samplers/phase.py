@@ -143,13 +143,17 @@ def uncompiled(make: Make) -> Walk:
     return walk
 
 
-def compiled(kernels: KernelsByCount) -> Walk:
-    """Windows of compiled kernels, uncompiled where they do not become C++: that is where their calls cost little."""
+def compiled(kernels: KernelsByCount, unasked: bool) -> Walk:
+    """Windows of compiled kernels, uncompiled where they do not become C++: that is where their calls cost little.
+
+    Args:
+        unasked: Say nothing where they do not.
+    """
 
     def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
         kernel = kernels.now(settings)
         state = here.state(kernel)
-        graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(here.x, rng(0)))
+        graphs = graphs_of(kernel.step, state, lambda: kernel.draw_noise(here.x, rng(0)), unasked)
         if not graphs or not graphs.lanes:
             return window(kernel, state, generator)
         _, info, states = graphs(state, draw_block(kernel, here.x, WINDOW, generator), every=1)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, SupportsIndex
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -14,13 +14,17 @@ from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
 from anila.messages import are, counted, lacks_memory, whole
 from anila.rng import as_generator, rng
-from anila.samplers.compiled import graphs_of
+from anila.samplers.compiled import graphs_of, is_compiled
+from anila.samplers.compiled.worth import pays
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
 from anila.samplers.kernel import DrawNoise, Sampler
 from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
+
+if TYPE_CHECKING:
+    from anila.samplers.compiled.graphs import Graphs
 
 
 def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
@@ -42,7 +46,7 @@ def sample(
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
     precision: Precision | None = None,
-    compile: bool = False,
+    compile: bool | None = None,
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
@@ -61,9 +65,11 @@ def sample(
             run to disk. The positions are a copy.
         precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
             an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
-        compile: Compile steps into one graph, which takes seconds once for a kernel and a shape and then saves what
-            Python costs: for small nets and many steps. What cannot be compiled runs as it is, with a warning. Of what
-            f reads besides x only tensors that change in place are followed, not numbers, nor `train` or `eval`.
+        compile: Compile steps, which takes seconds once for a kernel and a shape and then saves what Python costs. What
+            cannot be compiled runs as it is, with a warning. During a call, of what f reads besides x only tensors that
+            change in place are followed, not numbers, nor `train` or `eval`. None compiles where that pays: for steps
+            of an exact kernel on a CPU that become C++ and are many, from about 3,000 where f is long and 10,000 where
+            it is short on. `trace.how` says what was done.
 
     Returns:
         The final positions (chains, *event) and the trace.
@@ -94,7 +100,7 @@ def transitions(
     progress: bool = False,
     callback: Callable[[int, Tensor], None] | None = None,
     precision: Precision | None = None,
-    compile: bool = False,
+    compile: bool | None = False,
     look: bool = False,
 ) -> tuple[Tensor, Trace]:
     """`sample`, whose kernel is looked at beforehand only if asked: for those who make many short runs with one f."""
@@ -113,8 +119,9 @@ def transitions(
             state = sampler.init(x0)
             if look:
                 require_rows_apart(sampler, x0, state)
+            graphs = compiled(sampler, state, steps, compile, look)
         warn_of_starts(value_of(state))
-        x, trace = loop(sampler, state, steps, generator, keep_every, progress, callback, precision, compile, visited)
+        x, trace = loop(sampler, state, steps, generator, keep_every, progress, callback, precision, graphs, visited)
         trace.starts, trace.tuned = (x0, False) if sampler.began is None else (sampler.began, True)
         if sampler.f is not None and not sampler.exact and can_be_judged(trace["x"]):
             trace.heat = heat(sampler.f, trace["x"])
@@ -122,6 +129,18 @@ def transitions(
     warn_of_stuck_chains(trace)
     warn_of_no_global_move(trace)
     return x, trace
+
+
+def compiled(sampler: Sampler, state: Any, steps: int, compile: bool | None, look: bool) -> "Graphs | None":
+    """Compiled steps, where they are wanted or, unasked, where they pay."""
+
+    def draw_noise() -> Any:
+        return sampler.draw_noise(state.x, rng(0))
+
+    unasked = compile is None
+    if unasked:  # steps that do not reject are watched for an f that is not finite, which C++ is not
+        compile = sampler.exact and (is_compiled(sampler.step, state) or pays(sampler.step, state, draw_noise, steps))
+    return graphs_of(sampler.step, state, draw_noise, unasked, look) if compile else None
 
 
 def loop(
@@ -133,14 +152,12 @@ def loop(
     progress: bool,
     callback: Callable[[int, Tensor], None] | None,
     precision: Precision | None,
-    compile: bool,
+    graphs: "Graphs | None",
     visited: Tensor | None,
 ) -> tuple[Tensor, Trace]:
     """x ← step(x, noise); f at the starts, where only a step computes it, is said to be wrong after the first."""
     x0, infos = state.x, dict[str, Tensor]()
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
-    with gradients_in(precision):
-        graphs = graphs_of(sampler.step, state, lambda: sampler.draw_noise(x0, rng(0))) if compile else None
     done = 0
     for n in with_progress(blocks(steps, keep_every, graphs.longest if graphs else 1), steps, progress):
         watched = done % WATCHED == 0 or done + n == steps

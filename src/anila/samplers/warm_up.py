@@ -30,9 +30,10 @@ from torch import Tensor
 
 from anila import notebook
 from anila.messages import counted, whole
-from anila.rng import as_generator
+from anila.rng import as_generator, rng
 from anila.samplers import Sampler
 from anila.samplers.adaptation import KernelsByCount
+from anila.samplers.compiled.worth import pays
 from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
@@ -82,7 +83,7 @@ def tune(
     steps: int,
     generator: torch.Generator | SupportsIndex | np.random.Generator,
     accept: float | None = None,
-    compile: bool = False,
+    compile: bool | None = None,
 ) -> Tuned:
     """Find the settings of a Metropolis kernel by a warm-up of so many steps.
 
@@ -99,8 +100,8 @@ def tune(
             with momentum stood still or diverged, a phase more.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
-        compile: Make the steps in C++, as `sample(compile=True)` does, where f is small enough. The kernel found is the
-            one that was compiled; `sample` takes its code over.
+        compile: Make the steps in C++, as `sample` does, where f is small enough; None where they are many enough too.
+            The kernel found is the one that was compiled; `sample` takes its code over.
 
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, accept is not between 0 and 1, or
@@ -128,8 +129,6 @@ def tune(
     long = "threshold" in names and accept is None and steps >= LONG and probe.quantile < BOLD_QUANTILE
     again = several or long or not {"leapfrog_steps", "persistence"}.isdisjoint(names)
     windows = steps // WINDOW // (1 + 2 * several + long + again)
-    kernels = KernelsByCount(make, tensors(names, x0)) if compile else None
-    walk = compiled(kernels) if kernels else uncompiled(make)
     moved, history = [], []
 
     def run(x: Tensor, settings: Settings, q: float = probe.quantile, aim: float = target, last: bool = False) -> Phase:
@@ -142,6 +141,9 @@ def tune(
     require_point_state(state := probe.init(x0))
     require_rows_apart(probe, x0, state)
     alike = len(x0) > 1 and rows_are_alike(probe, x0)
+    worth = pays(probe.step, state, lambda: probe.draw_noise(x0, rng(0)), steps) if compile is None else compile
+    kernels = KernelsByCount(make, tensors(names, x0)) if worth else None
+    walk = compiled(kernels, unasked=compile is None) if kernels else uncompiled(make)
     x, began = begun(probe, x0, alike, steps, generator)
     settings = first_settings(make, names, x)
     settings["step_size"] = first_step(make, settings, x, target, generator)

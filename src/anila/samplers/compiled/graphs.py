@@ -166,6 +166,18 @@ class Graphs:
             return f"uncompiled, because {self.refused}"
         return f"in TorchInductor's graphs and not in C++, because {reason(self.why_not)}"
 
+    def is_right(self, state: Any, noise: Any) -> bool:
+        """Whether a step in C++ is what it is uncompiled: f may read a number that is no longer what it was."""
+        block = type(noise)(*(field[None] for field in noise))
+        try:
+            if self.lanes:
+                with torch.no_grad():
+                    found = self.lanes(tensors_of(state, block), [c.detach() for c in self.constants], 0)
+                self.compare(found, self.one_by_one(state, block, 0), block)
+        except ValueError:
+            return False
+        return True
+
     def are_outdated(self) -> bool:
         """Whether a tensor that f reads has become another one than it was traced with."""
         return self.traced_with != kinds_of(self.constants)
@@ -323,26 +335,38 @@ def resolution(x: Tensor) -> float:
 
 GRAPHS: WeakKeyDictionary[Callable[..., Any], dict[Any, Graphs | None]] = WeakKeyDictionary()
 """Graphs of a kernel's step, by what they were made for; None where that failed."""
+UNSAID: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
+"""Why there are none of a kernel's step, until somebody asks for them."""
 LOCK = threading.RLock()
 """One at a time makes graphs."""
 
 
-def graphs_of(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any]) -> Graphs | None:
+def graphs_of(
+    step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any], unasked: bool, look: bool
+) -> Graphs | None:
     """As the package's."""
-    given = [field for field in state if isinstance(field, Tensor)]
-    device = given[0].device.type
-    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
-    key = (current(), autocast, *((t.shape, t.stride(), t.dtype, t.device) for t in given))
+    key = key_of(state)
     with LOCK:
         made = GRAPHS.setdefault(step, {})
         found = made.get(key)
-        if key not in made or (found and found.are_outdated()):
+        if key not in made or (found and (found.are_outdated() or (look and not found.is_right(state, draw_noise())))):
             try:
                 made[key] = Graphs(step, state, draw_noise())
             except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
                 made[key] = None
-                say(f"run uncompiled, because {reason(error)}", stacklevel=5)
-        return made[key]
+                UNSAID[step] = reason(error)
+        if not unasked and (why := UNSAID.pop(step, "")):
+            say(f"run uncompiled, because {why}", stacklevel=5)
+        found = made[key]
+        return None if unasked and found and not found.lanes else found
+
+
+def key_of(state: Any) -> Any:
+    """What graphs are made for."""
+    given = [field for field in state if isinstance(field, Tensor)]
+    device = given[0].device.type
+    autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
+    return (current(), autocast, *((t.shape, t.stride(), t.dtype, t.device) for t in given))
 
 
 def say(how: str, stacklevel: int) -> None:
