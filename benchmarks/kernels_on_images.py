@@ -67,7 +67,7 @@ class Length(NamedTuple):
     gradients: int = 10
     """Evaluations of ∇f by a chain in an iteration."""
     long: int = 1000
-    long_chains: int = 32
+    long_chains: int = 16
     draws: int = 500
     last: int = 50
     """Transitions of draws at f(x)."""
