@@ -13,6 +13,10 @@ BIN := .venv/bin
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/installed-bench: .venv/installed-dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
+
 # An image model that comes with the package, if there is one.
 PRETRAINED := $(notdir $(firstword $(wildcard $(addprefix src/anila/pretrained/,mnist flowers cifar10 rings))))
 
@@ -46,7 +50,7 @@ SECONDS ?= 20
 fuzz: .venv/installed-dev  ## damaged settings, checkpoints, archives and tables: so many SECONDS for each kind of file
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/pytest -n 0 tests/test_fuzz.py
 
-bench: .venv/installed-dev  ## the figures of the README
+bench: .venv/installed-bench  ## a short form of the benchmarks
 	$(BIN)/python benchmarks/rings_samplers.py --short --out runs/bench
 	$(BIN)/python benchmarks/samplers.py --short --out runs/bench
 	$(BIN)/python benchmarks/speed.py --short --out runs/bench

@@ -94,7 +94,7 @@ class Runner:
         self.algorithm, self.target = ALGORITHMS[name], target
         self.more = {"num_integration_steps": leapfrog_steps} if name == "hmc" else {}
         if name == "mala":
-            self.warm_up = jax.jit(lambda x, key: dual_averaging(target, x, warmup, key))
+            self.warm_up: Any = jax.jit(lambda x, key: dual_averaging(target, x, warmup, key))
         else:
             given = {"is_mass_matrix_diagonal": not dense, **self.more}
             self.warm_up = jax.jit(lambda x, key: windows(self.algorithm, target, x, warmup, key, **given))
