@@ -1,7 +1,7 @@
 """Images beside what users would take instead: equal CPU seconds on one core, equal parameters, equal images held out.
 
     python benchmarks/images.py --out runs/images                                                   (docs; hours)
-    python benchmarks/images.py --out runs/images --data mnist --seconds 300 --recipes denoising    (part of it)
+    python benchmarks/images.py --out runs/images --data mnist --seconds 300 --recipes Anila        (part of it)
     python benchmarks/images.py --out runs/toy --short                                              (a minute)
 
 Data are looked for as `anila train` does: $ANILA_DATA/NAME, ./data/NAME; or name=path. Recipes: `image_recipes.py`. A

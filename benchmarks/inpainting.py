@@ -1,7 +1,8 @@
 """Completions by runs that differ in their sampler, above each other: the rows of the paper's figure.
 
-    anila train flowers SETTINGS --run runs/flowers                       SETTINGS: network.width=8 training.batch=16
-    anila train flowers sampler=langevin SETTINGS --run runs/langevin               training.precision=bf16
+    anila train flowers-chains network.width=8 training.batch=16 training.precision=bf16 --run runs/flowers
+    anila train flowers-chains sampler=langevin network.width=8 training.batch=16 training.precision=bf16 \
+        --run runs/langevin
     python benchmarks/inpainting.py runs/flowers runs/langevin --box 8,8,16,16 --out flowers.png
 
 Each run completes the same images with its own sampler, from its own kept chains nearest to what is seen, by as many

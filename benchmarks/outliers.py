@@ -1,6 +1,7 @@
 """Outliers beside what is known of them: images of other kinds, and a table whose outliers are planted.
 
-    anila train cifar10 network.width=8 training.batch=16 training.precision=bf16 training.seed=S --run runs/cifar10-S
+    anila train cifar10-chains network.width=8 training.batch=16 training.precision=bf16 training.seed=0 \
+        --run runs/cifar10-0                                                       # and of 1, 2
     python benchmarks/outliers.py images runs/cifar10-0 runs/cifar10-1 runs/cifar10-2 --out runs/outliers
     python benchmarks/outliers.py table --seeds 0 1 2 3 4 --out runs/outliers
 

@@ -1,7 +1,7 @@
 """Train, score and export the models that come with the package, into src/anila/pretrained.
 
-    python scripts/pretrained.py --work runs/pretrained                  # all of them
-    python scripts/pretrained.py mnist cifar10 --work runs/pretrained    # some
+    python scripts/pretrained.py                  # all of them
+    python scripts/pretrained.py mnist cifar10    # some
 
 A run that stands finished in WORK/NAME is taken as it is; the same command again goes on with one that does not.
 Parameters and kept chains are rounded to float16 before they are scored: the scores are those of what is stored.
@@ -107,7 +107,7 @@ def sizes() -> dict[str, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(RECIPES)}; all by default")
-    parser.add_argument("--work", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--work", type=Path, default=Path("runs/pretrained"), help="folder of the runs")
     args = parser.parse_args()
     if unknown := set(args.names) - set(RECIPES):
         parser.error(f"expected names of {', '.join(RECIPES)}; got {', '.join(sorted(unknown))}")

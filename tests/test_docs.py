@@ -64,7 +64,11 @@ def test_every_block_stands_alone(page: Path):
     assert not re.findall(r"^(?![-*:|\d\s]).+\n    \S.*", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "README.md", *sorted(ROOT.glob("benchmarks/*.py")), *sorted(ROOT.glob("scripts/*.py"))],
+    ids=lambda path: path.relative_to(ROOT).as_posix(),
+)
 def test_every_command_is_understood(page: Path):
     """Sees an option, a setting or a preset that is no longer so; runs and files of the page need not be there."""
     commands = typer.main.get_command(app).commands  # pyright: ignore[reportAttributeAccessIssue]
