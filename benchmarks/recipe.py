@@ -95,7 +95,8 @@ def run(preset: str, data: str, part: str, seed: int, iterations: int, precision
 
 
 def told(values: list[float]) -> str:
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values) / math.sqrt(len(values)):.2f}"
+    error = f" ± {statistics.stdev(values) / math.sqrt(len(values)):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{error}"
 
 
 def main() -> None:
