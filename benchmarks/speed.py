@@ -1,7 +1,7 @@
 """Microseconds of a Langevin step, and milliseconds of a training iteration, beside the bare gradient and the peers.
 
     python benchmarks/speed.py --out runs/speed                                (docs)
-    python benchmarks/speed.py --out runs/bench --short                        (toy net only, few rounds)
+    python benchmarks/speed.py --out runs/bench --short                        (small nets, few rounds: minutes)
 
 Everything runs in one process, on one core, on the same f, x and number of steps, in rounds in which every contender
 has its turn; reported are the median and the quartiles over the rounds, and the median of the ratios to Anila's
@@ -291,8 +291,8 @@ def fresh(code: str, **environment: str) -> list[str]:
 
 COMPILED = """
 import time
-from anila.core import rng
-from anila.networks import toy, vanilla
+from anila.density.networks import toy, vanilla
+from anila.rng import rng
 from anila.samplers import anisotropic, sample
 for f, x in ((toy(2), torch.zeros(100, 2)), (vanilla(3, 32, 8), torch.zeros(16, 3, 32, 32))):
     kernel = anisotropic(f.requires_grad_(False), 1.0, 0.01)
@@ -320,38 +320,38 @@ def peak_mib(code: str) -> float:
 
 
 SAMPLED = """
-from anila.core import rng
-from anila.networks import vanilla
+from anila.density.networks import vanilla
+from anila.rng import rng
 from anila.samplers import anisotropic, sample
 f = vanilla(3, 32, 8).requires_grad_(False)
 x = sample(anisotropic(f, 1.0, 0.01), torch.zeros(16, 3, 32, 32), {steps}, rng(0))
 """
 PLANE = """
-from anila.core import rng
-from anila.networks import toy
+from anila.density.networks import toy
+from anila.rng import rng
 from anila.samplers import anisotropic, sample
 sample(anisotropic(toy(2).requires_grad_(False), 1.0, 0.01), torch.zeros({chains}, 2), 10, rng(0))
 """
 BANKED = """
-from anila.chains import FromNoise, Replay
+from anila.learning.starts import FromNoise, Replay
 bank = Replay({chains}, FromNoise((3, 32, 32)), storage="uint8")
 z = bank.draw(10, torch.Generator())
 bank.store(z)
 """
 
 
-def memory() -> dict[str, float]:
+def memory(steps: int, chains: int) -> dict[str, float]:
     """Peaks of whole processes, MiB."""
     return {
         "sample, 10 steps": peak_mib(SAMPLED.format(steps=10)),
-        "sample, 1,000 steps": peak_mib(SAMPLED.format(steps=1000)),
+        f"sample, {steps:,} steps": peak_mib(SAMPLED.format(steps=steps)),
         "bank of 10 chains": peak_mib(BANKED.format(chains=10)),
-        "bank of 10,000 chains": peak_mib(BANKED.format(chains=10_000)),
+        f"bank of {chains:,} chains": peak_mib(BANKED.format(chains=chains)),
     }
 
 
-def scaling(n: int) -> dict[str, dict[str, float]]:
-    """Microseconds a step of `anisotropic` against chains, dimension and width; of K steps against K."""
+def scaling(n: int, most: int) -> dict[str, dict[str, float]]:
+    """Microseconds a step of `anisotropic` against chains, dimension and width; of K steps against K; up to a most."""
 
     def one(chains: int = 100, dim: int = 2, width: int = 64, steps: int = 20, compiled: bool = False) -> float:
         f = nn.Sequential(
@@ -362,16 +362,21 @@ def scaling(n: int) -> dict[str, dict[str, float]]:
         )
         return statistics.median(rounds({"": action}, 1, n)[""])
 
+    def upto(*sizes: int) -> list[int]:
+        return [size for size in sizes if size <= most]
+
     return {
-        "chains": {str(c): one(chains=c, steps=5) / 5 for c in (1, 10, 100, 1000, 10_000, 100_000)},
+        "chains": {str(c): one(chains=c, steps=5) / 5 for c in upto(1, 10, 100, 1000, 10_000, 100_000)},
         "chains, compiled": {
             str(c): one(chains=c, steps=50 if c < 1000 else 5, compiled=True) / (50 if c < 1000 else 5)
-            for c in (2, 10, 100, 1000, 10_000, 100_000)
+            for c in upto(2, 10, 100, 1000, 10_000, 100_000)
         },
-        "dimension": {str(d): one(dim=d) / 20 for d in (2, 10, 100, 1000, 10_000)},
-        "width": {str(w): one(width=w) / 20 for w in (16, 64, 256, 1024)},
-        "K": {str(k): one(steps=k) for k in (1, 10, 100, 1000)},
-        "chains: memory": {str(c): peak_mib(PLANE.format(chains=c)) for c in (100, 1000, 10_000, 100_000, 1_000_000)},
+        "dimension": {str(d): one(dim=d) / 20 for d in upto(2, 10, 100, 1000, 10_000)},
+        "width": {str(w): one(width=w) / 20 for w in upto(16, 64, 256, 1024)},
+        "K": {str(k): one(steps=k) for k in upto(1, 10, 100, 1000)},
+        "chains: memory": {
+            str(c): peak_mib(PLANE.format(chains=c)) for c in upto(100, 1000, 10_000, 100_000, 1_000_000)
+        },
     }
 
 
@@ -395,25 +400,26 @@ def draw(found: dict[str, dict[str, float]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="folder for the numbers and the figure")
-    parser.add_argument("--short", action="store_true", help="toy net only, 4 rounds")
+    parser.add_argument("--short", action="store_true", help="small nets, 2 to 4 rounds")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     keep_freed_memory()
     warnings.simplefilter("ignore")
-    n, results = 4 if arguments.short else 20, {}
+    n, few, width, chains, many = (4, 2, 8, 8, 200) if arguments.short else (20, 5, 32, 64, 10_000)
+    results: dict[str, Any] = {}
 
     def report(title: str, found: dict[str, list[float]], unit: str = "µs a step") -> None:
         results[title] = found
         print(table(title, found, unit) + "\n", flush=True)
 
     f = toy(2).requires_grad_(False)
-    for chains, steps in ((100, 200), (10_000, 10)):
-        x = torch.randn(chains, 2, generator=rng(0, "x"))
+    for points, steps in ((100, 200), (10_000, 10)):
+        x = torch.randn(points, 2, generator=rng(0, "x"))
         found = {"its matrix products": products(f, x, steps)}
         found |= torch_contenders(f, x, steps) | jax_contenders(f, x, steps)
         found |= inside(anisotropic(f, THRESHOLD, STEP), x, steps)
-        report(f"toy net, {chains:,} chains", rounds(found, steps, n))
+        report(f"toy net, {points:,} chains", rounds(found, steps, n))
     rows = Rows(torch.randn(2000, 2, generator=rng(0, "data")), "points")
     contenders = {
         "TorchEBM": torchebm_training("rings-stanley", [], rows),
@@ -421,33 +427,34 @@ def main() -> None:
         "Anila, compiled": training("rings-stanley", [], rows, True),
     }
     report("training iteration, rings-stanley", rounds(contenders, 1, n), "µs")
-    if not arguments.short:
-        vanilla_conv = images(lambda: vanilla(3, 32, 32), 64, 20)
-        report("vanilla conv, 64 chains of 3 × 32 × 32", rounds(vanilla_conv, 20, 5))
-        results["layers"] = layers(vanilla(3, 32, 32), torch.rand(64, 3, 32, 32), 9)
-        print("| convolution, bf16 | forward | gradient |\n|---|---|---|")
-        print("\n".join(f"| {name} | {a:.2f} | {b:.2f} |" for name, (a, b) in results["layers"].items()) + "\n")
-        wide = images(lambda: WideResNet(3, 32, depth=10, widen=1), 16, 10)
-        report("wide residual net 10-1, 16 chains of 3 × 32 × 32", rounds(wide, 10, 5))
-        noise = Rows(torch.rand(200, 3, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
-        small = ["network.width=8", "training.batch=16"]
-        contenders = {
-            "TorchEBM": torchebm_training("cifar10-chains", small, noise),
-            "Anila": training("cifar10-chains", small, noise, False),
-            "Anila, compiled": training("cifar10-chains", small, noise, True),
-            "Anila, bf16": training("cifar10-chains", [*small, "training.precision=bf16"], noise, False),
-            "Anila, bf16, compiled": training("cifar10-chains", [*small, "training.precision=bf16"], noise, True),
-        }
-        report("training iteration, cifar10 at width 8, 16 chains", rounds(contenders, 1, 8), "µs")
-        results["memory, MiB"] = memory()
-        print("| peak memory of a process | MiB |\n|---|---|")
-        print("\n".join(f"| {name} | {value:,.0f} |" for name, value in results["memory, MiB"].items()), flush=True)
-        results["first compiled call, s"] = compilation()
-        print("\n| first compiled call | s |\n|---|---|")
-        print("\n".join(f"| {name} | {value:.1f} |" for name, value in results["first compiled call, s"].items()))
-        results["scaling"] = scaling(3)
-        draw(results["scaling"], arguments.out / "scaling.png")
-        print(json.dumps(results["scaling"], indent=1))
+    vanilla_conv = images(lambda: vanilla(3, 32, width), chains, 20)
+    report(f"vanilla conv, {chains} chains of 3 × 32 × 32", rounds(vanilla_conv, 20, few))
+    results["layers"] = layers(vanilla(3, 32, width), torch.rand(chains, 3, 32, 32), 2 * few - 1)
+    print("| convolution, bf16 | forward | gradient |\n|---|---|---|")
+    print("\n".join(f"| {name} | {a:.2f} | {b:.2f} |" for name, (a, b) in results["layers"].items()) + "\n")
+    chains, width = chains // 4, width // 4
+    if not arguments.short:  # minutes of compiling
+        wide = images(lambda: WideResNet(3, 32, depth=10, widen=1), chains, 10)
+        report(f"wide residual net 10-1, {chains} chains of 3 × 32 × 32", rounds(wide, 10, few))
+    noise = Rows(torch.rand(200, 3, 32, 32, generator=rng(0, "images")) * 2 - 1, "images")
+    small = [f"network.width={width}", f"training.batch={chains}"]
+    contenders = {
+        "TorchEBM": torchebm_training("cifar10-chains", small, noise),
+        "Anila": training("cifar10-chains", small, noise, False),
+        "Anila, compiled": training("cifar10-chains", small, noise, True),
+        "Anila, bf16": training("cifar10-chains", [*small, "training.precision=bf16"], noise, False),
+        "Anila, bf16, compiled": training("cifar10-chains", [*small, "training.precision=bf16"], noise, True),
+    }
+    report(f"training iteration, cifar10 at width {width}, {chains} chains", rounds(contenders, 1, 2 * few - 2), "µs")
+    results["memory, MiB"] = memory(many // 10, many)
+    print("| peak memory of a process | MiB |\n|---|---|")
+    print("\n".join(f"| {name} | {value:,.0f} |" for name, value in results["memory, MiB"].items()), flush=True)
+    results["first compiled call, s"] = compilation()
+    print("\n| first compiled call | s |\n|---|---|")
+    print("\n".join(f"| {name} | {value:.1f} |" for name, value in results["first compiled call, s"].items()))
+    results["scaling"] = scaling(3, 100 * many)
+    draw(results["scaling"], arguments.out / "scaling.png")
+    print(json.dumps(results["scaling"], indent=1))
     protocol = {"machine": platform.machine(), "cores": 1, "torch": torch.__version__, "jax": jax.__version__}
     protocol |= {"date": datetime.now(UTC).date().isoformat()}
     (arguments.out / "speed.json").write_text(json.dumps({"protocol": protocol, **results}, indent=1))
