@@ -36,6 +36,12 @@ def f(x: torch.Tensor) -> torch.Tensor:
     return -x.square().sum(-1) / 2
 
 
+def funnel(x: torch.Tensor) -> torch.Tensor:
+    """Neal's: in its neck chains stand still."""
+    v, y = x[:, 0], x[:, 1]
+    return -v.square() / 18 - y.square() * (-v).exp() / 2 - v / 2
+
+
 def test_what_is_shown_is_whole_and_small():
     """Sees a thing that a notebook shows as nothing, as half a page, or as megabytes."""
     tuned = tune(
@@ -79,8 +85,9 @@ def test_curves_and_points_stay_in_their_frame():
     assert "nan" not in notebook.points([[1.0, 1.0]], "x")
 
 
-def test_a_bar_goes_to_its_end(monkeypatch: pytest.MonkeyPatch):
-    """Sees chains that run in a notebook without a bar, one that stops short, and one told of every step."""
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a notebook is shown of bars."""
     functions = pytest.importorskip("IPython.core.display_functions")
     shown: list[str] = []
 
@@ -92,10 +99,38 @@ def test_a_bar_goes_to_its_end(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(notebook, "runs_here", lambda: True)
     monkeypatch.setattr(functions, "DisplayHandle", Handle)
+    return shown
+
+
+def test_a_bar_goes_to_its_end(bars: list[str]):
+    """Sees chains that run in a notebook without a bar, one that stops short, and one told of every step."""
     sample(anisotropic_mala(f, threshold=1.0), torch.zeros(2, 2), 250, rng(0, "chains"), progress=True)
-    assert "0 of 250" in shown[0]
-    assert "250 of 250" in shown[-1]
-    assert len(shown) <= 101
+    assert "0 of 250" in bars[0]
+    assert "250 of 250" in bars[-1]
+    assert len(bars) <= 101
+
+
+@pytest.mark.parametrize("log_density", [f, funnel])
+def test_a_warm_up_shows_its_phases(bars: list[str], log_density: Any):
+    """Sees a warm-up without a bar, phases without names, and a bar that stops short of, or passes, its end."""
+    start = torch.randn(64, 2, generator=rng(0, "start"))
+    tuned = tune(log_density, start, 240, rng(0, "tune"), progress=True)
+    titles = list(dict.fromkeys(html.partition("tuning: ")[2].partition(":")[0] for html in bars))
+    careful = ["careful"] * ("careful" in tuned.report)
+    assert bool(careful) == (log_density is funnel)
+    assert titles == ["starts", "plain", "preconditioned", "preconditioned again", *careful, "lengths", "last"]
+    whole = 300 if careful else 240
+    assert f"{whole} of {whole}" in bars[-1]
+    assert len(bars) <= 110
+
+
+def test_a_warm_up_is_silent_unasked(bars: list[str], capfd: pytest.CaptureFixture[str]):
+    """Sees a bar nobody asked for, and one that changes what is found."""
+    start = torch.randn(16, 2, generator=rng(0, "start"))
+    silent = tune(f, start, 80, rng(0, "tune"))
+    assert not bars
+    assert capfd.readouterr() == ("", "")
+    assert torch.equal(silent.x, tune(f, start, 80, rng(0, "tune"), progress=True).x)
 
 
 def test_a_command_in_a_notebook_says_lines(monkeypatch: pytest.MonkeyPatch):

@@ -5,7 +5,7 @@ Everything is escaped, loads nothing, and takes its colours from the notebook's 
 
 import base64
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 WIDTH, HEIGHT, SQUARE, MARGIN = 480, 90, 240, 4
@@ -91,35 +91,12 @@ def runs_here() -> bool:
     return get_console().is_jupyter
 
 
-def advancing(parts: Sequence[int], title: str) -> Iterator[int]:
-    """These numbers of steps, with a bar in the notebook that says how many of them are made."""
-    from IPython.core.display import HTML  # a notebook has it
-    from IPython.core.display_functions import DisplayHandle
-
-    shown = DisplayHandle()
-    shown.display(HTML(bar(title, 0, sum(parts))))
-    for done, part in zip(hundredths(parts), parts, strict=True):
-        yield part
-        if done is not None:
-            shown.update(HTML(bar(title, done, sum(parts))))
-
-
-def hundredths(parts: Iterable[int]) -> list[int | None]:
-    """How many steps are made after each part, where that is worth showing: at each hundredth, and at the end.
-
-    >>> hundredths([100, 1, 1, 98])
-    [100, None, 102, 200]
-    """
-    parts = list(parts)
-    whole, done, shown, marks = sum(parts), 0, 0, []
-    for part in parts:
-        done += part
-        new = done * 100 // whole > shown
-        shown = done * 100 // whole
-        marks.append(done if new else None)
-    return marks
-
-
 def bar(title: str, done: int, whole: int) -> str:
-    """How far something is."""
+    """How far something is; a bar that moves to and fro where that is not known.
+
+    >>> bar("tuning", 5, 10), bar("tuning", 0, 0)
+    ('<progress value="5" max="10"></progress> tuning: 5 of 10', '<progress></progress> tuning')
+    """
+    if not whole:
+        return f"<progress></progress> {escape(title)}"
     return f'<progress value="{done}" max="{whole}"></progress> {escape(title)}: {done:,} of {whole:,}'

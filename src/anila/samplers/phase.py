@@ -21,6 +21,7 @@ from anila.samplers.compiled import graphs_of
 from anila.samplers.divergence import began, next_accepted
 from anila.samplers.kernel import Sampler
 from anila.samplers.pathfinder import far_below
+from anila.samplers.progress import Bar
 from anila.samplers.sample import draw_block
 
 WINDOW = 10
@@ -160,6 +161,17 @@ def compiled(kernels: KernelsByCount, unasked: bool) -> Walk:
         return Window(states.x, states.value, states.grad, info.accept_prob)
 
     return walk
+
+
+def counted_by(bar: Bar, walk: Walk) -> Walk:
+    """Windows whose steps a bar shows."""
+
+    def counted(settings: Settings, here: Point, generator: torch.Generator) -> Window:
+        seen = walk(settings, here, generator)
+        bar.advance(WINDOW)
+        return seen
+
+    return counted
 
 
 def window(kernel: Sampler, state: Any, generator: torch.Generator) -> Window:

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anila import notebook
 from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.transform import Transformed
@@ -20,6 +19,7 @@ from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
 from anila.samplers.kernel import DrawNoise, Sampler
+from anila.samplers.progress import progress_bar
 from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
 
@@ -360,16 +360,7 @@ def blocks(steps: int, keep_every: int, most: int) -> Iterator[int]:
 
 def with_progress(parts: Iterator[int], steps: int, shown: bool) -> Iterator[int]:
     """These numbers of steps, so many in all, with a bar where it is to be shown."""
-    if not shown:
-        yield from parts
-        return
-    if notebook.runs_here():
-        yield from notebook.advancing(list(parts), "sampling")
-        return
-    from rich.progress import Progress
-
-    with Progress() as bar:
-        task = bar.add_task("sampling", total=steps)
+    with progress_bar("sampling", steps, shown) as bar:
         for n in parts:
             yield n
-            bar.advance(task, n)
+            bar.advance(n)

@@ -38,8 +38,9 @@ from anila.samplers.divergence import divergences_told
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.metric import ENOUGH, improved
 from anila.samplers.pathfinder import Point, starts
-from anila.samplers.phase import WINDOW, Make, Phase, Settings, compiled, quantile, run_phase, uncompiled
+from anila.samplers.phase import WINDOW, Make, Phase, Settings, compiled, counted_by, quantile, run_phase, uncompiled
 from anila.samplers.precondition import DENSE_LIMIT
+from anila.samplers.progress import progress_bar
 from anila.samplers.sample import as_points, dense, require_points
 from anila.samplers.trajectory import WIDTHS, best_length, persistence
 from anila.samplers.tunable import PROBES, chosen, tensors
@@ -84,6 +85,7 @@ def tune(
     generator: torch.Generator | SupportsIndex | np.random.Generator,
     accept: float | None = None,
     compile: bool | None = None,
+    progress: bool = False,
 ) -> Tuned:
     """Find the settings of a Metropolis kernel by a warm-up of so many steps.
 
@@ -102,6 +104,7 @@ def tune(
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
         compile: Make the steps in C++, as `sample` does, where f is small enough; None where they are many enough too.
             The kernel found is the one that was compiled; `sample` takes its code over.
+        progress: Show a progress bar that names the phase.
 
     Raises:
         ValueError: If the kernel always moves (nothing to aim at), steps is below 40, accept is not between 0 and 1, or
@@ -128,11 +131,21 @@ def tune(
     several = "preconditioner" in names and x0[0].numel() > 1
     long = "threshold" in names and accept is None and steps >= LONG and probe.quantile < BOLD_QUANTILE
     again = several or long or not {"leapfrog_steps", "persistence"}.isdisjoint(names)
-    windows = steps // WINDOW // (1 + 2 * several + long + again)
+    phases = 1 + 2 * several + long + again
+    windows = steps // WINDOW // phases
     moved, history = [], []
 
-    def run(x: Tensor, settings: Settings, q: float = probe.quantile, aim: float = target, last: bool = False) -> Phase:
-        phase = run_phase(walk, x, settings, windows, q, aim, alike and not last, generator)
+    def run(
+        name: str,
+        x: Tensor,
+        settings: Settings,
+        q: float = probe.quantile,
+        aim: float = target,
+        last: bool = False,
+        more: int = 0,
+    ) -> Phase:
+        bar.begin(f"tuning: {name}", more * windows * WINDOW)
+        phase = run_phase(counted_by(bar, walk), x, settings, windows, q, aim, alike and not last, generator)
         moved.append(phase.moved)
         history.append(phase.history)
         return phase
@@ -144,17 +157,20 @@ def tune(
     worth = pays(probe.step, state, lambda: probe.draw_noise(x0, rng(0)), steps) if compile is None else compile
     kernels = KernelsByCount(make, tensors(names, x0)) if worth else None
     walk = compiled(kernels, unasked=compile is None) if kernels else uncompiled(make)
-    x, began = begun(probe, x0, alike, steps, generator)
-    settings = first_settings(make, names, x)
-    settings["step_size"] = first_step(make, settings, x, target, generator)
-    phase, verdict = run(x, settings), "none: the kernel takes none, or x is one number"
-    if several:
-        phase, verdict = preconditioned(phase, run)
-    if long:
-        phase = bolder(phase, run)
-    phase, trouble = careful(phase, run, probe.careful_accept if accept is None else None)
-    if again:
-        phase = run(phase.x, with_lengths(make, phase, generator), phase.quantile, phase.target, last=True)
+    with progress_bar("tuning: starts", 0, progress) as bar:
+        x, began = begun(probe, x0, alike, steps, generator)
+        settings = first_settings(make, names, x)
+        settings["step_size"] = first_step(make, settings, x, target, generator)
+        phase, verdict = run("plain", x, settings, more=phases), "none: the kernel takes none, or x is one number"
+        if several:
+            phase, verdict = preconditioned(phase, run)
+        if long:
+            phase = bolder(phase, run)
+        phase, trouble = careful(phase, run, probe.careful_accept if accept is None else None)
+        if again:
+            bar.begin("tuning: lengths")
+            settings = with_lengths(make, phase, generator)
+            phase = run("last", phase.x, settings, phase.quantile, phase.target, last=True)
     kernel = kernels.now if kernels else lambda settings: make(**settings)
     rate, step_size = torch.cat(history).unbind(1)
     found = frozen(
@@ -239,8 +255,8 @@ def first_step(make: Make, settings: Settings, x: Tensor, target: float, generat
 
 def preconditioned(plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]:
     """The plain phase or a preconditioned one, whichever moves the slowest coordinate farther; and why."""
-    found = run(plain.x, shaped(plain, plain))
-    phase = run(found.x, shaped(plain, found))
+    found = run("preconditioned", plain.x, shaped(plain, plain))
+    phase = run("preconditioned again", found.x, shaped(plain, found))
     gain, target = farther(phase, plain), plain.target
     kind = described(phase.settings["preconditioner"], found.points)
     times = f"{gain:.3g}-fold" if gain < 1000 else "over 1000-fold"
@@ -268,7 +284,7 @@ def described(L: Tensor, points: Tensor) -> str:
 def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
     """The phase, or one of longer steps that clip less and are accepted less, where these go farther."""
     settings = phase.settings | {"threshold": quantile(phase.grads, BOLD_QUANTILE)}
-    bold = run(phase.x, settings, BOLD_QUANTILE, phase.target - LOWER)
+    bold = run("bolder", phase.x, settings, BOLD_QUANTILE, phase.target - LOWER)
     return bold if farther(bold, phase) > PAYS else phase._replace(x=bold.x)
 
 
@@ -289,7 +305,7 @@ def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple
     fell = f"{share:.1%} of proposals diverged{after}" if diverged else ""
     told = f"{' and '.join(filter(None, (still, fell)))} when {phase.target:.2f} was aimed at"
     mixed = {"spread": SPREAD} if diverged and "spread" in phase.settings else {}
-    return run(phase.x, phase.settings | mixed, phase.quantile, aim), told
+    return run("careful", phase.x, phase.settings | mixed, phase.quantile, aim, more=1), told
 
 
 def farther(phase: Phase, other: Phase) -> float:
