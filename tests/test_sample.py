@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.distributions import HalfNormal, Normal
+from torch.distributions.constraints import real
 
 from anila.density.targets import banana
 from anila.density.transform import transform
@@ -18,6 +19,7 @@ from anila.rng import rng
 from anila.samplers import SAMPLERS, Sampler, anisotropic_mala, barker, hmc, langevin, mala, sample
 from anila.samplers.kernel import PointState, accept
 from anila.samplers.sample import transitions
+from anila.samplers.trace import Trace
 from anila.samplers.warm_up import tune
 from exact import as_users_run_it
 
@@ -317,3 +319,25 @@ def test_steepness_is_that_of_the_kept_positions(steps: int):
     assert found is not None
     torch.testing.assert_close(found, trace["x"][: len(found)].norm(dim=2))
     assert len(found) == (1 if steps == 20 else 2)
+
+
+def test_a_trace_says_what_it_is():
+    """Sees a trace that prints as the address of an object, and one whose repr fails or lies where little was kept."""
+    x0 = start(0, 64)
+    _, trace = sample(mala(banana(), 0.5), x0, 400, rng(0), keep_every=10)
+    assert repr(trace) == (
+        "Trace of 400 steps of 64 chains\n"
+        "  made        uncompiled\n"
+        f"  acceptance  {trace.means()['accept_prob']:.3g}\n"
+        "  infos       accept_prob, step_size, grad_norm, clipped\n"
+        "  kept        x (40, 64, 2), after every 10 steps\n"
+        "  .summary()  says whether the draws are good enough"
+    )
+    f = transform(lambda mu, theta: -(theta - mu).square().sum(), mu=Normal(0.0, 1.0), theta=(real, 3))
+    named = sample(mala(f, 0.1), torch.zeros(2, 4), 3, rng(0), keep_every=1)[1]
+    assert "x (3, 2, 4), after every 1 step; .draws(): mu (3, 2), theta (3, 2, 3)\n" in repr(named)
+    nothing = sample(langevin(banana(), 0.5), x0, 5, rng(0))[1]
+    assert "no positions; sample(..., keep_every=10)" in repr(nothing)
+    assert "acceptance" not in repr(nothing)
+    assert repr(sample(mala(banana(), 0.5), x0, 0, rng(0))[1]).startswith("Trace of 0 steps of 64 chains\n")
+    assert repr(Trace({})).startswith("Trace of 0 steps of 0 chains\n")

@@ -58,6 +58,22 @@ class Trace(Mapping[str, Tensor]):
     def __len__(self) -> int:
         return len(self._fields)
 
+    def __repr__(self) -> str:
+        """Steps and chains, what was kept, and how to get more; no judgement, which takes a while."""
+        infos, x = [name for name in self if name != "x"], self.get("x")
+        steps, chains = self[infos[0]].shape if infos else (0, 0 if x is None else x.shape[1])
+        kept = "no positions; sample(..., keep_every=10) keeps some"
+        if x is not None and len(x):
+            kept = f"x {tuple(x.shape)}, after every {counted(self.keep_every, 'step')}"
+            if isinstance(self.f, Transformed):
+                named = {name: (len(x), *value.shape[1:]) for name, value in self.f.constrain(x[:1]).items()}
+                kept += f"; .draws(): {', '.join(f'{name} {shape}' for name, shape in named.items())}"
+        lines = [f"Trace of {counted(steps, 'step')} of {counted(chains, 'chain')}", f"  made        {self.how}"]
+        if steps and "accept_prob" in self and self.exact is not False:
+            lines.append(f"  acceptance  {self['accept_prob'].double().nanmean():.3g}")
+        lines += [f"  infos       {', '.join(infos) or 'none'}", f"  kept        {kept}"]
+        return "\n".join([*lines, "  .summary()  says whether the draws are good enough"])
+
     def means(self) -> dict[str, float]:
         """Every info averaged over steps and chains, in float64; steps on which it was not measured (NaN) left out."""
         return {name: self[name].double().nanmean().item() for name in self if name != "x"}
