@@ -17,14 +17,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from anila.applications import Posterior, purify
 from anila.applications.files.inputs import rows_from
 from anila.applications.files.tables import given, missing_cells
 from anila.applications.on_runs.compose import combined, draw_combined
-from anila.applications.on_runs.draws import cleaning, drawn, filled
+from anila.applications.on_runs.draws import cleaning, completion, drawn, filled
 from anila.applications.on_runs.kernel import require_stable
 from anila.applications.on_runs.observed import Observed, starts
 from anila.applications.poisson_blend import blended
 from anila.data import Images
+from anila.density.log_density import LogDensity
 from anila.learning.starts import Persistent
 from anila.reports.scores import reference_images
 from anila.rng import rng
@@ -240,6 +242,50 @@ def test_a_product_runs_no_more_chains_together_than_a_draw(image_run: Path, mon
 
     assert len(draw_combined([model, model], replace(posterior, g=g), 7, steps=1)) == 7
     assert max(together) <= 3
+
+
+@pytest.mark.parametrize("law", ["inpaint", "purify"])
+def test_no_more_chains_run_together_for_a_larger_count(image_run: Path, monkeypatch: pytest.MonkeyPatch, law: str):
+    """Sees the memory of all chains of an image taken at once, a second portion that repeats the first, and draws that
+    change when more are asked for.
+    """
+    monkeypatch.setattr("anila.runs.model.model.BATCH", 3)
+    monkeypatch.setattr("anila.applications.on_runs.draws.BATCH", 3)
+    model, together = load(image_run), set[int]()
+    hidden = torch.zeros(3, 8, 8, dtype=torch.bool)
+    hidden[:, :4] = True
+    observed = Observed(torch.stack([torch.zeros(3, 8, 8), torch.full((3, 8, 8), 0.5)]), hidden)
+    if law == "purify":
+        observed = observed._replace(hidden=None)
+
+    def counted(f: LogDensity, observed: Observed, T: float) -> Posterior:
+        found = completion(f, observed, T) if law == "inpaint" else purify(f, observed.y, 0.1, T)
+
+        def g(u: Tensor) -> Tensor:
+            together.add(len(u))
+            return found.g(u)
+
+        return replace(found, g=g)
+
+    many = drawn(model, observed, counted, 7, steps=2, frames=2)
+    assert max(together) <= 3
+    assert many.x.shape == (2, 7, 3, 8, 8)
+    assert many.path.shape == (2, 2, 7, 3, 8, 8)
+    assert len(many.x.flatten(0, 1).unique(dim=0)) == 14
+    assert torch.equal(many.x[:, :3], drawn(model, observed, counted, 3, steps=2).x)
+    assert torch.equal(many.path[-1], many.x)
+    torch.testing.assert_close(many.energy.flatten(), -model.f(many.x.flatten(0, 1)).detach())
+
+
+def test_a_later_portion_starts_from_other_chains(known: Trained):
+    """Sees all portions of a large count start from the same few kept chains."""
+    assert known.learner.chains
+    known.learner.chains.start = Persistent(torch.randn(6, 3, generator=rng(0, "bank")))
+    observed, generator = Observed(torch.zeros(2, 3), torch.tensor([False, True, True])), rng(0)
+    whole = starts(known, observed, 8, generator).unflatten(0, (2, 8))
+    for first in (0, 4):
+        part = starts(known, observed, 4, generator, first).unflatten(0, (2, 4))
+        assert torch.equal(part, whole[:, first : first + 4])
 
 
 def test_a_chain_is_blended_into_what_is_seen():

@@ -99,6 +99,7 @@ def fill(
     from anila.applications.files.beside import BesideTable
     from anila.applications.on_runs.draws import filled
     from anila.messages import warnings_to
+    from anila.runs.model.model import require_memory
 
     require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
     require(
@@ -109,6 +110,7 @@ def fill(
         table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
         tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
     y = tables.points(table, units, missing=True, absent=True)
+    require_memory(count * len(y), model)
     hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
     beside = BesideTable(table, units, kept=True)
     finish(lambda: filled(model, y, hidden, count, steps, seed), beside, out)

@@ -19,10 +19,10 @@ from anila.applications.on_runs.kernel import bound, transitions
 from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
 from anila.data.frequent import at_frequent
-from anila.density.log_density import Anneals, ClosedForm, LogDensity
+from anila.density.log_density import Anneals, ClosedForm, LogDensity, values
 from anila.learning.starts import Persistent
 from anila.rng import rng
-from anila.runs.model.model import BATCH, Model
+from anila.runs.model.model import BATCH, Model, batches, require_memory
 from anila.samplers import Trace
 
 SEEN = 2000
@@ -54,7 +54,9 @@ def restoring(f: LogDensity, observed: Observed, temperature: float) -> Posterio
 def drawn(
     model: Model, observed: Observed, law: Law, count: int, steps: int | None = None, seed: int = 0, frames: int = 0
 ) -> Draws:
-    """`count` draws for each observation, with the run's sampler.
+    """`count` draws for each observation, with the run's sampler, as many chains at a time as when samples are drawn.
+
+    They are a function of the seed, and have no trace.
 
     Args:
         model: The run's model.
@@ -65,27 +67,36 @@ def drawn(
         seed: Seed of everything drawn here.
         frames: Points kept on the way.
     """
+    require_memory(count * len(observed.y), model)
     observed, steps = observed.on(model.device), steps or transitions(model)
-    keep_every = max(1, steps // frames) if frames else 0
-    are_rows = len(model.data.event_shape) == 1
-    parts = []
-    for first in range(0, len(observed.y), size := together(model, observed, count)):
+    size, parts = together(model, observed, count), []
+    for first in range(0, len(observed.y), size):
         part = observed.part(slice(first, first + size))
-        generator = rng(seed, "apply", first, device=model.device)
-        posterior = law(model.f, part, model.sampler.target_temperature)
-        x0 = begun(model, part, law, count, generator)
-        make, x0 = bound(model, posterior, x0, generator, global_moves=are_rows)
-        draws = posterior.draw(make, x0, steps, generator, keep_every)
-        draws = draws._replace(path=evenly(draws.path, frames))
-        if isinstance(model.f, Anneals):
-            draws = without_noise(draws, posterior, model.f, generator)
-        parts.append(draws)
-    return Draws(
-        torch.cat([part.x for part in parts]).cpu(),
-        torch.cat([part.energy for part in parts]).cpu(),
-        torch.cat([part.path for part in parts], 1).cpu(),
-        joined_trace(parts),
-    )
+        portions = [portion(model, part, law, n, steps, (seed, first), k, frames) for k, n in batches(count)]
+        parts.append(joined(portions, 1))
+    return joined(parts, 0)
+
+
+def portion(
+    model: Model, observed: Observed, law: Law, count: int, steps: int, key: tuple[int, int], first: int, frames: int
+) -> Draws:
+    """`count` draws for each of some observations, those from `first` on, by chains that run together."""
+    seed, place = key
+    generator = rng(seed, "apply", place, *([first] if first else []), device=model.device)
+    posterior = law(model.f, observed, model.sampler.target_temperature)
+    x0 = begun(model, observed, law, count, generator, first)
+    make, x0 = bound(model, posterior, x0, generator, global_moves=len(model.data.event_shape) == 1)
+    draws = posterior.draw(make, x0, steps, generator, max(1, steps // frames) if frames else 0)
+    draws = draws._replace(path=evenly(draws.path, frames))
+    if isinstance(model.f, Anneals):
+        draws = without_noise(draws, posterior, model.f, generator)
+    return Draws(draws.x.cpu(), draws.energy.cpu(), draws.path.cpu(), Trace({}))
+
+
+def joined(parts: Sequence[Draws], dim: int) -> Draws:
+    """Draws for other observations (dimension 0), or others for the same ones (1), as one."""
+    x, energy = torch.cat([part.x for part in parts], dim), torch.cat([part.energy for part in parts], dim)
+    return Draws(x, energy, torch.cat([part.path for part in parts], 1 + dim), Trace({}))
 
 
 def evenly(path: Tensor, most: int) -> Tensor:
@@ -99,19 +110,11 @@ def together(model: Model, observed: Observed, count: int) -> int:
     return 1 if isinstance(model.f, Anneals) and isinstance(observed.sd, Tensor) else max(1, BATCH // count)
 
 
-def begun(model: Model, observed: Observed, law: Law, count: int, generator: torch.Generator) -> Tensor:
+def begun(model: Model, observed: Observed, law: Law, count: int, generator: torch.Generator, first: int = 0) -> Tensor:
     """Where chains start: at the end of a way down the levels, if f has some, and unless they walk from y."""
     if isinstance(model.f, Anneals) and not observed.is_start:
         return descended(model.f, model.sampler, observed, law, count, generator)
-    return starts(model, observed, count, generator).to(model.device)
-
-
-def joined_trace(parts: Sequence[Draws]) -> Trace:
-    """One trace of the infos of all chains; positions are in `path`."""
-    names = [name for name in parts[0].trace if name != "x"]
-    return Trace(
-        {name: torch.cat([part.trace[name] for part in parts], 1).cpu() for name in names}, parts[0].trace.exact
-    )
+    return starts(model, observed, count, generator, first).to(model.device)
 
 
 def filled(
@@ -148,9 +151,8 @@ def filled(
     if near := model.near_frequent():
         settled = at_frequent(x.flatten(0, 1).cpu(), near).to(x).unflatten(0, x.shape[:2])
         x = torch.where(hidden.to(x.device)[:, None], settled, x)
-    with torch.no_grad():
-        energy = -model.f(x.flatten(0, 1)).unflatten(0, x.shape[:2])
-    return Draws(x.cpu(), energy.cpu(), x.new_empty(0, *x.shape).cpu(), Trace({}))
+    energy = -values(model.f, x.flatten(0, 1)).unflatten(0, x.shape[:2])
+    return Draws(x.cpu(), energy.to(x.dtype), x.new_empty(0, *x.shape).cpu(), Trace({}))
 
 
 def cells(model: Model, y: Float[Tensor, "n d"], j: int, count: int, seed: int) -> Float[Tensor, "n count"]:

@@ -65,19 +65,21 @@ class Observed(NamedTuple):
         return self._replace(y=self.y.to(device), hidden=hidden)
 
 
-def starts(model: Model, observed: Observed, count: int, generator: torch.Generator) -> Float[Tensor, "rows *event"]:
-    """`count` points for each observation, the chains of one beside each other."""
+def starts(
+    model: Model, observed: Observed, count: int, generator: torch.Generator, first: int = 0
+) -> Float[Tensor, "rows *event"]:
+    """`count` points for each observation, from the `first` on, the chains of one beside each other."""
     y, hidden, view, _ = observed
     if hidden is not None:
-        near = nearest_starts(model, lambda x: x[:, ~hidden], y[:, ~hidden], count, generator)
+        near = nearest_starts(model, lambda x: x[:, ~hidden], y[:, ~hidden], count, generator, first)
         return blended(near, y.repeat_interleave(count, 0), hidden) if y.ndim == 4 else near
     if view is not None:
-        return nearest_starts(model, view, y, count, generator)
+        return nearest_starts(model, view, y, count, generator, first)
     return y.repeat_interleave(count, 0)
 
 
 def nearest_starts(
-    model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator
+    model: Model, view: Callable[[Tensor], Tensor], seen: Tensor, count: int, generator: torch.Generator, first: int
 ) -> Tensor:
     """For each observation the kept chains whose view is nearest to it.
 
@@ -87,6 +89,7 @@ def nearest_starts(
         seen: The observations, (n, *seen).
         count: Chains for each.
         generator: Source of new starts where none are kept.
+        first: How many of the nearest are passed over.
 
     Returns:
         (n · count, *event), the nearest of an observation first; again from the nearest where fewer are kept.
@@ -95,5 +98,5 @@ def nearest_starts(
     pool = start.x if isinstance(start, Persistent) else model.starts(POOL, generator)
     pool = pool.to(model.device)
     distance = torch.cdist(seen.to(pool).flatten(1), view(pool).flatten(1))
-    order = distance.argsort(1)[:, torch.arange(count, device=pool.device) % len(pool)]
+    order = distance.argsort(1)[:, torch.arange(first, first + count, device=pool.device) % len(pool)]
     return pool[order.flatten()]
