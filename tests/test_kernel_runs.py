@@ -1,5 +1,6 @@
 """Runs of the kernel energy: found at once, used from anywhere, with alarms as rare as promised and their reasons."""
 
+import csv
 import gzip
 import json
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +17,7 @@ import anila as package
 from anila.applications.on_runs.draws import filled
 from anila.applications.on_runs.outliers import shown
 from anila.data import Encoding, Table
+from anila.data.table_files import read_rows
 from anila.density import kernel_rows
 from anila.density.kernel_energy import KernelEnergy
 from anila.density.kernel_rows import densest
@@ -325,6 +328,42 @@ def test_scores_and_reasons_stand_beside_the_rows(run: Path, tmp_path: Path):
     assert lines[0].replace('"', "").endswith("score,percentile,outlier,why")
     assert lines[1].endswith('false,""')
     assert "likely height" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("separator", "decimal", "encoding"),
+    [(",", ".", "utf-8"), (";", ",", "utf-8"), (";", ",", "windows-1252"), ("\t", ",", "utf-16"), ("|", ".", "utf-8")],
+)
+def test_a_table_is_written_as_it_came(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], separator: str, decimal: str, encoding: str
+):
+    """Sees a table with semicolons, tabs or decimal commas come back with commas and points, a cell that was there
+    changed, and a file in another encoding than was read of which nothing is said.
+    """
+    numbers = [[f"{v:.3f}1".replace(".", decimal) for v in row] for row in rows(60, "people", 3).tolist()]
+    cells = [[*row, f"a{separator}b" if i % 3 else "Köln", "=1+1"] for i, row in enumerate(numbers)]
+    lines = [separator.join(f'"{cell}"' if separator in cell else cell for cell in row) for row in cells]
+    text = "\n".join([separator.join(["größe", "b", "c", "city", "said"]), *lines]) + "\n"
+    (tmp_path / "t.csv").write_bytes(text.encode(encoding))
+    holed = text.replace(numbers[0][0], "", 1)
+    (tmp_path / "holed.csv").write_bytes(holed.encode(encoding))
+    out = tmp_path / "out.csv"
+    assert anila("train", tmp_path / "t.csv", "--run", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert anila("inpaint", tmp_path / "run", tmp_path / "holed.csv", "--count", "1", "--out", out) == 0
+    came = {"windows-1252": "Windows-1252", "utf-16": "UTF-16"}.get(encoding)
+    assert (f"out.csv is UTF-8, and the table came in {came}" in capsys.readouterr().err) == (came is not None)
+    written = list(csv.reader(out.read_text(encoding="utf-8").splitlines(), delimiter=separator))
+    assert written[0] == ["größe", "b", "c", "city", "said", "draw", "energy"]
+    assert [row[1:4] for row in written[1:]] == [row[1:4] for row in cells]
+    assert [row[0] for row in written[2:]] == [row[0] for row in cells[1:]]
+    assert all(float(row[k].replace(decimal, ".")) < 9 for row in written[1:] for k in (0, 6))
+    assert {row[4] for row in written[1:]} == {"'=1+1"}
+    assert read_rows(out)[0].column_names == written[0]
+    assert anila("outliers", tmp_path / "run", tmp_path / "holed.csv", "--out", tmp_path / "odd.csv") == 0
+    assert (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()[5].count(decimal) >= 5
+    assert anila("inpaint", tmp_path / "run", tmp_path / "holed.csv", "--out", tmp_path / "out.parquet") == 0
+    assert pyarrow.parquet.read_schema(tmp_path / "out.parquet").metadata is None
 
 
 def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

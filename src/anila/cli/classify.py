@@ -35,7 +35,8 @@ def classify(
         rows = rows_from(files, model, classify.names(model.classes) if out else ())
     found = classify.classified(model, rows)
     if out is not None:
-        write_table(found.rows.joined(found.columns), out)
+        with warnings_to(note):
+            write_table(found.rows.joined(found.columns), out)
     summary = found.summary()
     if as_json:
         print_json(summary)

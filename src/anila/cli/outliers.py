@@ -51,7 +51,8 @@ def outliers(
     for text in warnings_of(found):
         note(text)
     if out is not None:
-        write_table(found.rows.joined(found.columns()), out)
+        with warnings_to(note):
+            write_table(found.rows.joined(found.columns()), out)
     if picture is not None and rows.file is not None and not found.flagged.any():
         note("no picture: no row is an outlier")
     elif picture is not None:

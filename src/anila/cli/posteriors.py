@@ -86,7 +86,7 @@ def finish(work: "Callable[[], Draws]", beside: "Beside", out: Path) -> None:
 
     with warnings_to(note):
         draws = work()
-    beside.write(draws, out)
+        beside.write(draws, out)
     for name, energy in zip(beside.names[:SHOWN], draws.energy, strict=False):
         echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
     n, k = draws.x.shape[:2]

@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from anila.data.foreign import Refused, printable, reading
+from anila.data.style import Style, styled
 from anila.messages import counted
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -78,10 +79,10 @@ def read_csv(path: Path, marks: Sequence[str] = ()) -> tuple[pa.Table, str]:
         ValueError: If it is no text, or no table.
     """
     text, encoding = text_of(path)
-    return parsed(text, path, marks, encoding)
+    return parsed(text, path, marks, f" ({encoding})" if encoding else "", encoding)
 
 
-def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> tuple[pa.Table, str]:
+def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", encoding: str = "") -> tuple[pa.Table, str]:
     """The table of a text.
 
     Args:
@@ -89,6 +90,7 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> t
         path: For messages.
         marks: As of `read_csv`.
         how: What was not as usual about the text, for people.
+        encoding: That of the file, where it is not UTF-8.
 
     Raises:
         ValueError: If it is no table.
@@ -111,11 +113,11 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "") -> t
             require_even(text, layout.separator, path)
             raise
     named = found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
-    return named, f"{layout}{how}"
+    return styled(named, Style(layout.separator, layout.decimal, encoding)), f"{layout}{how}"
 
 
 def text_of(path: Path) -> tuple[str, str]:
-    """A file's text, and its encoding where that is not as usual, for people."""
+    """A file's text, and its encoding where that is not UTF-8."""
     with reading(f"{path} cannot be read: "), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         raw = file.read(MOST + 1)
     if len(raw) > MOST:
@@ -124,7 +126,7 @@ def text_of(path: Path) -> tuple[str, str]:
         raise Refused(f"{path} is no text but {what}")
     if encoding := next((name for mark, name in MARKED.items() if raw.startswith(mark)), None):
         with reading(f"{path} cannot be read as {encoding} text: "):
-            return raw.decode(encoding), f" ({encoding})"
+            return raw.decode(encoding), encoding
     if b"\0" in raw:
         raise Refused(
             f"{path} is no text, or UTF-16 without a mark that says so; convert it: "
@@ -149,7 +151,7 @@ def windows_text(path: Path, raw: bytes, line: int) -> tuple[str, str]:
         ),
         stacklevel=2,
     )
-    return text, " (Windows-1252)"
+    return text, "Windows-1252"
 
 
 def layout_of(text: str, path: Path) -> Layout:

@@ -3,17 +3,18 @@
 import math
 import re
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from torch import Tensor
 
 from anila.data import Elsewhere
 from anila.data.column import kind_of
+from anila.data.style import plain, style_of, write_csv
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.messages import counted
@@ -83,13 +84,19 @@ def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """By suffix."""
-    is_csv = path.suffix.lower() == ".csv"
+    """By suffix; a .csv as the table came (`anila.data.style`), in UTF-8.
+
+    Warns:
+        UserWarning: If it came in another encoding.
+    """
+    is_csv, came = path.suffix.lower() == ".csv", style_of(table).encoding
     with whole_file(path) as file:
         if is_csv:
-            pyarrow.csv.write_csv(without_formulas(table), file)
+            write_csv(without_formulas(table), file)
         else:
-            pyarrow.parquet.write_table(table, file)
+            pyarrow.parquet.write_table(plain(table), file)
+    if is_csv and came:
+        warnings.warn(f"{path} is UTF-8, and the table came in {came}", stacklevel=2)
 
 
 FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\d.eE+-]", re.DOTALL)
@@ -103,9 +110,9 @@ def without_formulas(table: pa.Table) -> pa.Table:
         found = [cell if cell is None else quoted(cell) for cell in column.to_pylist()]
         return pa.array(found, column.type)
 
-    plain = [column.cast(pa.string()) if kind_of(column.type) == "category" else column for column in table.columns]
-    columns = [cells(column) if pa.types.is_string(column.type) else column for column in plain]
-    return pa.table(columns, names=[quoted(name) for name in table.column_names])
+    bare = [column.cast(pa.string()) if kind_of(column.type) == "category" else column for column in table.columns]
+    columns = [cells(column) if pa.types.is_string(column.type) else column for column in bare]
+    return pa.table(columns, names=[quoted(name) for name in table.column_names], metadata=table.schema.metadata)
 
 
 def quoted(text: str) -> str:

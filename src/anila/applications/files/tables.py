@@ -120,7 +120,7 @@ def missing_cells(values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
 def named(table: pa.Table, columns: Sequence[str]) -> pa.Table:
     """The columns of an array are called 0, 1, ...; as many as the model has are the model's."""
     bare = table.column_names == [str(i) for i in range(len(columns))]
-    return table.rename_columns(list(columns)) if bare else table
+    return table.rename_columns(list(columns)).replace_schema_metadata(table.schema.metadata) if bare else table
 
 
 def filled_in(own: pa.ChunkedArray, cells: pa.ChunkedArray) -> pa.ChunkedArray:

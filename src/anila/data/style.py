@@ -1,0 +1,61 @@
+"""How a file of text writes a table. It goes with the table, so that what is joined to it is written as it came.
+
+It is kept in the metadata of the table's schema, of which Arrow keeps hold when columns are set, appended or taken.
+"""
+
+import csv
+import io
+import json
+from typing import IO, NamedTuple
+
+import pyarrow as pa
+import pyarrow.csv
+
+KEY = b"anila"
+
+
+class Style(NamedTuple):
+    """What separates cells, the mark of decimals, and the encoding where it is not UTF-8."""
+
+    separator: str = ","
+    decimal: str = "."
+    encoding: str = ""
+
+
+def styled(table: pa.Table, style: Style) -> pa.Table:
+    """The table, which remembers how it was written."""
+    return table.replace_schema_metadata({KEY: json.dumps(style._asdict())})
+
+
+def style_of(table: pa.Table) -> Style:
+    """How a table was written; as is usual where it does not remember."""
+    found = (table.schema.metadata or {}).get(KEY)
+    return Style(**json.loads(found)) if found else Style()
+
+
+def plain(table: pa.Table) -> pa.Table:
+    """The table without that memory."""
+    kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != KEY}
+    return table.replace_schema_metadata(kept or None)
+
+
+def write_csv(table: pa.Table, file: IO[bytes]) -> None:
+    """Write a table as it was written, in UTF-8."""
+    style = style_of(table)
+    if style._replace(encoding="") == Style():
+        pyarrow.csv.write_csv(table, file)
+        return
+    columns = [texts(column, style) for column in table.columns]
+    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+    lines = csv.writer(text, delimiter=style.separator, lineterminator="\n")
+    lines.writerow(table.column_names)
+    lines.writerows(zip(*columns, strict=True))
+    text.detach()
+
+
+def texts(column: pa.ChunkedArray, style: Style) -> list[str | None]:
+    """Cells as that style writes them."""
+    found = column.cast(pa.string()).to_pylist()
+    if style.decimal == "." or not pa.types.is_floating(column.type):
+        return found
+    return [cell and cell.replace(".", style.decimal) for cell in found]
