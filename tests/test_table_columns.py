@@ -290,7 +290,8 @@ def cells(write: str) -> str:
         ("\u2212{0}", "numbers with signs, units or digits in groups, such as '\u22121000.5'"),
         ("{0} kg", "numbers with signs, units or digits in groups, such as '1000.5 kg'"),
         ("{1},5", "numbers with signs, units or digits in groups, such as '1000,5'"),
-        ("31/12/{1}", "dates such as '31/12/1000': write them as 2020-12-31"),
+        ("{1}/12/31", "dates such as '1000/12/31': write them as 2020-12-31"),
+        ("03/04/{1}", "dates such as '03/04/1000', of which nobody can tell day and month apart: write them as 2020"),
         ("u{1}", "120 different texts in 120 rows: too many for categories"),
     ],
 )

@@ -139,7 +139,7 @@ class Column(NamedTuple):
         if not fits and there:
             raise ValueError(
                 f"column {printable(self.name)!r}: expected {'dates' if self.kind in TIMED else 'numbers'} as in "
-                f"training, got {cells.type}"
+                f"training, got {cells.type}" + ("; write them as 2020-12-31" if self.kind in TIMED else "")
             )
         if there and self.zoned is not None and is_zoned(cells.type) != self.zoned:
             raise ValueError(

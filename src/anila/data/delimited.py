@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
+from anila.data.dates import with_dates
 from anila.data.foreign import Refused, printable, reading
 from anila.data.style import Style, styled
 from anila.messages import counted
@@ -113,7 +114,10 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
             require_even(text, layout.separator, path)
             raise
     named = found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
-    return styled(named, Style(layout.separator, layout.decimal, encoding)), f"{layout}{how}"
+    named, forms = with_dates(named, nulls)
+    told = "".join(f" ({name} as {form})" for name, form in zip(named.column_names, forms, strict=True) if form)
+    style = Style(layout.separator, layout.decimal, encoding, forms if any(forms) else ())
+    return styled(named, style), f"{layout}{told}{how}"
 
 
 def text_of(path: Path) -> tuple[str, str]:

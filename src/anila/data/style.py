@@ -11,6 +11,8 @@ from typing import IO, NamedTuple
 import pyarrow as pa
 import pyarrow.csv
 
+from anila.data.dates import written
+
 KEY = b"anila"
 
 
@@ -20,6 +22,8 @@ class Style(NamedTuple):
     separator: str = ","
     decimal: str = "."
     encoding: str = ""
+    dates: tuple[str, ...] = ()
+    """The form of each column's dates (`anila.data.dates`), where some are not 2020-12-31."""
 
 
 def styled(table: pa.Table, style: Style) -> pa.Table:
@@ -30,7 +34,10 @@ def styled(table: pa.Table, style: Style) -> pa.Table:
 def style_of(table: pa.Table) -> Style:
     """How a table was written; as is usual where it does not remember."""
     found = (table.schema.metadata or {}).get(KEY)
-    return Style(**json.loads(found)) if found else Style()
+    if not found:
+        return Style()
+    read = json.loads(found)
+    return Style(**read | {"dates": tuple(read["dates"])})
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -45,7 +52,8 @@ def write_csv(table: pa.Table, file: IO[bytes]) -> None:
     if style._replace(encoding="") == Style():
         pyarrow.csv.write_csv(table, file)
         return
-    columns = [texts(column, style) for column in table.columns]
+    forms = [*style.dates, *[""] * table.num_columns]
+    columns = [texts(column, style.decimal, form) for column, form in zip(table.columns, forms, strict=False)]
     text = io.TextIOWrapper(file, encoding="utf-8", newline="")
     lines = csv.writer(text, delimiter=style.separator, lineterminator="\n")
     lines.writerow(table.column_names)
@@ -53,9 +61,11 @@ def write_csv(table: pa.Table, file: IO[bytes]) -> None:
     text.detach()
 
 
-def texts(column: pa.ChunkedArray, style: Style) -> list[str | None]:
-    """Cells as that style writes them."""
+def texts(column: pa.ChunkedArray, decimal: str, form: str) -> list[str | None]:
+    """Cells with that mark of decimals, and dates in that form where there is one."""
+    if form and pa.types.is_date(column.type):
+        return [written(day, form) for day in column.to_pylist()]
     found = column.cast(pa.string()).to_pylist()
-    if style.decimal == "." or not pa.types.is_floating(column.type):
+    if decimal == "." or not pa.types.is_floating(column.type):
         return found
-    return [cell and cell.replace(".", style.decimal) for cell in found]
+    return [cell and cell.replace(".", decimal) for cell in found]

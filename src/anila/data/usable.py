@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from anila.data.column import filled, is_number, kind_of, numbers
+from anila.data.dates import orders_of
 from anila.data.delimited import DATE, DECIMAL_COMMA
 from anila.data.foreign import printable
 from anila.data.selection import chosen_by, marks_by
@@ -39,6 +40,10 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
     if not rows.column_names:
         raise ValueError(f"{name}: expected at least one column, got none")
     faults = {column: fault for column in rows.column_names if (fault := fault_of(rows.column(column)))}
+    for column in rows.column_names:
+        if column not in faults and (texts := unclear_dates(rows.column(column))):
+            said = f"{column} has dates such as {texts[0]!r}, of which nobody can tell day and month apart"
+            warnings.warn(printable(f"{name}: {said}: they are taken as texts; write them as 2020-12-31"), stacklevel=4)
     if not faults:
         return rows, []
     listed = ", ".join(f"{column or 'a column without a name'} ({fault})" for column, fault in faults.items())
@@ -48,6 +53,14 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
         raise ValueError(printable(f"{name}: columns that cannot be learned: {listed}; {take}"))
     warnings.warn(printable(f"{name}: left out {listed}"), stacklevel=4)
     return rows.select(rest), [f"left out {listed}"]
+
+
+def unclear_dates(cells: pa.ChunkedArray) -> list[str]:
+    """The different cells of a column of dates whose days may be months; none of another column."""
+    if kind_of(cells.type) != "category":
+        return []
+    texts = [str(text) for text in filled(cells).unique().drop_null().to_pylist()]
+    return texts if len(orders_of(texts)) > 1 else []
 
 
 def filled_rows(rows: pa.Table) -> np.ndarray:
@@ -96,7 +109,8 @@ def too_various(seen: pa.Array) -> str | None:
         bare = [text for text in texts if not ZONED.fullmatch(text)]
         if 0 < len(bare) < len(texts):
             return f"times without a zone, such as {bare[0]!r}, beside times with one: write +00:00 after those in UTC"
-        return f"dates such as {texts[0]!r}: write them as 2020-12-31"
+        unclear = ", of which nobody can tell day and month apart" if len(orders_of(texts)) > 1 else ""
+        return f"dates such as {texts[0]!r}{unclear}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
         return f"numbers with signs, units or digits in groups, such as {marks[0]!r}: write them plainly, as -1234.5"
     return f"{len(different):,} different texts in {len(seen):,} rows: too many for categories"

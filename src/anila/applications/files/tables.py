@@ -16,6 +16,7 @@ from torch import Tensor
 
 from anila.data import Units
 from anila.data.column import kind_of
+from anila.data.dates import dated, form_of
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
 from anila.messages import counted
@@ -61,10 +62,21 @@ def given(text: str) -> pa.Table:
 
 def as_cell(text: str) -> int | float | bool | date | str:
     """As the cells of a CSV file are read."""
-    for kind in (int64, float, date.fromisoformat, datetime.fromisoformat):
+    for kind in (int64, float, date.fromisoformat, datetime.fromisoformat, date_of):
         with suppress(ValueError):
             return kind(text)
     return {"true": True, "false": False}.get(text.lower(), text)
+
+
+def date_of(text: str) -> date:
+    """A date that has the day or the month first, where it tells which.
+
+    Raises:
+        ValueError: If it does not.
+    """
+    if not (form := form_of([text])):
+        raise ValueError(f"{text!r} is no date, or may be two")
+    return dated(text, form)
 
 
 def int64(text: str) -> int:
