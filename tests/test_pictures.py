@@ -17,6 +17,7 @@ from anila.evaluation.likelihood import Grid
 from anila.evaluation.pictures import (
     image_grid,
     neighbours_grid,
+    odd_rows,
     plane_panel,
     sampler_comparison,
     save,
@@ -32,6 +33,40 @@ RINGS = rings()
 
 def panel(seed: int = 0) -> Figure:
     return plane_panel(RINGS.draw(200, rng(seed, "data")), RINGS.draw(100, rng(seed, "model")), RINGS, FRAME, "rings")
+
+
+class TestOddRows:
+    WORDS = ("Mönchengladbach-Rheydt", "W" * 200, "1234567.891234", "$x_1$ costs $2", "Oslo", "a\nb")
+
+    def drawn(self, columns: int) -> Figure:
+        """Three odd rows of long words, in so many columns."""
+        values = [[self.WORDS[(i + j) % 6] for j in range(columns)] for i in range(3)]
+        likely = [[self.WORDS[(i + 2 * j) % 6] if (i + j) % 3 else "" for j in range(columns)] for i in range(3)]
+        names = [f"measurements_of_{2000 + i}.csv[{31 + i}]" for i in range(3)]
+        share = np.full((3, columns), 1 / columns)
+        return odd_rows(names, [self.WORDS[j % 6] for j in range(columns)], values, likely, share, [8334.0, -1e-5, 1.0])
+
+    @pytest.mark.parametrize("columns", [1, 3, 8])
+    def test_no_text_leaves_its_cell(self, columns: int):
+        """Sees long words that run over their neighbours, or out of the picture."""
+        figure = self.drawn(columns)
+        figure.dpi = 200
+        renderer = FigureCanvasAgg(figure).get_renderer()
+        figure.draw(renderer)
+        boxes = [text.get_window_extent(renderer) for text in figure.axes[0].texts]
+        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+        across = figure.axes[0].transData.transform([[k, 0] for k in range(columns + 1)])[:, 0]
+        for box in boxes:
+            assert not ((box.x0 < across - 2) & (across + 2 < box.x1)).any()
+
+    def test_a_row_keeps_its_number_and_a_word_that_fits_is_whole(self):
+        """Sees names cut where they say which row it is, and words cut that need not be."""
+        wide, narrow = ([text.get_text() for text in self.drawn(n).axes[0].texts] for n in (2, 8))
+        assert sum(text.endswith(".csv[31]") for text in narrow) == 1
+        assert "Mönchengladbach-Rheydt" in wide
+        assert "Mönchengladbach-Rheydt" not in narrow
+        assert {"Oslo", r"a\nb"} <= set(narrow)
+        assert "$x_1$ costs $2" in wide
 
 
 def bytes_of(picture: Figure | Image.Image, folder: Path) -> bytes:

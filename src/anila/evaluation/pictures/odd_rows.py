@@ -1,18 +1,28 @@
 """Odd rows of a table: their cells, those that carry the score coloured, and what would be likely in their place."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import text_to_path
 
 from anila.evaluation.pictures.style import FAINT, INK, MODEL, RULE, STYLE, WIDTH
+from anila.messages import printable
 
 ROWS, COLUMNS = 12, 8
 """Shown at most: the first rows, and the columns that carry most of their scores."""
-HEIGHT, LETTERS = 0.42, 14
-"""Inches of a row; letters of a name or a value that are shown."""
+HEIGHT, MARGIN = 0.42, 0.08
+"""Inches of a row, and around the table."""
+NAME, SCORE, CELL = 1.4, 0.9, 0.92
+"""Widths of the names of the rows, of their scores, and of a cell, in those of a column."""
+SIZE, SMALL = 8.5, 7.0
+"""Of a value, and of what is likely instead, in points."""
+MOST = 100
+"""Letters of a text that are looked at."""
 
 
 @STYLE
@@ -41,32 +51,56 @@ def odd_rows(
         raise ValueError("expected at least one row")
     rows = min(ROWS, len(names))
     shown = [int(column) for column in np.sort(np.argsort(-share[:ROWS].sum(0), kind="stable")[:COLUMNS])]
-    figure = Figure((WIDTH, HEIGHT * (rows + 1.3)))
-    axes = figure.subplots()
-    axes.set(xlim=(-1.4, len(shown) + 0.7), ylim=(rows, -1))
+    figure = Figure((WIDTH, HEIGHT * (rows + 1) + 2 * MARGIN))
+    figure.set_layout_engine("none")
+    high = MARGIN / figure.get_figheight()
+    axes = figure.add_axes((MARGIN / WIDTH, high, 1 - 2 * MARGIN / WIDTH, 1 - 2 * high))
+    axes.set(xlim=(-NAME, len(shown) + SCORE), ylim=(rows, -1))
     axes.axis("off")
-    axes.text(-1.35, -0.35, "row", color=FAINT)
-    axes.text(len(shown) + 0.65, -0.35, "score", color=FAINT, ha="right")
+    column_inches = (WIDTH - 2 * MARGIN) / (NAME + len(shown) + SCORE)
+
+    def put(
+        x: float, y: float, text: str, room: float = CELL, ha: str = "center", size: float = SIZE, color: str = INK,
+        weight: str = "normal",
+    ) -> None:  # fmt: skip
+        fitting = cut(printable(text), room * column_inches, size, weight, tail=ha == "left")
+        axes.text(x, y, fitting, size=size, color=color, weight=weight, ha=ha, va="center", parse_math=False)
+
+    put(-NAME, -0.4, "row", ha="left", color=FAINT)
+    put(len(shown) + SCORE, -0.4, "score", ha="right", color=FAINT)
     for place, column in enumerate(shown):
-        axes.text(place + 0.5, -0.35, cut(columns[column]), color=FAINT, ha="center")
+        put(place + 0.5, -0.4, columns[column], color=FAINT)
     for i in range(rows):
-        axes.plot([-1.4, len(shown) + 0.7], [i, i], color=RULE, linewidth=0.8)
-        axes.text(-1.35, i + 0.5, cut(names[i]), va="center")
-        axes.text(len(shown) + 0.65, i + 0.5, f"{scores[i]:.3g}", va="center", ha="right")
+        axes.plot([-NAME, len(shown) + SCORE], [i, i], color=RULE, linewidth=0.8)
+        put(-NAME, i + 0.5, names[i], NAME - (1 - CELL), ha="left")
+        put(len(shown) + SCORE, i + 0.5, f"{scores[i]:.3g}", SCORE, ha="right")
         for place, column in enumerate(shown):
             part, instead = float(share[i, column]), likely[i][column]
-            axes.add_patch(
-                Rectangle((place + 0.04, i + 0.06), 0.92, 0.88, color=MODEL, alpha=0.75 * part**0.5, linewidth=0)
-            )
-            axes.text(place + 0.5, i + (0.33 if instead else 0.5), cut(values[i][column]), va="center", ha="center",
-                      color=INK, weight="bold" if instead else "normal")  # fmt: skip
+            corner, alpha = (place + (1 - CELL) / 2, i + 0.06), 0.75 * part**0.5
+            axes.add_patch(Rectangle(corner, CELL, 0.88, color=MODEL, alpha=alpha, linewidth=0))
             if instead:
-                axes.text(
-                    place + 0.5, i + 0.72, cut(f"likely {instead}", LETTERS + 7), va="center", ha="center", size=7
-                )
+                put(place + 0.5, i + 0.33, values[i][column], weight="bold")
+                put(place + 0.5, i + 0.72, f"likely {instead}", size=SMALL)
+            else:
+                put(place + 0.5, i + 0.5, values[i][column])
     return figure
 
 
-def cut(text: str, letters: int = LETTERS) -> str:
-    """The beginning of a text that is long, with nothing in it that matplotlib takes for mathematics."""
-    return (text if len(text) <= letters else text[: letters - 1] + "…").replace("$", r"\$")
+def cut(text: str, inches: float, size: float = SIZE, weight: str = "normal", tail: bool = False) -> str:
+    """As much of a text as fits: its beginning, or its tail, where rows have their numbers.
+
+    >>> cut("Mönchengladbach", 0.5), cut("measurements.csv[31]", 0.8, tail=True), cut("Oslo", 0.5)
+    ('Mönc…', '…nts.csv[31]', 'Oslo')
+    """
+    look = FontProperties(family="DejaVu Sans", weight=weight, size=size)
+
+    def part(letters: int) -> str:
+        return f"…{text[len(text) - letters :]}" if tail else f"{text[:letters]}…"
+
+    def width(shown: str) -> float:
+        return text_to_path.get_text_width_height_descent(shown, look, False)[0] / 72
+
+    if len(text) <= MOST and width(text) <= inches:
+        return text
+    lengths = range(1, min(MOST, len(text)))
+    return part(max(1, bisect_right(lengths, inches, key=lambda letters: width(part(letters)))))
