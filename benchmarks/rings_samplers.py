@@ -28,16 +28,16 @@ K = 20
 SETTINGS = [
     f"sampler.steps={K}",
     "sampler.step_size=0.02",
-    "sampler.threshold=5",
     "training.batch=500",
     "training.chains=200",
 ]
+THRESHOLD = "sampler.threshold=5"
 SAMPLERS = {
     "langevin": ["sampler=langevin"],
-    "anisotropic": ["sampler=anisotropic"],
+    "anisotropic": ["sampler=anisotropic", THRESHOLD],
     "mala": ["sampler=mala", "sampler.global_every=0"],
-    "anisotropic_mala": ["sampler.global_every=0"],
-    "anisotropic_mala + global moves": ["sampler.global_every=5"],
+    "anisotropic_mala": [THRESHOLD, "sampler.global_every=0"],
+    "anisotropic_mala + global moves": [THRESHOLD, "sampler.global_every=5"],
 }
 POINTS = 10
 
@@ -64,7 +64,7 @@ def run(overrides: list[str], budget: int, seed: int, rate: float) -> tuple[list
         if i % max(1, iterations // POINTS) == 0:
             spent.append(float(i * cost(config)))
             kl.append(exact_kl(trained, x_data) or math.nan)
-    return spent, kl, trained.learner.start.x  # pyright: ignore[reportAttributeAccessIssue]
+    return spent, kl, trained.start.x  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
         rows[name] = {"gradient_evaluations": runs[0][0], "kl": kl.tolist()}
         print(f"| {name} | {kl[:, -1].mean():.4f} ± {error[-1]:.4f} |", flush=True)
     protocol = {"learning_rate": arguments.learning_rate, "seeds": seeds, "budget": budget, "settings": SETTINGS}
-    protocol |= {"machine": platform.machine(), "threads": 1, "torch": torch.__version__}
+    protocol |= {"samplers": SAMPLERS, "machine": platform.machine(), "threads": 1, "torch": torch.__version__}
     protocol |= {"date": datetime.now(UTC).date().isoformat()}
     (arguments.out / "rings_samplers.json").write_text(json.dumps({"protocol": protocol, "runs": rows}, indent=1))
     frame = plane_frame(build_data(PRESETS["rings"].experiment.data).batch(2000, 0, 0))

@@ -4,6 +4,7 @@ import argparse
 import ast
 import importlib
 import re
+import runpy
 import shlex
 from contextlib import suppress
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from anila.runs.experiment import PRESETS, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("*.md", "Makefile", "docs/**/*.md", "src/**/*.md", "src/**/*.json", "benchmarks/*.py", "scripts/*.py")
@@ -93,3 +96,10 @@ def written_out(call: ast.Call) -> dict[str, Any]:
         elif keyword.arg == "type" and isinstance(keyword.value, ast.Name) and keyword.value.id in ("int", "float"):
             found["type"] = {"int": int, "float": float}[keyword.value.id]
     return found
+
+
+def test_the_samplers_of_rings_have_their_settings():
+    """Sees a setting that all of the benchmark's samplers are given and one of them does not have."""
+    script = runpy.run_path(str(ROOT / "benchmarks/rings_samplers.py"))
+    for overrides in script["SAMPLERS"].values():
+        resolve(PRESETS["rings"].experiment, [*script["SETTINGS"], *overrides])
