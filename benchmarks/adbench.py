@@ -214,7 +214,7 @@ def ranking(seen: dict[str, dict[str, list[dict[str, float]]]], names: list[str]
 
     def mean(what: str) -> np.ndarray:
         return np.array(
-            [[np.mean([f.get(what, np.nan) for f in seen[name][table]]) for name in names] for table in tables]
+            [[np.nanmean([f.get(what, np.nan) for f in seen[name][table]]) for name in names] for table in tables]
         )
 
     auroc, seconds, memory = mean("auroc").round(3), mean("seconds"), mean("mib")
