@@ -610,3 +610,11 @@ def test_one_kernel_serves_every_preconditioner(L: Tensor | None):
     noise = plain.draw_noise(x, rng(0))
     for a, b in zip(kernel.step(kernel.init(x), noise)[0], plain.step(plain.init(x), noise)[0], strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_what_was_found_reads_as_its_report():
+    """Sees functions and tensors printed, hundreds of lines of them, where somebody looks at what was tuned."""
+    tuned = tune(lambda x: -x.square().sum(1), torch.zeros(8, 2), 200, rng(0))
+    head, *lines = repr(tuned).splitlines()
+    assert head == "Tuned by 200 steps of 8 chains"
+    assert [line[2:] for line in lines] == tuned.report.splitlines()

@@ -72,6 +72,12 @@ class Tuned(NamedTuple):
     history: dict[str, Tensor]
     """`acceptance_rate` and `step_size` of every ten steps, (windows, chains)."""
 
+    def __repr__(self) -> str:
+        """How long the warm-up was, and the report."""
+        windows, chains = self.history["step_size"].shape
+        head = f"Tuned by {counted(windows * WINDOW, 'step')} of {counted(chains, 'chain')}"
+        return "\n  ".join([head, *self.report.splitlines()])
+
     def _repr_html_(self) -> str:
         """The report as a table."""
         parts = (line.partition("  ") for line in self.report.splitlines())
