@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, fx, nn
-from torch.distributions import Bernoulli, Normal
+from torch.distributions import Bernoulli, Exponential, Independent, Normal
 
 import anila
 from anila.density.log_density import from_numpy, gradient
@@ -554,3 +554,13 @@ def test_a_call_sees_that_f_reads_another_number_than_before():
     x, trace = sample(kernel, torch.zeros(2000, 2), 50, rng(0), compile=True)
     assert 0.2 < x.var().item() < 0.3
     assert trace.how == "in C++"
+
+
+def test_a_step_that_f_refuses_does_not_end_what_was_compiled():
+    """Sees steps in C++ thrown away, with a warning, because a step made to look at f left its support."""
+    kernel = langevin(Independent(Exponential(torch.ones(2)), 1).log_prob, 1.0)
+    sample(kernel, torch.full((20, 2), 50.0), 2, rng(0), compile=True)
+    assert graphs_of(kernel).lanes
+    with pytest.raises(ValueError, match="support"):
+        sample(kernel, torch.full((20, 2), 0.01), 2, rng(0), compile=True)
+    assert graphs_of(kernel).lanes
