@@ -191,30 +191,43 @@ def too_large(x: np.ndarray) -> bool:
 
 Figures = dict[str, dict[str, float]]
 """protocol/table/detector/seed -> what `measured` gives."""
+Seen = dict[str, dict[str, dict[str, dict[str, float]]]]
+"""Detector -> table -> seed -> the same."""
 
 
 def summary(found: Figures, protocol: str) -> Iterator[str]:
-    """Markdown tables: the detectors that saw all tables; and all, on the tables that all saw."""
-    seen: dict[str, dict[str, list[dict[str, float]]]] = {}
+    """Markdown tables: the detectors that saw all tables; and all, on the tables and seeds that all saw."""
+    seen: Seen = {}
     for key, figures in found.items():
-        of, table, name, _ = key.split("/")
+        of, table, name, seed = key.split("/")
         if of == protocol:
-            seen.setdefault(name, {}).setdefault(table, []).append(figures)
+            seen.setdefault(name, {}).setdefault(table, {})[seed] = figures
     tables = seen[OURS]
     full = [name for name, of in seen.items() if of.keys() == tables.keys()]
     yield from ranking(seen, full, list(tables))
     if len(full) < len(seen):
-        shared = [table for table in tables if all(table in of for of in seen.values())]
-        yield f"\nOn the {len(shared)} tables that the nets saw: {', '.join(shared)}\n"
+        common = {table: set.intersection(*({*of.get(table, ())} for of in seen.values())) for table in tables}
+        shared = [table for table in tables if common[table]]
+        seen = {
+            name: {table: {seed: of[table][seed] for seed in sorted(common[table])} for table in shared}
+            for name, of in seen.items()
+        }
+        seeds = sorted({seed for table in shared for seed in common[table]})
+        yield f"\nOn the {len(shared)} tables that the nets saw, seeds {', '.join(seeds)}: {', '.join(shared)}\n"
         yield from ranking(seen, list(seen), shared)
 
 
-def ranking(seen: dict[str, dict[str, list[dict[str, float]]]], names: list[str], tables: list[str]) -> Iterator[str]:
+def ranking(
+    seen: dict[str, dict[str, dict[str, dict[str, float]]]], names: list[str], tables: list[str]
+) -> Iterator[str]:
     """The best detector first."""
 
     def mean(what: str) -> np.ndarray:
         return np.array(
-            [[np.nanmean([f.get(what, np.nan) for f in seen[name][table]]) for name in names] for table in tables]
+            [
+                [np.nanmean([f.get(what, np.nan) for f in seen[name][table].values()]) for name in names]
+                for table in tables
+            ]
         )
 
     auroc, seconds, memory = mean("auroc").round(3), mean("seconds"), mean("mib")
