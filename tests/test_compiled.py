@@ -558,7 +558,7 @@ def test_a_call_sees_that_f_reads_another_number_than_before():
 
 def test_a_step_that_f_refuses_does_not_end_what_was_compiled():
     """Sees steps in C++ thrown away, with a warning, because a step made to look at f left its support."""
-    kernel = langevin(Independent(Exponential(torch.ones(2)), 1).log_prob, 1.0)
+    kernel = mala(Independent(Exponential(torch.ones(2)), 1).log_prob, 1.0)
     sample(kernel, torch.full((20, 2), 50.0), 2, rng(0), compile=True)
     assert graphs_of(kernel).lanes
     with pytest.raises(ValueError, match="support"):
