@@ -9,7 +9,7 @@ from copy import deepcopy
 from itertools import count
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -34,6 +34,8 @@ from anila.samplers import (
     kernel_density,
     langevin,
     mala,
+    mixture,
+    replica_exchange,
     sample,
     with_global_moves,
 )  # fmt: skip
@@ -156,10 +158,51 @@ def quadratic(x: Tensor) -> Tensor:
     return -x.square().sum(1)
 
 
+class Counted(NamedTuple):
+    x: Tensor
+    steps: int
+
+
+def counting() -> Sampler:
+    """A kernel of one's own that counts in its step."""
+    kernel = mala(quadratic, 0.1)
+
+    def step(state: Counted, noise: Any) -> tuple[Counted, Any]:
+        new, info = kernel.step(kernel.init(state.x), noise)
+        return Counted(new.x, state.steps + 1), info
+
+    return Sampler(lambda x: Counted(x, 0), step)
+
+
+COUNTING: dict[str, Callable[[Any], Sampler]] = {
+    "global moves": lambda f: with_global_moves(mala(f, 0.1), kernel_density(X0, 0.3), every=2),
+    "mixture": lambda f: mixture([mala(f, 0.1), barker(f, 0.5), anisotropic_mala(f, 1.0, 0.1)], [1.0, 1.0, 1.0]),
+    "replicas": lambda f: replica_exchange(lambda f: mala(f, 0.1), f, (1.0, 2.0, 5.0), every=2),
+    "replicas with momentum": lambda f: replica_exchange(lambda f: ghmc(f, 0.1), f, (1.0, 2.0)),
+    "mixture with global moves": lambda f: mixture(
+        [with_global_moves(mala(f, 0.1), kernel_density(X0, 0.3)), barker(f, 0.5)], [1.0, 1.0]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTING)
+def test_moves_of_kernels_that_count_are_compiled(kind: str):
+    """Sees moves in another order or of another parity, and states that are passed on in another shape."""
+    f = net()
+    kernel = COUNTING[kind](f)
+    compiled, plain = both(kernel, steps=13, keep_every=3)
+    assert compiled[1].how == "in C++"
+    assert_same(compiled, plain)
+    with torch.no_grad():
+        for p in f.parameters():
+            p.mul_(3.0)
+    assert_same(*both(kernel, steps=5))
+
+
 @pytest.mark.parametrize("make", [
     lambda: langevin(from_numpy(lambda x: (-(x**2).sum(1) / 2, -x)), 0.1),
     lambda: langevin(lambda x: quadratic(x) * (2 if x.sum() > 0 else 1), 0.1),
-    lambda: with_global_moves(mala(quadratic, 0.1), kernel_density(X0, 0.3), every=2),
+    counting,
 ])  # fmt: skip
 def test_what_cannot_be_traced_runs_as_it_is_and_says_so(make: Callable[[], Sampler]):
     """Sees an answer of the first call burnt into the graph in silence."""

@@ -21,9 +21,11 @@ from anila.samplers import (
     kernel_density,
     langevin,
     mala,
+    replica_exchange,
     sample,
     with_global_moves,
 )
+from anila.samplers import mixture as random_scan
 from exact import cell_cdf, distance, distance_at, mutant
 
 CHAINS = 4000
@@ -108,6 +110,15 @@ def test_an_unadjusted_kernel_is_refused(local: Sampler):
     """Sees a mixture that samples neither law."""
     with pytest.raises(ValueError, match="need a Metropolis kernel"):
         sample(with_global_moves(local, kernel_density(lopsided())), in_one_mode(10), 2, rng(0))
+
+
+@pytest.mark.parametrize("several", [
+    random_scan([mala(FAR, 0.1), mala(FAR, 0.5)], [1.0, 1.0]), replica_exchange(lambda f: mala(f, 0.1), FAR, (1.0, 2.0))
+])  # fmt: skip
+def test_a_kernel_of_several_is_refused(several: Sampler):
+    """Sees a kernel that counts fail in the arithmetic of an acceptance; a mixture may hold one with global moves."""
+    with pytest.raises(ValueError, match="go around one local kernel"):
+        sample(with_global_moves(several, kernel_density(lopsided())), in_one_mode(10), 2, rng(0))
 
 
 @pytest.mark.parametrize("every", [0, -1])

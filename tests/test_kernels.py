@@ -4,6 +4,7 @@ By the method and the limits of `test_target`: exact draws take 20 and 21 steps 
 of them see every fault planted here. Beside it, laws of one step.
 """
 
+import itertools
 import math
 import sys
 from collections.abc import Callable
@@ -39,6 +40,7 @@ from anila.samplers import (
 )
 from anila.samplers.precondition import DENSE_LIMIT, preconditioned
 from anila.samplers.replica import fold, ladder
+from anila.samplers.sample import transitions
 from exact import as_users_run_it, distance, moments, mutant, stationary
 from test_target import CORRECT, DRAWS, FEW, SHAPES, TARGETS, Target, farthest, seen
 
@@ -186,15 +188,16 @@ def test_replicas_leave_exp_f_invariant(target: str):
     assert 0.3 < swaps < 0.9
 
 
-GAP = "(1 / t[pairs] - 1 / t[pairs + 1])"
+GAP = "(1 / t[:-1] - 1 / t[1:])"
 SWAP_FAULTS = {
-    "ratio reversed": (GAP, "(1 / t[pairs + 1] - 1 / t[pairs])"),
+    "ratio reversed": (GAP, "(1 / t[1:] - 1 / t[:-1])"),
     "values at their temperature": ("f = value * t", "f = value"),
     "half the ratio": (GAP, f"0.5 * {GAP}"),
-    "always swapped": ("uniform[:, pairs] < prob", "uniform[:, pairs] < 2"),
-    "f and ∇f left behind": ("fold(kernel.init(x.flatten(0, 1)), rungs), prob", "local._replace(x=x), prob"),
-    "one way only": ("order[:, pairs + 1] -= taken.long()", "pass"),
-    "steps of one length": ("u * t(u).sqrt()", "u * (t(u).sqrt() if u.any() else t(u))"),
+    "always swapped": ("noise.uniform < prob", "noise.uniform < 2 * tried"),
+    "f and ∇f left behind": ("fold(new, rungs), MoveInfo", "local._replace(x=x), MoveInfo"),
+    "f in the units of the other rung": ("swapped(local.value, taken, ratio)", "swapped(local.value, taken, ratio**0)"),
+    "∇f in the units of the other rung": ("ratio.sqrt()", "ratio"),
+    "one way only": ("[never, taken]", "[never, taken & False]"),
 }
 
 
@@ -402,12 +405,21 @@ def test_a_mixture_chooses_by_weight():
     assert bool((trace["kernel"] == which[:, None]).all())
 
 
+SCALES = torch.tensor([0.5, 2.0])
+MIXED: dict[str, Callable[[Any], list[Sampler]]] = {
+    "one f": lambda f: [mala(f, 0.1), anisotropic_mala(f, 1.0, 1.0)],
+    "other coordinates": lambda f: [mala(f, 0.1), mala(f, 0.1, preconditioner=SCALES)],
+    "momentum": lambda f: [mala(f, 0.1), ghmc(f, 0.1)],
+}
+
+
+@pytest.mark.parametrize("kind", ["one f", "other coordinates"])
 @pytest.mark.parametrize("stale", [False, True], ids=["as it is", "the other kernel's state"])
-def test_a_step_of_a_mixture_is_a_step_of_its_kernel(stale: bool):
+def test_a_step_of_a_mixture_is_a_step_of_its_kernel(stale: bool, kind: str):
     """Sees a kernel that goes on from another one's state: from the same x it would have made another step."""
-    fresh = "state.local if noise.choice == state.choice else kernel.init(state.x)"
+    fresh = "state.local if noise.choice == state.choice else arrived(kernels[noise.choice], state)"
     module = mutant("anila.samplers.mixture", fresh, "state.local") if stale else samplers
-    kernels = [mala(banana(), 0.1), mala(banana(), 1.0)]
+    kernels = MIXED[kind](banana())
     sampler, generator = module.mixture(kernels, [1.0, 1.0]), rng(0)
     state, same = sampler.init(torch.zeros(50, 2)), []
     for _ in range(20):
@@ -417,6 +429,22 @@ def test_a_step_of_a_mixture_is_a_step_of_its_kernel(stale: bool):
         state, _ = sampler.step(state, noise)
         same.append(torch.equal(state.x, expected.x))
     assert all(same) != stale
+
+
+@pytest.mark.parametrize(("kind", "more"), [("one f", 0.0), ("other coordinates", 0.5), ("momentum", 0.5)])
+def test_what_a_step_of_a_mixture_costs(kind: str, more: float):
+    """Sees gradients that are computed anew where f and ∇f are known, and a cost that is not what steps cost."""
+    f, evaluations = banana(), itertools.count()
+
+    def counted(x: Tensor) -> Tensor:
+        next(evaluations)
+        return f(x)
+
+    sampler = mixture(MIXED[kind](counted), [1.0, 1.0])
+    transitions(sampler, torch.zeros(3, 2), 400, rng(0))
+    found = (next(evaluations) - sampler.ahead) / 400
+    assert abs(sampler.gradients - 1 - more) < 1e-9
+    assert abs(found - sampler.gradients) < 4 * math.sqrt(0.25 / 400)
 
 
 def test_the_probe_estimates_the_divergence():

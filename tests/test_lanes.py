@@ -104,6 +104,7 @@ CASES: dict[str, tuple[tuple[int, ...], Callable[..., Any], list[Tensor]]] = {
     "axes of an event": ((5, 3, 4), lambda x: (x.sum(2), x.mean(1), x.mean((1, 2)), x.amax(1, True), x.amin(2)), []),
     "all of an event": ((5, 3), lambda x: ((x > 0).any(1).to(x), (x > 0).all(1).to(x), x.norm(dim=1)), []),
     "log-sum-exp": ((5, 3), lambda x: (x.logsumexp(1), x.softmax(1), functional.logsigmoid(x)), []),
+    "truths as numbers": ((5, 3), lambda x: (x * (x > 0) + (x > 1), (x > 0) / x), []),
     "views": ((5, 3, 4), lambda x: (x[:, 1], x[:, :, 1:3], x.mT, x.mT * 1, x[:, None] * 2, x.flatten(1)), []),
     "an expanded view": ((5, 3, 4), lambda x: x[:, :1].expand(5, 3, 4), []),
     "a number as an axis": ((5, 3), lambda x: (x * x[:, 0].view(-1, 1), x[:, 1].reshape(5, 1, 1) * x[:, None]), []),

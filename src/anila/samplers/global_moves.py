@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.messages import whole
-from anila.samplers.kernel import Sampler, accept
+from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, accept
 
 IDLE_ROUNDS = 10
 """After so many rounds in a row without an acceptance in any chain, no more global moves are made."""
@@ -35,6 +35,13 @@ class GlobalNoise(NamedTuple):
     """The local kernel's noise, and the global move's candidate and accept uniform."""
 
     local: Any
+    candidate: Float[Tensor, "chains *event"]
+    uniform: Float[Tensor, "chains"]
+
+
+class Offer(NamedTuple):
+    """A candidate for each chain, and the uniform that decides on it."""
+
     candidate: Float[Tensor, "chains *event"]
     uniform: Float[Tensor, "chains"]
 
@@ -83,7 +90,7 @@ def with_global_moves(
             no chain depends on which others run beside it.
 
     Raises:
-        ValueError: If every is below 1, or (at `init`) the kernel is not a Metropolis kernel.
+        ValueError: If every is below 1, or (at `init`) the kernel is no Metropolis kernel, or not a local one.
         TypeError: If every is no whole number.
     """
     if whole("every", every) < 1:
@@ -96,6 +103,11 @@ def with_global_moves(
                 "global moves need a Metropolis kernel: an unadjusted one does not leave exp f invariant, so the "
                 "mixture would sample neither law; use mala or anisotropic_mala"
             )
+        if any(not isinstance(field, Tensor | None) for field in local):
+            raise ValueError(
+                f"global moves go around one local kernel; got one with a {type(local).__name__}: give a mixture a "
+                "kernel that has global moves, and leave them out of replica exchange"
+            )
         return GlobalState(x, local, 0, 0)
 
     def draw_noise(x: Tensor, generator: torch.Generator) -> GlobalNoise:
@@ -103,25 +115,28 @@ def with_global_moves(
         uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
         return GlobalNoise(local, proposal.draw(len(x), generator).to(x), uniform.to(x.device))
 
-    def step(state: GlobalState, noise: GlobalNoise) -> tuple[GlobalState, GlobalInfo]:
-        local, info = kernel.step(state.local, noise.local)
+    def step(
+        state: GlobalState, noise: GlobalNoise, local_step: Move, global_move: Move
+    ) -> tuple[GlobalState, GlobalInfo]:
+        local, info = local_step(state.local, noise.local)
         steps, idle, prob = state.steps + 1, state.idle, torch.full_like(noise.uniform, math.nan)
         if steps % every == 0 and (patience is None or idle < patience):
-            local, prob = global_move(local, noise)
+            local, (prob,) = global_move(local, Offer(noise.candidate, noise.uniform))
             idle = 0 if bool((noise.uniform < prob).any()) else idle + 1
             if idle == patience:
-                warnings.warn(f"global moves switched off: no candidate was accepted in {idle} rounds", stacklevel=2)
+                warnings.warn(f"global moves switched off: no candidate was accepted in {idle} rounds", stacklevel=3)
         return GlobalState(local.x, local, steps, idle), GlobalInfo(*info, global_accept=prob)
 
-    def global_move(local: Any, noise: GlobalNoise) -> tuple[Any, Tensor]:
-        proposed = kernel.init(noise.candidate)._replace(**{name: getattr(local, name) for name in kernel.held})
+    def global_move(local: Any, offer: Offer) -> tuple[Any, MoveInfo]:
+        proposed = kernel.init(offer.candidate)._replace(**{name: getattr(local, name) for name in kernel.held})
         log_weight_x = local.value - proposal.log_prob(local.x)
-        log_weight_y = proposed.value - proposal.log_prob(noise.candidate)
-        return accept(local, proposed, log_weight_y - log_weight_x, noise.uniform)
+        log_weight_y = proposed.value - proposal.log_prob(offer.candidate)
+        local, prob = accept(local, proposed, log_weight_y - log_weight_x, offer.uniform)
+        return local, MoveInfo(prob)
 
     return Sampler(
-        init, step, draw_noise, local=kernel, target_accept=kernel.target_accept, threshold=kernel.threshold,
-        gradients=kernel.gradients + kernel.ahead / every, ahead=kernel.ahead, f=kernel.f,
+        init, Scheduled(step, kernel.step, global_move), draw_noise, local=kernel, target_accept=kernel.target_accept,
+        threshold=kernel.threshold, gradients=kernel.gradients + kernel.ahead / every, ahead=kernel.ahead, f=kernel.f,
     )  # fmt: skip
 
 

@@ -50,6 +50,12 @@ class Info(NamedTuple):
     """Fraction of coordinates with |∂ᵢf| above the threshold there."""
 
 
+class MoveInfo(NamedTuple):
+    """What a move that is no local step reports."""
+
+    accept_prob: Float[Tensor, "chains"]
+
+
 class PointState(NamedTuple):
     """Positions with f and ∇f there: all that a Metropolis kernel of one gradient remembers."""
 
@@ -94,6 +100,26 @@ class DrawNoise:
 draw_noise = DrawNoise(Noise, normal="coordinate", uniform="chain")
 
 
+Move = Callable[[Any, Any], tuple[Any, Any]]
+"""(state, noise) -> (state, info), of tensors alone: it can be compiled."""
+
+
+class Scheduled:
+    """The step of a kernel that counts or chooses: plain Python says which of its moves are made, and when.
+
+    Args:
+        schedule: (state, noise, *moves) -> (state, info).
+        moves: What it chooses from.
+    """
+
+    def __init__(self, schedule: Callable[..., tuple[Any, Any]], *moves: Move):
+        self.schedule, self.moves = schedule, moves
+
+    def __call__(self, state: Any, noise: Any) -> tuple[Any, Any]:
+        """One step."""
+        return self.schedule(state, noise, *self.moves)
+
+
 class Sampler(NamedTuple):
     """A Markov kernel bound to one f, with the facts about it that others go by.
 
@@ -126,6 +152,8 @@ class Sampler(NamedTuple):
     """Evaluations of ∇f that `init` makes."""
     f: LogDensity | None = None
     """The log-density that it is bound to; None where the kernel does not tell."""
+    preconditioner: Tensor | None = None
+    """L of the coordinates in which its state holds ∇f; None for those of x."""
     began: Tensor | None = None
     """Where the chains of its warm-up started, (chains, *event): they know what was seen from there."""
 

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.messages import counted
-from anila.samplers.kernel import Sampler, require_metropolis
+from anila.samplers.kernel import Move, Sampler, Scheduled, require_metropolis
 
 
 class MixtureNoise(NamedTuple):
@@ -59,7 +59,8 @@ class MixtureInfo(NamedTuple):
 def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
     """The kernel that makes each step with one of `kernels`, chosen with probability proportional to its weight.
 
-    Costs one gradient more at the steps where the kernel changes.
+    Costs one gradient more at the steps where the kernel changes, unless f, ∇f and the preconditioner are all that they
+    remember, and the same.
 
     Args:
         kernels: Metropolis kernels bound to the same f.
@@ -85,16 +86,20 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
         choice = int(torch.searchsorted(edges, u * edges[-1], right=True).clamp(max=len(kernels) - 1))
         return MixtureNoise(choice, kernels[choice].draw_noise(x, generator))
 
-    def step(state: MixtureState, noise: MixtureNoise) -> tuple[MixtureState, MixtureInfo]:
-        kernel = kernels[noise.choice]
-        local = state.local if noise.choice == state.choice else kernel.init(state.x)
-        local, info = kernel.step(local, noise.local)
+    def step(state: MixtureState, noise: MixtureNoise, *steps: Move) -> tuple[MixtureState, MixtureInfo]:
+        local = state.local if noise.choice == state.choice else arrived(kernels[noise.choice], state)
+        local, info = steps[noise.choice](local, noise.local)
         which = torch.full_like(info.accept_prob, noise.choice)
         return MixtureState(local.x, local, noise.choice), MixtureInfo(*info[:4], kernel=which)
 
+    def arrived(kernel: Sampler, state: MixtureState) -> Any:
+        return kernel.at(state.x, state.value, state.grad) if shared and kernel.at else kernel.init(state.x)
+
+    shared = all(k.at and k.f is kernels[0].f and k.preconditioner is kernels[0].preconditioner for k in kernels)
     shares = [w / sum(weights) for w in weights]
-    gradients = sum(p * (k.gradients + (1 - p) * k.ahead) for p, k in zip(shares, kernels, strict=True))
+    arrivals = [0 if shared else (1 - p) * k.ahead for p, k in zip(shares, kernels, strict=True)]
+    gradients = sum(p * (k.gradients + more) for p, k, more in zip(shares, kernels, arrivals, strict=True))
     return Sampler(
-        init, step, draw_noise, target_accept=kernels[0].target_accept, gradients=gradients, ahead=kernels[0].ahead,
-        f=kernels[0].f,
+        init, Scheduled(step, *(k.step for k in kernels)), draw_noise, target_accept=kernels[0].target_accept,
+        gradients=gradients, ahead=kernels[0].ahead, f=kernels[0].f,
     )  # fmt: skip

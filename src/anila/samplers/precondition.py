@@ -48,7 +48,9 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
         with exact(u.device):  # ∇f is wanted at the point that is proposed
             return (u.flatten(1) @ L.T).view_as(u)
 
-    return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))._replace(f=f)
+    return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))._replace(
+        f=f, preconditioner=preconditioner
+    )
 
 
 def stretched(

@@ -23,8 +23,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.density.precision import current
 from anila.messages import whole
-from anila.samplers.kernel import Sampler, require_metropolis
+from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis
 from anila.samplers.precondition import stretched
 
 
@@ -33,6 +34,12 @@ class ReplicaNoise(NamedTuple):
 
     local: Any
     swap: Float[Tensor, "chains pairs"]
+
+
+class Swap(NamedTuple):
+    """A uniform for each pair of neighbours."""
+
+    uniform: Float[Tensor, "chains pairs"]
 
 
 class ReplicaState(NamedTuple):
@@ -68,8 +75,8 @@ def replica_exchange(
 ) -> Sampler:
     """The kernel that runs a ladder of temperatures a chain and shows the cold rung. Exact for exp f.
 
-    Costs a gradient a rung and step, and one more a rung where swaps are tried. A good ladder has a `swap_accept` of
-    0.2 to 0.6, and a hottest rung that crosses between modes on its own.
+    Costs a gradient a rung and step; a swap costs none, and with momentum or rounded gradients one a rung. A good
+    ladder has a `swap_accept` of 0.2 to 0.6, and a hottest rung that crosses between modes on its own.
 
     Args:
         make: f -> Metropolis kernel, e.g. `lambda f: mala(f, 0.5)`.
@@ -96,23 +103,38 @@ def replica_exchange(
         swap = torch.rand(len(x), rungs - 1, generator=generator, dtype=x.dtype, device=generator.device)
         return ReplicaNoise(fold(local, rungs), swap.to(x.device))
 
-    def step(state: ReplicaState, noise: ReplicaNoise) -> tuple[ReplicaState, ReplicaInfo]:
-        local, info = kernel.step(unfold(state.local), unfold(noise.local))
-        local, steps, prob = fold(local, rungs), state.steps + 1, torch.full_like(noise.swap[:, 0], math.nan)
+    def step(
+        state: ReplicaState, noise: ReplicaNoise, local_step: Move, even: Move, odd: Move
+    ) -> tuple[ReplicaState, ReplicaInfo]:
+        local, info = local_step(unfold(state.local), unfold(noise.local))
+        local, cold = fold(local, rungs), [field[:, 0] for field in fold(info, rungs)]
+        steps, prob = state.steps + 1, torch.full_like(noise.swap[:, 0], math.nan)
         if steps % every == 0:
-            local, prob = exchange(local, noise.swap, odd=rungs > 2 and steps // every % 2 == 0)
-        cold = (field.unflatten(0, (-1, rungs))[:, 0] for field in info[:4])
-        return ReplicaState(local.x[:, 0], local, steps), ReplicaInfo(*cold, swap_accept=prob)
+            exchange = odd if rungs > 2 and steps // every % 2 == 0 else even
+            local, (prob,) = exchange(local, Swap(noise.swap))
+        return ReplicaState(local.x[:, 0], local, steps), ReplicaInfo(*cold[:4], swap_accept=prob)
 
-    def exchange(local: Any, uniform: Tensor, odd: bool) -> tuple[Any, Tensor]:
-        pairs = torch.arange(odd, rungs - 1, 2, device=uniform.device)
-        prob = swap_prob(local.value, pairs, torch.tensor(temperatures).to(local.value))
-        order = swapped(uniform[:, pairs] < prob, pairs, rungs)
-        x = local.x.gather(1, order.view(*order.shape, *[1] * (local.x.ndim - 2)).expand_as(local.x))
-        return fold(kernel.init(x.flatten(0, 1)), rungs), prob.mean(1)
+    def exchange(first: int) -> Move:
+        def swap(local: Any, noise: Swap) -> tuple[Any, MoveInfo]:
+            t = torch.tensor(temperatures).to(local.value)
+            tried = torch.arange(rungs - 1, device=t.device) % 2 == first
+            prob = swap_prob(local.value, t) * tried
+            taken = noise.uniform < prob
+            x, ratio = swapped(local.x, taken, torch.ones_like(t[1:])), t[1:] / t[:-1]
+            if kernel.at is None or current():  # a gradient that is rounded is another one in another rung's units
+                new = kernel.init(x.flatten(0, 1))
+            else:  # f/T and its gradient in u, √T ∇f/T, are known from the other rung
+                value, grad = swapped(local.value, taken, ratio), swapped(local.grad, taken, ratio.sqrt())
+                new = kernel.at(x.flatten(0, 1), value.flatten(), grad.flatten(0, 1))
+            return fold(new, rungs), MoveInfo(prob.sum(1) / tried.sum())
 
-    gradients, ahead = rungs * (kernel.gradients + kernel.ahead / every), rungs * kernel.ahead
-    return Sampler(init, step, draw_noise, target_accept=kernel.target_accept, gradients=gradients, ahead=ahead, f=f)
+        return swap
+
+    after_swaps = 0 if kernel.at else kernel.ahead / every
+    return Sampler(
+        init, Scheduled(step, kernel.step, exchange(0), exchange(1)), draw_noise, target_accept=kernel.target_accept,
+        gradients=rungs * (kernel.gradients + after_swaps), ahead=rungs * kernel.ahead, f=f,
+    )  # fmt: skip
 
 
 def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:
@@ -129,19 +151,27 @@ def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: S
     return stretched(tempered, lambda u: u * t(u).sqrt().view(-1, *[1] * (u.ndim - 1)), make)
 
 
-def swap_prob(value: Tensor, pairs: Tensor, t: Tensor) -> Tensor:
+def swap_prob(value: Tensor, t: Tensor) -> Tensor:
     """min(1, exp((f(xⱼ₊₁) − f(xⱼ)) (1/Tⱼ − 1/Tⱼ₊₁))) from values f/T, (chains, pairs); 0 where it is not finite."""
     f = value * t
-    log_ratio = (f[:, pairs + 1] - f[:, pairs]) * (1 / t[pairs] - 1 / t[pairs + 1])
+    log_ratio = (f[:, 1:] - f[:, :-1]) * (1 / t[:-1] - 1 / t[1:])
     return torch.where(torch.isfinite(log_ratio), log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
 
 
-def swapped(taken: Tensor, pairs: Tensor, rungs: int) -> Tensor:
-    """The rung whose position each rung takes over, (chains, rungs)."""
-    order = torch.arange(rungs, device=taken.device).repeat(len(taken), 1)
-    order[:, pairs] += taken.long()
-    order[:, pairs + 1] -= taken.long()
-    return order
+def swapped(held: Tensor, taken: Tensor, ratio: Tensor) -> Tensor:
+    """What rungs hold, (chains, rungs, ...), once these pairs, (chains, pairs), have exchanged it.
+
+    Args:
+        held: What they hold.
+        taken: The pairs (j, j + 1) that exchange it.
+        ratio: What is held on rung j + 1 in the units of rung j, over its units there, (pairs,).
+    """
+    never, more = torch.zeros_like(taken[:, :1]), [1] * (held.ndim - 2)
+    ratio = ratio.view(-1, *more)
+    from_above = torch.cat([held[:, 1:] * ratio, held[:, :1]], 1)
+    from_below = torch.cat([held[:, :1], held[:, :-1] / ratio], 1)
+    up, down = (torch.cat(both, 1).view(*held.shape[:2], *more) for both in ([taken, never], [never, taken]))
+    return torch.where(up, from_above, torch.where(down, from_below, held))
 
 
 def fold(tree: Any, rungs: int) -> Any:

@@ -14,11 +14,13 @@ from anila.density.transform import Transformed
 from anila.messages import are, counted, lacks_memory, whole
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of, is_compiled
+from anila.samplers.compiled.moves import how as how_moves_are_made
+from anila.samplers.compiled.moves import with_compiled_moves
 from anila.samplers.compiled.worth import pays
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
-from anila.samplers.kernel import DrawNoise, Sampler
+from anila.samplers.kernel import DrawNoise, Sampler, Scheduled
 from anila.samplers.progress import progress_bar
 from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
@@ -119,7 +121,7 @@ def transitions(
             state = sampler.init(x0)
             if look:
                 require_rows_apart(sampler, x0, state)
-            graphs = compiled(sampler, state, steps, compile, look)
+            sampler, graphs = compiled(sampler, state, steps, compile, look)
         warn_of_starts(value_of(state))
         x, trace = loop(sampler, state, steps, generator, keep_every, progress, callback, precision, graphs, visited)
         trace.starts, trace.tuned = (x0, False) if sampler.began is None else (sampler.began, True)
@@ -131,16 +133,22 @@ def transitions(
     return x, trace
 
 
-def compiled(sampler: Sampler, state: Any, steps: int, compile: bool | None, look: bool) -> "Graphs | None":
-    """Compiled steps, where they are wanted or, unasked, where they pay."""
+def compiled(
+    sampler: Sampler, state: Any, steps: int, compile: bool | None, look: bool
+) -> "tuple[Sampler, Graphs | None]":
+    """The kernel and its compiled steps, or the kernel with compiled moves, where they are wanted or, unasked, pay."""
 
     def draw_noise() -> Any:
         return sampler.draw_noise(state.x, rng(0))
 
-    unasked = compile is None
-    if unasked:  # steps that do not reject are watched for an f that is not finite, which C++ is not
-        compile = sampler.exact and (is_compiled(sampler.step, state) or pays(sampler.step, state, draw_noise, steps))
-    return graphs_of(sampler.step, state, draw_noise, unasked, look) if compile else None
+    unasked, step = compile is None, sampler.step
+    if compile is False or (unasked and not sampler.exact):
+        return sampler, None  # steps that do not reject are watched for an f that is not finite, which C++ is not
+    if isinstance(step, Scheduled):
+        return sampler._replace(step=with_compiled_moves(step, steps, unasked, look)), None
+    if unasked and not (is_compiled(step, state) or pays(step, state, draw_noise, steps)):
+        return sampler, None
+    return sampler, graphs_of(step, state, draw_noise, unasked, look)
 
 
 def loop(
@@ -186,7 +194,7 @@ def loop(
         if done == 0:
             warn_of_starts(visited)
         done += n
-    how = graphs.how() if graphs else "uncompiled"
+    how = graphs.how() if graphs else how_moves_are_made(sampler.step)
     return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every, how)
 
 

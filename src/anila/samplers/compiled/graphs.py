@@ -26,7 +26,7 @@ from anila.density.precision import current
 from anila.samplers.compiled.agreement import Rows, require_agreement
 from anila.samplers.compiled.lanes import Lanes
 from anila.samplers.compiled.replaced import REPLACED
-from anila.samplers.compiled.rewrites import keep_transposes, lift_constants, mutates
+from anila.samplers.compiled.rewrites import keep_transposes, lift_constants, literals, mutates
 from anila.samplers.compiled.torch_internals import (
     Checks,
     graph_compiled,
@@ -147,12 +147,12 @@ class Graphs:
         simpler = {**simple_operations(), **REPLACED}
         graph = trace(one, rows, simpler, keeps=True)
         self.constants = lift_constants(graph)
-        constants = [c.detach() for c in self.constants]
+        constants, same = [c.detach() for c in self.constants], literals(graph, self.constants)
         block = type(noise)(*(field[None] for field in noise))
         with torch.no_grad():
             if mutates(graph):
                 graph = trace(torch.func.functionalize(graph, remove="mutations"), [*rows, *constants], simpler)
-            lanes = Lanes(graph, fields, len(given) - fields, len(state.x))
+            lanes = Lanes(graph, fields, len(given) - fields, len(state.x), same)
             found = lanes(tensors_of(state, block), constants, 0)
         infos = [info[None] for info in first[fields:]]
         self.compare(found, (self.as_state(first[:fields]), self.info(*infos), state), block)
@@ -273,9 +273,9 @@ class Graphs:
 
     def compare(self, found: Sequence[Tensor], expected: Steps, noise: Any) -> None:
         """Refuse compiled steps that differ from uncompiled ones by more than rounding."""
-        uniform = getattr(noise, "uniform", None)
-        rows = self.named(found)
-        require_agreement(rows_of(*rows[:2]), rows_of(*expected[:2]), None if uniform is None else uniform.T, self.eps)
+        uniform, rows = getattr(noise, "uniform", None), self.named(found)
+        decides = uniform.T if uniform is not None and uniform.ndim == 2 else None
+        require_agreement(rows_of(*rows[:2]), rows_of(*expected[:2]), decides, self.eps)
 
     def unroll(self, given: list[Tensor], constants: int, every: int) -> Callable[..., Any]:
         """A compiled graph of these steps, whose last inputs are so many constants."""

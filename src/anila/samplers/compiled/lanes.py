@@ -42,13 +42,16 @@ class Lanes:
         state: How many of its inputs are state.
         noise: How many are noise.
         chains: How many there will be.
+        literals: Which of the constants are always the same.
 
     Raises:
         Unsupported: If the step is not row by row, or not small.
         Exception: Whatever the C++ compiler raises.
     """
 
-    def __init__(self, graph: fx.GraphModule, state: int, noise: int, chains: int):
+    def __init__(
+        self, graph: fx.GraphModule, state: int, noise: int, chains: int, literals: dict[int, Tensor] | None = None
+    ):
         fill_by_shape(graph)
         inputs: list[fx.Node] = graph.graph.find_nodes(op="placeholder")
         outputs: Any = graph.graph.output_node().args[0]
@@ -69,7 +72,8 @@ class Lanes:
         if shared > LARGEST:
             raise Unsupported(f"a step of {shared:,} weights")
         source = self.source(own, ends[:state], ends[state:], chains % MOST_LANES)
-        self.prepare = preparation(graph.graph, self.constants, [*self.step.fixed])
+        known = {self.constants[k]: value for k, value in (literals or {}).items()}
+        self.prepare = preparation(graph.graph, self.constants, known, [*self.step.fixed])
         self.function = cpp_compiled(source, FLAGS).run
 
     def source(self, own: list[Stored], states: list[Stored], infos: list[Stored], left: int) -> str:
@@ -239,17 +243,33 @@ def in_parallel(run: Any, chains: int) -> None:
         thread.join()
 
 
-def preparation(graph: fx.Graph, constants: list[fx.Node], wanted: list[fx.Node]) -> fx.GraphModule:
-    """What torch computes before every call: constants -> what is wanted of all that depends on nothing else."""
-    copy, of = fx.Graph(), {}
+def preparation(
+    graph: fx.Graph, constants: list[fx.Node], known: dict[fx.Node, Tensor], wanted: list[fx.Node]
+) -> fx.GraphModule:
+    """What torch computes before every call: constants -> what is wanted of all that depends on nothing else.
+
+    Args:
+        graph: Of a step.
+        constants: What is given before every call.
+        known: Those of them that are always the same. What follows from them and from numbers is computed here.
+        wanted: What is wanted.
+    """
+    copy, known = fx.Graph(), {**known}
+    of = {node: copy.placeholder(node.name) for node in constants}
     for node in graph.nodes:
-        if node in constants:
-            of[node] = copy.placeholder(node.name)
-        elif node.op == "call_function" and of.keys() >= {*node.all_input_nodes}:
+        inputs = {*node.all_input_nodes}
+        if node.op == "call_function" and known.keys() >= inputs:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), known.__getitem__)
+            known[node] = node.target(*args, **kwargs)
+        elif node.op == "call_function" and of.keys() | known.keys() >= inputs:
+            for each in inputs - of.keys():
+                of[each] = copy.get_attr(each.name)
             of[node] = copy.node_copy(node, of.__getitem__)
+    for each in {*wanted} - of.keys():
+        of[each] = copy.get_attr(each.name)
     copy.output([of[node] for node in wanted])
     copy.eliminate_dead_code()
-    return fx.GraphModule({}, copy)
+    return fx.GraphModule({node.name: value for node, value in known.items()}, copy)
 
 
 def indented(depth: int, *lines: list[str]) -> str:

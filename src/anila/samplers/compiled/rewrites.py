@@ -34,6 +34,13 @@ def lift_constants(graph: fx.GraphModule) -> list[Tensor]:
     return [constant for constant, _ in held.values()]
 
 
+def literals(graph: fx.GraphModule, constants: list[Tensor]) -> dict[int, Tensor]:
+    """Which of the lifted constants nobody can change, as `torch.tensor([1.0, 2.0])` in the traced code made them."""
+    nodes = graph.graph.find_nodes(op="placeholder")[-len(constants) :] if constants else []
+    fresh = [node.users and all(user.target is aten.lift_fresh_copy.default for user in node.users) for node in nodes]
+    return {k: constant for k, constant in enumerate(constants) if fresh[k]}
+
+
 def keep_transposes(graph: fx.GraphModule) -> None:
     """Write down the transpose of a weight once a graph, where matrix products would transpose it at every step."""
     written: dict[fx.Node, fx.Node] = {}

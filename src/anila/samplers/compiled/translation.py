@@ -32,7 +32,7 @@ from anila.samplers.compiled.variables import (
     rounds,
     value_of,
 )
-from anila.samplers.compiled.vocabulary import ARITHMETIC, LOGICAL, PIECES, POWERS, REDUCTIONS, VIEWS, WHOLE
+from anila.samplers.compiled.vocabulary import ARITHMETIC, LOGICAL, NUMBER, PIECES, POWERS, REDUCTIONS, VIEWS, WHOLE
 
 OTHERS = {**ELEMENTS, **MATRICES}
 aten = torch.ops.aten
@@ -290,7 +290,7 @@ class Translation:
         elif target is aten.copy.default:
             form, args = "{0}", [args[1]]
         elif target is CONVERT:
-            form = "pick({0}, all<V>(1), V{{}})" if kind(args[0]) == "M" else "{0}"
+            form = NUMBER if kind(args[0]) == "M" else "{0}"
             if kind(args[0]) == "V" and (kind(node) == "M" or rounds(args[0], node)):
                 raise Unsupported(f"{target} rounds")
         elif target is aten.mul.Tensor and kind(node) == "M":
@@ -300,9 +300,15 @@ class Translation:
         ignored = form is None or f"{{{len(args) - 1}}}" not in form or node.kwargs.get("alpha", 1) != 1
         if form is None or ignored:
             raise Unsupported(f"{target} is not known here")
-        if target not in LOGICAL and any(kind(arg) == "M" for arg in node.all_input_nodes):
+        if kind(node) == "M" and target not in LOGICAL and any(kind(arg) == "M" for arg in node.all_input_nodes):
             raise Unsupported(f"{target} of truth values")
-        return Formula(form.format(*(self.operand(node, arg, shape) for arg in args)), shape)
+        numeric = kind(node) == "V" and (target not in LOGICAL or target is aten.mul.Tensor)
+
+        def operand(arg: Any) -> str:
+            read = self.operand(node, arg, shape)
+            return NUMBER.format(read) if numeric and isinstance(arg, fx.Node) and kind(arg) == "M" else read
+
+        return Formula(form.format(*map(operand, args)), shape)
 
 
 def require_same_each_time(node: fx.Node) -> None:

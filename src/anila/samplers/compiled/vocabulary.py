@@ -92,6 +92,8 @@ LOGICAL = {
     aten.ne.Tensor, aten.where.self, CONVERT,
 }  # fmt: skip
 """Those of them that truth values may have."""
+NUMBER = "pick({0}, all<V>(1), V{{}})"
+"""A truth value as a number."""
 POWERS = {
     2: "square({0})",
     3: "cube({0})",
