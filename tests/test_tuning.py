@@ -32,7 +32,7 @@ from anila.samplers import (
 from anila.samplers.adaptation import OneKernel
 from anila.samplers.metric import preconditioner
 from anila.samplers.pathfinder import Point as Uphill
-from anila.samplers.pathfinder import starts
+from anila.samplers.pathfinder import searched, starts
 from anila.samplers.phase import Point, Settings, Window, run_phase, window
 from anila.samplers.warm_up import SPREAD, Tuned, tune
 from compilers import compiling
@@ -358,6 +358,21 @@ def test_chains_whose_f_is_their_own_stay_apart():
     tuned = tune(MAKES["mala"](f), (y + start(8, 2))[:, :2], 80, rng(0))
     assert "f compares each row with something of its own" in tuned.report
     assert (tuned.x - y).abs().max() < 8
+
+
+@pytest.mark.parametrize(("slope", "most"), [(1e-11, 0), (1.0, 11)])
+def test_a_search_ends_where_no_number_shows_a_rise(slope: float, most: int):
+    """Sees thirty evaluations spent beside the top of a hill, where rounding of f is all that moves."""
+    tried = []
+
+    def lower(x: Tensor) -> Uphill:
+        tried.append(len(x))
+        return Uphill(x, torch.full_like(x[:, 0], 1e6 - 1), torch.full_like(x, slope))
+
+    start = Uphill(torch.zeros(2, 1).double(), torch.full((2,), 1e6).double(), torch.full((2, 1), slope).double())
+    reached = searched(lower, start, torch.ones(2, 1).double())
+    assert torch.equal(reached.value, start.value)
+    assert len(tried) == most
 
 
 def test_starts_without_a_value_are_refused_or_replaced():

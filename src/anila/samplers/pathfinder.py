@@ -42,6 +42,8 @@ TRIES = 30
 """Points tried along a direction."""
 HALVES = 20
 """Times that a start without a finite f comes half as near to one with."""
+EPS = torch.finfo(torch.float64).eps
+"""Of |f|, what a rise must promise to be looked for: less no number shows."""
 RISE, SLOPE = 1e-4, 0.5
 """A step ends where f has risen by this share of what the slope promised, and the slope has fallen to this share."""
 
@@ -224,7 +226,8 @@ def searched(at: At, start: Point, direction: Tensor) -> Point:
     """The point along the direction at which f has risen enough and its slope fallen; the start where none is found."""
     slope = (start.grad * direction).sum(1)
     lo, hi = torch.zeros_like(slope), torch.full_like(slope, math.inf)
-    length, reached, open_ = torch.ones_like(slope), start, slope > 0
+    least = EPS * start.value.abs()
+    length, reached, open_ = torch.ones_like(slope), start, slope > least
     for _ in range(TRIES):
         rows = open_.nonzero().flatten()
         if not len(rows):
@@ -236,7 +239,7 @@ def searched(at: At, start: Point, direction: Tensor) -> Point:
         still = rises & ((new.grad * direction[rows]).sum(1) > SLOPE * s)
         reached = reached.with_rows(rows[rises], new.rows(rises))
         lo[rows], hi[rows] = torch.where(rises, a, lo[rows]), torch.where(rises, hi[rows], a)
-        open_[rows] = still | ~rises
+        open_[rows] = still | (~rises & ((hi - lo) * slope > least)[rows])
         length = torch.where(hi.isinf(), 4 * length, torch.where(lo == 0, hi / 10, (lo + hi) / 2))
     return reached
 
@@ -273,13 +276,18 @@ def normal(at: At, here: Point, H: Tensor, generator: torch.Generator) -> Normal
     n, d = here.x.shape
     factor, failed = torch.linalg.cholesky_ex(H)
     z = torch.randn(n, DRAWS, d, generator=generator, device=generator.device).double().cpu()
-    mean = here.x + along(H, here.grad)
-    mean = torch.where(at(mean).finite()[:, None], mean, here.x)
-    draws = mean[:, None] + z @ factor.mT
+    apart = torch.cat([torch.zeros(n, 1, d).to(z), z @ factor.mT], 1)
+    points = (here.x + along(H, here.grad))[:, None] + apart
+    found = at(points.flatten(0, 1))
+    inside, value = found.finite().view(n, -1), found.value.view(n, -1)
+    rows = (~inside[:, 0]).nonzero().flatten()
+    if len(rows):
+        points[rows] = here.x[rows, None] + apart[rows]
+        found = at(points[rows].flatten(0, 1))
+        inside[rows], value[rows] = found.finite().view(len(rows), -1), found.value.view(len(rows), -1)
+    draws, inside, value = points[:, 1:], inside[:, 1:] & (failed == 0)[:, None], value[:, 1:]
     log_q = -z.square().sum(2) / 2 - factor.diagonal(dim1=1, dim2=2).log().sum(1, True) - d / 2 * math.log(2 * math.pi)
-    point = at(draws.flatten(0, 1))
-    inside = point.finite().view(n, DRAWS) & (failed == 0)[:, None]
-    value, count = point.value.view(n, DRAWS), inside.sum(1)
+    count = inside.sum(1)
     weight = torch.where(inside, value - log_q, -math.inf)
     elbo, typical = (torch.where(inside, each, 0.0).sum(1) / count for each in (weight, value))
     share = (count / DRAWS).log()
