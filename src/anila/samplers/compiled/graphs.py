@@ -9,8 +9,8 @@ outside, as ever, so results are those of single steps up to rounding.
 The first steps of everything compiled are made uncompiled too: where they differ (`agreement`), or where a tensor is no
 longer of the kind that was traced, steps run uncompiled, and that is said.
 
-A step can be traced if tensors are all that it remembers and decides by. Kernels that count (global moves, replica
-exchange, mixtures) and gradients in fp16 or tf32 run uncompiled, and that is said.
+A step can be traced if tensors are all that it remembers and decides by; of kernels that count, each move can
+(`moves`). All others, and gradients in fp16 or tf32, run uncompiled, and that is said.
 """
 
 import threading
