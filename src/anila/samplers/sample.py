@@ -14,8 +14,7 @@ from anila.density.transform import Transformed
 from anila.messages import are, counted, lacks_memory, whole
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of, is_compiled
-from anila.samplers.compiled.moves import how as how_moves_are_made
-from anila.samplers.compiled.moves import with_compiled_moves
+from anila.samplers.compiled.moves import how_made, with_compiled_moves
 from anila.samplers.compiled.worth import pays
 from anila.samplers.dry_run import require_rows_apart
 from anila.samplers.estimates import can_be_judged
@@ -194,7 +193,7 @@ def loop(
         if done == 0:
             warn_of_starts(visited)
         done += n
-    how = graphs.how() if graphs else how_moves_are_made(sampler.step)
+    how = graphs.how() if graphs else how_made(sampler.step)
     return state.x, Trace({"x": kept, **infos}, sampler.exact, sampler.f, keep_every, how)
 
 

@@ -64,7 +64,7 @@ def with_compiled_moves(step: Scheduled, steps: int, unasked: bool, look: bool) 
     return Scheduled(step.schedule, *map(compiled, step.moves))
 
 
-def how(step: Any) -> str:
+def how_made(step: Any) -> str:
     """How a step that is no graph is made: every way in which its moves are."""
     return "; ".join(dict.fromkeys(ways(step))) or "uncompiled"
 
