@@ -1,7 +1,7 @@
-"""Adaptation: settings of a sampler that follow what its chains report; each kernel that runs is a fixed one.
+"""Adaptation: settings of a sampler follow what its chains report, but each kernel that runs is fixed.
 
-A setting s > 0 is changed between runs of kernels, so that a mean over chains that falls in s becomes what it should be
-(`adapted`), or so that s becomes what is measured with noise (`averaged`):
+A setting s > 0 is changed between runs of kernels, either to bring a mean over chains that decreases with s to its
+target (`adapted`), or to average noisy measurements of s (`averaged`):
 
     log s ← log s + rate · (mean − aim)                 log s ← log s + rate · (log measured − log s)
 
@@ -9,13 +9,13 @@ A setting s > 0 is changed between runs of kernels, so that a mean over chains t
     threshold    by the fraction clipped     training: 0.2
     threshold    by a quantile of |∂f|       warm-up: 0.2
 
-A threshold b whose clipped fraction is 1 − q is the q-quantile of |∂f|, so both find a quantile.
+A threshold b whose clipped fraction is 1 − q is the q-quantile of |∂f|, so both rules find a quantile.
 
-Under training f sharpens, and the settings go on following it: a fixed step would come to be rejected always, and a
-fixed threshold to clip every coordinate; then chains cannot keep up with the landscape, and the energy gap grows
-unopposed.
+During training f sharpens, so the settings keep adapting. With a fixed step size every proposal would come to be
+rejected, and a fixed threshold would clip every coordinate. The chains would then fall behind the landscape, and the
+energy gap would grow unopposed.
 
-Compiled kernels read these settings from tensors, so that a graph need not be made anew when they change.
+Compiled kernels read these settings from tensors, so a change of settings needs no new graph.
 
 Reference: Robbins & Monro 1951 (stochastic approximation).
 """
@@ -30,11 +30,11 @@ from torch import Tensor
 from anila.samplers import Sampler
 
 RATE = 0.2
-"""How fast settings follow."""
+"""Rate at which settings adapt."""
 
 
 def adapted(setting: float, rate: float, excess: float) -> float:
-    """log s ← log s + rate · excess, with excess = mean − aim of a mean that falls in s.
+    """log s ← log s + rate · excess, where excess = mean − aim, for a mean that decreases with s.
 
     >>> adapted(0.1, 1.0, 0.0), round(adapted(0.1, 0.5, 0.2), 4)
     (0.1, 0.1105)
@@ -52,11 +52,11 @@ def averaged(setting: float, rate: float, measured: float) -> float:
 
 
 class OneKernel:
-    """A kernel whose settings are tensors: made once, and so compiled once, whatever they become.
+    """A kernel whose settings are tensors that change in place, so that it is made and compiled only once.
 
     Args:
         make: Takes the settings and returns the kernel.
-        settings: The first ones.
+        settings: Their initial values.
     """
 
     def __init__(self, make: Callable[..., Sampler], settings: Mapping[str, Tensor]):
@@ -64,7 +64,7 @@ class OneKernel:
         self.kernel = make(**self.read)
 
     def now(self, settings: Mapping[str, float | Tensor | None]) -> Sampler:
-        """The kernel, from now on with these settings: a scale a coordinate fits a factor, and None is the identity."""
+        """Set these settings and return the kernel. In a dense factor, scales become a diagonal, None the identity."""
         for name, value in settings.items():
             place = self.read[name]
             if isinstance(value, Tensor) and value.shape != place.shape:
@@ -76,18 +76,18 @@ class OneKernel:
 
 
 class KernelsByCount:
-    """A kernel for each value of the settings that are counts: these shape the code, tensors do not.
+    """One kernel for each combination of the settings that are counts: counts shape the code, tensors do not.
 
     Args:
         make: Takes the settings and returns the kernel.
-        settings: The first ones of those that are tensors.
+        settings: Initial values of the settings that are tensors.
     """
 
     def __init__(self, make: Callable[..., Sampler], settings: Mapping[str, Tensor]):
         self.make, self.tensors, self.made = make, settings, dict[tuple[Any, ...], OneKernel]()
 
     def now(self, settings: Mapping[str, Any]) -> Sampler:
-        """The kernel of these counts, from now on with these settings."""
+        """Set these settings and return the kernel for their counts."""
         counts = {name: value for name, value in settings.items() if name not in self.tensors}
         if (key := tuple(counts.items())) not in self.made:
             self.made[key] = OneKernel(lambda **kw: self.make(**counts, **kw), self.tensors)
@@ -99,13 +99,13 @@ class AdaptiveSampler:
 
     Args:
         make: (step_size) -> Sampler; called with threshold=… and temperature=… too where those are given here.
-        step_size: The first one.
-        accept: Acceptance that step_size is adapted to; 0.57 is the optimum of Langevin proposals (Roberts & Rosenthal
-            1998). None keeps step_size.
-        threshold: The first b, in units of ∂f.
-        clipped: Fraction of coordinates above b that b is adapted to; None keeps b.
+        step_size: Initial value.
+        accept: Acceptance rate at which step_size aims; 0.57 is optimal for Langevin proposals (Roberts & Rosenthal
+            1998). None keeps step_size fixed.
+        threshold: Initial b, in units of ∂f.
+        clipped: Fraction of coordinates above b at which b aims; None keeps b fixed.
         temperature: Iteration -> temperature of that iteration, e.g. an annealed one.
-        rate: How fast settings follow.
+        rate: Rate at which settings adapt.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class AdaptiveSampler:
         return self.make(more.pop("step_size"), **more)
 
     def compiled_kernel(self, iteration: int, device: torch.device) -> Sampler:
-        """The same with settings that are tensors on that device: one kernel, whatever they become."""
+        """The same with settings held in tensors on this device: one kernel serves all iterations."""
         now = self.settings(iteration)
         if self.compiled is None:
             first = {name: torch.tensor(value, dtype=torch.float32, device=device) for name, value in now.items()}
@@ -156,7 +156,7 @@ class AdaptiveSampler:
         return {"step_size": self.step_size, "threshold": self.threshold}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from there with the settings that follow something; the others stay as they were given."""
+        """Restore the settings that adapt; the others stay as they were given."""
         if self.accept is not None:
             self.step_size = state["step_size"]
         if self.clipped is not None:

@@ -1,13 +1,13 @@
-"""Annealed sampling: down the levels of noise of an f(x, s), from where all is noise to where all is data.
+"""Annealed sampling: descend the noise levels of an f(x, s), from one where all is noise to one where all is data.
 
     x ← K transitions of a kernel on f(·, s)                                at each level s
     x ← x + (s² − s'²) ∇f(x, s) + √((s² − s'²) s'² / s²) ξ                  to the next level s' < s
-    x ← x + s² ∇f(x, s)                                                     at last, to the mean of the data given x
+    x ← x + s² ∇f(x, s)                                                     finally, to the mean of the data given x
 
-The second line is the ancestral step of a diffusion model (Ho et al. 2020; Song et al. 2021): the law of x of level s'
-given that of level s, where the data given x are near their mean x + s² ∇f. It is a step of `langevin` at step_size
+The second line is the ancestral step of a diffusion model (Ho et al. 2020; Song et al. 2021): the law of x at level s'
+given x at level s, if the data given x are near their mean x + s² ∇f. It is a step of `langevin` at step_size
 2 (s² − s'²) and temperature s'² / (2 s²), and the last line a step of `descent` at 2 s². The kernel of the first line
-mends what these steps leave (Song & Ermon 2019).
+corrects the error that these steps leave (Song & Ermon 2019).
 """
 
 import math
@@ -45,7 +45,7 @@ def sample_annealed(
 
     Args:
         f: f(x, s), of which `f.at(s)` is the log-density of a level.
-        x0: Draws of the first level, e.g. `f.base.draw(n, levels[0], generator)`.
+        x0: Draws from the first level, e.g. `f.base.draw(n, levels[0], generator)`.
         levels: Descending levels s, in units of x.
         generator: Source of all the noise.
         kernel: (f.at(s), s) -> the kernel of a level, e.g. `lambda f, s: langevin(f, step_size=0.3 * s**2)`.
@@ -57,7 +57,7 @@ def sample_annealed(
         The points, and the trace of the kernel at each level.
 
     Raises:
-        ValueError: If levels do not descend or are not positive, steps has no kernel or a kernel no steps; as `sample`.
+        ValueError: If levels are not positive and descending, or only one of kernel and steps is given; as in `sample`.
 
     >>> from anila import rng
     >>> class Normal:  # data at 0
@@ -103,27 +103,27 @@ def draw_annealed(
     guidance: float = 0.0,
     watch: Callable[[float, Tensor], None] = lambda *_: None,
 ) -> Float[Tensor, "n *event"]:
-    """n draws of f(x), the lowest level, from noise. They have the noise that is part of its law.
+    """Draw n points from f(x), the lowest level, starting from noise. They keep the noise that is part of its law.
 
-    Of an f of classes, each point goes down as one of a class: y, or a draw of p(y | x) at the highest level.
+    If f has classes, each point descends within one class: y, or one drawn from p(y | x) at the highest level.
 
     Args:
-        f: f(x, s), which knows its levels and can be drawn at the highest.
+        f: f(x, s), which knows its levels and can be sampled directly at the highest.
         n: Chains.
         generator: Source of all the noise.
-        make: f -> a local kernel for f(x); at level s it runs in units of s / lowest, which the scale of f(·, s) is in.
-        levels: Levels, their logarithms evenly spread.
+        make: f -> a local kernel for f(x); at level s it runs in units of s / lowest, as f(·, s) is that much wider.
+        levels: Number of levels, evenly spaced in log s.
         steps: Transitions at each level.
         y: The class.
-        guidance: w of the laws p(x | y) p(y | x)^w that the points of a class go down.
-        watch: As of `sample_annealed`, for every 250 points.
+        guidance: w of the laws p(x | y) p(y | x)^w along which the points of a class descend.
+        watch: As in `sample_annealed`, for every 250 points.
     """
 
     def kernel(f_s: LogDensity, s: float) -> Sampler:
         return stretched(f_s, lambda u: s / f.lowest * u, make)
 
     path = torch.linspace(math.log(f.highest), math.log(f.lowest), levels, dtype=torch.float64).exp().tolist()
-    path[-1] = f.lowest  # to the last bit: f(x) may have more than a level
+    path[-1] = f.lowest  # exactly: f(x) may have a part that no f(·, s) has
     drawn = []
     for first in range(0, n, BLOCK):
         x0 = f.draw_highest(min(BLOCK, n - first), generator)
@@ -136,7 +136,7 @@ def draw_annealed(
 def of_a_class(
     f: Any, x: Float[Tensor, "n *event"], generator: torch.Generator, y: int | None, guidance: float
 ) -> HasLevels:
-    """f, or where it has classes that of y, or of a class for each row, drawn given x of the highest level."""
+    """f; if it has classes, f of class y, or of a class drawn for each row given its x at the highest level."""
     if not isinstance(f, HasClasses):
         return f
     joint: Any = f

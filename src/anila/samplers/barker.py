@@ -2,12 +2,12 @@
 
     yᵢ = xᵢ + sᵢ √γ |ξᵢ|,   sᵢ = +1 with probability sigmoid(√γ |ξᵢ| ∂ᵢf(x)), else −1,   ξ ~ N(0, I)
 
-so the law of a coordinate's move w is 2 N(w; 0, γ) sigmoid(w ∂ᵢf(x)), and in
+The density of a coordinate's move w is therefore 2 N(w; 0, γ) sigmoid(w ∂ᵢf(x)), and in
 
     min(1, exp(f(y) − f(x)) Πᵢ sigmoid(−wᵢ ∂ᵢf(y)) / sigmoid(wᵢ ∂ᵢf(x))),   w = y − x
 
-the normals cancel. However steep f is, a move is no longer than √γ |ξ|: as robust as a clipped drift, with no
-threshold to choose.
+the normal densities cancel. However steep f is, a move is never longer than √γ |ξ|: this is as robust as a clipped
+drift, with no threshold to choose.
 
 Reference: Livingstone & Zanella 2022, "The Barker proposal", J. R. Statist. Soc. B 84, Algorithm 2.
 """

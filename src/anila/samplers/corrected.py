@@ -1,20 +1,20 @@
-"""The anisotropic kernel with the drift its varying noise calls for: a research option, not a default.
+"""The anisotropic kernel with the drift correction for its position-dependent noise: for research, not a default.
 
     z' = z + ½ (γ ∂f + ∂ᵢγᵢ) + √γ ξ,    γ(z) = step_size · b / max(b, |∂f(z)|)
 
-As step_size → 0 this is a diffusion with law exp f, which `anisotropic` is not: that one lacks ∂ᵢγᵢ. The divergence
-is estimated with one Rademacher probe v, E[v ⊙ ∇(γ · v)] = (∂ᵢγᵢ)ᵢ (Hutchinson 1990), exact in one dimension and for
-separable f. It costs about 3 gradients a step and needs an f that can be differentiated twice.
+As step_size → 0 this becomes a diffusion with stationary law exp f; `anisotropic` does not, as it lacks ∂ᵢγᵢ. The
+divergence is estimated with one Rademacher probe v, E[v ⊙ ∇(γ · v)] = (∂ᵢγᵢ)ᵢ (Hutchinson 1990), exact in one dimension
+and for separable f. It costs about 3 gradients a step and needs an f that can be differentiated twice.
 
-**Where it fails.** ∂ᵢγᵢ jumps from 0 to ∓step_size ∂ᵢᵢf / b where |∂ᵢf| = b, so there a small b throws the chain far:
-stationary variance for N(0, 1), where exp f has 1,
+**Where it fails.** ∂ᵢγᵢ jumps from 0 to ∓step_size ∂ᵢᵢf / b where |∂ᵢf| = b, so with a small b the chain is thrown far
+there. Stationary variance for N(0, 1), whose variance is 1:
 
     b                 1       0.3     0.1     0.03    0.01
     step_size 1       1.44    2.0     4.8     30      200
     step_size 0.1     1.03    1.07    1.2     1.7     3.9
     step_size 0.01    1.00    1.02    1.05    1.07    1.09
 
-`anisotropic_mala` is exact at any step for a third of the cost.
+`anisotropic_mala` is exact at any step size for a third of the cost.
 
 References: Roberts & Stramer 2002 (Langevin diffusions with a state-dependent metric); Hutchinson 1990.
 """
@@ -33,7 +33,7 @@ from anila.samplers.langevin import info
 from anila.samplers.precondition import preconditioned
 
 GRADIENTS = 3
-"""What a step costs, about, in evaluations of ∇f: that of ∂ᵢγᵢ goes through f three times."""
+"""Approximate cost of a step, in evaluations of ∇f: the estimate of ∂ᵢγᵢ goes through f three times."""
 
 
 class CorrectedState(NamedTuple):
@@ -55,11 +55,11 @@ def anisotropic_corrected(
     step_size: scales.Number = 1.0,
     preconditioner: Tensor | None = None,
 ) -> Sampler:
-    """z' = z + ½ (γ ∂f + ∂ᵢγᵢ) + √γ ξ, γ = step_size · b / max(b, |∂f|): exp f for small steps only.
+    """z' = z + ½ (γ ∂f + ∂ᵢγᵢ) + √γ ξ, γ = step_size · b / max(b, |∂f|): samples exp f only as steps become small.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,), twice differentiable.
-        threshold: b, in units of ∂f; below about 1 / scale it needs very small steps (see the module's page).
+        threshold: b, in units of ∂f; below about 1 / scale it needs very small steps (see the module's docstring).
         step_size: γ where the landscape is flat.
         preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
 

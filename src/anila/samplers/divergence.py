@@ -1,7 +1,7 @@
-"""Divergences: proposals that fall so far that a step is too long for the curvature where it began.
+"""Divergences: proposals that lose so much that the step was too long for the curvature where it began.
 
-A proposal diverges if its acceptance probability is below 1e-30: what is kept, f or the energy, fell by 69 nats, or is
-not finite. Where they begin says which coordinate the steps do not fit: in a funnel, the one that sets the scale.
+A proposal diverges if its acceptance probability is below 1e-30: its log-ratio is below −69 nats or not finite. The
+points where divergences begin show which coordinate is at fault: in a funnel, the one that sets the scale.
 
 Reference: Betancourt 2017, "A conceptual introduction to Hamiltonian Monte Carlo", section 6.2.
 """
@@ -17,7 +17,7 @@ DIVERGES = 1e-30
 
 
 def began(x: Tensor, visited: Tensor, accept_prob: Tensor) -> Tensor:
-    """Where the proposals began that diverged, (divergences, *event).
+    """Starting points of the proposals that diverged, (divergences, *event).
 
     Args:
         x: Where the chains start, (chains, *event).
@@ -30,7 +30,7 @@ def began(x: Tensor, visited: Tensor, accept_prob: Tensor) -> Tensor:
 def next_accepted(accept_prob: Tensor) -> Tensor:
     """Acceptance probability of each step that follows a divergence of its chain, (divergences,).
 
-    It starts from the same place by another momentum. If that was at fault, it is accepted as others are.
+    It starts from the same point with a new momentum. If the old one was at fault, it is accepted as often as others.
 
     Args:
         accept_prob: Of each step, (steps, chains).
@@ -39,11 +39,11 @@ def next_accepted(accept_prob: Tensor) -> Tensor:
 
 
 def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity | None) -> str:
-    """How many proposals diverged, and the parameter that is most unlike elsewhere where they began.
+    """How many proposals diverged, and which parameter at their starting points differs most from its usual values.
 
     Args:
-        left: Where they began, (divergences, *event).
-        proposals: Number of all.
+        left: Starting points of the diverging proposals, (divergences, *event).
+        proposals: Number of all proposals.
         points: Positions visited, (points, *event).
         f: The log-density, which may have names for its parameters.
     """
@@ -60,5 +60,5 @@ def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity
 
 
 def numbers(x: Tensor, f: LogDensity | None) -> Tensor:
-    """What has names: the parameters of points, or their coordinates, (points, numbers)."""
+    """The named parameters of points, or their coordinates if f names none, (points, numbers)."""
     return (f.numbers(x) if isinstance(f, Transformed) else x.flatten(1)).double()

@@ -1,7 +1,7 @@
-"""A look at a kernel before its chains run: one half of them beside the other, and beside copies of the first chain.
+"""A check before chains run: evaluate half of them beside the other half, then beside copies of the first chain.
 
-A row of a step depends on that row of the state and of the noise, and on nothing else. So ‖∇f‖ of the one half is the
-same both times, unless f couples rows or is random. The number of chains stays: f may hold data for each of them.
+A row of a step depends on that row of the state and of the noise, and on nothing else. So ‖∇f‖ of that half is the same
+both times, unless f couples rows or is random. The number of chains does not change, as f may hold data for each.
 """
 
 import warnings
@@ -14,11 +14,11 @@ from anila.rng import rng
 from anila.samplers.kernel import Sampler
 
 TOLERANCE, FLOOR = 1e-3, 1e-5
-"""Of ‖∇f‖, relative and in units of ∇f: what rounding may change."""
+"""What rounding may change of ‖∇f‖: a relative part, and an absolute one in units of ∇f."""
 
 
 def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
-    """Refuse a kernel whose chains talk to each other, or whose f is another function each time it is called.
+    """Refuse a kernel whose f couples chains or is random.
 
     Args:
         sampler: Kernel bound to f.
@@ -26,8 +26,8 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
         state: What `init` makes of them.
 
     Raises:
-        ValueError: Saying which of the two; of an unadjusted kernel a random f is a warning, for chains that are meant
-            to follow noisy gradients.
+        ValueError: Saying which of the two. For an unadjusted kernel a random f is only a warning, as its chains may be
+            meant to follow noisy gradients.
     """
     half = max(1, len(x0) // 2)
     beside = torch.cat([x0[:half], x0[:1].expand_as(x0[half:])])
@@ -48,7 +48,7 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
 
 
 def grad_norms(sampler: Sampler, state: Any) -> Tensor:
-    """‖∇f‖ of every chain, (chains,): of the state if it holds ∇f, else of a step; 0 where a kernel tells neither."""
+    """‖∇f‖ of every chain, (chains,): from the state if it holds ∇f, else from a step; 0 if neither reports it."""
     if isinstance(grad := getattr(state, "grad", None), Tensor):
         return grad.flatten(1).double().norm(dim=1)
     info = sampler.step(state, sampler.draw_noise(state.x, rng(0, "dry run")))[1]
@@ -56,6 +56,6 @@ def grad_norms(sampler: Sampler, state: Any) -> Tensor:
 
 
 def alike(a: Tensor, b: Tensor) -> bool:
-    """Whether they differ by rounding only; what is not finite is another's matter."""
+    """Whether they differ by rounding only; numbers that are not finite are left to other checks."""
     apart = (a - b).abs() > TOLERANCE * torch.maximum(a, b) + FLOOR
     return not bool((apart & torch.isfinite(a) & torch.isfinite(b)).any())

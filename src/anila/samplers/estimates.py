@@ -1,12 +1,12 @@
-"""How well draws estimate: effective sample size, R̂, standard error, and a word where they are not good enough.
+"""How precise estimates from draws are: effective sample size, R̂, standard error, and advice if they are too few.
 
     R̂² = (B/W + n − 1) / n        variance between chains B/n over that within, W; 1 when mixed
     ESS                            independent draws that would estimate as well as these
     MCSE = sd / √ESS               standard error of a mean over the draws
 
-All are those of ArviZ (rank-normalised, split chains). Draws are as `sample` keeps them in `trace["x"]`,
-(kept, chains, *event), and answers are one number a coordinate, (*event). Limits are those of Stan and ArviZ: R̂ at
-most 1.01, and 400 effective samples in bulk and tail.
+All are computed by ArviZ (rank-normalised, split chains). Draws come as `sample` keeps them in `trace["x"]`, (kept,
+chains, *event), and each function returns one number per coordinate, (*event). Limits are those of Stan and ArviZ: R̂
+at most 1.01, and 400 effective samples in bulk and tail.
 
 Reference: Vehtari et al. 2021, sections 4, 4.1 and 4.3.
 """
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from anila.samplers.trace import Trace
 
 SHOWN = 6
-"""Coordinates in the table, those with the fewest effective samples; parameters that have names are all there."""
+"""Coordinates in the table: those with the fewest effective samples. Named parameters are all shown."""
 MONITORED = 64
-"""Coordinates looked at, evenly spread where there are more."""
+"""At most so many coordinates are looked at, evenly spaced."""
 
 
 def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:
@@ -38,7 +38,7 @@ def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = 
 
     Args:
         x: Draws, (kept, chains, *event).
-        kind: Where in the law.
+        kind: "bulk" or "tail" of the distribution.
 
     Reference: Vehtari et al. 2021, sections 4.1 and 4.3.
     """
@@ -75,7 +75,7 @@ def by_arviz(name: str, x: Tensor, **options: Any) -> Tensor:
 
 
 def evenly(n: int, most: int) -> Tensor:
-    """Which of n, at most so many, evenly spread.
+    """Evenly spaced indices below n, at most `most` of them.
 
     >>> evenly(5, 3).tolist(), evenly(2, 3).tolist()
     ([0, 2, 4], [0, 1])
@@ -84,24 +84,24 @@ def evenly(n: int, most: int) -> Tensor:
 
 
 def can_be_judged(x: Tensor) -> bool:
-    """Whether enough was kept to know anything: at least 4 finite positions of at least 2 chains."""
+    """Whether enough was kept for a verdict: at least 4 finite positions of at least 2 chains."""
     return len(x) >= 4 and x.shape[1] >= 2 and bool(torch.isfinite(x).all())
 
 
 def coordinates(x: Tensor, f: LogDensity | None = None) -> tuple[list[str], Float[Tensor, "kept chains coordinates"]]:
-    """The coordinates that are looked at, with the names that f has for them."""
+    """The coordinates that are looked at, and their names in f."""
     flat = x.flatten(2)
     index = evenly(flat.shape[2], MONITORED)
     return [f.free_names[i] if isinstance(f, Transformed) else f"x{i}" for i in index.tolist()], flat[..., index]
 
 
 def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = None) -> Symptoms:
-    """What chains look like, for the verdict.
+    """The symptoms that the verdict goes by.
 
     Args:
         trace: With finite positions, at least 4 of at least 2 chains.
-        value: f there, (kept, chains), where it is known; it is looked at like a coordinate.
-        heat: Of the draws, where the trace does not know it.
+        value: f at the kept positions, (kept, chains), if known; it is treated like a coordinate.
+        heat: Heat of the draws, if the trace does not hold it.
     """
     names, own = coordinates(trace["x"], trace.f)
     columns = own if value is None else torch.cat([value[..., None], own], 2)
@@ -122,12 +122,12 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
 
 
 def estimates(trace: "Trace") -> list[str]:
-    """A table of means over kept draws, and a line on whether to trust them; empty where too little was kept to know.
+    """A table of means over kept draws, and a line on whether to trust them; empty if too little was kept.
 
-    Of an f with named parameters the table is of these, as they are declared, and all of them.
+    If f has named parameters, the table shows all of them, in the order of declaration.
 
     Args:
-        trace: Of any kernel. Something is said where it has at least 4 finite positions of at least 2 chains.
+        trace: Of any kernel, with at least 4 finite positions of at least 2 chains to be judged.
     """
     x = trace["x"]
     if not can_be_judged(x):
@@ -143,7 +143,7 @@ def estimates(trace: "Trace") -> list[str]:
 
 
 def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], shown: int) -> list[str]:
-    """A line for each of so many quantities, those with the fewest effective samples."""
+    """A line for each of the `shown` quantities with the fewest effective samples."""
     draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     width = max(12, 1 + max(map(len, names)))

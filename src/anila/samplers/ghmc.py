@@ -1,4 +1,4 @@
-"""Generalised Hamiltonian Monte Carlo: momentum that lasts, and one gradient a step.
+"""Generalised Hamiltonian Monte Carlo: momentum persists, and a step costs one gradient.
 
     p ← a p + √(1 − a²) ξ,   a = exp(−ε / persistence)               ξ ~ N(0, I)
     v ← v + (1 − a²) u, less 2 above 1                               u ~ U(0, 1)
@@ -7,14 +7,15 @@
     if |v| < r:   x, p, v ← y, q, v / r            else:   p ← −p
 
 `step_size` is γ = ε². exp f(x) · N(p; 0, I) · U(v; −1, 1) is invariant: (x, p, v) ↦ (y, −q, v / r) is its own inverse,
-and it stretches volume by the 1 / r by which it changes the density. A rejection turns the chain round. v moves slowly,
-so rejections come close together, and between them are long runs in which momentum lasts: uniforms that are new at
-every step would break them up.
+and it stretches volume by 1 / r, which cancels the change of density. A rejection reverses the chain. v moves slowly,
+so rejections cluster, and between clusters momentum persists for long: fresh uniforms at every step would break these
+runs up.
 
-The anisotropic kernel has g = clip(∇f, −b, b). With any function g of x alone the map is its own inverse and keeps the
-volume of (x, p), and r has the true f, so that kernel is exact too. Far out, where f is steep, its kicks are bounded.
+The anisotropic kernel has g = clip(∇f, −b, b). For any function g of x alone the map is its own inverse and preserves
+the volume of (x, p), and r uses the true f, so this kernel is exact too. Far out, where f is steep, its kicks are
+bounded.
 
-Momentum and v of a start are drawn in the first step: v = 2 says that they are to be.
+The first step draws the initial momentum and v; v = 2 marks a state in which they are still to be drawn.
 
 References: Horowitz 1991; Neal 2020 (v); Hoffman & Sountsov 2022 (how v moves with a).
 """
@@ -37,7 +38,7 @@ from anila.samplers.precondition import preconditioned
 from anila.samplers.scales import Number
 
 TO_DRAW = 2.0
-"""v of a start."""
+"""v of a state whose momentum and v are still to be drawn."""
 
 
 class GhmcState(NamedTuple):
@@ -83,11 +84,11 @@ def anisotropic_ghmc(
     persistence: Positive | Tensor = 1.0,
     preconditioner: Tensor | None = None,
 ) -> Sampler:
-    """Generalised HMC whose kicks are clipped, p ← p + ε/2 clip(∇f, −b, b): exact, and it comes back from far out.
+    """Generalised HMC with clipped kicks, p ← p + ε/2 clip(∇f, −b, b): exact, and able to return from far out.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
-        threshold: b, in units of ∂f; one that clips 1% of the coordinates costs nothing where chains belong.
+        threshold: b, in units of ∂f; one that clips 1% of the coordinates costs nothing in the typical set.
         step_size: γ = ε², in squared units of x.
         persistence: How far a chain goes while its momentum falls to 1/e, in units of x.
         preconditioner: Scale of each coordinate or Cholesky factor; see `samplers.precondition`.
@@ -139,7 +140,7 @@ def ghmc_kernel(
 
 
 def refreshed(state: GhmcState, noise: GhmcNoise, a: Number) -> GhmcState:
-    """The state with part of its momentum new and v moved; both as in equilibrium where they are to be drawn."""
+    """Refresh part of the momentum and move v; draw both from equilibrium where they are still to be drawn."""
     new = 1 - a**2
     v = state.slice + new * noise.turn
     later = state._replace(momentum=a * state.momentum + new**0.5 * noise.normal, slice=torch.where(v >= 1, v - 2, v))

@@ -1,9 +1,9 @@
-"""Global moves: mix a local kernel with an independence proposal, so that chains change mode.
+"""Global moves: mix a local kernel with an independence proposal, so that chains can change mode.
 
-Every so many local steps each chain is offered a candidate y ~ q that does not depend on where it stands, and takes
-it with probability min(1, exp(f(y) − f(x)) q(x) / q(y)). Both kernels leave exp f invariant, so does their mixture.
-In two dimensions and on tables, a kernel density of data points is a good q; in image space no candidate is ever
-accepted, and the moves switch themselves off.
+Every `every` local steps each chain is offered a candidate y ~ q that does not depend on its position, and accepts it
+with probability min(1, exp(f(y) − f(x)) q(x) / q(y)). Both kernels leave exp f invariant, so their mixture does too. In
+two dimensions and on tables, a kernel density of data points is a good q; in image space no candidate is ever accepted,
+and the moves switch themselves off.
 
 Reference: Tierney 1994, "Markov chains for exploring posterior distributions" (independence kernels, cycles).
 """
@@ -21,18 +21,18 @@ from anila.messages import whole
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, accept
 
 IDLE_ROUNDS = 10
-"""After so many rounds in a row without an acceptance in any chain, no more global moves are made."""
+"""Global moves stop after this many rounds in a row without an acceptance in any chain."""
 
 
 class Proposal(NamedTuple):
-    """A distribution that can be drawn from and evaluated, normalised."""
+    """A normalised distribution that can be sampled and evaluated."""
 
     draw: Callable[[int, torch.Generator], Tensor]
     log_prob: Callable[[Tensor], Tensor]
 
 
 class GlobalNoise(NamedTuple):
-    """The local kernel's noise, and the global move's candidate and accept uniform."""
+    """The local kernel's noise, and the candidate and the accept uniform of the global move."""
 
     local: Any
     candidate: Float[Tensor, "chains *event"]
@@ -47,7 +47,7 @@ class Offer(NamedTuple):
 
 
 class GlobalState(NamedTuple):
-    """The local kernel's state; how many steps were made; how many rounds in a row nothing was accepted."""
+    """The local kernel's state, the number of steps made, and the number of rounds since the last acceptance."""
 
     x: Float[Tensor, "chains *event"]
     local: Any
@@ -78,19 +78,19 @@ class GlobalInfo(NamedTuple):
 def with_global_moves(
     kernel: Sampler, proposal: Proposal, every: int = 1, patience: int | None = IDLE_ROUNDS
 ) -> Sampler:
-    """A kernel that offers each chain a candidate from `proposal` after every so many steps of `kernel`.
+    """A kernel that offers each chain a candidate from `proposal` after every `every` steps of `kernel`.
 
-    Costs one gradient more at those steps. `trace["global_accept"]` reports the acceptance.
+    Those steps cost one more gradient. `trace["global_accept"]` reports the acceptance.
 
     Args:
         kernel: A Metropolis kernel (one whose state holds f(x) and ∇f(x)).
         proposal: Where candidates come from, e.g. `kernel_density(data)`.
         every: Local steps between global moves.
-        patience: After so many rounds without any acceptance the moves stop and a warning says so. None goes on: then
+        patience: Rounds without any acceptance after which the moves stop, with a warning. None never stops them: then
             no chain depends on which others run beside it.
 
     Raises:
-        ValueError: If every is below 1, or (at `init`) the kernel is no Metropolis kernel, or not a local one.
+        ValueError: If every is below 1, or (at `init`) the kernel is not a local Metropolis kernel.
         TypeError: If every is no whole number.
     """
     if whole("every", every) < 1:
@@ -159,7 +159,7 @@ def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float
     low, high = points.amin(0) - 3 * sd, points.amax(0) + 3 * sd
     log_kernel = math.log((1 - uniform) / n) - d * math.log(sd * math.sqrt(2 * math.pi)) if uniform < 1 else -math.inf
     log_box = math.log(uniform) - (high - low).log().sum()
-    middle = points.mean(0)  # distances from here, so that float32 does not cancel on data far from the origin
+    middle = points.mean(0)  # distances are from here, so that float32 does not cancel for data far from the origin
     p = (points - middle) / sd
     offset = -p.square().sum(1) / 2  # |x − p|² expanded: one matrix product
 

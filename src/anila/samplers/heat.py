@@ -1,12 +1,12 @@
-"""Heat: what ∇f where the draws are says of their law, for kernels that nothing keeps on exp f.
+"""Heat: what ∇f at the draws says about their law, for kernels without an accept-reject step.
 
     T = E[−⟨w, C^−½ (x − m)⟩ ⟨w, C^½ ∇f⟩],  |w| = 1        1 for exp f, by Stein's identity, whatever m and C are
 
-and T for exp(f / T). With C the covariance of draws of N(m, Σ), this is w·C^½ Σ⁻¹ C^½ w: how many times too wide the
-draws are along a principal direction. T is looked at along coordinates, over all of them, and along the hottest and
-the coldest direction, which one half of the chains chooses and the other is asked about.
+and it is T for exp(f / T). With C the covariance of draws of N(m, Σ), this is w·C^½ Σ⁻¹ C^½ w: how many times too wide
+the draws are along a principal direction. T is estimated along single coordinates, over all of them, and along the
+hottest and the coldest direction, which one half of the chains chooses and the other half estimates.
 
-∇f itself is compared with differences of f: with a wrong one T is 1 for the wrong law.
+∇f itself is compared with finite differences of f: with a wrong ∇f, T would be 1 for the wrong law.
 
 Reference: Stein 1972.
 """
@@ -23,40 +23,40 @@ from anila.rng import rng
 from anila.samplers.estimates import MONITORED, coordinates, evenly, mcse
 
 POINTS = 4096
-"""Draws at which f is asked, about."""
+"""Approximate number of draws at which ∇f is evaluated."""
 LEVEL = 1e-3
-"""Probability that chance alone makes any T look wrong."""
+"""Probability that some T looks wrong by chance alone."""
 WARM = 0.05
-"""Distance of T from 1 that does not matter, whatever its error: variances off by 5%."""
+"""Deviation of T from 1 that is ignored, whatever its error: variances off by 5%."""
 SEEN = 0.2
-"""Distance of T from 1 that must have been seen for draws to count as those of exp f."""
+"""Deviation of T from 1 that must be detectable for draws to count as draws from exp f."""
 SLOPES = 256
-"""Points at which ∇f is compared with differences of f."""
+"""Points at which ∇f is compared with finite differences of f."""
 OFF = 0.1
 """Relative error of a slope above which it is wrong."""
 
 
 class Heat(NamedTuple):
-    """The temperature that is furthest from 1, in its errors, and how right ∇f is."""
+    """The temperature that is furthest from 1 in units of its standard error, and how accurate ∇f is."""
 
     temperature: float
     error: float
     where: str
     z: float
-    """Errors that T may be off by chance."""
+    """Standard errors by which T may be off by chance."""
     resolution: float
-    """Distance from 1 that would have been seen everywhere."""
+    """Deviation of T from 1 that would have been detected in any direction looked at."""
     slope_off: float
     """Median error of ∇f along random directions, relative to the median slope; 0 where rounding explains it."""
 
     @property
     def off(self) -> bool:
-        """Whether the draws are of another law than exp f."""
+        """Whether the draws follow another law than exp f."""
         return not abs(self.temperature - 1) <= max(WARM, self.z * self.error)
 
     @property
     def vague(self) -> bool:
-        """Whether another law may have gone unseen."""
+        """Whether another law may have gone undetected."""
         return not self.resolution <= SEEN
 
     @property
@@ -71,7 +71,7 @@ class Heat(NamedTuple):
 
 
 def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
-    """T of draws, and how right ∇f is there.
+    """T of the draws, and how accurate ∇f is there.
 
     Args:
         f: Log-density, (n, *event) -> (n,).
@@ -93,7 +93,7 @@ def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
 
 
 def virials(x: Tensor, grad: Tensor, named: list[str]) -> tuple[list[str], list[Tensor]]:
-    """What has mean T, with the name of each column: of every chain, and of one half of the chains."""
+    """Columns whose mean is T, and their names: first from all chains, then from one half of them."""
     d = x.shape[2]
     each = -(x * grad)
     columns = [torch.cat([each.mean(2, keepdim=True), each[..., evenly(d, MONITORED)]], 2)]
@@ -105,7 +105,7 @@ def virials(x: Tensor, grad: Tensor, named: list[str]) -> tuple[list[str], list[
 
 
 def extremes(x: Tensor, grad: Tensor, others: Tensor, their_grad: Tensor) -> Tensor:
-    """What has mean T of the others along the directions w in which these are coldest and hottest, (…, 2)."""
+    """Numbers whose mean is T of `others` along the directions w in which x is coldest and hottest, (…, 2)."""
     flat, slopes = x.flatten(0, 1), grad.flatten(0, 1)
     variances, axes = torch.linalg.eigh(flat.T.cov())
     root = variances.clamp(min=1e-12 * variances.max().item()).sqrt()
@@ -115,7 +115,7 @@ def extremes(x: Tensor, grad: Tensor, others: Tensor, their_grad: Tensor) -> Ten
 
 
 def slope_off(f: LogDensity, x: Tensor, grad: Tensor) -> float:
-    """Median |⟨v, ∇f⟩ − difference of f along v| beside the median |⟨v, ∇f⟩|, v a small random step."""
+    """Median |⟨v, ∇f⟩ − difference of f along v| relative to the median |⟨v, ∇f⟩|, with v a small random step."""
     kept = evenly(len(x), max(1, SLOPES // x.shape[1]))
     x, grad, eps = x[kept], grad[kept], torch.finfo(x.dtype).eps
     noise = torch.randn(x.shape, generator=rng(0, "slopes"), dtype=x.dtype, device="cpu").to(x.device)

@@ -1,18 +1,18 @@
-"""Hamiltonian Monte Carlo: a fresh momentum, some leapfrog steps, accepted or rejected.
+"""Hamiltonian Monte Carlo: draw a momentum, make some leapfrog steps, accept or reject.
 
     p ~ N(0, I)
     leapfrog_steps times:   p ← p + ε/2 ∇f(x);   x ← x + ε p;   p ← p + ε/2 ∇f(x)
     accept with probability min(1, exp(f(y) − f(x) − |p_y|²/2 + |p_x|²/2))
 
 `step_size` is γ = ε², as in every kernel here: with one leapfrog step, y = x + γ/2 ∇f(x) + √γ p is the proposal of
-`mala(f, γ)`, and so is its acceptance. A trajectory of leapfrog_steps · ε that meets the period of the target would
-come back to where it started, so each chain at each step has an ε of its own, by one number u ~ U(0, 1) of the noise:
+`mala(f, γ)`, and so is its acceptance. A trajectory whose length leapfrog_steps · ε is a period of the target would
+return to where it started, so each chain draws its own ε at each step, from one u ~ U(0, 1) of the noise:
 
     ε = √γ · (0.8 + 0.4 u) · spread^(u − 1)
 
-With a spread of 1 that is √γ · U(0.8, 1.2). A larger one mixes steps of many lengths, as a funnel wants them: long ones
-for its mouth and short ones for its neck, where the long are rejected. u does not depend on x, so this is a mixture of
-exact kernels, and exact.
+With a spread of 1 that is √γ · U(0.8, 1.2). A larger spread mixes steps of many lengths, as a funnel needs: long ones
+for its mouth and short ones for its neck, where long ones are rejected. u does not depend on x, so this is a mixture of
+exact kernels and therefore exact.
 
 References: Duane, Kennedy, Pendleton & Roweth 1987; Neal 2011, "MCMC using Hamiltonian dynamics", sections 3.2, 5.4.
 """
@@ -51,15 +51,15 @@ def hmc(
     preconditioner: Tensor | None = None,
     spread: Positive | Tensor = 1.0,
 ) -> Sampler:
-    """HMC with ε = √step_size · U(0.8, 1.2): exact for exp f; leapfrog_steps gradients a step.
+    """HMC with ε = √step_size · U(0.8, 1.2). Exact for exp f; a step costs leapfrog_steps gradients.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
-        step_size: γ = ε², in squared units of x; with leapfrog_steps = 1 the kernel is `mala(f, γ)` but for the jitter.
-        leapfrog_steps: Gradients a trajectory; it is about leapfrog_steps · √step_size long.
+        step_size: γ = ε², in squared units of x; with leapfrog_steps = 1 the kernel is `mala(f, γ)` up to jitter.
+        leapfrog_steps: Gradients per trajectory, whose length is about leapfrog_steps · √step_size.
         preconditioner: Scale of each coordinate or Cholesky factor (the mass matrix is its inverse square); see
             `samplers.precondition`.
-        spread: How many times as long as the shortest steps the longest are, about; 10 serves a funnel.
+        spread: Approximate ratio of the longest to the shortest ε; 10 suits a funnel.
 
     Raises:
         ValueError: If step_size or spread is not positive or leapfrog_steps is below 1.
@@ -97,7 +97,7 @@ def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int, spread: Nu
 
 
 def varied(u: Tensor, spread: Number) -> Tensor:
-    """What √γ is multiplied by, (chains,)."""
+    """The factor of √γ, (chains,)."""
     log_spread = spread.log() if isinstance(spread, Tensor) else math.log(spread)
     return (1 + JITTER * (2 * u - 1)) * ((u - 1) * log_spread).exp()
 

@@ -1,8 +1,8 @@
 """A sampler is a Markov kernel bound to one f: `init` makes a state, `step` moves it.
 
 A step is a pure function of (state, noise). Everything random about it is drawn outside, by the sampler's own
-`draw_noise`, so that equal noise gives equal chains: that makes resume bitwise, couplings possible and compiled
-graphs simple. Row i of a step depends on row i of the state and of the noise only.
+`draw_noise`, so equal noise gives equal chains. This makes resuming bitwise, couplings possible and compiled graphs
+simple. Row i of a step depends on row i of the state and of the noise only.
 
 Words: *chains* are the rows of x; *State* is what the next step needs (always with `.x`); *Info* is what a
 diagnostic wants to know about the step just made.
@@ -51,13 +51,13 @@ class Info(NamedTuple):
 
 
 class MoveInfo(NamedTuple):
-    """What a move that is no local step reports."""
+    """What a move other than a local step reports."""
 
     accept_prob: Float[Tensor, "chains"]
 
 
 class PointState(NamedTuple):
-    """Positions with f and ∇f there: all that a Metropolis kernel of one gradient remembers."""
+    """Positions with f and ∇f there: all that a Metropolis kernel with one gradient a step remembers."""
 
     x: Float[Tensor, "chains *event"]
     value: Float[Tensor, "chains"]
@@ -68,8 +68,8 @@ class DrawNoise:
     """Draws noise whose fields are tensors: "normal" is N(0, 1), all others are U(0, 1).
 
     Args:
-        noise: The NamedTuple that is drawn.
-        fields: For each of its fields, in order, whether a "coordinate" or a "chain" has a number of its own.
+        noise: The NamedTuple to draw.
+        fields: For each of its fields, in order, whether every "coordinate" or every "chain" gets its own number.
     """
 
     def __init__(self, noise: type[Any], **fields: Literal["coordinate", "chain"]):
@@ -82,7 +82,7 @@ class DrawNoise:
         return self.noise(*(field.to(x.device) for field in one))
 
     def block(self, x: Tensor, steps: int, generator: torch.Generator) -> Any:
-        """The same numbers as in so many calls, every field (steps, chains, ...), without what a call costs."""
+        """The same numbers as `steps` calls give, every field (steps, chains, ...), without the cost of the calls."""
         drawn = self.empty(x, (steps,), generator.device)
         for one in zip(*drawn, strict=True):
             self.fill(one, generator)
@@ -101,11 +101,11 @@ draw_noise = DrawNoise(Noise, normal="coordinate", uniform="chain")
 
 
 Move = Callable[[Any, Any], tuple[Any, Any]]
-"""(state, noise) -> (state, info), of tensors alone: it can be compiled."""
+"""(state, noise) -> (state, info), with tensors only, so that it can be compiled."""
 
 
 class Scheduled:
-    """The step of a kernel that counts or chooses: plain Python says which of its moves are made, and when.
+    """The step of a kernel that counts or chooses: plain Python decides which of its moves to make, and when.
 
     Args:
         schedule: (state, noise, *moves) -> (state, info).
@@ -121,7 +121,7 @@ class Scheduled:
 
 
 class Sampler(NamedTuple):
-    """A Markov kernel bound to one f, with the facts about it that others go by.
+    """A Markov kernel bound to one f, with the facts about it that other code relies on.
 
     `init` maps positions (chains, *event) to a state, `step` maps (state, noise) to (state, info), and
     `draw_noise` maps (positions, generator) to the noise of one step.
@@ -131,40 +131,40 @@ class Sampler(NamedTuple):
     step: Callable[[Any, Any], tuple[Any, Any]]
     draw_noise: Callable[[Tensor, torch.Generator], Any] = draw_noise
     local: "Sampler | None" = None
-    """The kernel without its global moves, where it has some."""
+    """The kernel without its global moves, if it has any."""
     at: Callable[[Tensor, Tensor, Tensor], Any] | None = None
-    """The state at points whose f and ∇f are known, (x, f, ∇f) -> state, where a kernel remembers nothing else."""
+    """The state at points whose f and ∇f are known, (x, f, ∇f) -> state; None if the kernel remembers more."""
     held: tuple[str, ...] = ()
-    """Fields of the state that belong to the run and not to the point: a global move keeps them."""
+    """Fields of the state that belong to the run and not to the point, so that a global move keeps them."""
     target_accept: float | None = None
     """The acceptance that `tune` aims at; None for kernels that always move."""
     careful_accept: float | None = None
-    """The acceptance that it aims at instead where chains stand still now and then; None to go on as before."""
+    """The acceptance that `tune` aims at if chains get stuck now and then; None keeps `target_accept`."""
     temperature: float | Tensor = 1.0
     """T of the law exp(f / T) that the chains aim at; 0 for a kernel without noise, which has no law."""
     threshold: float | Tensor = math.inf
-    """b above which a coordinate's slope counts as clipped, in units of ∂f; infinite for kernels that have none."""
+    """b, the slope above which a coordinate counts as clipped, in units of ∂f; infinite for kernels without one."""
     quantile: float = 0.85
-    """Of |∂f|, where `tune` puts the threshold."""
+    """The quantile of |∂f| at which `tune` puts the threshold."""
     gradients: float = 1
-    """What a step costs, in evaluations of ∇f."""
+    """Cost of a step, in evaluations of ∇f."""
     ahead: int = 0
     """Evaluations of ∇f that `init` makes."""
     f: LogDensity | None = None
-    """The log-density that it is bound to; None where the kernel does not tell."""
+    """The log-density that the kernel is bound to; None if unknown."""
     preconditioner: Tensor | None = None
-    """L of the coordinates in which its state holds ∇f; None for those of x."""
+    """L of the coordinates in which the state holds ∇f; None for those of x."""
     began: Tensor | None = None
-    """Where the chains of its warm-up started, (chains, *event): they know what was seen from there."""
+    """Where the chains of its warm-up started, (chains, *event), so that narrow starts can be noticed."""
 
     @property
     def exact(self) -> bool:
-        """Whether it accepts or rejects, and so leaves exp f invariant."""
+        """Whether the kernel accepts or rejects, and so leaves exp f invariant."""
         return self.target_accept is not None
 
 
 def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
-    """The kernel for some rows of so many chains, each with the noise it has when all run together."""
+    """The kernel for some of the chains, each with the noise that it gets when all run together."""
     if rows == slice(0, chains):
         return sampler
 
@@ -175,14 +175,14 @@ def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
 
 
 def rows_of(noise: Any, rows: slice) -> Any:
-    """These rows of every tensor of the noise; what all chains share stays."""
+    """These rows of every tensor of the noise; what all chains share is kept."""
     if isinstance(noise, Tensor):
         return noise[rows]
     return type(noise)(*(rows_of(part, rows) for part in noise)) if isinstance(noise, tuple) else noise
 
 
 def require_metropolis(kernel: Sampler, what: str) -> None:
-    """Refuse kernels that do not leave exp f invariant, or whose law depends on where they were started."""
+    """Refuse kernels that do not leave exp f invariant, or whose law depends on where their chains started."""
     if not kernel.exact:
         raise ValueError(
             f"{what} needs Metropolis kernels: an unadjusted one does not leave exp f invariant; use mala, "
@@ -202,16 +202,16 @@ def where_chain(chosen: Bool[Tensor, "chains"], yes: Any, no: Any) -> Any:
 
 
 def accept(state: Any, proposed: Any, log_ratio: Float[Tensor, "chains"], uniform: Float[Tensor, "chains"]) -> Any:
-    """Metropolis: take the proposed state with probability min(1, exp log_ratio); non-finite is a rejection.
+    """Metropolis: take the proposed state with probability min(1, exp log_ratio); a non-finite proposal is rejected.
 
     Args:
-        state: The state left.
-        proposed: The state proposed.
+        state: The current state.
+        proposed: The proposed state.
         log_ratio: log π(y) q(x|y) − log π(x) q(y|x), (chains,).
         uniform: U(0, 1), (chains,).
 
     Returns:
-        The new state and the acceptance probability (chains,), 0 only for a non-finite proposal.
+        The new state and the acceptance probability (chains,), which is 0 only for a non-finite proposal.
     """
     finite = torch.isfinite(log_ratio) & torch.isfinite(proposed.grad).flatten(1).all(1)
     prob = torch.where(finite, log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))

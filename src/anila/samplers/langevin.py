@@ -7,14 +7,14 @@
     the same at temperature 1, accepted with probability
     min(1, exp(f(y) − f(x)) q(x|y) / q(y|x)),  q(y|x) = N(y; x + γ(x)/2 ∇f(x), diag γ(x))    Metropolis
 
-The unadjusted anisotropic chain does not sample exp f: for a separable target its small-step law is
+The unadjusted anisotropic chain does not sample exp f: for a separable target its stationary law for small steps is
 exp f · Πᵢ max(1, |∂ᵢf| / b), whatever the step size. The Metropolis kernels are exact.
 
-`refresh` says when γ is looked up. "step": at every transition (what the authors' experiments did).
-"iteration": once, where the chain starts, and then held (as Algorithm 1 prints it); `init` computes it. Within one
-run of `sample` that is a fixed preconditioned kernel, so no state-dependence bias builds up, and Metropolis makes
-its stationary law exact. But γ still remembers where the chain started, so a chain that starts in equilibrium
-leaves it for a while before it comes back.
+`refresh` says when γ is looked up. "step": at every transition (what the authors' experiments did). "iteration": once,
+where the chain starts, and then held (as Algorithm 1 prints it); `init` computes it. Within one run of `sample` this is
+a fixed preconditioned kernel, so no bias from a state-dependent γ builds up, and Metropolis makes its stationary law
+exact. But γ still depends on where the chain started, so a chain that starts in equilibrium leaves it for a while
+before it returns.
 
 References: Karimi, Xie & Li 2023 (arXiv 2310.12667), Algorithm 1; Roberts & Tweedie 1996 (MALA); Atchadé 2006
 (truncated drift); Allassonnière & Kuhn 2015 (AMALA).
@@ -38,7 +38,7 @@ Refresh = Literal["step", "iteration"]
 
 
 class LangevinState(NamedTuple):
-    """Positions with f, ∇f and γ there; under refresh="iteration", γ is that of the start."""
+    """Positions with f, ∇f and γ there; with refresh="iteration", γ is that of the starting point."""
 
     x: Float[Tensor, "chains *event"]
     value: Float[Tensor, "chains"]
@@ -47,7 +47,7 @@ class LangevinState(NamedTuple):
 
 
 class StartState(NamedTuple):
-    """Positions, and for refresh="iteration" the γ that is held."""
+    """Positions, and with refresh="iteration" the γ that is held."""
 
     x: Float[Tensor, "chains *event"]
     gamma: Float[Tensor, "chains *event"] | None
@@ -90,11 +90,11 @@ def anisotropic(
 ) -> Sampler:
     """AniLA / STANLEY: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ, γ = step_size · b / max(b, |∇f|).
 
-    Biased on purpose-built tests and in practice: see the module's page. Use `anisotropic_mala` to sample exp f.
+    Biased on purpose-built tests and in practice: see the module's docstring. Use `anisotropic_mala` to sample exp f.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
-        threshold: b, in units of ∂f; coordinates steeper than b take a step shorter in proportion.
+        threshold: b, in units of ∂f; coordinates with a slope above b take proportionally shorter steps.
         step_size: γ where the landscape is flat. The papers' algorithm has 1.
         temperature: Variance of the noise relative to γ. The papers' noise scale ε is temperature ε².
         refresh: "step" looks γ up at every transition, "iteration" only where the chain starts.
@@ -166,7 +166,7 @@ def unadjusted(
 
 
 def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refresh: Refresh = "step") -> Sampler:
-    """The kernel that proposes and accepts at temperature 1. One gradient a step: the proposal's is kept."""
+    """The kernel that accepts or rejects, at temperature 1. One gradient a step: that of the proposal is kept."""
     held = holds_gamma(refresh)
 
     def at(x: Tensor, value: Tensor, grad: Tensor) -> LangevinState:

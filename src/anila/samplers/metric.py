@@ -1,11 +1,11 @@
-"""Metric: a preconditioner L from points and the gradients there, with C = cov(x) and G = cov(∇f).
+"""Metric: a preconditioner L from points and their gradients, with C = cov(x) and G = cov(∇f).
 
     dense     L Lᵀ = M with M G M = C        diagonal     Lᵢ = (var xᵢ / var ∂ᵢf)^¼
 
-M makes L⁻¹x and Lᵀ∇f have the same covariance, and is the best in Fisher divergence. For a Gaussian it is exact from
-points of *any* spread (∇f = −Σ⁻¹x, so M = Σ): chains need not have mixed, and the points of one path serve. Where
-there are fewer than 5 points a number, C and G are both shrunk by 1e-5 towards the metric that one comes from, so
-that a few rounds find even what is wider than the points are many.
+M makes L⁻¹x and Lᵀ∇f have the same covariance, and minimises the Fisher divergence. For a Gaussian it is exact from
+points of *any* spread (∇f = −Σ⁻¹x, so M = Σ): chains need not have mixed, and the points of one path will do. With
+fewer than 5 points per number of an event, C and G are both shrunk by 1e-5 towards the previous metric, so that a few
+rounds find even scales too wide for so few points.
 
 References: Seyboldt, Carlson & Carpenter 2025 (M, shrinkage); Titsias 2023 (metrics from gradients alone).
 """
@@ -16,17 +16,17 @@ from torch import Tensor
 from anila.samplers.precondition import DENSE_LIMIT
 
 ENOUGH = 5
-"""Points a number that need no shrinkage."""
+"""Points per number of an event from which no shrinkage is needed."""
 SHRINK = 1e-5
 FEWEST = 10
-"""Points below which a metric is diagonal."""
+"""Number of points below which a metric is diagonal."""
 
 
 def improved(L: Tensor | None, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor]:
-    """L times the metric of its own coordinates u = L⁻¹ x, shrunk towards L; and the gradients in its units.
+    """L times the metric found in the coordinates u = L⁻¹ x, shrunk towards L; and the gradients in the new units.
 
     Args:
-        L: Of the kernel that visited the points; None for the identity.
+        L: Preconditioner of the kernel that visited the points; None for the identity.
         x: Points, (points, *event).
         grad: Lᵀ ∇f there, as that kernel's state has it.
     """
@@ -53,12 +53,12 @@ def coordinates(L: Tensor | None, x: Tensor) -> Tensor:
 
 
 def preconditioner(x: Tensor, grad: Tensor, rough: bool = False) -> Tensor:
-    """L from points and gradients: dense where there are at most 500 numbers and enough points, else diagonal.
+    """L from points and gradients: dense for at most 500 numbers and enough points, else diagonal.
 
     Args:
         x: Points, (points, *event).
         grad: ∇f there.
-        rough: Whether fewer points than 5 a number make a dense one too, shrunk; it is to be tried before it is kept.
+        rough: Whether to make a dense, shrunk one even from fewer than 5 points per number; try it before keeping it.
     """
     points, d = len(x), x[0].numel()
     x64, g64 = x.flatten(1).double(), grad.flatten(1).double()

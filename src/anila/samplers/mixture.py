@@ -2,9 +2,9 @@
 
     P = Σⱼ wⱼ Pⱼ,   wⱼ ≥ 0, Σⱼ wⱼ = 1:   if every Pⱼ leaves exp f invariant, so does P
 
-e.g. a small and a large step, or a kernel for the bulk and one for the tails. All chains share the choice of a step:
-then only the chosen kernel is evaluated, and a mixture costs no more than its parts. Each chain on its own is the
-random scan; averages over chains share the luck of the choices.
+e.g. a small and a large step, or a kernel for the bulk and one for the tails. All chains make the same choice, so only
+the chosen kernel is evaluated, and a mixture costs no more than its parts. Each chain by itself is a random scan, but
+the chains are dependent through the choices.
 
 Reference: Tierney 1994, section 2.4.
 """
@@ -29,7 +29,7 @@ class MixtureNoise(NamedTuple):
 
 
 class MixtureState(NamedTuple):
-    """The state of the kernel that moved last, and which that was."""
+    """The state of the kernel that moved last, and its index."""
 
     x: Float[Tensor, "chains *event"]
     local: Any
@@ -47,7 +47,7 @@ class MixtureState(NamedTuple):
 
 
 class MixtureInfo(NamedTuple):
-    """The info of the kernel that made the step, and which it was."""
+    """The info of the kernel that made the step, and its index."""
 
     accept_prob: Float[Tensor, "chains"]
     step_size: Float[Tensor, "chains"]
@@ -59,16 +59,16 @@ class MixtureInfo(NamedTuple):
 def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
     """The kernel that makes each step with one of `kernels`, chosen with probability proportional to its weight.
 
-    Costs one gradient more at the steps where the kernel changes, unless f, ∇f and the preconditioner are all that they
-    remember, and the same.
+    A change of kernel costs one more gradient, unless all kernels share f and the preconditioner and remember nothing
+    but f and ∇f.
 
     Args:
         kernels: Metropolis kernels bound to the same f.
-        weights: Positive numbers, one a kernel.
+        weights: One positive number per kernel.
 
     Raises:
-        ValueError: If there is one kernel in place of several, weights do not fit, or a kernel is not a Metropolis
-            kernel or holds γ from its start.
+        ValueError: If there is a single kernel and not a sequence, the weights do not fit, or a kernel is not a
+            Metropolis kernel or holds γ from its start.
     """
     if isinstance(kernels, Sampler) or isinstance(weights, int | float):
         raise ValueError("mixture takes lists, e.g. mixture([mala(f, 0.5), mala(f, 0.01)], [1, 1]); got one by itself")

@@ -1,21 +1,22 @@
-"""Pathfinder: chains that start far out are put where the mass is, by an optimiser and the normal laws along its path.
+"""Pathfinder: move chains that start far out to the mass, by normal approximations along the path of an optimiser.
 
-From each start BFGS climbs on its own. H is its estimate of (−∇²f)⁻¹, so that at each point of the path
+BFGS climbs from each start by itself. H is its estimate of (−∇²f)⁻¹, so each point of the path gives
 
     q = N(x + H ∇f, H)               ELBO = E_q[f − log q],  a lower bound of the log mass near the path
 
-and the point of the highest ELBO is chosen: its q gives some draws, and one of them is taken with probability
-proportional to exp f / q. The highest f would not do: a funnel is highest in its neck, where there is no mass. A path
-ends where f rises no more, or where no q was better for long, for a neck may be climbed for ever.
+The point with the highest ELBO is chosen. Some draws are made from its q, and one is kept with probability proportional
+to exp f / q. The point of highest f would not do: a funnel is highest in its neck, where there is no mass. A path ends
+when f stops rising, or when the ELBO has not improved for long, since a neck can be climbed for ever.
 
-Where f is −∞ or NaN the support ends. q is what lies inside: the ELBO is the mean over draws inside, plus the log of
-their share; and q has its mean at x where x + H ∇f is outside. A step that a border stops goes along the border: of
-its direction those coordinates stay that alone lead inside.
+The support ends where f is −∞ or NaN. q is restricted to the inside: the ELBO is the mean over draws inside, plus the
+log of their share. If x + H ∇f is outside, the mean of q is x. A step that a border stops continues along the border,
+using only those coordinates of its direction that stay inside when moved alone.
 
-A path is *lost* if its ELBO is 10 + d nats below the best: around it lies less than e⁻¹⁰ of the mass. A start is *far*
-if f there is 10 d + 20 nats below what draws of q have on every path that is not lost, or not finite. Far chains start
-at a draw of their own path, or of another where theirs is lost or none was made; all others stay where they are.
-A path whose start has no finite f begins on the way from there to the nearest that has, or to the middle of all starts.
+A path is *lost* if its ELBO is 10 + d nats below the best: less than e⁻¹⁰ of the mass lies around it. A start is *far*
+if f is not finite there, or 10 d + 20 nats below the mean of f over draws of q on every path that is not lost. A far
+chain starts at a draw from its own path, or from another path if its own is lost or was not made. All other chains stay
+where they are. If f is not finite at a start, its path begins between there and the nearest start where it is, or the
+mean of all starts.
 
 References: Zhang, Carpenter, Gelman & Vehtari 2022, Algorithm 1 (here with BFGS, for d ≤ 500); Lewis & Overton 2013,
 Algorithm 2.6 (the line search, for slope and rise alone).
@@ -33,19 +34,19 @@ from anila.samplers.estimates import evenly
 DRAWS = 8
 """Draws of each q."""
 MOST_PATHS, FEWEST_PATHS, NUMBERS = 32, 4, 400_000
-"""Paths made at most and at least, and between them so many numbers in all their H."""
+"""Largest and smallest number of paths; in between, the number of entries in all their H together."""
 DONE, PATIENCE = 0.01, 5
-"""Nats a number that a step gains or promises; a path ends after so many steps in a row below."""
+"""Nats per number that a step should gain or promise; a path ends after so many steps in a row below that."""
 PASSED = 50
-"""Looks at q in a row, and ten a number more, none of them better than before, after which a path ends."""
+"""A path ends after this many looks at q in a row, plus ten per number, without a better one."""
 TRIES = 30
-"""Points tried along a direction."""
+"""Largest number of points tried along a direction."""
 HALVES = 20
-"""Times that a start without a finite f comes half as near to one with."""
+"""Largest number of times that a start where f is not finite is moved half-way towards one where it is."""
 EPS = torch.finfo(torch.float64).eps
-"""Of |f|, what a rise must promise to be looked for: less no number shows."""
+"""Share of |f| that a rise must promise before it is searched for: a smaller one is lost in rounding."""
 RISE, SLOPE = 1e-4, 0.5
-"""A step ends where f has risen by this share of what the slope promised, and the slope has fallen to this share."""
+"""A line search ends where f has risen by this share of what the slope promised and the slope fallen to this share."""
 
 
 class Point(NamedTuple):
@@ -60,7 +61,7 @@ class Point(NamedTuple):
         return Point(*(field[which] for field in self))
 
     def finite(self) -> Tensor:
-        """Where f and ∇f are numbers, (n,)."""
+        """Whether f and ∇f are finite, (n,)."""
         return torch.isfinite(self.value) & torch.isfinite(self.grad).all(1)
 
     def with_rows(self, which: Tensor, new: "Point") -> "Point":
@@ -71,7 +72,7 @@ At = Callable[[Tensor], Point]
 
 
 class Normal(NamedTuple):
-    """The q of each chain that has the highest ELBO so far, as what it is needed for."""
+    """What is needed of the q with the highest ELBO so far, for each path."""
 
     elbo: Tensor
     """(n,)."""
@@ -84,7 +85,7 @@ class Normal(NamedTuple):
 
 
 class Starts(NamedTuple):
-    """Where chains start, and how they came there."""
+    """Where chains start, and how many of them were far."""
 
     x: Tensor
     far: int
@@ -95,21 +96,21 @@ class Starts(NamedTuple):
 
 
 def far_below(d: int) -> float:
-    """Nats between f where chains belong and f of a point that is far."""
+    """How many nats f of a far point lies below f where chains belong."""
     return 10.0 * d + 20
 
 
 def starts(at: At, x0: Tensor, most: int, generator: torch.Generator) -> Starts:
-    """Starts near the mass: x0 where it is, and draws of q where it is far.
+    """Starts near the mass: x0 itself where it is near, draws of q where it is far.
 
     Args:
-        at: Points (n, d) -> f and ∇f there, the same f whatever the row.
+        at: Points (n, d) -> f and ∇f there, the same f for every row.
         x0: (n, d), float64 on the CPU, like all that is computed from it.
-        most: Steps of BFGS at most.
+        most: Largest number of BFGS steps.
         generator: Source of the draws.
 
     Raises:
-        ValueError: If f is finite at no start, nor on the way to the middle of all.
+        ValueError: If f is finite neither at any start nor on the way to their mean.
     """
     first = at(x0)
     begun = nearer(at, first)
@@ -125,7 +126,7 @@ def starts(at: At, x0: Tensor, most: int, generator: torch.Generator) -> Starts:
 
 
 def nearer(at: At, here: Point) -> Point:
-    """The starts; where f is not finite they come nearer by halves to one where it is, or if none is, to the middle."""
+    """Move starts where f is not finite half-way to the nearest where it is, or to the mean, until it is finite."""
     middle = here.x.mean(0, keepdim=True)
     for _ in range(HALVES):
         finite = here.finite()
@@ -138,7 +139,7 @@ def nearer(at: At, here: Point) -> Point:
 
 
 def chosen(finite: Tensor, d: int) -> Tensor:
-    """Which starts paths are made from: evenly among those where f is finite, (paths,).
+    """Indices of the starts that get a path, evenly spaced among those where f is finite, (paths,).
 
     Raises:
         ValueError: If there is none.
@@ -159,14 +160,14 @@ def uniform(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def drawn(found: Normal, source: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw of the q of each source, with probability proportional to exp f / q, (n, d)."""
+    """A draw from the q of each source, with probability proportional to exp f / q, (n, d)."""
     weight = (found.log_weight - found.log_weight.amax(1, True)).exp()[source].cumsum(1)
     chosen = torch.searchsorted(weight, uniform(generator, len(source), 1) * weight[:, -1:], right=True)[:, 0]
     return found.draws[source, chosen.clamp(max=DRAWS - 1)]
 
 
 def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal:
-    """BFGS from each point, and the best q along its path: some where f has risen far, and that at its end."""
+    """Run BFGS from each point; return the best q of its path, looked for where f has risen far and at the end."""
     n, d = first.x.shape
     here, best = first, nothing(first)
     active, idle, fresh = here.finite(), torch.zeros_like(here.value), torch.ones_like(here.value, dtype=torch.bool)
@@ -194,13 +195,13 @@ def climb(at: At, first: Point, most: int, generator: torch.Generator) -> Normal
 
 
 def nothing(first: Point) -> Normal:
-    """Before any q was looked at: the start itself."""
+    """The result before any q was looked at: the start itself."""
     low = torch.full_like(first.value, -math.inf)
     return Normal(low, low, first.x[:, None].repeat(1, DRAWS, 1), low.new_zeros(len(low), DRAWS))
 
 
 def first_length(point: Point) -> Tensor:
-    """H of the first step: one that goes a tenth of |x|, or of 1 where |x| is less, (n,)."""
+    """Scalar H of the first step, whose length is a tenth of |x|, or of 1 where |x| is less, (n,)."""
     tiny = torch.finfo(torch.float64).tiny
     return 0.1 * point.x.norm(dim=1).clamp(min=1.0) / point.grad.norm(dim=1).clamp(min=tiny)
 
@@ -211,7 +212,7 @@ def along(H: Tensor, v: Tensor) -> Tensor:
 
 
 def uphill(at: At, start: Point, direction: Tensor) -> Point:
-    """The point found along the direction, or where a border stops that one, along the border."""
+    """The point found along the direction; if a border stops it, the point found along the border."""
     found, d = searched(at, start, direction), start.x.shape[1]
     rows = (found.value <= start.value + DONE * d).nonzero().flatten()
     rows = rows[~at(start.x[rows] + direction[rows]).finite()] if len(rows) else rows
@@ -223,7 +224,7 @@ def uphill(at: At, start: Point, direction: Tensor) -> Point:
 
 
 def searched(at: At, start: Point, direction: Tensor) -> Point:
-    """The point along the direction at which f has risen enough and its slope fallen; the start where none is found."""
+    """The point along the direction where f has risen and its slope has fallen enough; the start if there is none."""
     slope = (start.grad * direction).sum(1)
     lo, hi = torch.zeros_like(slope), torch.full_like(slope, math.inf)
     least = EPS * start.value.abs()
@@ -245,9 +246,9 @@ def searched(at: At, start: Point, direction: Tensor) -> Point:
 
 
 def updated(H: Tensor, s: Tensor, y: Tensor, first: Tensor) -> Tensor:
-    """H after a step s that lowered the gradient by y (Nocedal & Wright 2006, eq. 6.17), scaled by it if the first.
+    """H after a step s that lowered the gradient by y (Nocedal & Wright 2006, eq. 6.17), rescaled before the first.
 
-    Where f does not curve down along s, H stays.
+    H stays unchanged if f does not curve down along s.
     """
     sy, yy = (s * y).sum(1), (y * y).sum(1)
     ok = sy > 1e-10 * (s.norm(dim=1) * y.norm(dim=1))
@@ -262,7 +263,7 @@ def updated(H: Tensor, s: Tensor, y: Tensor, first: Tensor) -> Tensor:
 
 
 def better(at: At, here: Point, H: Tensor, rows: Tensor, best: Normal, generator: torch.Generator) -> Normal:
-    """The best q so far, where those of these rows count too."""
+    """The best q so far, now that those of these rows count too."""
     if not len(rows):
         return best
     now = normal(at, here.rows(rows), H[rows], generator)

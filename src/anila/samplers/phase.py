@@ -1,11 +1,11 @@
-"""A phase of a warm-up: windows of a fixed kernel, and after each its settings follow what the chains did.
+"""A phase of a warm-up: windows in which the kernel is fixed, each followed by an update of its settings.
 
     step_size follows acceptance at the rate 3/√k in window k
     threshold follows a quantile of |∂f| where the chains stand            (`adaptation` has the rules)
 
-All chains share the settings. So a chain whose f is 10 d + 20 nats below the median chain's is left out of what is
-shared, and moved onto another. So is one that accepted nothing in 30 steps in which others did, but its acceptance
-counts: a step_size with which chains get stuck is too long.
+All chains share the settings. A chain whose f is 10 d + 20 nats below the median chain's is therefore left out of the
+updates and moved onto another chain. A chain that accepted nothing in 30 steps while others did is moved too, but its
+acceptance counts: a step_size with which chains get stuck is too long.
 """
 
 import math
@@ -27,16 +27,16 @@ from anila.samplers.sample import draw_block
 WINDOW = 10
 """Steps between changes of the settings."""
 POINTS = 5000
-"""About so many points make a preconditioner."""
+"""Approximate number of points from which a preconditioner is made."""
 STILL = 3
-"""Windows without an acceptance after which a chain is stranded."""
+"""Windows without an acceptance after which a chain counts as stranded."""
 
 Settings = dict[str, Any]
 Make = Callable[..., Sampler]
 
 
 class Point(NamedTuple):
-    """Where chains stand, with f and ∇f, as the kernel's state has it, where they are known there."""
+    """Positions of the chains, with f and ∇f as the kernel's state holds them, if known."""
 
     x: Tensor
     value: Tensor | None = None
@@ -49,7 +49,7 @@ class Point(NamedTuple):
 
 
 class Window(NamedTuple):
-    """What a fixed kernel did in some steps, every field (steps, chains, ...)."""
+    """What a fixed kernel did in one window, every field (steps, chains, ...)."""
 
     x: Tensor
     value: Tensor
@@ -58,12 +58,12 @@ class Window(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What some windows led to, measured over the second half of them."""
+    """The result of some windows, measured over the second half of them."""
 
     x: Tensor
     settings: Settings
     quantile: float
-    """Of |∂f|, the one that the threshold followed."""
+    """The quantile of |∂f| that the threshold followed."""
     target: float
     """Acceptance aimed at."""
     accept_prob: float
@@ -72,7 +72,7 @@ class Phase(NamedTuple):
     points: Tensor
     """Positions visited, (points, *event)."""
     grads: Tensor
-    """∇f there, as the kernel's state has it."""
+    """∇f there, as the kernel's state holds it."""
     stood: float
     """Share of the windows in which a chain stood still while others moved."""
     moved: int
@@ -80,7 +80,7 @@ class Phase(NamedTuple):
     history: Tensor
     """Acceptance and step_size of every window, (windows, 2, chains)."""
     diverged: Tensor
-    """Where proposals began that diverged, (divergences, *event)."""
+    """Starting points of the proposals that diverged, (divergences, *event)."""
     proposals: int
     next_accepted: float
     """Mean acceptance of the steps that follow a divergence; 1 where there was none."""
@@ -100,7 +100,7 @@ def run_phase(
     moving: bool,
     generator: torch.Generator,
 ) -> Phase:
-    """Windows of a fixed kernel, and after each a change of step_size and threshold that shrinks with time."""
+    """Run windows of a fixed kernel, and update step_size and threshold after each."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
     log_steps, accepts, stood, jumps, points, grads, history, diverged, after = [], [], [], [], [], [], [], [], []
     here = Point(x)
@@ -145,10 +145,10 @@ def uncompiled(make: Make) -> Walk:
 
 
 def compiled(kernels: KernelsByCount, unasked: bool) -> Walk:
-    """Windows of compiled kernels, uncompiled where they do not become C++: that is where their calls cost little.
+    """Windows of kernels compiled to C++. One that cannot be compiled runs as it is: beside its f, calls cost little.
 
     Args:
-        unasked: Say nothing where they do not.
+        unasked: Whether nobody asked to compile; then there is no warning.
     """
 
     def walk(settings: Settings, here: Point, generator: torch.Generator) -> Window:
@@ -164,7 +164,7 @@ def compiled(kernels: KernelsByCount, unasked: bool) -> Walk:
 
 
 def counted_by(bar: Bar, walk: Walk) -> Walk:
-    """Windows whose steps a bar shows."""
+    """The same windows, with a progress bar that counts their steps."""
 
     def counted(settings: Settings, here: Point, generator: torch.Generator) -> Window:
         seen = walk(settings, here, generator)
@@ -175,7 +175,7 @@ def counted_by(bar: Bar, walk: Walk) -> Walk:
 
 
 def window(kernel: Sampler, state: Any, generator: torch.Generator) -> Window:
-    """Some steps, with every state on the way."""
+    """The steps of one window, with every state on the way."""
     seen = []
     for _ in range(WINDOW):
         state, info = kernel.step(state, kernel.draw_noise(state.x, generator))
@@ -190,12 +190,12 @@ def far_down(seen: Window) -> Tensor:
 
 
 def stranded(low: Tensor, stuck: Tensor) -> Tensor:
-    """Chains far down, or at a standstill where the median chain is not, unless all are, (chains,)."""
+    """Chains that are far down, or stuck while the median chain is not; none if that is all of them, (chains,)."""
     return (low | stuck) & ~(low | stuck).all()
 
 
 def after_moves(out: Tensor, generator: torch.Generator) -> Tensor | slice:
-    """Where each chain stands next: in its own place, or where it is out, in that of a random one that is not."""
+    """The chain whose place each chain takes: its own, or if it is out, a random one that is not."""
     if not bool(out.any()):
         return slice(None)
     good, rows = (~out).nonzero().flatten(), torch.arange(len(out), device=out.device)
@@ -213,7 +213,7 @@ def after_window(k: int, settings: Settings, excess: float, steep: float) -> Set
 
 
 def quantile(grad: Tensor, q: float) -> float:
-    """The q-quantile of |∂f|, at least the smallest positive number; of every k-th where there are many."""
+    """The q-quantile of |∂f|, at least the smallest positive number; taken over every k-th if there are many."""
     size = grad.detach().abs().flatten().double()
     size = size[:: max(1, len(size) // 100_000)]
     return max(size.quantile(q).item(), torch.finfo(torch.float32).tiny)

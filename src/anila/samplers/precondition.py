@@ -1,9 +1,9 @@
 """Frozen preconditioners: any local kernel, run in the coordinates u of x = m + L u.
 
-In them the log-density is f(m + L u) and its gradient is Lᵀ ∇f, so a step proposes with drift γ/2 L Lᵀ ∇f and noise
-√γ L ξ, and thresholds and ‖∇f‖ are in units of Lᵀ∇f. L is constant, so is its Jacobian: exact kernels stay exact.
-A local kernel does not care where u = 0 is, so m is put where the chain stands: no inverse of L is needed, a
-rejected chain does not move by a rounding error, and x is all there is to remember.
+There the log-density is f(m + L u) and its gradient is Lᵀ ∇f, so a step proposes with drift γ/2 L Lᵀ ∇f and noise √γ L
+ξ, and thresholds and ‖∇f‖ are in units of Lᵀ∇f. L is constant, and so is its Jacobian, so exact kernels stay exact. A
+local kernel does not depend on where u = 0 is, so m is the chain's position: no inverse of L is needed, rounding does
+not move a rejected chain, and x is all there is to remember.
 
 L is a tensor: the scale of each coordinate (*event), or the (d, d) lower Cholesky factor of a covariance for
 flattened events of d ≤ 500 numbers.
@@ -22,7 +22,7 @@ from anila.density.precision import exact
 from anila.samplers.kernel import Sampler
 
 DENSE_LIMIT = 500
-"""Numbers in an event above which a dense factor is refused: it costs d² a chain and step."""
+"""Size of an event above which a dense factor is refused: it costs d² per chain and step."""
 
 
 def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[[LogDensity], Sampler]) -> Sampler:
@@ -45,7 +45,7 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
         L = preconditioner.to(u)
         if L.shape == u.shape[1:]:
             return u * L
-        with exact(u.device):  # ∇f is wanted at the point that is proposed
+        with exact(u.device):  # unrounded: ∇f is wanted at exactly the proposed point
             return (u.flatten(1) @ L.T).view_as(u)
 
     return stretched(f, stretch, make, lambda x: require_fit(preconditioner, x))._replace(
@@ -80,7 +80,7 @@ def stretched(
 
 
 def require_local(state: Any) -> None:
-    """Refuse kernels that remember more than the point they stand at: that would not move with x."""
+    """Refuse kernels that remember more than the current point: the rest would not move with x."""
     if any(not isinstance(field, Tensor | None) for field in state):
         raise ValueError(
             f"preconditioners and replica exchange go around one local kernel; got one with a {type(state).__name__}: "
@@ -89,7 +89,7 @@ def require_local(state: Any) -> None:
 
 
 def require_fit(L: Tensor, x: Tensor) -> None:
-    """Refuse a preconditioner that is neither a positive scale a coordinate nor a Cholesky factor of the event."""
+    """Refuse a preconditioner that is neither a positive scale per coordinate nor a Cholesky factor for the event."""
     d = x[0].numel()
     if L.shape == x.shape[1:]:
         diagonal = L

@@ -1,4 +1,4 @@
-"""How far chains are, as a bar in a terminal or a notebook."""
+"""Progress of chains, as a bar in a terminal or a notebook."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 
 class Bar:
-    """A bar that shows nothing; of one with no steps to make it is not known how far it is."""
+    """A bar that shows nothing. Bars whose number of steps is 0 do not show how far the work is."""
 
     def begin(self, title: str, more: int = 0) -> None:
-        """What comes next, and how many steps more are to be made than were known of."""
+        """Name what comes next, and add steps that were not planned before."""
 
     def advance(self, steps: int) -> None:
-        """So many steps are made."""
+        """Count these steps as made."""
 
 
 class TerminalBar(Bar):
-    """A line that rich draws."""
+    """A bar drawn by rich."""
 
     def __init__(self, progress: "Progress", title: str, steps: int):
         self.progress, self.steps = progress, steps
@@ -36,10 +36,10 @@ class TerminalBar(Bar):
 
 
 class NotebookBar(Bar):
-    """A bar that is drawn anew at each hundredth and for each title."""
+    """A bar that is redrawn at each percent and for each title."""
 
     def __init__(self, title: str, steps: int):
-        from IPython.core.display_functions import DisplayHandle  # a notebook has it
+        from IPython.core.display_functions import DisplayHandle  # a notebook has IPython
 
         self.title, self.done, self.steps, self.handle = title, 0, steps, DisplayHandle()
         self.handle.display(self.drawn())
@@ -61,7 +61,7 @@ class NotebookBar(Bar):
 
 @contextmanager
 def progress_bar(title: str, steps: int, shown: bool) -> Iterator[Bar]:
-    """A bar of so many steps, where it is to be shown."""
+    """A bar for `steps` steps; one that shows nothing unless `shown`."""
     if not shown:
         yield Bar()
     elif notebook.runs_here():

@@ -1,4 +1,4 @@
-"""Remedy: whether draws are good enough and of exp f, and what to do where they are not, from what chains look like.
+"""Remedy: judge from the look of chains whether draws are good enough and follow exp f, and say what to do if not.
 
     stuck     some never moved, or accept nothing at the end               shorter steps
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
@@ -12,8 +12,8 @@
     slow      a run 20 times as long would be enough                       run longer
               or not even then                                             another kernel or preconditioner
 
-Limits of R̂ and ESS are those of Stan and ArviZ. The summary of a trace, `evaluation.chains.verdict` and the warning of
-stuck chains go by this page, and so say the same of the same chains.
+The limits of R̂ and ESS are those of Stan and ArviZ. The summary of a trace, `evaluation.chains.verdict` and the
+warning about stuck chains all use these rules, and so agree about the same chains.
 
 Reference: Vehtari et al. 2021, section 4 (limits); Neal 2003, section 8 (the funnel); Betancourt & Girolami 2015
 (other coordinates); Gelman & Rubin 1992 (starts wider than the law).
@@ -37,42 +37,43 @@ RHAT, ESS = 1.01, 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
 FUNNEL, BOTH, NECK = 0.5, 0.3, 10.0
-"""|r| of a funnel; less will do where f is steeper the smaller the scale is, as chance and a banana's bend are not."""
+"""|r| of a funnel; the |r| that suffices if f is also steeper where the scale is smaller, unlike by chance or in a
+banana; and the factor by which the scale must change."""
 APART, ALONE = 1.1, 20
-"""R̂ above which chains are apart, and effective samples of a chain above which it has mixed where it is."""
+"""R̂ above which chains are apart, and effective samples above which a single chain has mixed within its mode."""
 PATIENCE = 20
-"""Times as long as which it is no advice to run."""
+"""A longer run is advised up to this many times the length."""
 UNEVEN = 10
 CLIPPED = 0.7
-"""Share of slopes above the threshold with which it slows nearly everything."""
+"""Share of slopes above the threshold at which nearly every step is shortened."""
 NARROW, CHANCE = 0.5, 1e-3
-"""Spread of the starts, in that of the draws, below which they are not dispersed, and how often chance may say so."""
+"""Spread of the starts relative to the draws below which they are not dispersed, and the rate of false alarms."""
 FEWEST, LASTING, SHARE, WIDER = 8, 4, 0.5, 1.25
-"""Of at least so many chains one decides a sd if it has this share of the squares that last for so many draws, and the
-sd without it is so many times smaller."""
+"""Of at least FEWEST chains, one decides an sd if it has this SHARE of the squares that last for LASTING draws, and the
+sd is WIDER times smaller without it."""
 STILL_STEPS, STILL = 50, 0.05
-"""A chain is stuck whose acceptance probabilities over so many last steps add up to less."""
+"""A chain is stuck if its acceptance probabilities over this many last steps add up to less than STILL."""
 EXACT = "use mala or anisotropic_mala, or see by anila diagnose how far off it is"
 INEXACT = f"the kernel takes every proposal, so its law depends on step_size; {EXACT}"
 
 
 class Symptoms(NamedTuple):
-    """What the verdict goes by."""
+    """What the verdict is based on."""
 
     rhat: float
     ess: float
     """Effective samples of the worst coordinate, in bulk or tail."""
     alone: float
-    """Effective samples of the median chain by itself, of the coordinate of the largest R̂."""
+    """Effective samples of the median chain by itself, for the coordinate with the largest R̂."""
     stuck: int
     """Chains that never moved, or accept nothing at the end."""
     chains: int
     funnel: tuple[str, str, float, float] | None
-    """The coordinate that sets a scale, what scale, r, and how many times the scale changes; None where none does."""
+    """The coordinate that sets a scale, which scale, r, and the factor by which that changes; None if none does."""
     uneven: float
-    """How many times as many effective samples the narrowest direction has as the widest."""
+    """Effective samples of the narrowest direction relative to those of the widest."""
     exact: bool | None
-    """Whether the kernel leaves exp f invariant; None where that is not known."""
+    """Whether the kernel leaves exp f invariant; None if unknown."""
     tuned: bool
     """Whether `tune` made the kernel."""
     accept_prob: float | None
@@ -84,15 +85,15 @@ class Symptoms(NamedTuple):
     steep: float
     """Root mean square of a slope."""
     heat: "Heat | None"
-    """What ∇f says of the law; None where it was not asked."""
+    """What ∇f says about the law; None if not measured."""
     narrow: float | None
-    """Spread of the starts in that of the draws; None where they are dispersed, or not known."""
+    """Spread of the starts relative to that of the draws; None if the starts are dispersed or unknown."""
     decided: tuple[str, float, float] | None
-    """The coordinate whose sd one chain decides, its sd, and that without the chain; None where none does."""
+    """The coordinate whose sd one chain decides, its sd with that chain, and its sd without; None if none does."""
 
 
 def judged(s: Symptoms) -> str:
-    """Whether such draws are good enough, and for what law; else what to do."""
+    """The verdict: whether the draws are good enough, and for which law; otherwise what to do."""
     foreign = "; ".join(another_law(s) or unproven(s))
     if unmixed(s):
         seen = f"{s.stuck} of {counted(s.chains, 'chain')} {are(s.stuck)} stuck: " if s.stuck else ""
@@ -105,12 +106,12 @@ def judged(s: Symptoms) -> str:
 
 
 def unmixed(s: Symptoms) -> bool:
-    """Whether there is too little to go by."""
+    """Whether the chains have not mixed well enough to estimate anything."""
     return bool(s.stuck) or not (s.rhat <= RHAT and s.ess >= ESS)
 
 
 def another_law(s: Symptoms) -> list[str]:
-    """Why the law of the draws is not exp f; none if nothing says so."""
+    """Reasons why the law of the draws is not exp f; empty if there are none."""
     if s.exact is not False or s.heat is None:
         return []
     if s.heat.wrong_slope:
@@ -119,7 +120,7 @@ def another_law(s: Symptoms) -> list[str]:
 
 
 def unproven(s: Symptoms) -> list[str]:
-    """Why the law of the draws may not be exp f, for all that is known."""
+    """Reasons why it is not known that the law of the draws is exp f."""
     if s.exact is not False:
         return []
     if s.heat is None:
@@ -132,17 +133,17 @@ def slope_said(heat: "Heat") -> str:
 
 
 def approximate(heat: "Heat") -> str:
-    """How near exp f the law of a kernel that takes every proposal is known to be."""
+    """How close to exp f the law of a kernel that accepts every proposal is known to be."""
     return f"an approximate kernel, whose temperature is 1 as that of exp f to within {heat.resolution:.2g}"
 
 
 def nearly(s: Symptoms) -> list[str]:
-    """How near exp f the law is where nothing speaks against it; nothing to say of an exact kernel."""
+    """How close to exp f the law is if nothing speaks against it; empty for an exact kernel."""
     return [approximate(s.heat)] if s.heat and not s.exact else []
 
 
 def doubts(s: Symptoms) -> list[str]:
-    """What chains that agree may have missed all the same."""
+    """What the chains may have missed although they agree."""
     found = []
     if s.funnel:
         found.append(f"{funnel_said(*s.funnel)}, whose neck they may have missed")
@@ -163,7 +164,7 @@ def doubts(s: Symptoms) -> list[str]:
 
 
 def notes(s: Symptoms) -> list[str]:
-    """What is amiss, but does no harm."""
+    """What is not ideal, but harmless."""
     wrong = s.exact and s.heat and s.heat.wrong_slope
     return [f"{slope_said(s.heat)}: the kernel is exact all the same, only slower"] if wrong and s.heat else []
 
@@ -205,12 +206,12 @@ def remedy(s: Symptoms) -> str:
 
 
 def longer(s: Symptoms) -> float:
-    """How many times as long a run is enough: ESS grows as its length, and R̂² − 1 falls as one over it."""
+    """By what factor the run must be longer: ESS grows with its length, and R̂² − 1 falls as the inverse."""
     return max(ESS / max(1.0, s.ess), (s.rhat**2 - 1) / (RHAT**2 - 1))
 
 
 def shorter(tuned: bool) -> str:
-    """What to do about chains that stand still, none of which is done already."""
+    """What to do about stuck chains, leaving out what is already done."""
     return f"lower step_size, or {tune_again(tuned)}"
 
 
@@ -229,16 +230,17 @@ def still(accept_prob: Float[Tensor, "steps chains"]) -> Tensor:
 
 
 def stuck(trace: "Trace") -> int:
-    """Chains whose kept positions are all the same, or that accept nothing at the end."""
+    """Number of chains whose kept positions are all the same, or that accept nothing at the end."""
     x = trace["x"]
     same = (x == x[:1]).flatten(2).all(2).all(0)
     return int((same | still(trace["accept_prob"]).to(same.device) if "accept_prob" in trace else same).sum())
 
 
 def narrow(starts: Tensor | None, x: Float[Tensor, "kept chains *event"]) -> float | None:
-    """Spread of the starts in that of the draws, of the median coordinate; None where they are not narrow.
+    """Spread of the starts relative to that of the draws, for the median coordinate; None if the starts are not narrow.
 
-    As many points of the draws' own law look so with probability 1e-3 at most (Wilson & Hilferty 1931, for χ²).
+    As many points from the law of the draws would look narrow with probability at most 1e-3 (Wilson & Hilferty 1931,
+    for χ²).
     """
     n = 0 if starts is None else len(starts)
     if starts is None or n < 2:
@@ -252,8 +254,8 @@ def narrow(starts: Tensor | None, x: Float[Tensor, "kept chains *event"]) -> flo
 def decided(x: Float[Tensor, "kept chains coordinates"], names: list[str]) -> tuple[str, float, float] | None:
     """The coordinate whose sd one chain decides, its sd, and that without the chain; None where none does.
 
-    R̂ and ESS go by ranks, and do not see one chain that is far away for a tenth of the time. Squares count as far as
-    they last over some draws: a single draw far out is a heavy tail.
+    R̂ and ESS use ranks, and do not see one chain that is far away for a tenth of the time. Squares count only as far
+    as they last over some draws: a single draw far out is a sign of a heavy tail.
     """
     chains = x.shape[1]
     if chains < FEWEST or len(x) < LASTING:
@@ -271,7 +273,7 @@ def decided(x: Float[Tensor, "kept chains coordinates"], names: list[str]) -> tu
 
 
 def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], Tensor]) -> float:
-    """How many times as many effective samples the draws have along their narrowest direction as along the widest."""
+    """Effective samples along the narrowest direction of the draws, relative to those along the widest."""
     flat = x.double().flatten(0, 1)
     if x.shape[2] < 2 or len(flat) < 10 * x.shape[2]:
         return 1.0
@@ -283,14 +285,14 @@ def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], 
 def funnel(
     x: Float[Tensor, "kept chains coordinates"], names: list[str], grad_norm: Float[Tensor, "some chains"] | None
 ) -> tuple[str, str, float, float] | None:
-    """The coordinate that goes most with a scale, what scale, their correlation within chains, and the scale's change.
+    """The coordinate most correlated with a scale, which scale, the correlation within chains, and the scale's change.
 
-    One number alone is no funnel, however its slope changes along it.
+    A law of a single number is never a funnel, however its slope changes.
 
     Args:
         x: Draws.
-        names: Of the coordinates.
-        grad_norm: ‖∇f‖ at the first of them, where it is known.
+        names: Names of the coordinates.
+        grad_norm: ‖∇f‖ at the first of the draws, if known.
     """
     x = x.double()
     if x.shape[2] < 2:
@@ -311,9 +313,9 @@ def funnel(
 def regression(
     x: Float[Tensor, "kept chains a"], size: Float[Tensor, "kept chains b"]
 ) -> tuple[Float[Tensor, "a b"], Float[Tensor, "a b"]]:
-    """r = corr(xᵢ, log sizeⱼ) within chains, 0 where one does not vary, and sizeⱼ at the 95% of xᵢ over that at its 5%.
+    """r = corr(xᵢ, log sizeⱼ) within chains, 0 if one is constant, and sizeⱼ at the 95% of xᵢ over that at its 5%.
 
-    The change is that of the regression line, exp(2 · 1.645 |r| sd(log sizeⱼ)).
+    The ratio is that of the regression line, exp(2 · 1.645 |r| sd(log sizeⱼ)).
     """
     size = size.clamp(min=1e-6 * size.mean((0, 1))).log()
     r = torch.einsum("kci,kcj->ij", standard(x), standard(size)).nan_to_num(0.0)
@@ -321,6 +323,6 @@ def regression(
 
 
 def standard(x: Tensor) -> Tensor:
-    """Deviations from each chain's mean, of square sum 1."""
+    """Deviations from each chain's mean, scaled to a sum of squares of 1."""
     x = x - x.mean(0)
     return x / x.square().sum((0, 1)).sqrt()

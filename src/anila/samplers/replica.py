@@ -1,14 +1,14 @@
 """Replica exchange: a ladder of tempered copies of each chain, whose hot rungs cross between modes.
 
-Rung j samples exp(f / Tⱼ), 1 = T₀ < T₁ < … After every so many local steps neighbours swap positions with probability
+Rung j samples exp(f / Tⱼ), 1 = T₀ < T₁ < … After every `every` local steps, neighbours swap positions with probability
 
     min(1, exp((f(xⱼ₊₁) − f(xⱼ)) (1/Tⱼ − 1/Tⱼ₊₁)))
 
-pairs (0,1), (2,3), … and (1,2), (3,4), … in turn. Local steps and swaps leave Πⱼ exp(f(xⱼ)/Tⱼ) invariant, whose first
-factor is exp f; `.x` shows rung 0. Rung j runs in the coordinates u of x = √Tⱼ u: in those a tempered Gaussian is the
-cold one, so one step_size serves all rungs.
+The pairs (0,1), (2,3), … and (1,2), (3,4), … take turns. Local steps and swaps leave Πⱼ exp(f(xⱼ)/Tⱼ) invariant, and
+its first factor is exp f; `.x` shows rung 0. Rung j runs in the coordinates u of x = √Tⱼ u, in which a tempered
+Gaussian equals the cold one, so one step_size suits all rungs.
 
-A start from positions puts a whole ladder on each: the hot rungs must spread before the cold ones are exact.
+All rungs of a ladder start at the same position, so the hot rungs must spread before the cold ones are exact.
 
 References: Geyer 1991; Hukushima & Nemoto 1996; Okabe et al. 2001 and Syed et al. 2022 (pairs in turn).
 """
@@ -30,7 +30,7 @@ from anila.samplers.precondition import stretched
 
 
 class ReplicaNoise(NamedTuple):
-    """The local kernel's noise for every rung, (chains, rungs, ...), and a uniform a pair of neighbours."""
+    """The local kernel's noise for every rung, (chains, rungs, ...), and a uniform for each pair of neighbours."""
 
     local: Any
     swap: Float[Tensor, "chains pairs"]
@@ -73,9 +73,9 @@ class ReplicaInfo(NamedTuple):
 def replica_exchange(
     make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float], every: int = 1
 ) -> Sampler:
-    """The kernel that runs a ladder of temperatures a chain and shows the cold rung. Exact for exp f.
+    """A kernel that runs a ladder of temperatures for each chain and shows the cold rung. Exact for exp f.
 
-    Costs a gradient a rung and step; a swap costs none, and with momentum or rounded gradients one a rung. A good
+    A step costs one gradient per rung. A swap costs none, or one per rung with momentum or rounded gradients. A good
     ladder has a `swap_accept` of 0.2 to 0.6, and a hottest rung that crosses between modes on its own.
 
     Args:
@@ -121,7 +121,7 @@ def replica_exchange(
             prob = swap_prob(local.value, t) * tried
             taken = noise.uniform < prob
             x, ratio = swapped(local.x, taken, torch.ones_like(t[1:])), t[1:] / t[:-1]
-            if kernel.at is None or current():  # a gradient that is rounded is another one in another rung's units
+            if kernel.at is None or current():  # rounding differs between the units of two rungs
                 new = kernel.init(x.flatten(0, 1))
             else:  # f/T and its gradient in u, √T ∇f/T, are known from the other rung
                 value, grad = swapped(local.value, taken, ratio), swapped(local.grad, taken, ratio.sqrt())
@@ -138,7 +138,7 @@ def replica_exchange(
 
 
 def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:
-    """The local kernel on (chains · rungs) rows, row r at temperature T of r mod rungs."""
+    """The local kernel on (chains · rungs) rows; row r has the temperature of rung r mod rungs."""
 
     def t(x: Tensor) -> Tensor:
         return torch.tensor(temperatures).to(x).repeat(len(x) // len(temperatures))
@@ -159,12 +159,12 @@ def swap_prob(value: Tensor, t: Tensor) -> Tensor:
 
 
 def swapped(held: Tensor, taken: Tensor, ratio: Tensor) -> Tensor:
-    """What rungs hold, (chains, rungs, ...), once these pairs, (chains, pairs), have exchanged it.
+    """What rungs hold, (chains, rungs, ...), after some pairs, (chains, pairs), have exchanged it.
 
     Args:
-        held: What they hold.
-        taken: The pairs (j, j + 1) that exchange it.
-        ratio: What is held on rung j + 1 in the units of rung j, over its units there, (pairs,).
+        held: What they hold before.
+        taken: Whether the rungs of each pair (j, j + 1) exchange it.
+        ratio: Factor that converts from the units of rung j + 1 to those of rung j, (pairs,).
     """
     never, more = torch.zeros_like(taken[:, :1]), [1] * (held.ndim - 2)
     ratio = ratio.view(-1, *more)

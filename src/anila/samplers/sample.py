@@ -1,4 +1,4 @@
-"""The only loop: x ← step(x, noise), with what it watches for."""
+"""The only loop, x ← step(x, noise), with its checks and warnings."""
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
-    """The numbers that `draw_noise` gives in so many steps: its fields stacked, or a list if they are not tensors."""
+    """The noise of `steps` calls of `draw_noise`: its fields stacked, or a list if they are not tensors."""
     if isinstance(sampler.draw_noise, DrawNoise):
         return sampler.draw_noise.block(x, steps, generator)
     drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
@@ -51,39 +51,39 @@ def sample(
 ) -> tuple[Tensor, Trace]:
     """Run the chains: x ← step(x, noise), `steps` times.
 
-    Autocast around a call does not reach f: what is rounded is said by `precision`.
+    Autocast around a call does not reach f: only `precision` decides what is rounded.
 
     Args:
         sampler: Kernel bound to f.
-        x0: Where the chains start, (chains, *event): a tensor, an array or lists; of an f with named parameters also
-            a dictionary of them, each (chains, *shape).
+        x0: Where the chains start, (chains, *event): a tensor, an array or lists; for an f with named parameters also a
+            dictionary of them, each (chains, *shape).
         steps: Number of transitions K.
         generator: Source of all the noise; `rng(seed, "chains")` makes one, and a seed by itself stands for
             `rng(seed, "sample")`.
-        keep_every: Keep the positions after every so many steps in `trace["x"]`; 0 keeps none.
+        keep_every: Steps between the positions that are kept in `trace["x"]`; 0 keeps none.
         progress: Show a progress bar.
-        callback: Called with (steps made, positions) in place of keeping positions in the trace, e.g. to write a long
-            run to disk. The positions are a copy.
+        callback: Called with (steps made, a copy of the positions) instead of keeping positions in the trace, e.g. to
+            write a long run to disk.
         precision: "bf16", "fp16" or "tf32" rounds matrix products and convolutions inside ∇f; f stays exact wherever
             an acceptance needs it, at the cost of one more evaluation. None rounds nothing.
-        compile: Compile steps, which takes seconds once for a kernel and a shape and then saves what Python costs. What
-            cannot be compiled runs as it is, with a warning. During a call, of what f reads besides x only tensors that
-            change in place are followed, not numbers, nor `train` or `eval`. None compiles where that pays: for steps
-            of an exact kernel on a CPU that become C++ and are many, from about 3,000 where f is long and 10,000 where
-            it is short on. `trace.how` says what was done.
+        compile: True compiles the steps, which takes seconds once per kernel and shape and then saves the overhead of
+            Python. What cannot be compiled runs as it is, with a warning. During a call, compiled steps follow in-place
+            changes of the tensors that f reads, but not changes of numbers or of `train` and `eval` mode. None compiles
+            where that pays: steps of an exact kernel on a CPU that become C++, from about 3,000 steps if f is long and
+            10,000 if it is short. `trace.how` says what was done.
 
     Returns:
         The final positions (chains, *event) and the trace.
 
     Raises:
-        ValueError: If x0 is not a floating-point batch of finite points, f does not give one number a row, couples the
-            rows of a batch or (for a Metropolis kernel) is random, a setting of the kernel requires a gradient, there
-            is a callback and keep_every does not say when to call it, or precision is another word or x0 not float32
-            then.
-        TypeError: If sampler is no kernel, or steps or keep_every no whole number.
+        ValueError: If x0 is not a floating-point batch of finite points, f does not return one number per row, couples
+            the rows of a batch or (for a Metropolis kernel) is random, a setting of the kernel requires a gradient, a
+            callback has no keep_every that says when to call it, or precision is an unknown word or given for an x0
+            that is not float32.
+        TypeError: If sampler is not a kernel, or steps or keep_every is not a whole number.
 
     Warns:
-        RuntimeWarning: Of chains that start or come where f is NaN or infinite, run away or are stuck.
+        RuntimeWarning: About chains that start or arrive where f is NaN or infinite, run away or get stuck.
     """
     if not hasattr(sampler, "step"):
         raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}")
@@ -104,7 +104,7 @@ def transitions(
     compile: bool | None = False,
     look: bool = False,
 ) -> tuple[Tensor, Trace]:
-    """`sample`, whose kernel is looked at beforehand only if asked: for those who make many short runs with one f."""
+    """`sample`, with its check of the kernel only if `look` is set: for callers with many short runs of one f."""
     require_points(x0)
     if precision and x0.dtype != torch.float32:
         raise ValueError(
@@ -135,14 +135,14 @@ def transitions(
 def compiled(
     sampler: Sampler, state: Any, steps: int, compile: bool | None, look: bool
 ) -> "tuple[Sampler, Graphs | None]":
-    """The kernel and its compiled steps, or the kernel with compiled moves, where they are wanted or, unasked, pay."""
+    """The kernel and its compiled steps, or the kernel with compiled moves, if asked for or, by default, if it pays."""
 
     def draw_noise() -> Any:
         return sampler.draw_noise(state.x, rng(0))
 
     unasked, step = compile is None, sampler.step
     if compile is False or (unasked and not sampler.exact):
-        return sampler, None  # steps that do not reject are watched for an f that is not finite, which C++ is not
+        return sampler, None  # steps that do not reject are checked for a non-finite f, which C++ does not do
     if isinstance(step, Scheduled):
         return sampler._replace(step=with_compiled_moves(step, steps, unasked, look)), None
     if unasked and not (is_compiled(step, state) or pays(step, state, draw_noise, steps)):
@@ -162,7 +162,7 @@ def loop(
     graphs: "Graphs | None",
     visited: Tensor | None,
 ) -> tuple[Tensor, Trace]:
-    """x ← step(x, noise); f at the starts, where only a step computes it, is said to be wrong after the first."""
+    """x ← step(x, noise). If only a step computes f, a non-finite f at the starts is reported after the first one."""
     x0, infos = state.x, dict[str, Tensor]()
     kept = x0.new_empty(steps // keep_every if keep_every and not callback else 0, *x0.shape)
     done = 0
@@ -198,8 +198,8 @@ def loop(
 
 
 def require_no_graph(x: Tensor) -> None:
-    """Refuse a kernel whose settings want a gradient: it would be a wrong one, as ∇f has none, and each step would hold
-    the graphs of all before.
+    """Refuse a kernel whose settings require a gradient: it would be wrong, as ∇f is not differentiated, and each step
+    would keep the graphs of all earlier ones.
 
     Raises:
         ValueError: Saying what to do.
@@ -212,10 +212,10 @@ def require_no_graph(x: Tensor) -> None:
 
 
 def room_for(steps: int, chains: int, like: Tensor) -> Tensor:
-    """Space for a number of each step and chain.
+    """Memory for one number per step and chain.
 
     Raises:
-        MemoryError: If there is not so much.
+        MemoryError: If there is not enough.
     """
     try:
         return like.new_empty(steps, chains)
@@ -227,14 +227,14 @@ def room_for(steps: int, chains: int, like: Tensor) -> Tensor:
 
 
 def dense(x: Tensor) -> Tensor:
-    """The same numbers without gaps in memory, which what is computed of them has not either."""
+    """The same numbers without gaps in memory, like everything that is computed from them."""
     return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()
 
 
 def as_points(x0: Any, f: LogDensity | None) -> Tensor:
-    """Starts as people give them, as a tensor.
+    """Starts in any form that users give them, as a tensor.
 
-    Arrays keep their precision, unless f is a network of another one; whole numbers and lists have torch's default.
+    Arrays keep their precision, unless f is a network of another one; whole numbers and lists get torch's default.
     """
     if isinstance(x0, Mapping) and isinstance(f, Transformed):
         return f.unconstrain(x0)
@@ -252,7 +252,7 @@ def as_points(x0: Any, f: LogDensity | None) -> Tensor:
 
 
 def require_points(x: Tensor) -> None:
-    """Refuse starts on which no chain can run."""
+    """Refuse starts from which no chain can run."""
     if x.dtype in ROUNDED:
         raise ValueError(
             f"x0 must be float32 or float64; got {x.dtype}, in which acceptances are wrong: x0.float(), and "
@@ -273,13 +273,13 @@ def require_points(x: Tensor) -> None:
 
 
 def value_of(state: Any) -> Tensor | None:
-    """f where chains stand, for kernels that remember it; of a ladder, on each rung."""
+    """f where the chains stand, if the kernel remembers it; for a ladder, on each rung."""
     value, local = getattr(state, "value", None), getattr(state, "local", None)
     return value if isinstance(value, Tensor) or local is None else value_of(local)
 
 
 def warn_of_starts(value: Tensor | None) -> None:
-    """Chains that start where f is not finite are said before they run: a Metropolis kernel never leaves there."""
+    """Warn of chains that start where f is not finite, before they run: a Metropolis kernel never leaves there."""
     if value is None or bool(torch.isfinite(value).all()):
         return
     wrong = ~torch.isfinite(value)
@@ -293,7 +293,7 @@ def warn_of_starts(value: Tensor | None) -> None:
 
 
 def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
-    """Non-finite positions are kept as they are, and said; so are chains that came where f is not finite."""
+    """Warn of non-finite positions, which are kept as they are, and of chains that arrived where f is not finite."""
     lost = ~torch.isfinite(x).flatten(1).all(1)
     if bool(lost.any()):
         warnings.warn(
@@ -312,16 +312,16 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
 
 
 WATCHED = 8
-"""Of so many steps of a kernel that does not reject one is watched for an f that is not finite, and the last."""
+"""For a kernel that does not reject, f is checked to be finite at one in this many steps, and at the last."""
 
 
 FEW = 1000
-"""Of more chains than these one may be stuck for a while: the law is whole, and hardly a draw is of it."""
+"""Among more chains than this, a single stuck one is not reported: it holds hardly any of the draws."""
 
 
 def warn_of_stuck_chains(infos: Trace) -> None:
-    """Chains whose acceptance probabilities over the last 50 steps add up to less than 1/20 are said, from one of a
-    thousand on.
+    """Warn of chains whose acceptance probabilities over the last 50 steps add up to less than 1/20, if they are at
+    least one in a thousand.
     """
     prob = infos.get("accept_prob")
     if prob is None:
@@ -341,7 +341,7 @@ def warn_of_stuck_chains(infos: Trace) -> None:
 
 
 def warn_of_no_global_move(infos: Trace) -> None:
-    """A kernel with global moves that came to none is said: they are counted from the first step of each call."""
+    """Warn of a kernel with global moves that made none: `every` counts from the first step of each call."""
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):
         warnings.warn(
@@ -352,7 +352,7 @@ def warn_of_no_global_move(infos: Trace) -> None:
 
 
 def blocks(steps: int, keep_every: int, most: int) -> Iterator[int]:
-    """Steps made at a time, up to so many; a block starts where positions were kept last."""
+    """Sizes of the blocks in which steps are made, at most `most`; a block begins where positions were last kept."""
     if keep_every < most:
         most -= most % keep_every if keep_every else 0
         span = steps
@@ -366,7 +366,7 @@ def blocks(steps: int, keep_every: int, most: int) -> Iterator[int]:
 
 
 def with_progress(parts: Iterator[int], steps: int, shown: bool) -> Iterator[int]:
-    """These numbers of steps, so many in all, with a bar where it is to be shown."""
+    """The same block sizes, with a progress bar over all `steps` if `shown`."""
     with progress_bar("sampling", steps, shown) as bar:
         for n in parts:
             yield n

@@ -1,7 +1,7 @@
-"""The step γ of each coordinate as a function of the gradient there: constant, or shrinking where it is steep.
+"""The step γ of each coordinate as a function of the gradient there: constant, or smaller where f is steep.
 
-A scale has no memory: γ(z) depends on ∇f(z) only. That is what lets a Metropolis kernel use it, since the
-reverse proposal's γ must be known at the point reached, whatever path led to it.
+A scale has no memory: γ(z) depends on ∇f(z) only. A Metropolis kernel needs this, since γ of the reverse proposal must
+be known at the proposed point, whatever path led there.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 Number = float | Tensor
-"""A setting; a tensor without dimensions where it changes between calls of a compiled kernel."""
+"""A setting; a 0-dimensional tensor if it changes between calls of a compiled kernel."""
 Scale = Callable[[Tensor], Tensor]
 """γ: gradient (chains, *event) -> step of each coordinate (chains, *event), positive."""
 
@@ -42,5 +42,5 @@ def require_positive(name: str, value: Number) -> None:
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one number, of Python, NumPy or torch."""
+    """Whether this is a single number, of Python, NumPy or torch."""
     return value.ndim == 0 if isinstance(value, Tensor) else isinstance(value, float | int | np.floating | np.integer)

@@ -35,19 +35,19 @@ class Trace(Mapping[str, Tensor]):
     ):
         self._fields = fields
         self.exact = exact
-        """Whether the kernel leaves exp f invariant; None where that is not known."""
+        """Whether the kernel leaves exp f invariant; None if unknown."""
         self.f = f
-        """The log-density; None where that is not known."""
+        """The log-density; None if unknown."""
         self.keep_every = keep_every
         """Steps between kept positions."""
         self.starts: Tensor | None = None
-        """Where the chains, or those of the kernel's warm-up, started; None where that is not known."""
+        """Where the chains, or those of the kernel's warm-up, started; None if unknown."""
         self.tuned = False
         """Whether `tune` made the kernel."""
         self.heat: Heat | None = None
-        """What ∇f says of the law of kept positions, for a kernel that takes every proposal."""
+        """What ∇f says about the law of the kept positions, for a kernel that accepts every proposal."""
         self.how = how
-        """How the steps were made, compiled or not, and why not faster."""
+        """How the steps were made: compiled, or uncompiled and why."""
 
     def __getitem__(self, name: str) -> Tensor:
         return self._fields[name]
@@ -59,7 +59,7 @@ class Trace(Mapping[str, Tensor]):
         return len(self._fields)
 
     def __repr__(self) -> str:
-        """Steps and chains, what was kept, and how to get more; no judgement, which takes a while."""
+        """Steps and chains, what was kept, and how to get more. No verdict, as that takes a while."""
         infos, x = [name for name in self if name != "x"], self.get("x")
         steps, chains = self[infos[0]].shape if infos else (0, 0 if x is None else x.shape[1])
         kept = "no positions; sample(..., keep_every=10) keeps some"
@@ -75,18 +75,18 @@ class Trace(Mapping[str, Tensor]):
         return "\n".join([*lines, "  .summary()  says whether the draws are good enough"])
 
     def means(self) -> dict[str, float]:
-        """Every info averaged over steps and chains, in float64; steps on which it was not measured (NaN) left out."""
+        """Every info averaged over steps and chains, in float64, without the steps where it was not measured (NaN)."""
         return {name: self[name].double().nanmean().item() for name in self if name != "x"}
 
     def non_finite(self) -> int:
-        """Proposals at which f or ∇f was not finite: they were rejected. `trace["accept_prob"] == 0` says which."""
+        """Number of proposals rejected because f or ∇f was not finite. `trace["accept_prob"] == 0` marks them."""
         return int((self["accept_prob"] == 0).sum()) if "accept_prob" in self else 0
 
     def summary(self) -> str:
         """A line for each info: mean, and the range over chains of the mean along each chain.
 
-        Then, where positions were kept, the coordinates with the fewest effective samples: mean over all draws, its
-        standard error, standard deviation, R̂ and ESS, and whether they are good enough, and for exp f; else what to do.
+        If positions were kept, a table of the coordinates with the fewest effective samples follows: mean, its standard
+        error, standard deviation, R̂ and ESS. Then: whether draws are good enough and follow exp f, or what to do.
         """
 
         lines = [f"{'':12}{'mean':>12}{'lowest chain':>14}{'highest chain':>14}"]
@@ -98,11 +98,11 @@ class Trace(Mapping[str, Tensor]):
         return "\n".join([*lines, *estimates(self)])
 
     def remedy(self) -> str:
-        """What to do about chains that have not mixed, in words; shorter steps where nothing else is known."""
+        """What to do about chains that have not mixed, in words; shorter steps if nothing else is known."""
         return remedy(symptoms(self)) if can_be_judged(self["x"]) else shorter(self.tuned)
 
     def _repr_html_(self) -> str:
-        """The summary, and the first number of a few chains along their kept positions."""
+        """The summary, and a picture of the first coordinate of a few chains along their kept positions."""
         return self._drawn() + notebook.lines(self.summary())
 
     def _drawn(self) -> str:
@@ -115,14 +115,14 @@ class Trace(Mapping[str, Tensor]):
         )
 
     def steepness(self) -> Tensor | None:
-        """‖∇f‖ where positions were kept and left again, (kept or kept − 1, chains); None where nothing tells."""
+        """‖∇f‖ at the kept positions that a later step left, (kept or kept − 1, chains); None if not recorded."""
         if "grad_norm" not in self or not len(self["x"]):
             return None
         return self["grad_norm"][self.keep_every :: self.keep_every]
 
     @classmethod
     def beside(cls, traces: Sequence["Trace"]) -> "Trace":
-        """The traces of different chains over the same steps as one."""
+        """One trace from the traces of different chains over the same steps."""
         first, starts = traces[0], [trace.starts for trace in traces if trace.starts is not None]
         fields = {name: torch.cat([trace[name] for trace in traces], 1) for name in first}
         whole = cls(fields, first.exact, first.f, first.keep_every, first.how)
@@ -130,7 +130,7 @@ class Trace(Mapping[str, Tensor]):
         return whole
 
     def draws(self) -> dict[str, Tensor]:
-        """The kept positions as named parameters, each (kept, chains, *shape); as x where f has no names."""
+        """The kept positions as named parameters, each (kept, chains, *shape); as x if f has no names."""
         return self.f.constrain(self["x"]) if isinstance(self.f, Transformed) else {"x": self["x"]}
 
     def to_arviz(
@@ -139,11 +139,11 @@ class Trace(Mapping[str, Tensor]):
         coords: dict[str, Any] | None = None,
         warm_up: Mapping[str, Tensor] | None = None,
     ) -> Any:
-        """The draws as an ArviZ data tree (extra `arviz`): parameters by name, and what the kernel reported of them.
+        """The draws as an ArviZ data tree (extra `arviz`): parameters by name, and what the kernel reported.
 
-        `posterior` holds the parameters. `sample_stats` holds the infos, each averaged over the steps since the draw
-        before, `acceptance_rate` (`accept_prob` in ArviZ's words), `diverging` (a proposal of these steps was not
-        finite) and, where f is known, `lp` and `energy`, f and −f of the draw.
+        `posterior` holds the parameters. `sample_stats` holds the infos, each averaged over the steps since the
+        previous draw, `acceptance_rate` (`accept_prob` in ArviZ's words), `diverging` (a proposal of these steps was
+        not finite) and, where f is known, `lp` and `energy`, f and −f of the draw.
 
         Args:
             dims: Names for the axes of a parameter, e.g. `{"theta": ["school"]}`.
@@ -170,7 +170,7 @@ class Trace(Mapping[str, Tensor]):
         return from_dict(arrays, dims=dims, coords=coords, save_warmup=True)
 
     def sample_stats(self) -> dict[str, Tensor]:
-        """What ArviZ wants to know of the steps to each draw, (kept, chains)."""
+        """Statistics of the steps that led to each draw, under ArviZ's names, (kept, chains)."""
         kept = len(self["x"])
         steps = {n: self[n][: kept * self.keep_every].unflatten(0, (kept, -1)) for n in self if n != "x"}
         stats = {NAMES_OF_ARVIZ.get(name, name): value.nanmean(1) for name, value in steps.items()}

@@ -1,11 +1,11 @@
-"""Trajectories: how many leapfrog steps `tune` gives hmc, and how long it lets momentum last in ghmc.
+"""Trajectories: how many leapfrog steps `tune` gives hmc, and how long momentum persists in ghmc.
 
     leapfrog_steps    the L of the largest  mean (|y − m|² − |x − m|²)² / √L,   y the point after a step from x
     persistence       2 sd of the widest direction
 
-in the coordinates of the preconditioner, m the mean of the points visited. The square is large where a step goes far in
-the widest directions and does not come back. Divided by L it would choose single steps wherever a preconditioner fits,
-and on a logistic regression of 31 weights two of them give 1.7 times the effective samples per gradient.
+in the coordinates of the preconditioner, with m the mean of the points visited. The square is large if a step goes far
+in the widest directions and does not come back. Divided by L, it would choose single leapfrog steps wherever a
+preconditioner fits; on a logistic regression of 31 weights, two give 1.7 times the effective samples per gradient.
 
 References: Hoffman, Radul & Sountsov 2021 (the square, ChEES); Wang, Mohamed & de Freitas 2013 (√L).
 """
@@ -22,20 +22,20 @@ from anila.samplers.metric import coordinates
 from anila.samplers.precondition import DENSE_LIMIT
 
 LENGTHS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Numbers of leapfrog steps that are tried, up to one that is half as good as the best so far."""
+"""Numbers of leapfrog steps to try, up to the first that is half as good as the best so far."""
 STEPS = 10
-"""Steps of each."""
+"""Steps made with each."""
 WIDTHS = 2.0
-"""Momentum lasts for so many standard deviations."""
+"""Persistence of the momentum, in standard deviations."""
 
 
 def best_length(
     make: Callable[..., Sampler], settings: dict[str, Any], x: Tensor, centre: Tensor, generator: torch.Generator
 ) -> int:
-    """The number of leapfrog steps with which |x − m|² changes most for its cost.
+    """The number of leapfrog steps with which |x − m|² changes most relative to its cost.
 
     Args:
-        make: The kernel from its settings.
+        make: Makes the kernel from its settings.
         settings: All but leapfrog_steps are kept.
         x: Where chains stand, (chains, *event).
         centre: m, (*event).
@@ -53,7 +53,7 @@ def best_length(
 
 
 def changed(kernel: Sampler, L: Tensor | None, x: Tensor, centre: Tensor, generator: torch.Generator) -> float:
-    """Mean square change of |u − m|² in a step, u = L⁻¹ x, over chains and a few steps."""
+    """Mean square change of |u − m|² per step, u = L⁻¹ x, over chains and a few steps."""
     state, squares = kernel.init(x), [square(L, x - centre)]
     for _ in range(STEPS):
         state, _ = kernel.step(state, kernel.draw_noise(state.x, generator))

@@ -1,6 +1,6 @@
 """Tunable: the settings that a warm-up may find, and which of them a kernel takes.
 
-Which they are is found by calling what makes the kernel, with all of them first and then with fewer.
+They are found by calling `make`, first with all of them and then with fewer.
 """
 
 from collections.abc import Callable, Iterator
@@ -20,12 +20,12 @@ from anila.samplers.sample import as_points
 PROBES: Settings = {
     "step_size": 1.0, "threshold": 1.0, "preconditioner": None, "persistence": 1.0, "leapfrog_steps": 2, "spread": 1.0,
 }  # fmt: skip
-"""All that is tuned, as it is tried at first. Four leapfrog steps would bring a normal law in few dimensions back to
-where it began, and good preconditioners would seem bad."""
+"""All tunable settings, with the values that are tried first. Four leapfrog steps would bring chains of a normal law in
+few dimensions back to where they began, so that good preconditioners would seem bad."""
 
 
 def orders() -> Iterator[tuple[str, ...]]:
-    """Settings that a kernel may take, the most first."""
+    """Sets of settings that a kernel may take, the largest first."""
     first, *others = PROBES
     for more in range(len(others), -1, -1):
         yield from ((first, *names) for names in combinations(others, more))
@@ -36,7 +36,7 @@ TENSORS = {"step_size", "threshold", "preconditioner", "persistence", "spread"}
 
 
 def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
-    """Settings that every later one can be written to: a preconditioner is dense where it may become so."""
+    """Tensors into which all later settings can be written: a preconditioner is dense if it may become so."""
     found = {name: x.new_ones(()) for name in names if name in TENSORS}
     if "preconditioner" in names:
         d = x[0].numel()
@@ -45,7 +45,7 @@ def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
 
 
 def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
-    """What makes the kernel, `hmc` where a log-density is given alone, and the settings that it takes."""
+    """The function that makes the kernel, `hmc` if only a log-density is given, and the settings that it takes."""
     try:
         return make, keywords(make)
     except TypeError as error:
@@ -61,7 +61,7 @@ def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
 
 
 def keywords(make: Callable[..., Any]) -> tuple[str, ...]:
-    """The settings that `make` takes, found by calling it: the first of `orders` that is not a TypeError."""
+    """The settings that `make` takes, found by calling it: the first of `orders` that raises no TypeError."""
     refusal = TypeError()
     for names in orders():
         try:

@@ -1,20 +1,22 @@
 """A warm-up finds a kernel's settings; then they are frozen and the kernel is a fixed Markov kernel.
 
-Chains that start far out are put where the mass is first (`pathfinder`). The first step_size is d^(−1/3) over the
-curvature of f where they then stand, or a shorter or longer one by powers of ten where that is rejected. In phases of
-equal length (`phase`) step_size follows acceptance, aimed at 0.57, for hmc at 0.7 and for ghmc at 0.8, and the
-threshold follows the 85% quantile of |∂f|, the 99% quantile where it clips kicks alone. Every point visited, with its
-gradient, goes into a preconditioner (`metric`). The phases: plain; preconditioned; preconditioned again from its own
-points; in a long warm-up of a kernel whose steps a threshold shortens, which keeps long ones from getting stuck, a
-bolder one: threshold at the 99% quantile, acceptance 0.04 below its aim, which is best in many dimensions; where chains
-with momentum stood still now and then, or diverged again and again, a careful one of steps so short that 0.9 are
-accepted, for momentum lasts from one rejection to the next, and where they diverged, of many lengths; and the last with
-what won, judged by how far the slowest coordinate moves a step, and with trajectories as long as is best
-(`trajectory`). A preconditioner that loses is dropped, and the report says so; one with which acceptance or that step
-collapses is dropped with a warning.
+Chains that start far out are first moved to the mass (`pathfinder`). The initial step_size is d^(−1/3) over the
+curvature of f where they then stand, changed by powers of ten if its steps are rejected. In phases of equal length
+(`phase`), step_size aims at an acceptance of 0.57, at 0.7 for hmc and at 0.8 for ghmc, and the threshold follows the
+85% quantile of |∂f|, or the 99% quantile if it only clips kicks. The points visited and their gradients give a
+preconditioner (`metric`). The phases are:
 
-In all phases but the last, stranded chains are moved onto others. Where rows of f are different functions, every chain
-stays on its own.
+    plain             without a preconditioner
+    preconditioned    twice: from the points of the plain phase, then from its own
+    bolder            threshold at the 99% quantile and acceptance 0.04 below its aim, which is best in many dimensions;
+                      if the warm-up is long and the threshold shortens steps, which keeps chains from getting stuck
+    careful           steps so short that 0.9 are accepted, as momentum lasts between rejections, and of many lengths if
+                      chains diverged; if chains with momentum got stuck now and then or diverged again and again
+    last              what moved the slowest coordinate farthest per step, with the best trajectories (`trajectory`)
+
+A preconditioner that loses is dropped, and the report says so; if acceptance or that distance collapses with it, there
+is a warning. In all phases but the last, stranded chains are moved onto others, unless the rows of f are different
+functions.
 
 References: Roberts & Rosenthal 1998 (0.57); Beskos et al. 2013 (0.65 for HMC).
 """
@@ -46,16 +48,16 @@ from anila.samplers.trajectory import WIDTHS, best_length, persistence
 from anila.samplers.tunable import PROBES, chosen, tensors
 
 LONG = 300
-"""Steps from which a warm-up has a bolder phase."""
+"""Length of a warm-up from which it has a bolder phase."""
 BOLD_QUANTILE, LOWER, PAYS = 0.99, 0.04, 1.08
-"""Its threshold, how far below its aim acceptance is, and how many times as far the slowest coordinate must move."""
+"""Quantile of its threshold, how far acceptance is below its aim, and the gain in distance from which it is kept."""
 STOOD = 1e-3
-"""Share of windows in which a chain stood still, from which on a phase is careful."""
+"""Share of windows with a stuck chain above which there is a careful phase."""
 DIVERGED, AGAIN, SPREAD = 1e-2, 1 / 2, 10.0
-"""Share of proposals that diverged from which on a phase is careful, if the next steps are accepted less than so many
-times as often as is aimed at; and how many times as long its longest steps are as its shortest."""
+"""Share of diverging proposals above which there is a careful phase, if acceptance of the next steps is below this
+fraction of its aim; and the ratio of its longest to its shortest steps."""
 SHORTER, LONGER = 6, 15
-"""Powers of ten of the first step_size that are tried."""
+"""Powers of ten by which the initial step_size may be made shorter or longer."""
 
 
 class Tuned(NamedTuple):
@@ -66,9 +68,9 @@ class Tuned(NamedTuple):
     x: Tensor
     """Where the chains stand after the warm-up, (chains, *event)."""
     settings: Settings
-    """What `make` was called with: step_size, and what else of `PROBES` it takes."""
+    """The settings that `make` was called with: step_size, and the others of `PROBES` that it takes."""
     report: str
-    """A few lines: the acceptance reached, and each setting beside what it was chosen from."""
+    """A few lines: the acceptance reached, and each setting with what it was chosen from."""
     history: dict[str, Tensor]
     """`acceptance_rate` and `step_size` of every ten steps, (windows, chains)."""
 
@@ -93,23 +95,23 @@ def tune(
     compile: bool | None = None,
     progress: bool = False,
 ) -> Tuned:
-    """Find the settings of a Metropolis kernel by a warm-up of so many steps.
+    """Find the settings of a Metropolis kernel by a warm-up.
 
-    Chains that start far from where they belong are put there first, and stranded ones are moved onto others: during
-    the warm-up only, and the report says so.
+    Chains that start far from the mass are first moved there, and stranded chains are moved onto others. Both happen
+    only during the warm-up, and the report says so.
 
     Args:
-        make: The log-density f, to be sampled by `hmc`; or for a kernel of your choice what takes step_size, and
-            threshold, preconditioner, leapfrog_steps, spread and persistence where the kernel has them, and returns the
-            kernel: `lambda **kw: anisotropic_mala(f, **kw)`. What it sets itself is left alone.
+        make: The log-density f, to be sampled by `hmc`; or, for a kernel of your choice, a function of step_size and of
+            those of threshold, preconditioner, leapfrog_steps, spread and persistence that the kernel has:
+            `lambda **kw: anisotropic_mala(f, **kw)`. Settings that it fixes itself are left alone.
         x0: Where the chains start, (chains, *event), as `sample` takes it.
-        steps: Length of the warm-up. A start by optimisation costs up to as many gradients a chain once more, and a
-            few where starts are good; the choice of leapfrog_steps, from 60 gradients a chain on; and where chains
-            with momentum stood still or diverged, a phase more.
+        steps: Length of the warm-up. The search for starts costs up to as many gradients per chain again, but only a
+            few if the starts are good; the choice of leapfrog_steps at least 60 per chain; and a careful phase, if
+            chains with momentum got stuck or diverged, one phase more.
         generator: Source of all the noise; the result is a function of it. A seed stands for `rng(seed, "tune")`.
         accept: Acceptance to aim at; by default the kernel's own, 0.57, 0.7 for hmc and 0.8 for ghmc.
-        compile: Make the steps in C++, as `sample` does, where f is small enough; None where they are many enough too.
-            The kernel found is the one that was compiled; `sample` takes its code over.
+        compile: Compile the steps to C++, as `sample` does, if f is small enough; None also requires that they are many
+            enough. The kernel found is the compiled one, and `sample` reuses its code.
         progress: Show a progress bar that names the phase.
 
     Raises:
@@ -186,10 +188,10 @@ def tune(
 
 
 def require_point_state(state: Any) -> None:
-    """Refuse a state without what the warm-up learns from.
+    """Refuse a state that lacks f or ∇f, from which the warm-up learns.
 
     Raises:
-        TypeError: Naming it.
+        TypeError: Naming what is missing.
     """
     lacking = [name for name in ("value", "grad") if not isinstance(getattr(state, name, None), Tensor)]
     if lacking:
@@ -200,13 +202,13 @@ def require_point_state(state: Any) -> None:
 
 
 def rows_are_alike(kernel: Sampler, x: Tensor) -> bool:
-    """Whether f of a point is the same in every row; f may compare each row with an observation of its own."""
+    """Whether f of a point is the same in every row; it is not if each row has an observation of its own."""
     here, there = kernel.init(x).value, kernel.init(x.roll(1, 0)).value.roll(-1, 0)
     return torch.allclose(here, there, rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
 def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch.Generator) -> tuple[Tensor, str]:
-    """Where the chains begin, and how they came there."""
+    """Where the chains begin, and a note on how these points were found."""
     d = x0[0].numel()
     if d > DENSE_LIMIT:
         return x0, f"as given: an optimiser moves far ones that have at most {DENSE_LIMIT} numbers; x has {d:,}"
@@ -225,7 +227,7 @@ def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch
 
 
 def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
-    """γ = d^(−1/3) / c, with c the curvature of f along its gradient where the median chain starts; and the others."""
+    """γ = d^(−1/3) / c, with c the curvature of f along its gradient at the median chain's start; and the others."""
     settings = {name: PROBES[name] for name in names}
     kernel = make(**settings)
     grad = kernel.init(x).grad
@@ -244,9 +246,9 @@ def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
 
 
 def first_step(make: Make, settings: Settings, x: Tensor, target: float, generator: torch.Generator) -> float:
-    """γ if the median chain accepts a step from x as aimed, else γ/10, γ/100, …, 10 γ, 100 γ, …; γ itself if none does.
+    """The first of γ, γ/10, γ/100, …, 10 γ, 100 γ, … with which the median chain accepts a step as aimed; else γ.
 
-    Where |f| is large, its rounding rejects short steps that exact numbers would accept: longer ones are the remedy.
+    If |f| is large, its rounding rejects short steps that exact arithmetic would accept; longer steps are the remedy.
     """
     first = settings["step_size"]
     noise = make(**settings).draw_noise(x, generator)
@@ -278,7 +280,7 @@ def preconditioned(plain: Phase, run: Callable[..., Phase]) -> tuple[Phase, str]
 
 
 def described(L: Tensor, points: Tensor) -> str:
-    """What a preconditioner is, what it is from, and what was missing for a better one."""
+    """A preconditioner in words: its kind, what it was made from, and what was missing for a better one."""
     d, n = points[0].numel(), len(points)
     if L.shape == points.shape[1:]:
         why = f"a dense one is for at most {DENSE_LIMIT}" if d > DENSE_LIMIT else "too few that differ for a dense one"
@@ -288,18 +290,18 @@ def described(L: Tensor, points: Tensor) -> str:
 
 
 def bolder(phase: Phase, run: Callable[..., Phase]) -> Phase:
-    """The phase, or one of longer steps that clip less and are accepted less, where these go farther."""
+    """The phase, or one with longer steps that are clipped and accepted less, if they go farther."""
     settings = phase.settings | {"threshold": quantile(phase.grads, BOLD_QUANTILE)}
     bold = run("bolder", phase.x, settings, BOLD_QUANTILE, phase.target - LOWER)
     return bold if farther(bold, phase) > PAYS else phase._replace(x=bold.x)
 
 
 def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple[Phase, str]:
-    """The phase, or where chains stood still or diverged one of shorter steps, accepted as often as `aim`; and why.
+    """The phase, or one with shorter steps, accepted as often as `aim`, if chains got stuck or diverged; and why.
 
-    A divergence may be one of a fast momentum, or a step over a border. Where the next step is rejected too, the place
-    is at fault: no length suits everywhere, so a kernel that can mix many does. Momentum that lasts turns round after a
-    rejection, so its next step says nothing.
+    A divergence may come from a fast momentum or a step over a border. If the next step is rejected too, the place is
+    at fault: no single length suits everywhere, so a kernel that can mix lengths does. Persistent momentum is reversed
+    by a rejection, so its next step tells nothing.
     """
     stood, share = phase.stood > STOOD, len(phase.diverged) / phase.proposals
     lasts = "persistence" in phase.settings
@@ -315,13 +317,13 @@ def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple
 
 
 def farther(phase: Phase, other: Phase) -> float:
-    """How many times as far, in the mean square, the slowest coordinate moves a step."""
+    """Mean square step of the slowest coordinate, relative to that of the other phase."""
     spread = phase.points.var(0)
     return ((phase.jump / spread).min() / (other.jump / spread).min()).item()
 
 
 def shaped(plain: Phase, phase: Phase) -> Settings:
-    """Settings to begin with in the coordinates of a preconditioner from this phase."""
+    """Initial settings in the coordinates of a preconditioner made from this phase."""
     old, d = phase.settings["preconditioner"], phase.points[0].numel()
     L, grads = improved(old, phase.points, phase.grads)
     settings = plain.settings | {"preconditioner": L, "step_size": d ** (-1 / 3)}
@@ -331,7 +333,7 @@ def shaped(plain: Phase, phase: Phase) -> Settings:
 
 
 def with_lengths(make: Make, phase: Phase, generator: torch.Generator) -> Settings:
-    """The settings of a phase, with the length of trajectories that suits where its chains went."""
+    """The settings of a phase, with the trajectory length that suits the points it visited."""
     settings = phase.settings
     if "persistence" in settings:
         settings = settings | {"persistence": lasting(settings, phase.points)}
@@ -342,7 +344,7 @@ def with_lengths(make: Make, phase: Phase, generator: torch.Generator) -> Settin
 
 
 def lasting(settings: Settings, points: Tensor) -> float:
-    """Persistence from points; where they are all the same, momentum lasts for ten steps."""
+    """Persistence from points; if they are all the same, momentum lasts for ten steps."""
     found = persistence(settings.get("preconditioner"), points)
     return found if 0 < found < math.inf else 10 * settings["step_size"] ** 0.5
 
