@@ -1,6 +1,6 @@
 """Compiled steps: C++ for small nets on a CPU (`lanes`), TorchInductor's graphs for the rest (`graphs`).
 
-All of it is imported when first asked for: it stands on parts of torch that may change (`torch_internals`).
+All of it is imported only when first needed, as it depends on parts of torch that may change (`torch_internals`).
 """
 
 import sys
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     from anila.samplers.compiled.graphs import Graphs
 
 TRIED = "2.13"
-"""The versions of torch that steps were compiled with."""
+"""The versions of torch on which compiling steps was tested."""
 
 
 def graphs_of(
     step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any], unasked: bool = False, look: bool = False
 ) -> "Graphs | None":
-    """The compiled steps of a kernel from states like this, made once; None, said in a warning, where there are none.
+    """The compiled steps of a kernel from states like this, made once; None, with a warning, if there are none.
 
     Args:
-        step: Of the kernel.
-        state: Its state.
-        draw_noise: Noise of one step, to trace it with.
-        unasked: Take C++ or nothing, and say nothing.
-        look: Whether steps made before are compared with f as it is now, which may read other numbers.
+        step: The kernel's step.
+        state: A state of it.
+        draw_noise: Draws the noise of one step, to trace it with.
+        unasked: Whether nobody asked to compile; then only C++ is returned, and there is no warning.
+        look: Whether to compare steps compiled earlier with f as it is now, as numbers that it reads may have changed.
     """
     found = compiler()
     return found.graphs_of(step, state, draw_noise, unasked, look) if found else None
@@ -43,7 +43,7 @@ def is_compiled(step: Callable[..., Any], state: Any) -> bool:
 
 @cache
 def compiler() -> ModuleType | None:
-    """What compiles; None, said once a process, where torch lacks a part of it."""
+    """The module that compiles; None, with one warning per process, if torch lacks a part that it needs."""
     try:
         from anila.samplers.compiled import graphs
     except (ImportError, AttributeError) as error:

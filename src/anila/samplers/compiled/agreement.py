@@ -1,12 +1,12 @@
 """Whether steps made compiled and uncompiled agree, up to rounding.
 
-They add up in another order, so every number of a chain agrees to half of its digits:
+Compiled sums are taken in another order, so every number of a chain must agree to half of its digits:
 
     |a − b| <= √ε max(1, ‖b‖∞),    ε the resolution of gradients
 
-An acceptance is exp of a difference of f's, and known no better than f is. Where the uniform number that decides is as
-near to it, a chain may go either way. Unstable steps take a few chains apart as well. So most chains must agree: memory
-read where it should not be, or an operation that computes something else, makes nearly all of them differ.
+An acceptance probability is exp of a difference of values of f, and no more accurate than f. If the uniform that
+decides is that close to it, a chain may go either way. Unstable steps separate a few chains as well. It is therefore
+enough that most chains agree: a read of the wrong memory or a wrong operation makes nearly all of them differ.
 """
 
 import math
@@ -15,20 +15,20 @@ import torch
 from torch import Tensor
 
 Rows = dict[str, Tensor]
-"""Name -> numbers of each chain, (chains, numbers)."""
+"""Name -> the numbers that each chain has under it, (chains, numbers)."""
 
 
 def require_agreement(found: Rows, expected: Rows, uniform: Tensor | None, eps: float) -> None:
-    """Refuse steps in which most chains go another way than uncompiled.
+    """Refuse compiled steps in which most chains differ from uncompiled ones.
 
     Args:
-        found: What compiled steps gave.
-        expected: What they give uncompiled.
-        uniform: What acceptances were decided by, (chains, steps), where there is such a thing.
+        found: Result of the compiled steps.
+        expected: Result of the same steps uncompiled.
+        uniform: The uniforms that decided acceptances, (chains, steps), if there are any.
         eps: Resolution of gradients.
 
     Raises:
-        ValueError: If they differ; it names a number that does.
+        ValueError: If they differ; it names a field that does.
     """
     finite = {name: rows.where(rows.isfinite(), 0) for name, rows in expected.items()}
     within = {name: math.sqrt(eps) * rows.abs().amax(1, True).clamp(min=1) for name, rows in finite.items()}
@@ -45,7 +45,7 @@ def require_agreement(found: Rows, expected: Rows, uniform: Tensor | None, eps: 
 
 
 def ties(expected: Rows, uniform: Tensor | None, within: Rows) -> Tensor:
-    """Chains that may be accepted or not, (chains,)."""
+    """Chains whose acceptance is too close to decide, (chains,)."""
     prob = expected.get("accept_prob")
     if prob is None or uniform is None:
         return torch.zeros(len(expected["state.x"]), dtype=torch.bool, device=expected["state.x"].device)

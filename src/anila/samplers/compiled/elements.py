@@ -1,6 +1,6 @@
-"""Operations that take elements from elsewhere: turned round, padded, added up along an axis, or listed by a tensor.
+"""Operations that move elements: flips, padding, cumulative sums, and indexing by a tensor.
 
-A list of elements depends on no chain. It is read as real numbers, and an index beyond the axis as the nearest within.
+A tensor of indices is the same for all chains. It is read as real numbers, and clamped to the axis.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ aten = torch.ops.aten
 
 
 def loops(shape: Sequence[int]) -> list[str]:
-    """The loop variables of a shape; 0 along axes that have no loop."""
+    """The loop variables of a shape; "0" for axes without a loop."""
     return [f"i{k}" if d > 1 else "0" for k, d in enumerate(shape)]
 
 
@@ -65,10 +65,10 @@ def cumsum(step: "Translation", node: fx.Node) -> Stored:
 
 
 def listed(step: "Translation", node: fx.Node, source: Any, indices: Sequence[Any], shape: Sequence[int]) -> list[str]:
-    """The element of a tensor that the loops over the result of indexing it have come to.
+    """The element of an indexed tensor that belongs to the current element of the result.
 
     Raises:
-        Unsupported: If chains are picked, or lists depend on chains, or lie on both sides of an axis.
+        Unsupported: If chains are indexed, or index tensors depend on chains or lie on both sides of an axis.
     """
     own = step.event(source)
     if not step.alone:
@@ -86,7 +86,7 @@ def listed(step: "Translation", node: fx.Node, source: Any, indices: Sequence[An
 
 
 def picked(step: "Translation", index: fx.Node, loop: Sequence[str], size: int) -> str:
-    """The index along an axis of this size that a list gives."""
+    """The index that an index tensor gives along an axis of this size."""
     value = value_of(index)
     if value.dtype not in (torch.int64, torch.int32):
         raise Unsupported(f"a list of elements in {value.dtype}")
@@ -110,7 +110,7 @@ def index_put(step: "Translation", node: fx.Node) -> Stored:
 
 
 def listed_shape(step: "Translation", indices: Sequence[Any], whole: Sequence[int]) -> list[int]:
-    """The shape of what these indices pick of a whole."""
+    """The shape of the result of indexing a tensor of shape `whole`."""
     shapes = [None if each is None else value_of(each).shape for each in indices]
     places = [None if shape is None else torch.empty(shape, dtype=torch.int64, device="meta") for shape in shapes]
     places = places if step.alone else places[1:]
@@ -120,7 +120,7 @@ def listed_shape(step: "Translation", indices: Sequence[Any], whole: Sequence[in
 def put(
     step: "Translation", node: fx.Node, base: Any, shape: Sequence[int], where: list[str], read: str, add: bool
 ) -> Stored:
-    """A copy of a base, with what is read for every element of this shape put, or added, where it belongs."""
+    """A copy of the base in which the values read, one for each element of this shape, replace others or are added."""
     whole = step.event(node)
 
     def lines(to: Stored) -> list[str]:
@@ -131,7 +131,7 @@ def put(
 
 
 def along(step: "Translation", node: fx.Node, source: Any, dim: int, index: Any) -> tuple[list[int], list[str]]:
-    """The shape of a list that gives an element along one axis, and the elements that it gives."""
+    """The shape of an index tensor for one axis, and the elements that it picks."""
     if index in step.found:
         raise Unsupported(f"{node.target} by numbers of chains")
     own, axis, value = step.event(source), step.axis(node, dim, source), value_of(index)
@@ -168,4 +168,4 @@ ELEMENTS: dict[Any, Callable[["Translation", fx.Node], Stored]] = {
     aten.scatter.value: scatter,
     aten.scatter_add.default: scatter,
 }
-"""Operation -> what translates it."""
+"""Operation -> its translation."""

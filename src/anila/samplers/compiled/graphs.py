@@ -1,16 +1,16 @@
-"""Transitions compiled: the arithmetic of several steps in one call, with nothing between them.
+"""Compiled transitions: the arithmetic of several steps in one call, with no Python between them.
 
-`sampler.step` is traced once, together with f and its gradient, down to tensor operations. What it closes over, θ above
-all, becomes an input of the graph: that sees every later change of θ made in place, and is made once for a whole
-training. Small nets on a CPU become one C++ function (`lanes`), all else graphs of some steps for TorchInductor, which
-fuses what is not a matrix product or convolution; both keep their work on disk for the next process. Noise is drawn
-outside, as ever, so results are those of single steps up to rounding.
+`sampler.step` is traced once, together with f and its gradient, down to tensor operations. Tensors that it closes over,
+θ above all, become inputs of the graph: it sees every later in-place change of θ, and is made only once per training.
+Small nets on a CPU become one C++ function (`lanes`). All others become graphs of a few steps for TorchInductor, which
+fuses everything but matrix products and convolutions. Both are cached on disk for the next process. Noise is drawn
+outside as always, so results are those of single steps up to rounding.
 
-The first steps of everything compiled are made uncompiled too: where they differ (`agreement`), or where a tensor is no
-longer of the kind that was traced, steps run uncompiled, and that is said.
+The first steps of everything compiled are also made uncompiled. If the two differ (`agreement`), or if a tensor is no
+longer of the kind that was traced, steps run uncompiled, with a warning.
 
-A step can be traced if tensors are all that it remembers and decides by; of kernels that count, each move can
-(`moves`). All others, and gradients in fp16 or tf32, run uncompiled, and that is said.
+A step can be traced if it remembers and depends on tensors only; for kernels that count, each move can be (`moves`).
+All others, and gradients in fp16 or tf32, run uncompiled, with a warning.
 """
 
 import threading
@@ -37,22 +37,22 @@ from anila.samplers.compiled.variables import Unsupported
 from anila.samplers.compiled.watch import Watch
 
 LONGEST, UNROLLED, MOST = 1000, 10, 2**18
-"""Steps in a call, steps in a graph, and numbers of noise in either: beyond, calls cost little beside the gradient."""
+"""Most steps per call, per graph, and most numbers of noise in either: beyond, calls cost little beside gradients."""
 OPERATIONS, MOST_OPERATIONS = 3000, 6000
-"""Operations in a graph of several steps, and in one of a single step: TorchInductor takes minutes for more."""
+"""Most operations in a graph of several steps, and of a single step: TorchInductor takes minutes for more."""
 
 
 Kind = tuple[torch.Size, torch.dtype, torch.device]
 Steps = tuple[Any, Any, Any]
-"""The state that steps lead to, their infos, and the states kept."""
+"""The final state, the infos of all steps, and the states kept."""
 
 
 class Graphs:
-    """The steps of a kernel for chains like those that it was traced with.
+    """The compiled steps of a kernel, for chains of the shape and type with which it was traced.
 
     Raises:
-        ValueError: If state or noise hold something that is not a tensor, gradients are rounded as no graph can, or f
-            changes a tensor that it keeps or takes a number out of it.
+        ValueError: If state or noise hold something other than tensors, gradients are rounded to fp16 or tf32, or f
+            changes a tensor that it keeps or reads a number from it.
         Exception: Whatever tracing raises.
     """
 
@@ -65,11 +65,11 @@ class Graphs:
         self.state = type(state)
         self.info: Any = None
         self.uncompiled = ref(step)
-        """Weak: graphs are kept for as long as there is the step."""
+        """A weak reference: graphs are kept as long as the step exists."""
         self.eps = resolution(state.x)
 
         self.checked = False
-        """Whether a further info says if `torch.distributions` found all values to be as they must."""
+        """Whether there is a further output that tells if all values passed the checks of `torch.distributions`."""
 
         def one(*inputs: Tensor) -> tuple[Tensor, ...]:
             left = iter(inputs)
@@ -86,19 +86,19 @@ class Graphs:
             return found if answer is None else (*found, answer.to(found[0].dtype))
 
         with torch.random.fork_rng(devices=[]), Watch(given):
-            first = one(*given)  # what f computes only once, it computes of real numbers
+            first = one(*given)  # whatever f computes only once is computed from real numbers
         self.names = [f"state.{name}" for name in self.fields] + [f"noise.{name}" for name in noise._fields]
         self.kinds = kinds_of(given)
         self.unrolled: dict[Any, Callable[..., Any] | None] = {}
-        """Graphs of several steps; None where they are made uncompiled."""
+        """Graphs of several steps; None for those made uncompiled."""
         self.why_not: Exception | None = None
-        """Why there are no lanes."""
+        """Why the steps are not C++."""
         self.refused = ""
-        """Why the first graph that was not right was none."""
+        """Why the first graph that failed was rejected."""
         self.constants: list[Tensor] = []
-        """What the trace reads that is neither state nor noise."""
+        """The tensors that the trace reads besides state and noise."""
         self.step: fx.GraphModule | None = None
-        """The trace, where there are no lanes."""
+        """The trace, if there are no lanes."""
         self.lanes = self.lanes_or_none(checked, state, noise, first)
         steps = LONGEST
         if not self.lanes:
@@ -107,28 +107,28 @@ class Graphs:
             steps = min(UNROLLED, OPERATIONS // len(self.step.graph.nodes))
         self.traced_with = kinds_of(self.constants)
         self.longest = max(1, min(steps, MOST // state.x.numel()))
-        """Steps to make in a call."""
+        """Largest number of steps per call."""
 
     def lanes_or_none(
         self, one: Callable[..., tuple[Tensor, ...]], state: Any, noise: Any, first: tuple[Tensor, ...]
     ) -> Lanes | None:
-        """The steps as one C++ function, where they are few operations that it knows and its compiler is there.
+        """The steps as one C++ function, if all operations are known, they are few, and there is a C++ compiler.
 
-        A step of all chains tells rows from one another. Where it mixes axes, as matrices do, a step of one chain is
-        taken for that of each.
+        A trace of all chains tells their rows apart. If it mixes axes, as matrices do, a trace of one chain is used for
+        each of them.
 
         Args:
             one: The step as a function of tensors.
             state: Where a step starts.
-            noise: Of that step.
-            first: What it leads to uncompiled.
+            noise: Noise of that step.
+            first: Its result uncompiled.
         """
         for of_one in (False, True):
             try:
                 return self.lanes_of(one, state, noise, first, of_one)
             except Unsupported as error:
                 self.why_not = error
-            except Exception as error:  # there is the other way
+            except Exception as error:  # TorchInductor is left
                 self.why_not = error
                 return None
         return None
@@ -141,7 +141,7 @@ class Graphs:
         first: tuple[Tensor, ...],
         of_one: bool,
     ) -> Lanes:
-        """A step as a C++ function that was seen to be right."""
+        """A step as a C++ function, compared with an uncompiled step."""
         given, fields = tensors_of(state, noise), len(self.fields)
         rows = [t[:1] for t in given] if of_one else given
         simpler = {**simple_operations(), **REPLACED}
@@ -159,7 +159,7 @@ class Graphs:
         return lanes
 
     def how(self) -> str:
-        """How steps are made, and why not faster."""
+        """How steps are made, and why not in C++."""
         if self.lanes:
             return "in C++"
         if self.refused:
@@ -167,13 +167,13 @@ class Graphs:
         return f"in TorchInductor's graphs and not in C++, because {reason(self.why_not)}"
 
     def is_right(self, state: Any, noise: Any) -> bool:
-        """Whether a step in C++ is what it is uncompiled: f may read a number that is no longer what it was."""
+        """Whether a C++ step still agrees with an uncompiled one: a number that f reads may have changed."""
         if not self.lanes:
             return True
         block = type(noise)(*(field[None] for field in noise))
         try:
             expected = self.one_by_one(state, block, 0)
-        except Exception:  # f refuses this step, which says nothing of what it reads
+        except Exception:  # f raises at this step, which tells nothing about what it reads
             return True
         with torch.no_grad():
             found = self.lanes(tensors_of(state, block), [c.detach() for c in self.constants], 0)
@@ -184,19 +184,19 @@ class Graphs:
         return True
 
     def are_outdated(self) -> bool:
-        """Whether a tensor that f reads has become another one than it was traced with."""
+        """Whether a tensor that f reads has another shape, type or device than in the trace."""
         return self.traced_with != kinds_of(self.constants)
 
     def __call__(self, state: Any, noise: Any, every: int = 0) -> Steps:
-        """Make the steps that there is noise for.
+        """Make one step for each row of the noise.
 
         Args:
             state: Where they start.
-            noise: Of all steps, every field (steps, chains, ...).
-            every: After how many steps states are kept; 0 keeps none.
+            noise: Noise of all steps, every field (steps, chains, ...).
+            every: Steps between states that are kept; 0 keeps none.
 
         Returns:
-            The state they lead to, their infos, (steps, chains), and the states kept, (kept, chains, ...).
+            The final state, the infos, (steps, chains), and the states kept, (kept, chains, ...).
         """
         given, constants = tensors_of(state, noise), [c.detach() for c in self.constants]
         if why := self.misfit(given):
@@ -213,11 +213,11 @@ class Graphs:
         return self.one_by_one(state, noise, every)
 
     def in_order(self, found: Sequence[Tensor]) -> bool:
-        """Whether f refused no value; uncompiled steps raise what it raises."""
+        """Whether f refused no value; if it did, uncompiled steps raise its error."""
         return not self.checked or bool(found[-len(self.fields) - 1].all())
 
     def misfit(self, given: list[Tensor]) -> str:
-        """How tensors are no longer those of the trace, in words; "" where they are."""
+        """In which way tensors no longer fit the trace, in words; "" if they fit."""
         if self.are_outdated():
             return "a tensor that f reads became another one between two calls"
         steps, fields = given[-1].shape[:1], len(self.fields)
@@ -244,7 +244,7 @@ class Graphs:
         return state, told, self.as_state(stacked(kept, own))
 
     def named(self, found: Sequence[Tensor]) -> Steps:
-        """What compiled steps give, by its names."""
+        """The results of compiled steps, under their names."""
         n = len(self.fields)
         return self.as_state(found[:n]), self.info(*found[n : -n - self.checked]), self.as_state(found[-n:])
 
@@ -252,7 +252,7 @@ class Graphs:
         return self.state(**dict(zip(self.fields, fields, strict=True)), **self.absent)
 
     def graph(self, state: Any, noise: Any, constants: list[Tensor], every: int) -> Callable[..., Any] | None:
-        """A graph of these steps that was seen to be right, made once; None, said in a warning, where there is none."""
+        """A graph of these steps, made once and compared with uncompiled steps; None, with a warning, if that fails."""
         given = [*tensors_of(state, noise), *constants]
         key = (every, *((t.shape, t.stride()) for t in given))
         with LOCK:
@@ -278,7 +278,7 @@ class Graphs:
         require_agreement(rows_of(*rows[:2]), rows_of(*expected[:2]), decides, self.eps)
 
     def unroll(self, given: list[Tensor], constants: int, every: int) -> Callable[..., Any]:
-        """A compiled graph of these steps, whose last inputs are so many constants."""
+        """A compiled graph of these steps, whose last `constants` inputs are the constants."""
         fields, end = len(self.fields), len(given) - constants
         assert self.step, "there are no lanes"
         step = self.step
@@ -297,7 +297,7 @@ class Graphs:
             return (*state, *told, *stacked(kept, state))
 
         with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the compiler's, of its own parts
+            warnings.simplefilter("ignore")  # the compiler's, about its own parts
             graph = trace(steps, given, REPLACED)
             keep_transposes(graph)
             graph.recompile()
@@ -305,13 +305,13 @@ class Graphs:
 
 
 def run(graph: Callable[..., Any], given: list[Tensor]) -> list[Tensor]:
-    """What a graph gives."""
+    """The outputs of a graph."""
     on_gpu = given[0].is_cuda
     if on_gpu:
         torch.compiler.cudagraph_mark_step_begin()
     with torch.no_grad():
         found = graph(*given)
-    return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph writes to the same memory again
+    return [x.clone() for x in found] if on_gpu else [*found]  # a CUDA graph reuses its output memory
 
 
 def stacked(kept: Sequence[Sequence[Tensor]], like: Sequence[Tensor]) -> list[Tensor]:
@@ -320,36 +320,36 @@ def stacked(kept: Sequence[Sequence[Tensor]], like: Sequence[Tensor]) -> list[Te
 
 
 def rows_of(state: Any, info: Any) -> Rows:
-    """Every number of each chain, under the name of its field."""
+    """All numbers of each chain, under the names of their fields."""
     fields = {f"state.{name}": x for name, x in state._asdict().items() if x is not None}
     fields |= {name: x.transpose(0, 1) for name, x in info._asdict().items()}
     return {name: x.flatten(1) if x.ndim > 1 else x[:, None] for name, x in fields.items()}
 
 
 def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:
-    """What memory is read as."""
+    """How memory is read: shape, dtype and device."""
     return [(x.shape, x.dtype, x.device) for x in tensors]
 
 
 def resolution(x: Tensor) -> float:
-    """ε of the numbers that gradients at x are computed in; a GPU may take tf32 for float32."""
+    """ε of the precision in which gradients at x are computed; a GPU may use tf32 for float32."""
     if current() or torch.is_autocast_enabled(x.device.type):
         return torch.finfo(torch.bfloat16).eps
     return max(torch.finfo(x.dtype).eps, 2.0**-10 if x.is_cuda else 0.0)
 
 
 GRAPHS: WeakKeyDictionary[Callable[..., Any], dict[Any, Graphs | None]] = WeakKeyDictionary()
-"""Graphs of a kernel's step, by what they were made for; None where that failed."""
+"""The graphs of each kernel's step, by `key_of` the state; None if compiling failed."""
 UNSAID: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
-"""Why there are none of a kernel's step, until somebody asks for them."""
+"""Why a kernel's step could not be compiled, until somebody asks for it to be."""
 LOCK = threading.RLock()
-"""One at a time makes graphs."""
+"""Only one thread at a time makes graphs."""
 
 
 def graphs_of(
     step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any], unasked: bool, look: bool
 ) -> Graphs | None:
-    """As the package's."""
+    """See the package's `graphs_of`."""
     key = key_of(state)
     with LOCK:
         made = GRAPHS.setdefault(step, {})
@@ -357,7 +357,7 @@ def graphs_of(
         if key not in made or (found and (found.are_outdated() or (look and not found.is_right(state, draw_noise())))):
             try:
                 made[key] = Graphs(step, state, draw_noise())
-            except Exception as error:  # whatever tracing f raises: steps run as they are, and raise their own
+            except Exception as error:  # whatever tracing f raises: steps run uncompiled and raise errors of their own
                 made[key] = None
                 UNSAID[step] = reason(error)
         if not unasked and (why := UNSAID.pop(step, "")):
@@ -367,7 +367,7 @@ def graphs_of(
 
 
 def key_of(state: Any) -> Any:
-    """What graphs are made for."""
+    """What graphs depend on: precision, and the layout of the state."""
     given = [field for field in state if isinstance(field, Tensor)]
     device = given[0].device.type
     autocast = torch.is_autocast_enabled(device) and torch.get_autocast_dtype(device)
@@ -375,22 +375,22 @@ def key_of(state: Any) -> Any:
 
 
 def say(how: str, stacklevel: int) -> None:
-    """Say that steps are not made as they could be."""
+    """Warn that steps are not made in the fastest way."""
     warnings.warn(f"compile: steps {how}", RuntimeWarning, stacklevel=stacklevel)
 
 
 def reason(error: BaseException | None) -> str:
-    """Its first line."""
-    if type(error).__name__ == "GuardOnDataDependentSymNode":  # to import it takes half a second
+    """The first line of an error."""
+    if type(error).__name__ == "GuardOnDataDependentSymNode":  # importing it takes half a second
         return "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def tensors_of(state: Any, noise: Any) -> list[Tensor]:
-    """What a graph takes.
+    """The inputs of a graph.
 
     Raises:
-        ValueError: If state or noise hold something that is no tensor.
+        ValueError: If state or noise hold something other than tensors.
     """
     fields = [field for field in state if field is not None]
     if not isinstance(noise, tuple) or any(not isinstance(field, Tensor) for field in (*fields, *noise)):

@@ -1,9 +1,9 @@
-"""Steps of small nets as one C++ function: a vector lane a chain, and all steps of a few chains before the next few.
+"""Steps of small nets as one C++ function: each chain has a vector lane, and a few chains make all steps at a time.
 
-Chains do not see each other, so as many as a vector has lanes can make all their steps with everything they need in
-the nearest cache, and a matrix product is weights, one after the other, times lanes. That leaves neither calls between
-operations nor passes over memory: for nets of some hundred thousand weights on a CPU it is faster than a call of a
-library for every layer (`docs/speed.md`).
+Chains are independent, so as many as a vector has lanes can make all their steps with everything they need in the
+nearest cache. A matrix product multiplies one weight after the other by whole vectors. There are no calls between
+operations and no passes over memory: for nets of up to some hundred thousand weights on a CPU, this is faster than a
+library call for every layer (`docs/speed.md`).
 """
 
 import ctypes
@@ -22,27 +22,27 @@ from anila.samplers.compiled.variables import Stored, Unsupported, value_of
 
 HEADER = Path(__file__).with_name("lanes.h")
 LARGEST = 2**19
-"""Numbers that depend on no chain, weights above all: they are read for every few chains, so should stay in a cache."""
+"""Most numbers shared by all chains, mainly weights: they are read for every vector, so they should fit in a cache."""
 DEEPEST = 3 * 2**12
-"""Numbers of a chain at a time: each is a vector of up to 64 bytes on a thread's stack."""
+"""Most numbers that a chain holds at a time: each is a vector of up to 64 bytes on a thread's stack."""
 MOST_LANES = 16
 MOST_LINES, LINES = 10_000, 60
-"""Lines of a step, and of a function: to compile them takes longer than in proportion. A second for a thousand."""
+"""Most lines of a step, and of one function: compile time is more than linear. A thousand lines take a second."""
 FLAGS = ("-O2", "-ffp-contract=fast", "--param=avoid-fma-max-bits=0", "-fno-math-errno", "-fsigned-zeros")
-"""GCC by itself contracts products and sums in vectors of some widths only, so a chain would depend on its width.
--O3 takes up to four times as long, and steps are no faster."""
+"""By default GCC contracts products and sums only in vectors of some widths, so a chain would depend on the width. -O3
+compiles up to four times as long, and its steps are no faster."""
 
 
 class Lanes:
-    """A traced step of some chains as a function that makes any number of steps.
+    """A traced step compiled to a function that makes any number of steps.
 
     Args:
-        graph: (*state, *noise, *constants) -> (*state, *infos), all but the constants with a row a chain; one row may
-            stand for all.
-        state: How many of its inputs are state.
-        noise: How many are noise.
-        chains: How many there will be.
-        literals: Which of the constants are always the same.
+        graph: (*state, *noise, *constants) -> (*state, *infos), all but the constants with one row per chain; a single
+            row may stand for all.
+        state: Number of inputs that are state.
+        noise: Number of inputs that are noise.
+        chains: Number of chains.
+        literals: The constants whose values never change, by their position.
 
     Raises:
         Unsupported: If the step is not row by row, or not small.
@@ -77,8 +77,8 @@ class Lanes:
         self.function = cpp_compiled(source, FLAGS).run
 
     def source(self, own: list[Stored], states: list[Stored], infos: list[Stored], left: int) -> str:
-        """The function, given the variables of the state, those where a step leaves state and infos, and the chains
-        that are left when as many as fill vectors are done."""
+        """The C++ source, given the variables of the state, those in which a step leaves state and infos, and the
+        number of chains that do not fill a vector."""
         step = self.step
         drawn = [step.stored(node) for node in self.noise]
         lasting = {v.name for v in (*own, *step.given.values())}
@@ -88,7 +88,7 @@ class Lanes:
             return {f"{what}{k}": v for k, v in enumerate(variables)}
 
         def rows(how: str, pointers: dict[str, Stored], row: str = "0") -> list[str]:
-            """Read or write what chains have in variables, in this row of (rows, chains, numbers)."""
+            """Read or write the variables of chains, in this row of (rows, chains, numbers)."""
             sizes = {pointer: step.variables[v.name][1] for pointer, v in pointers.items()}
             where = {pointer: f"{pointer} + ({row} * chains + first) * {size}" for pointer, size in sizes.items()}
             return [f"{how}<{sizes[p]}>({where[p]}, rows, {v.name});" for p, v in pointers.items()]
@@ -124,12 +124,12 @@ class Lanes:
         )
 
     def __call__(self, given: list[Tensor], constants: list[Tensor], every: int) -> list[Tensor]:
-        """Make the steps that there is noise for.
+        """Make one step for each row of the noise.
 
         Args:
             given: State, (chains, ...), and noise, (steps, chains, ...).
             constants: The tensors that the step was traced with.
-            every: After how many steps states are kept; 0 keeps none.
+            every: Steps between states that are kept; 0 keeps none.
 
         Returns:
             The last state, (chains, ...), infos, (steps, chains), and the states kept, (kept, chains, ...).
@@ -175,12 +175,12 @@ extern "C" void run(real* const* p, long chains, long first, long end, long step
 
 
 def in_functions(lines: list[str], memory: list[str], pointers: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The lines themselves where they are few, else calls of functions with some of them each, and these.
+    """The lines themselves if they are few; otherwise calls of functions that hold a part each, and these functions.
 
     Args:
-        lines: Of a step.
+        lines: Lines of a step.
         memory: Declarations of the two memories, then of the variables in them.
-        pointers: Declaration of each pointer.
+        pointers: Name of each pointer -> its declaration.
     """
     if len(lines) <= 2 * LINES:
         return lines, []
@@ -197,15 +197,15 @@ def in_functions(lines: list[str], memory: list[str], pointers: dict[str, str]) 
 
 
 def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:
-    """The declarations of all variables: in one memory for each kind, where what is read no more makes room.
+    """The declarations of all variables, in one memory for each kind, reusing the place of variables no longer read.
 
     Args:
         step: The lines, and the variables in them.
-        before: Those which are there before the first line.
-        after: Those which are read after the last.
+        before: The variables that exist before the first line.
+        after: The variables that are read after the last.
 
     Raises:
-        Unsupported: If that is more than a thread's stack should hold.
+        Unsupported: If they need more than a thread's stack should hold.
     """
     first, last = dict.fromkeys(before, -1), dict.fromkeys(after, len(step.lines))
     for k, line in enumerate(step.lines):
@@ -232,7 +232,7 @@ def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:
 
 
 def in_parallel(run: Any, chains: int) -> None:
-    """Run (first, end) for all chains, in as many threads as torch has."""
+    """Call run(first, end) on ranges that cover all chains, in as many threads as torch has."""
     part = -(-chains // torch.get_num_threads() // MOST_LANES) * MOST_LANES
     first, *others = [(k, min(k + part, chains)) for k in range(0, chains, part)]
     threads = [Thread(target=run, args=ends) for ends in others]
@@ -246,13 +246,13 @@ def in_parallel(run: Any, chains: int) -> None:
 def preparation(
     graph: fx.Graph, constants: list[fx.Node], known: dict[fx.Node, Tensor], wanted: list[fx.Node]
 ) -> fx.GraphModule:
-    """What torch computes before every call: constants -> what is wanted of all that depends on nothing else.
+    """What torch computes before every call: constants -> the wanted results that depend on constants only.
 
     Args:
-        graph: Of a step.
-        constants: What is given before every call.
-        known: Those of them that are always the same. What follows from them and from numbers is computed here.
-        wanted: What is wanted.
+        graph: Graph of a step.
+        constants: Its inputs that are given before every call.
+        known: Those of them that never change; what follows from them and from numbers is computed here.
+        wanted: The nodes to compute.
     """
     copy, known = fx.Graph(), {**known}
     of = {node: copy.placeholder(node.name) for node in constants}

@@ -1,4 +1,4 @@
-"""Products of matrices, triangular systems and Cholesky factors, of matrices that each chain has or all share."""
+"""Matrix products, triangular systems and Cholesky factors, for matrices of each chain or shared by all."""
 
 import operator
 from collections.abc import Callable
@@ -17,7 +17,7 @@ aten = torch.ops.aten
 
 
 def product(step: "Translation", node: fx.Node) -> Stored:
-    """Rows of chains times a matrix that all share in one call, else in loops."""
+    """A product with a matrix that all chains share is one call; other products are loops."""
     left, right = node.args
     one_row = step.event(node).numel() == value_of(node).shape[-1]
     if isinstance(right, fx.Node) and right not in step.found and value_of(right).ndim == 2 and one_row:
@@ -50,7 +50,7 @@ def solve_triangular(step: "Translation", node: fx.Node) -> Stored:
     def at(a: str, b: str) -> list[str]:
         return [*batch, a, b] if left else [*batch, b, a]
 
-    from_above = upper != left  # whether row 0 is known first
+    from_above = upper != left  # whether row 0 is solved first
     first, last = ("0", "r") if from_above else ("r + 1", str(n))
     row = "int r = 0; r < N; r++" if from_above else "int r = N - 1; r >= 0; r--"
     divided = "sum" if node.kwargs.get("unitriangular", False) else f"sum / {step.element(A, at('r', 'r'))}"
@@ -68,7 +68,7 @@ def solve_triangular(step: "Translation", node: fx.Node) -> Stored:
 
 
 def cholesky(step: "Translation", node: fx.Node) -> Stored:
-    """The lower factor; NaN, as what else comes of it, where a matrix is not positive definite."""
+    """The lower factor; NaN, and so is all that follows, if a matrix is not positive definite."""
     (A,), (shape, n) = node.args, factor_shape(step, node)
     if (len(node.args) > 1 and node.args[1]) or node.kwargs.get("upper", False):
         raise Unsupported("an upper factor")
@@ -100,7 +100,7 @@ def factor_shape(step: "Translation", node: fx.Node) -> tuple[list[int], int]:
 
 
 def part(step: "Translation", node: fx.Node) -> Stored:
-    """The factor, or whether there is none: a number that is not 0."""
+    """The factor, or the flag that is not 0 if there is none."""
     source, which = node.args
     if getattr(source, "target", None) is not aten.linalg_cholesky_ex.default:
         raise Unsupported(f"{getattr(source, 'target', source)} gives several tensors")
@@ -126,4 +126,4 @@ MATRICES: dict[Any, Callable[["Translation", fx.Node], Stored]] = {
     aten.mm.default: product,
     operator.getitem: part,
 }
-"""Operation -> what translates it."""
+"""Operation -> its translation."""

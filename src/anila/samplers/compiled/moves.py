@@ -1,7 +1,7 @@
-"""Moves of kernels that count or choose (`Scheduled`): each is compiled, while Python still says which is made.
+"""Moves of kernels that count or choose (`Scheduled`): each is compiled, while Python still decides which to make.
 
-Global moves, mixtures and replica exchange decide by numbers that no graph holds. What their steps are made of are
-functions of tensors, and these are compiled, one in a call.
+Global moves, mixtures and replica exchange depend on numbers that a graph cannot hold. But their steps consist of
+functions of tensors, and these are compiled, one per call.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class CompiledMove:
-    """A move that is compiled when it is first made; as it is where that is not possible or, unasked, does not pay.
+    """A move that is compiled when first made, or left as it is if that is impossible or, unasked, does not pay.
 
     Args:
         move: (state, noise) -> (state, info), of tensors.
-        steps: Of the run.
-        unasked: Compile where that pays alone, and say nothing.
-        look: Whether what was compiled before is compared with the move as it is now.
+        steps: Number of steps of the run.
+        unasked: Whether nobody asked to compile; then only what pays is compiled, and there is no warning.
+        look: Whether to compare a move compiled earlier with the move as it is now.
     """
 
     def __init__(self, move: Move, steps: int, unasked: bool, look: bool):
@@ -39,7 +39,7 @@ class CompiledMove:
         return state, type(info)(*(field[0] for field in info))
 
     def compiled(self, state: Any, noise: Any) -> "Graphs | None":
-        """Graphs of the move from states like this, where they are wanted."""
+        """Graphs of the move from states like this, if wanted."""
 
         def draw_noise() -> Any:
             return noise
@@ -49,12 +49,12 @@ class CompiledMove:
         return graphs_of(self.move, state, draw_noise, self.unasked, self.look)
 
     def how(self) -> str:
-        """How it is made."""
+        """How the move is made."""
         return self.graphs.how() if self.graphs else "uncompiled"
 
 
 def with_compiled_moves(step: Scheduled, steps: int, unasked: bool, look: bool) -> Scheduled:
-    """The same step, its moves compiled; arguments are those of `CompiledMove`."""
+    """The same step with compiled moves; the arguments are those of `CompiledMove`."""
 
     def compiled(move: Move) -> Move:
         if isinstance(move, Scheduled):
@@ -65,12 +65,12 @@ def with_compiled_moves(step: Scheduled, steps: int, unasked: bool, look: bool) 
 
 
 def how_made(step: Any) -> str:
-    """How a step that is no graph is made: every way in which its moves are."""
+    """How a step that is not one graph is made: all the ways in which its moves are."""
     return "; ".join(dict.fromkeys(ways(step))) or "uncompiled"
 
 
 def ways(step: Any) -> list[str]:
-    """Those of the moves that were made."""
+    """The ways of the moves that were made."""
     if isinstance(step, Scheduled):
         return [way for move in step.moves for way in ways(move)]
     return [step.how()] if isinstance(step, CompiledMove) and step.was_made else []

@@ -18,7 +18,7 @@ def mutates(graph: fx.GraphModule) -> bool:
 
 
 def lift_constants(graph: fx.GraphModule) -> list[Tensor]:
-    """Turn the tensors that a graph holds into further inputs of it; returns them in order."""
+    """Turn the tensors that a graph holds into further inputs, and return them in order."""
     held: dict[int, tuple[Tensor, fx.Node]] = {}
     *_, last = graph.graph.find_nodes(op="placeholder")
     for node in graph.graph.find_nodes(op="get_attr"):
@@ -35,14 +35,14 @@ def lift_constants(graph: fx.GraphModule) -> list[Tensor]:
 
 
 def literals(graph: fx.GraphModule, constants: list[Tensor]) -> dict[int, Tensor]:
-    """Which of the lifted constants nobody can change, as `torch.tensor([1.0, 2.0])` in the traced code made them."""
+    """The lifted constants that nobody can change, such as `torch.tensor([1.0, 2.0])` in the code, by position."""
     nodes = graph.graph.find_nodes(op="placeholder")[-len(constants) :] if constants else []
     fresh = [node.users and all(user.target is aten.lift_fresh_copy.default for user in node.users) for node in nodes]
     return {k: constant for k, constant in enumerate(constants) if fresh[k]}
 
 
 def keep_transposes(graph: fx.GraphModule) -> None:
-    """Write down the transpose of a weight once a graph, where matrix products would transpose it at every step."""
+    """Store the transpose of a weight once per graph, since matrix products would transpose it at every step."""
     written: dict[fx.Node, fx.Node] = {}
     for node in graph.graph.find_nodes(op="call_function", target=aten.t.default):
         of = node.args[0]
@@ -58,7 +58,7 @@ def keep_transposes(graph: fx.GraphModule) -> None:
 
 
 def fill_by_shape(graph: fx.GraphModule) -> None:
-    """Let what takes only its shape from a tensor not depend on it."""
+    """Remove the dependence of operations that take only a shape from a tensor."""
     for node in graph.graph.find_nodes(op="call_function", target=aten.full_like.default):
         value = value_of(node)
         with graph.graph.inserting_before(node):

@@ -1,7 +1,7 @@
-"""What torch may rename or drop without notice. Nothing else in this package imports such a name.
+"""Names that torch may change or drop without notice. No other file of this package imports such a name.
 
-Tried on torch 2.13 (`TRIED` in the package). This file is imported when steps are to be compiled and not before; where
-one of these names is gone, steps run uncompiled, and a warning says so.
+Tested on torch 2.13 (`TRIED` in the package). This file is imported only when steps are to be compiled. If one of these
+names is gone, steps run uncompiled, with a warning.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,67 +27,67 @@ __all__ = ["TorchDispatchMode", "tree_leaves"]
 
 aten = torch.ops.aten
 READ_A_NUMBER, CONVERT = aten._local_scalar_dense.default, aten._to_copy.default
-"""Operations: a number out of a tensor; a tensor of another dtype."""
+"""Operations: read a number from a tensor; convert a tensor to another dtype."""
 COMPOSED = [aten.gelu, aten.elu, aten.elu_backward, aten.leaky_relu, aten._softmax, aten._softmax_backward_data,
             aten._log_softmax]  # fmt: skip
-"""Operations made of others that are not taken apart for TorchInductor, which has its own way with them."""
+"""Composed operations that are not decomposed for TorchInductor, which has its own treatment of them."""
 UNCHECKED = {"needs_vec_isa": False} if "needs_vec_isa" in signature(CppCodeCache.load_async).parameters else {}
-"""Without it torch tries its own vectors on the compiler first, which takes ten seconds and serves other sources."""
+"""Without this, torch first tests its own vector types with the compiler: ten seconds, of no use to our sources."""
 
 
 def trace(
     function: Callable[..., Any], given: Sequence[Tensor], replaced: Any = None, keeps: bool = False
 ) -> fx.GraphModule:
-    """The operations that a function makes of tensors like these, some of them replaced.
+    """The operations that a function applies to tensors like these, some of them replaced.
 
     Args:
-        function: Of tensors, to tensors.
+        function: Maps tensors to tensors.
         given: What it is traced with.
         replaced: Operation -> function that is traced in its place.
-        keeps: Whether it may read other tensors, which become attributes.
+        keeps: Whether it may read other tensors, which become attributes of the graph.
     """
     return make_fx(function, replaced, tracing_mode="fake", _allow_non_fake_inputs=keeps)(*given)
 
 
 @cache
 def simple_operations() -> dict[Any, Callable[..., Any]]:
-    """What composed operations are made of."""
+    """Composed operation -> its decomposition."""
     return {**core_aten_decompositions(), **get_decompositions(COMPOSED)}
 
 
 def graph_compiled(graph: fx.GraphModule, given: Sequence[Tensor]) -> Callable[..., Any]:
-    """The graph by TorchInductor, with as little Python around it as there is: C++ on a CPU, a CUDA graph on a GPU."""
+    """The graph compiled by TorchInductor, with as little Python as possible: C++ on a CPU, a CUDA graph on a GPU."""
     device = given[0].device.type
     options = {"cpp_wrapper": device == "cpu", "triton.cudagraphs": device == "cuda"}
     return inductor(graph, [*given], options=options)  # pyright: ignore[reportReturnType]
 
 
 def cpp_compiled(source: str, flags: Sequence[str]) -> Any:
-    """A library of this C++ source, from the compiler or its files of an earlier time."""
+    """A library of this C++ source, compiled now or taken from the cache."""
     return CppCodeCache.load(source, extra_flags=flags, **UNCHECKED)
 
 
 def schema_of(operation: Any) -> Any:
-    """Arguments and results of an operation: which of them it changes."""
+    """The schema of an operation, which says what arguments it changes."""
     return operation._schema
 
 
 class Checks(TorchFunctionMode):
-    """Let `torch.distributions` be traced: they ask of values and parameters whether all are as they must be.
+    """Make `torch.distributions` traceable: they check whether all values and parameters are valid.
 
-    Inside, in this thread, the answer is yes. What it depends on chains for is kept in `asked`, so that it may be asked
-    of real numbers at every step. That a value is a number, `x == x`, is not: NaN is what a kernel rejects.
+    Inside, in this thread, all checks pass. Those that depend on chains are kept in `asked`, so that real numbers are
+    checked at every step. The check for NaN, `x == x`, is left out, as kernels reject NaN.
 
     Args:
-        given: What chains give.
+        given: The inputs of the chains.
     """
 
     def __init__(self, given: Sequence[Tensor]):
         super().__init__()
         self.moving: set[Tensor] = {*given}
-        """What depends on chains."""
+        """Tensors that depend on chains."""
         self.about_numbers: set[Tensor] = set()
-        """`x == x` of some x, and what says so of rows or of all."""
+        """Results of `x == x`, and their reductions over rows or everything."""
         self.asked: list[Tensor] = []
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
@@ -104,10 +104,10 @@ class Checks(TorchFunctionMode):
         return found
 
     def answer(self, chains: int) -> Tensor | None:
-        """Whether all that was asked is so, 1 or 0 for each chain; None where nothing was.
+        """Whether all checks passed, 1 or 0 for each chain; None if there were none.
 
         Raises:
-            ValueError: If it was not asked row by row.
+            ValueError: If a check is not row by row.
         """
         rows = [valid.flatten(1).all(1) if valid.ndim > 1 else valid for valid in self.asked]
         if any(len(valid) != chains for valid in rows):

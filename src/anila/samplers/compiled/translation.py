@@ -1,11 +1,11 @@
-"""A step that was traced to tensor operations, as lines of C++ for one vector of chains.
+"""The translation of a traced step to lines of C++ for one vector of chains.
 
-What chains have in a tensor becomes a variable `V name[numbers of a chain]`: every V holds that number of some chains.
-Arithmetic that is read once is written where it is read; a view is another way to index a variable; the words are those
-of lanes.h. What depends on no chain is left to torch, and read through pointers.
+A tensor with a row per chain becomes a variable `V name[numbers of a chain]`, in which each V holds one number for a
+vector of chains. Arithmetic that is read once is written in place; a view is another way to index a variable; the
+functions are those of lanes.h. What depends on no chain is left to torch, and read through pointers.
 
-A step of several chains has them along the first axis of every tensor, and a view that mixes them is refused. A step
-that was traced with one chain has no such axis: whatever it does with numbers of the chain is translated.
+A step traced with several chains has them along the first axis of every tensor, and a view that mixes them is refused.
+A step traced with one chain has no such axis: whatever it does with the numbers of that chain is translated.
 """
 
 import math
@@ -37,18 +37,18 @@ from anila.samplers.compiled.vocabulary import ARITHMETIC, LOGICAL, NUMBER, PIEC
 OTHERS = {**ELEMENTS, **MATRICES}
 aten = torch.ops.aten
 GAP = 2**40
-"""The stride of chains: no view within them crosses it."""
+"""The stride between chains, too large for any view within one chain to reach."""
 
 
 class Translation:
-    """The lines for a step.
+    """The C++ lines for a step.
 
     Args:
-        graph: Of pure operations on tensors.
-        moving: Its inputs with a row a chain.
+        graph: A graph of pure tensor operations.
+        moving: Its inputs with one row per chain.
 
     Raises:
-        Unsupported: If an operation is not row by row, or not known here.
+        Unsupported: If an operation is unknown or does not act row by row.
     """
 
     def __init__(self, graph: fx.Graph, moving: Sequence[fx.Node]):
@@ -58,13 +58,13 @@ class Translation:
             raise Unsupported(f"numbers are {self.dtype}")
         self.lines: list[str] = []
         self.variables: dict[str, tuple[str, int]] = {}
-        """Kind and size of each."""
+        """Name -> kind and size."""
         self.fixed: dict[fx.Node, str] = {}
-        """What depends on no chain and is read by what does, with the name of the pointer to it."""
+        """Nodes that depend on no chain but are read by nodes that do, with the names of their pointers."""
         self.given: dict[fx.Node, Stored] = {}
-        """Those of them that have a row a chain, with the variable for it."""
+        """Those of them that have one row per chain, with the variable for it."""
         self.found: dict[fx.Node, Stored | Formula] = {}
-        """Everything that depends on chains."""
+        """Translations of the nodes that depend on chains."""
         for node in moving:
             if kind(node) == "M":
                 raise Unsupported("truth values in state or noise")
@@ -76,7 +76,7 @@ class Translation:
                 require_same_each_time(node)
 
     def translate(self, node: fx.Node) -> Stored | Formula:
-        """What a node computes."""
+        """The translation of a node."""
         if node.target in OTHERS:
             return OTHERS[node.target](self, node)
         require_same_each_time(node)
@@ -89,7 +89,7 @@ class Translation:
     # Chains
 
     def event(self, node: Any) -> torch.Size:
-        """The shape of what each chain has of what a node computes."""
+        """The shape of each chain's part of a node's value."""
         shape = value_of(node).shape
         if self.alone:
             return shape
@@ -98,16 +98,16 @@ class Translation:
         return shape[1:]
 
     def beside(self, view: Tensor) -> Tensor:
-        """The view with its chains, as the operations of the trace take it."""
+        """The view with an axis of chains, as the operations of the trace expect it."""
         if self.alone:
             return view
         return view.as_strided((self.chains, *view.shape), (GAP, *view.stride()), view.storage_offset())
 
     def within(self, node: fx.Node, view: Tensor) -> Tensor:
-        """The view without its chains.
+        """The view without the axis of chains.
 
         Raises:
-            Unsupported: If it leads from one to another.
+            Unsupported: If it mixes chains.
         """
         if self.alone:
             return view
@@ -118,7 +118,7 @@ class Translation:
         return view.as_strided(shape, strides, view.storage_offset())
 
     def axis(self, node: fx.Node, dim: int, of: Any) -> int:
-        """Which axis of what a chain has is this one of a tensor."""
+        """The axis of a chain's part that corresponds to this axis of the tensor."""
         k = dim % max(1, value_of(of).ndim) - (not self.alone)
         if k < 0:
             raise Unsupported(f"{node.target} of chains")
@@ -127,7 +127,7 @@ class Translation:
     # Places
 
     def store(self, node: fx.Node, lines: Callable[[Stored], list[str]] = lambda _: []) -> Stored:
-        """A new variable for what a node computes, and the lines that compute it."""
+        """A new variable for the value of a node; adds the lines that compute it."""
         shape = self.checked(node)
         name = f"v{len(self.variables)}"
         self.variables[name] = kind(node), shape.numel()
@@ -136,7 +136,7 @@ class Translation:
         return stored
 
     def checked(self, node: fx.Node) -> torch.Size:
-        """What a chain has of what a node was traced to compute, if there can be a variable for it."""
+        """The shape of each chain's part of a node's value, if a variable can hold it."""
         if not isinstance(value_of(node), Tensor):
             raise Unsupported(f"{node.target} gives several tensors")
         dtype, shape = value_of(node).dtype, self.event(node)
@@ -147,7 +147,7 @@ class Translation:
         return shape
 
     def stored(self, node: Any) -> Stored:
-        """The variable, or view of one, with what a node computes."""
+        """The variable, or view of one, that holds the value of a node."""
         if node not in self.found:
             return self.row_of(node)
         found = self.found[node]
@@ -157,7 +157,7 @@ class Translation:
         return found
 
     def packed(self, node: Any) -> Stored:
-        """A variable with what a node computes and nothing else, one number after the other."""
+        """A contiguous variable that holds only the value of a node."""
         found = self.stored(node)
         shape = found.view.shape
         packed = found.view.is_contiguous() and found.view.storage_offset() == 0
@@ -169,7 +169,7 @@ class Translation:
         return self.store(node, lambda to: over(shape, f"{to.at(shape)} = {found.at(shape)};"))
 
     def row_of(self, node: Any) -> Stored:
-        """The variable for the row of what depends on no chain but has one for each, or one that stands for all."""
+        """The variable for a row of something that depends on no chain but has a row for each, or one for all."""
         if self.alone and isinstance(node, fx.Node) and kind(node) == "V":
             same = self.same_for_all(node).at(self.event(node))
             return self.store(node, lambda to: over(self.event(node), f"{to.at(self.event(node))} = all<V>({same});"))
@@ -188,13 +188,13 @@ class Translation:
         return self.fixed.setdefault(node, f"c{len(self.fixed)}")
 
     def same_for_all(self, node: fx.Node) -> Stored:
-        """What depends on no chain, without an axis of chains that has one row for all."""
+        """Something that depends on no chain, without the axis of chains on which it has one row for all."""
         value = value_of(node)
         shape = value.shape[1:] if not self.alone and value.shape[:1] == (1,) else value.shape
         return Stored(self.pointer(node), torch.empty(shape, device="meta"))
 
     def operand(self, node: fx.Node, arg: Any, shape: Sequence[int]) -> str:
-        """An argument of a node that is computed for every element of this shape."""
+        """An argument of a node that is evaluated for every element of this shape."""
         if not isinstance(arg, fx.Node):
             return number(arg)
         axes = len(shape) + (not self.alone)
@@ -209,7 +209,7 @@ class Translation:
         return constant(arg, self.same_for_all(arg).at(shape))
 
     def element(self, arg: Any, index: Sequence[str]) -> str:
-        """The element of an argument at this index, of what a chain has of it, or all of several."""
+        """The element of a chain's part of an argument at this index."""
         index = index[max(0, len(index) - value_of(arg).ndim) :]
         if arg in self.found or (len(index) < value_of(arg).ndim and self.has_rows(arg)):
             return self.stored(arg).at((), index)
@@ -225,7 +225,7 @@ class Translation:
         source = self.stored(node.args[0])
         try:
             view = on_meta(node, self.beside(source.view), *node.args[1:])
-        except RuntimeError:  # strides of torch's own would lead there
+        except RuntimeError:  # torch cannot express that view by strides
             source = self.copied(node.args[0], source)
             try:
                 view = on_meta(node, self.beside(source.view), *node.args[1:])
@@ -234,7 +234,7 @@ class Translation:
         return Stored(source.name, self.within(node, view))
 
     def pieces(self, node: fx.Node) -> Stored:
-        """What is put together from other tensors, each in a slice of it."""
+        """A tensor put together from others, each in a slice of it."""
         whole = self.beside(blank(self.event(node)))
         if node.target is aten.cat.default:
             tensors, dim = node.args[0], node.args[1] if len(node.args) > 1 else 0
@@ -312,7 +312,7 @@ class Translation:
 
 
 def require_same_each_time(node: fx.Node) -> None:
-    """Refuse what changes a tensor, or draws random numbers: that must happen at every step."""
+    """Refuse operations that change a tensor or draw random numbers, as these must happen at every step."""
     if node.target is operator.getitem:
         return
     if torch.Tag.nondeterministic_seeded in node.target.tags or schema_of(node.target).is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]

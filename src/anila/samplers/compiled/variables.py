@@ -1,4 +1,4 @@
-"""Variables of the C++: what chains have in a tensor, and how an element of it is written."""
+"""Variables of the C++ code: a chain's part of a tensor, and how an element of it is written."""
 
 import math
 from collections.abc import Sequence
@@ -9,18 +9,18 @@ from torch import Tensor, fx
 
 
 class Unsupported(ValueError):
-    """A step that is not row by row, or not small."""
+    """The step does not act row by row, or is not small."""
 
 
 class Stored(NamedTuple):
-    """Numbers of chains in a variable of the function."""
+    """A chain's numbers in a variable of the C++ function."""
 
     name: str
     view: Tensor
-    """A tensor without data and without chains, whose strides and offset lead from an index to the variable's."""
+    """A tensor without data or axis of chains, whose strides and offset map an index to that of the variable."""
 
     def at(self, shape: Sequence[int], index: Sequence[str | None] | None = None) -> str:
-        """The element that the loops over this shape have come to, broadcast, or that at this index of the view."""
+        """The element that loops over this shape have reached, broadcast, or the one at this index of the view."""
         view = self.view.expand(tuple(shape)) if index is None else self.view
         where = [f"i{k}" for k in range(len(shape))] if index is None else index
         axes = [(i, s) for i, s, d in zip(where, view.stride(), view.shape, strict=True) if i and s and d > 1]
@@ -30,7 +30,7 @@ class Stored(NamedTuple):
 
 
 class Formula(NamedTuple):
-    """Arithmetic that is done where it is read."""
+    """Arithmetic that is written where its result is read."""
 
     text: str
     shape: torch.Size
@@ -40,12 +40,12 @@ class Formula(NamedTuple):
 
 
 def on_meta(node: fx.Node, *args: Any) -> Tensor:
-    """What the operation of a node makes of these arguments."""
+    """The result of a node's operation for these arguments, without data."""
     return node.target(*args, **node.kwargs)  # pyright: ignore[reportCallIssue, reportReturnType]
 
 
 def value_of(node: Any) -> Any:
-    """What a node was traced to compute."""
+    """The value that a node had in the trace."""
     return node.meta["val"]
 
 
@@ -55,25 +55,25 @@ def kind(node: Any) -> str:
 
 
 def rounds(before: Any, after: Any) -> bool:
-    """Whether numbers are kept less exactly after a conversion."""
+    """Whether a conversion loses precision."""
     a, b = value_of(before).dtype, value_of(after).dtype
     return a.is_floating_point and not (b.is_floating_point and b.itemsize >= a.itemsize)
 
 
 def constant(node: Any, text: str) -> str:
-    """What depends on no chain, for all chains."""
+    """A value that depends on no chain, broadcast to a vector."""
     return f"(all<V>({text}) != 0)" if kind(node) == "M" else f"all<V>({text})"
 
 
 def number(x: float | int) -> str:
-    """As C++ writes it."""
+    """A number as C++ writes it."""
     if math.isnan(x):
         return 'all<V>(__builtin_nan(""))'
     return f"all<V>({'-' * (x < 0)}__builtin_inf())" if math.isinf(x) else f"all<V>({x!r})"
 
 
 def blank(shape: Sequence[int]) -> Tensor:
-    """A variable of this shape."""
+    """The view of a variable of this shape."""
     return torch.empty(tuple(shape), device="meta")
 
 

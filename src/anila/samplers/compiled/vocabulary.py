@@ -1,4 +1,4 @@
-"""The words of lanes.h for torch's operations: element by element, over axes, or another index of a variable."""
+"""The functions of lanes.h for torch's operations: elementwise, reductions, and views."""
 
 import operator
 from typing import Any
@@ -75,7 +75,7 @@ ARITHMETIC: dict[Any, str] = {
     aten.tanh.default: "hyperbolic_tangent({0})",
     aten.where.self: "pick({0}, {1}, {2})",
 }
-"""Operations element by element, in the words of lanes.h."""
+"""Elementwise operations, in terms of lanes.h."""
 WHOLE = {
     aten.add.Tensor,
     aten.mul.Tensor,
@@ -85,13 +85,13 @@ WHOLE = {
     operator.getitem,
     CONVERT,
 }
-"""Those of them that may give whole numbers, which are kept as real ones."""
+"""Those of them that may return integers, which are kept as real numbers."""
 LOGICAL = {
     aten.bitwise_and.Tensor, aten.bitwise_not.default, aten.bitwise_or.Tensor, aten.clone.default, aten.copy.default,
     aten.eq.Tensor, aten.logical_and.default, aten.logical_not.default, aten.logical_or.default, aten.mul.Tensor,
     aten.ne.Tensor, aten.where.self, CONVERT,
 }  # fmt: skip
-"""Those of them that truth values may have."""
+"""Those of them that accept truth values."""
 NUMBER = "pick({0}, all<V>(1), V{{}})"
 """A truth value as a number."""
 POWERS = {
@@ -113,7 +113,7 @@ REDUCTIONS: dict[Any, tuple[str, str, str]] = {
     aten.prod.dim_int: ("all<V>(1)", "{0} * {1}", ""),
     aten.sum.dim_IntList: ("V{}", "{0} + {1}", ""),
 }
-"""Where a reduction of axes begins, how the next number joins, and what is made of the whole of so many."""
+"""For each reduction: its initial value, the update by the next number, and the final result from it and the count."""
 VIEWS = {
     aten.alias.default, aten.detach.default, aten.diagonal.default, aten.expand.default, aten.permute.default,
     aten.select.int, aten.slice.Tensor, aten.squeeze.dim, aten.squeeze.dims, aten.t.default, aten.transpose.int,
@@ -125,4 +125,4 @@ PIECES = {
     aten.select_scatter.default: aten.select.int,
     aten.slice_scatter.default: aten.slice.Tensor,
 }
-"""Operations that put a tensor together, and the view that a written part is of the whole."""
+"""Operations that put a tensor together, and the view of the whole into which a part is written."""

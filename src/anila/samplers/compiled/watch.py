@@ -1,4 +1,4 @@
-"""Watch: an f that changes what it keeps, or decides by a number of it, is not one graph."""
+"""Watch: an f that changes a tensor that it keeps, or branches on a number in it, is not one graph."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,16 +9,16 @@ from anila.samplers.compiled.torch_internals import READ_A_NUMBER, TorchDispatch
 
 
 class Watch(TorchDispatchMode):
-    """Refuse what a graph would do once instead of at every step: f changes, or decides by, a tensor that it keeps.
+    """Refuse what a graph would do once instead of at every step: change, or branch on, a tensor that f keeps.
 
     Args:
-        given: The tensors that f may read numbers of; a trace refuses that in its own words.
+        given: Tensors from which f may read numbers here; a trace refuses that with its own message.
     """
 
     def __init__(self, given: Sequence[Tensor]):
         super().__init__()
         self.storages = storages(given)
-        """Those given or made since: what is kept was there before, so none of it comes to be where these were."""
+        """Memory of tensors given or made since. Tensors that f keeps existed before, so they never reuse it."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -38,5 +38,5 @@ class Watch(TorchDispatchMode):
 
 
 def storages(values: Any) -> set[int]:
-    """What tells the memory of these tensors, and their views, from any other's."""
+    """Identifiers of the memory of these tensors, which their views share."""
     return {x.untyped_storage().data_ptr() for x in tree_leaves(values) if isinstance(x, Tensor)} - {0}

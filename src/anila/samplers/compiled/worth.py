@@ -1,4 +1,4 @@
-"""Worth: whether compiling steps pays within a run. Calls are counted and no clock is read, so a run is always made the
+"""Worth: whether compiling steps pays within a run. Calls are counted, not timed, so the same run is always made the
 same way.
 """
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 A_CALL, COMPILED = 7e-6, 1e-2
-"""Seconds of a function of torch that a step calls, with its part in ∇f: uncompiled, and to be compiled."""
+"""Seconds per torch function that a step calls, with its part in ∇f: to run it uncompiled, and to compile it."""
 LOADED = 2.0
 """Seconds to load the tracer and start the C++ compiler (docs/speed.md)."""
 TIMES = 2.0
-"""How many times as long as compiling a run would have to be uncompiled."""
+"""Compiling pays if the uncompiled run would take this many times as long as compiling."""
 
 
 def pays(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any], steps: int) -> bool:
-    """Whether so many steps of chains on a CPU take longer uncompiled than compiling takes, twice over."""
+    """Whether `steps` steps of chains on a CPU would take more than twice as long uncompiled as compiling takes."""
     if steps * A_CALL <= TIMES * COMPILED or state.x.device.type != "cpu":
         return False
     noise = draw_noise()
@@ -30,7 +30,7 @@ def pays(step: Callable[..., Any], state: Any, draw_noise: Callable[[], Any], st
 
 
 class Calls(TorchFunctionMode):
-    """Inside, functions of torch are counted."""
+    """Counts the calls of torch functions inside."""
 
     def __init__(self):
         super().__init__()
