@@ -17,9 +17,9 @@ from anila.samplers.kernel import among
 from anila.samplers.sample import transitions
 
 IDLE_ITERATIONS = 20
-"""After so many iterations in a row without an accepted global move, no more are made."""
+"""Global moves stop after this many iterations in a row without an accepted one."""
 HOPELESS = 1e-9
-"""Mean acceptance of global moves up to which none counts as accepted."""
+"""Mean acceptance of global moves up to which they count as never accepted."""
 
 
 class NotFinite(ArithmeticError):
@@ -28,24 +28,24 @@ class NotFinite(ArithmeticError):
     def __init__(self, iteration: int, what: str, cause: str):
         super().__init__(f"iteration {iteration}: {what}; θ was not moved")
         self.what, self.cause = what, cause
-        """In words; and where: in the `chains`, or in `learning`, f or its gradient in θ."""
+        """What was not finite, in words; and whether in the `chains` or in `learning` (f or its θ-gradient)."""
 
 
 class Chains:
-    """The chains of a learner: where they start, how they move, and the settings that follow them.
+    """The chains of a learner: where they start, how they move, and the settings that adapt to them.
 
     Args:
         sampler: Kernel bound to the learner's model, or an `AdaptiveSampler`.
         start: Where the chains start and are stored.
-        steps: Transitions K an iteration.
+        steps: Transitions K per iteration.
         count: Number of chains M; None runs as many as data points.
-        precision: Of the gradients of chains.
+        precision: Precision of the chains' gradients.
         compile: Whether transitions are compiled.
-        micro_batch: Chains moved at once by a process; None all.
+        micro_batch: Chains that a process moves at once; None moves all.
         ranks: The processes that share the chains.
 
     Raises:
-        ValueError: If several ranks are to share a number of chains that is not given.
+        ValueError: If several ranks share the chains and count is None.
     """
 
     def __init__(
@@ -70,13 +70,13 @@ class Chains:
                 start.keep(ranks.share(count), count)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Where this process's of so many chains start."""
+        """Starting points of this process's share of `count` chains."""
         return self.start.draw(count, generator, self.ranks.share(count))
 
     def run(
         self, model: nn.Module, z: Tensor, generator: torch.Generator, count: int, iteration: int
     ) -> tuple[Tensor, Trace]:
-        """K transitions from z, this process's of so many chains, the model's parameters frozen."""
+        """K transitions from z of this process's share of `count` chains, with the model's parameters frozen."""
         sampler, rows = self.kernel(iteration, z.device), self.ranks.share(count)
         if sampler.local and self.global_idle >= IDLE_ITERATIONS:
             sampler = sampler.local
@@ -92,10 +92,10 @@ class Chains:
         return torch.cat(ends), Trace.beside(traces)
 
     def report(self, x_data: Tensor, z: Tensor, trace: Trace, count: int, iteration: int) -> dict[str, float]:
-        """What the chains of all ranks report together; they go on together only if every one is finite.
+        """Metrics of the chains of all ranks; all ranks stop if any chain is not finite.
 
         Raises:
-            NotFinite: If one is not.
+            NotFinite: If any chain is not.
         """
         means = trace.means()
         lost = float((~torch.isfinite(z).flatten(1).all(1)).sum())
@@ -109,7 +109,7 @@ class Chains:
         return found | dict(zip(means, rows[:, 3:].sum(0).tolist(), strict=True))
 
     def follow(self, metrics: Mapping[str, float]) -> None:
-        """What changes with what the chains reported: adapted settings, and whether global moves go on."""
+        """Adapt settings to what the chains reported, and stop global moves that are never accepted."""
         if "global_accept" in metrics:
             self.global_idle = 0 if metrics["global_accept"] > HOPELESS else self.global_idle + 1
         if isinstance(self.sampler, AdaptiveSampler):
@@ -124,7 +124,7 @@ class Chains:
         return self.sampler.kernel(iteration)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes. Every rank must call it, and each gets the chains of all."""
+        """Everything that changes. Every rank must call it and receives the chains of all."""
         start, kept = self.start.state_dict(), isinstance(self.start, Persistent | Paired)
         return {
             "start": {k: self.ranks.join(x) for k, x in start.items()} if kept else start,
@@ -133,7 +133,7 @@ class Chains:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on exactly where `state_dict()` was taken."""
+        """Resume exactly where `state_dict()` was taken."""
         self.start.load_state_dict(state["start"])
         self.global_idle = state["global_idle"]
         if isinstance(self.sampler, AdaptiveSampler):
@@ -142,7 +142,7 @@ class Chains:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """No graph is built for the parameters while chains run."""
+    """Freeze the parameters, so that no graph is built for them while chains run."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     for p in trainable:
         p.requires_grad_(False)

@@ -1,14 +1,14 @@
-"""Several processes with one f: who I am among them, which rows are mine, and the few numbers all must agree on.
+"""Several processes with one f: the rank of each, the rows it owns, and the few numbers on which all must agree.
 
 Of anything that has n rows (data points, chains, slots of a bank) rank r of R owns rows ⌊n r / R⌋ … ⌊n (r + 1) / R⌋.
-Every rank draws the noise of all rows from the same generator and keeps its own, so row i sees the same numbers however
-many ranks there are, and chains never talk. What is summed over ranks, once an iteration, is the gradient
+Every rank draws the noise of all rows from the same generator and keeps that of its own, so row i sees the same numbers
+for any number of ranks, and chains need no communication. Once per iteration, the gradient is summed over ranks:
 
     g = Σ_r [ Σ_{i of r} ∇θ f(xᵢ) / n − Σ_{m of r} ∇θ f(z^m) / M ].
 
-θ is whole on every rank (DDP), or in pieces together with its gradient and the optimiser's state (FSDP2); then it is
-put together once an iteration, before the chains start, and taken apart before it moves. The processes are those that
-`torchrun` started.
+θ is either replicated on every rank (DDP), or sharded together with its gradient and the optimiser's state (FSDP2).
+Sharded parameters are gathered once per iteration, before the chains start, and sharded again before θ moves.
+`torchrun` starts the processes.
 """
 
 import os
@@ -28,17 +28,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from anila.messages import counted
 
-if TYPE_CHECKING:  # to import them takes more than half as long as torch itself
+if TYPE_CHECKING:  # importing them takes more than half as long as torch itself
     from torch.distributed.fsdp import FSDPModule
     from torch.distributed.tensor import DTensor
 
     class InPieces(FSDPModule, nn.Module):
-        """A module of which FSDP took θ apart."""
+        """A module whose θ FSDP has sharded."""
 
 
 FREED = 0.1
-"""Seconds in which gloo's threads let go of the last tensors. Without them it is freed while Python waits for these
-threads, and these wait for Python: in one run of twenty a process never ended.
+"""Seconds for gloo's threads to release the last tensors. Without this wait, gloo is freed while Python waits for its
+threads and they wait for Python: in one run of twenty a process never ended.
 """
 
 
@@ -48,21 +48,21 @@ class RankLost(ConnectionError):
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all that train one f."""
+    """This process among all processes that train one f."""
 
     rank: int = 0
     size: int = 1
     on_machine: int = 0
-    """The rank among the processes of this machine."""
+    """The rank of this process on its machine."""
     machine_size: int = 1
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that speaks and writes."""
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """The rows of n that are this rank's.
+        """The rows, of n, that this rank owns.
 
         Raises:
             ValueError: If there are fewer rows than ranks.
@@ -77,7 +77,7 @@ class Ranks:
         return slice(n * self.rank // self.size, n * (self.rank + 1) // self.size)
 
     def gather(self, values: Sequence[float]) -> Float64[Tensor, "ranks values"]:
-        """The numbers of every rank, a row each; each rank must call it, with as many numbers."""
+        """The numbers of all ranks, one row each. Every rank must call it, with equally many numbers."""
         mine = torch.tensor(values, dtype=torch.float64, device="cpu")
         if self.size == 1:
             return mine[None]
@@ -86,12 +86,12 @@ class Ranks:
         return rows
 
     def wait(self) -> None:
-        """Until every rank is here."""
+        """Wait until every rank is here."""
         if self.size > 1:
             dist.barrier()
 
     def join(self, x: Shaped[Tensor, "own *event"]) -> Shaped[Tensor, "all *event"]:
-        """The rows of all ranks one after the other, on the CPU; each rank must call it."""
+        """The rows of all ranks in order, on the CPU. Every rank must call it."""
         if self.size == 1:
             return x
         counts = [int(n) for n in self.gather([float(len(x))])[:, 0]]
@@ -102,7 +102,7 @@ class Ranks:
         return torch.cat(pieces)
 
     def device(self, device: torch.device) -> torch.device:
-        """The GPU of this rank where a GPU is meant but not which.
+        """The GPU of this rank, if the device is a GPU without an index.
 
         Raises:
             ValueError: If the machine has fewer GPUs than processes.
@@ -119,7 +119,7 @@ class Ranks:
 
     @contextmanager
     def machine_first(self) -> Iterator[None]:
-        """The first rank of each machine goes before the others, e.g. to fill a cache on disk."""
+        """Let the first rank of each machine go before the others, e.g. to fill a cache on disk."""
         if self.on_machine > 0:
             self.wait()
         yield
@@ -132,14 +132,14 @@ ALONE = Ranks()
 
 @contextmanager
 def joined(timeout: float) -> Iterator[Ranks]:
-    """This process among those that `torchrun` started together; `ALONE` if it was started by itself.
+    """This process among those that `torchrun` started; `ALONE` if it was started by itself.
 
     Args:
         timeout: Seconds after which a rank that does not answer counts as lost.
 
     Raises:
         RankLost: If another process ended or did not answer in time.
-        ValueError: If the port at which they meet is taken.
+        ValueError: If the port on which they meet is taken.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -168,7 +168,7 @@ def joined(timeout: float) -> Iterator[Ranks]:
 
 @contextmanager
 def port_explained() -> Iterator[None]:
-    """A port that another program has is the user's to choose anew, and no fault of another process."""
+    """Report a port that is in use as an error of the user, who can choose another, not as a lost process."""
     try:
         yield
     except dist.DistNetworkError as error:
@@ -181,12 +181,12 @@ def port_explained() -> Iterator[None]:
 
 
 def is_about_peers(error: RuntimeError) -> bool:
-    """Whether the error is one of talking to other processes; gloo has no type of its own for it."""
+    """Whether an error comes from communication with other processes, for which gloo has no type of its own."""
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
 def as_bytes(x: Tensor) -> Tensor:
-    """The memory of a contiguous tensor: bytes travel whatever the type."""
+    """The memory of a contiguous tensor as bytes, which can be sent whatever the dtype."""
     return x.view(-1).view(torch.uint8)
 
 
@@ -198,20 +198,20 @@ def replicate(model: nn.Module, ranks: Ranks) -> nn.Module:
 
 
 def in_pieces(model: nn.Module) -> "TypeGuard[InPieces]":
-    """Whether θ was taken apart, which imports FSDP."""
+    """Whether θ is sharded; this imports FSDP."""
     fsdp = sys.modules.get("torch.distributed.fsdp")
     return fsdp is not None and isinstance(model, fsdp.FSDPModule)
 
 
 def is_piece(value: object) -> "TypeGuard[DTensor]":
-    """Whether it is this rank's piece of a tensor."""
+    """Whether the value is this rank's shard of a tensor."""
     tensor = sys.modules.get("torch.distributed.tensor")
     return tensor is not None and isinstance(value, tensor.DTensor)
 
 
 def shard(model: nn.Module, ranks: Ranks, optimizer: torch.optim.Optimizer | None = None) -> None:
-    """Take θ apart, in place: each rank keeps its piece of every parameter, and an optimiser that has not yet moved
-    keeps the state of that piece (Rajbhandari et al. 2020, ZeRO stage 2).
+    """Shard θ in place: each rank keeps its piece of every parameter, and an optimiser that has not stepped yet keeps
+    the state of that piece (Rajbhandari et al. 2020, ZeRO stage 2).
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
@@ -219,7 +219,7 @@ def shard(model: nn.Module, ranks: Ranks, optimizer: torch.optim.Optimizer | Non
     names = {p: name for name, p in model.named_parameters()}
     mesh = init_device_mesh(next(model.parameters()).device.type, (ranks.size,))
     model.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
-    model.register_forward_hook(lambda _module, _args, f: f.clone())  # FSDP warns of views
+    model.register_forward_hook(lambda _module, _args, f: f.clone())  # FSDP warns if f returns a view
     fully_shard(model, mesh=mesh, reshard_after_forward=False)
     assert isinstance(model, FSDPModule)
     model.set_reshard_after_backward(False)
@@ -229,13 +229,13 @@ def shard(model: nn.Module, ranks: Ranks, optimizer: torch.optim.Optimizer | Non
 
 
 def piece(tensor: Tensor) -> Tensor:
-    """What this rank holds of a tensor, sharing its memory."""
+    """This rank's piece of a tensor, sharing its memory."""
     return tensor.to_local() if is_piece(tensor) else tensor
 
 
 @contextmanager
 def whole(model: nn.Module) -> Iterator[None]:
-    """All of θ on every rank, so that f is evaluated without talking; each rank must enter."""
+    """Gather all of θ on every rank, so that f needs no communication. Every rank must enter."""
     if not in_pieces(model):
         yield
         return
@@ -248,7 +248,7 @@ def whole(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def talking(replica: nn.Module, now: bool) -> Iterator[None]:
-    """Backward passes within add to the gradient, and sum it over ranks if it is time."""
+    """Backward passes inside accumulate the gradient, and sum it over ranks if `now`."""
     if in_pieces(replica):
         replica.set_requires_gradient_sync(now)
     if isinstance(replica, DistributedDataParallel) and not now:
@@ -259,7 +259,7 @@ def talking(replica: nn.Module, now: bool) -> Iterator[None]:
 
 
 def assembled(state: Any) -> Any:
-    """A state dict with every tensor whole, so that it does not depend on the ranks; each rank must call it."""
+    """A state dict with whole tensors, so that it does not depend on the ranks. Every rank must call it."""
     if is_piece(state):
         return state.full_tensor().cpu()
     if isinstance(state, dict):
@@ -268,7 +268,7 @@ def assembled(state: Any) -> Any:
 
 
 def cut_like(value: Any, like: Any) -> Any:
-    """The inverse for one tensor: this rank's piece of it where `like`, of the same shape, is in pieces."""
+    """The inverse for one tensor: this rank's piece of it if `like`, of the same shape, is sharded."""
     if not is_piece(like) or value.shape != like.shape:
         return value
     from torch.distributed.tensor import distribute_tensor

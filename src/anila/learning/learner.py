@@ -1,11 +1,11 @@
-"""Learning moves f along points: one update of θ by an objective, of which Algorithm 1 is the first.
+"""Learning: one update of θ by an objective, of which Algorithm 1 is the first.
 
 z ← K transitions of the sampler from the start        (line: transitions; only if the objective needs chains)
 up, down ← the objective's contrast                    (data and chains, in Algorithm 1)
-g = mean_i w ∇θ f(upᵢ) − mean_m w ∇θ f(down_m)         (line: gradient; plus that of an anchor, if there is one)
+g = mean_i w ∇θ f(upᵢ) − mean_m w ∇θ f(down_m)         (line: gradient; plus that of an anchor, if any)
 θ ← θ + η g                                            (line: ascent; any optimiser)
 
-Lines are those of Algorithm 1 of Karimi, Xie & Li 2023.
+The lines are those of Algorithm 1 of Karimi, Xie & Li 2023.
 """
 
 import math
@@ -36,42 +36,44 @@ from anila.samplers.kernel import rows_of
 
 
 class Totals(NamedTuple):
-    """Points up and down, over all micro-batches and ranks."""
+    """Numbers of points up and down, over all micro-batches and ranks."""
 
     ups: int
     downs: int
 
 
 class Learner:
-    """One update of θ at a time, with everything that changes in `state_dict()`.
+    """Makes one update of θ at a time; `state_dict()` holds everything that changes.
 
     Args:
         model: f as a module, (n, *event) -> (n,).
         sampler: Kernel bound to this model, or an `AdaptiveSampler`; None for an objective without chains.
-        start: Where the chains start and are stored: `FromNoise`, `FromData`, `Persistent` or `Replay`; None as above.
-        optimizer: Any torch optimiser over the model's parameters; it descends minus what the objective ascends.
-        steps: Transitions K an iteration.
-        seed: With the iteration's number, determines all the noise of an iteration.
-        objective: Where f goes up and where down; `likelihood()`, which is Algorithm 1, by default.
-        anchor: A second objective on the same data, without chains. It sees them without `data_noise`, and its gradient
-            is limited apart from the first one's before both are added.
-        chains: Number of chains M; as many as data points by default.
-        schedule: A torch learning-rate schedule, stepped once an iteration.
+        start: Where the chains start and are stored: `FromNoise`, `FromData`, `Persistent` or `Replay`; None as for
+            sampler.
+        optimizer: Any torch optimiser over the model's parameters; it minimises minus what the objective ascends.
+        steps: Transitions K per iteration.
+        seed: Determines all the noise of an iteration, together with its number.
+        objective: Where f goes up and where down; by default `likelihood()`, which is Algorithm 1.
+        anchor: A second objective on the same data, without chains. It sees them without `data_noise`, and the norms of
+            both gradients are limited separately before they are added.
+        chains: Number of chains M; by default the number of data points.
+        schedule: A torch learning-rate schedule, stepped once per iteration.
         ema: Decay of the exponential moving average of θ, smaller at first; 0 keeps none.
-        data_noise: Standard deviation of normal noise added to the data, in its units; or that of each iteration.
-        max_grad_norm: The gradient in θ is scaled down to this norm where it exceeds it; an anchor's likewise.
+        data_noise: Standard deviation of normal noise added to the data, in its units; or a function of the iteration.
+        max_grad_norm: The gradient in θ is scaled down to this norm if it is larger; so is that of an anchor.
         precision: "bf16", "fp16" or "tf32" rounds the gradients of chains (see `sample`) and of θ; None rounds nothing.
         compile: Whether transitions are compiled (see `sample`).
-        micro_batch: Chains, or data points, evaluated at once by a process; None all. Changes memory, not results.
-        ranks: The processes that share data and chains; every one calls `update` with the same data.
-        sharded: Whether θ and all that belongs to it are in pieces over the ranks.
+        micro_batch: Chains, or data points, that a process evaluates at once; None evaluates all. Changes memory, not
+            results.
+        ranks: The processes that share data and chains; each calls `update` with the same data.
+        sharded: Whether θ, its gradient and the optimiser's state are sharded over the ranks.
 
     Raises:
-        TypeError: If objective, anchor, sampler, start or steps is something else.
-        ValueError: If ema is not in [0, 1) or max_grad_norm not positive; if the objective needs chains and there is no
-            sampler, start or number of steps, or the other way round, or an anchor needs some; if an objective cannot
-            take rounding, or asks for classes or levels of a model that has none; if several ranks are to share a
-            number of chains that is not given, or gradients in fp16, which each would scale by another number.
+        TypeError: If objective, anchor, sampler, start or steps has the wrong type.
+        ValueError: If ema is not in [0, 1) or max_grad_norm not positive; if the objective needs chains but sampler,
+            start or steps is missing, or the other way round, or an anchor needs chains; if an objective cannot use
+            rounded gradients, or needs classes or levels that the model does not have; if several ranks share chains
+            whose number is not given, or use fp16 gradients, which each would scale differently.
 
     >>> from anila.density.networks import mlp
     >>> from anila.learning.objectives import denoising
@@ -143,22 +145,22 @@ class Learner:
 
         Args:
             x_data: Data points.
-            y_data: Their classes, where they are learned (`needs_classes`).
+            y_data: Their classes, if these are learned (`needs_classes`).
 
         Returns:
-            theta_grad_norm: Norm of the gradient in θ, before it is limited.
-            What the objective reports; of `likelihood` these are
+            theta_grad_norm: Norm of the gradient in θ before it is limited.
+            What the objective reports; for `likelihood`:
             energy_gap: d_t = mean f(x_data) − mean f(x_model), the quantity θ ascends.
             energy_sd: Spread of f within the data and within the chains, pooled.
-            Where there are chains:
+            If there are chains:
             grad_norm: r_t, mean over steps and chains of ‖∇f‖₂.
-            chain_range: Largest |coordinate| of a chain, in that of the data.
+            chain_range: Largest |coordinate| of a chain, relative to that of the data.
             accept_prob, step_size, clipped (and global_accept): means over steps and chains.
-            Where there is an anchor, what it reports by other names, and anchor_grad_norm: the norm of its gradient.
+            If there is an anchor, what it reports under other names, and anchor_grad_norm: the norm of its gradient.
 
         Raises:
-            ValueError: If classes are missing, are given and not learned, or are not a whole number for each data
-                point; at the first iteration, if chains run and the model is random or couples the rows of a batch.
+            ValueError: If classes are missing, are given but not learned, or are not one whole number per data point;
+                at the first iteration, if chains run and the model is random or couples the rows of a batch.
             NotFinite: Before θ moves, if a chain, f or the gradient is not finite.
         """
         if not self.objective.moves:
@@ -201,7 +203,7 @@ class Learner:
         return x_data + sd * noise
 
     def hold(self, anchor: Objective, x_data: Tensor, y_data: Tensor | None) -> dict[str, float]:
-        """Add the anchor's gradient, limited apart, to that in θ's .grad; what the anchor reports."""
+        """Add the anchor's gradient, limited separately, to θ's .grad; returns what the anchor reports."""
         theta = list(self.model.parameters())
         grads = [p.grad for p in theta]
         noise = anchor.draw_noise(x_data, rng(self.seed, "anchor", self.iteration, device=x_data.device))
@@ -232,10 +234,10 @@ class Learner:
         return found
 
     def gradient(self, objective: Objective, contrasts: list[Contrast]) -> dict[str, float]:
-        """Minus g of an objective over all ranks (Algorithm 1, line: gradient), left in θ's .grad.
+        """Put minus g of an objective, over all ranks (Algorithm 1, line: gradient), into θ's .grad.
 
         Returns:
-            This rank's part of the means of f and f² over the points up and down, and of every metric.
+            This rank's contribution to the means of f and f² over the points up and down, and to every metric.
         """
         self.optimizer.zero_grad()
         sizes = [float(sum(len(side) for side in sides)) for sides in zip(*(c[:2] for c in contrasts), strict=True)]
@@ -248,7 +250,7 @@ class Learner:
         return found
 
     def differentiate(self, contrast: Contrast, totals: Totals, term: Term | None = None) -> dict[str, float]:
-        """Add to θ's .grad what these points contribute; their part of all means, f of it never rounded."""
+        """Add the contribution of these points to θ's .grad; returns their part of all means, with f never rounded."""
         both, ups = torch.cat([contrast.up, contrast.down]), len(contrast.up)
         with forward(both.device):
             f, logits = evaluated(self.replica, contrast, both)
@@ -259,7 +261,7 @@ class Learner:
         if term:
             added, more = term(values)
             loss = loss + added
-        backward(self.ranks.size * loss, self.model.parameters())  # what is averaged over ranks is a sum
+        backward(self.ranks.size * loss, self.model.parameters())  # DDP averages over ranks; this makes it a sum
         if is_rounded():
             f = torch.cat([exact_value(contrast.density(self.model), side) for side in contrast[:2]])
         up, down = moments(f[:ups], totals.ups), moments(f[ups:], totals.downs)
@@ -268,7 +270,7 @@ class Learner:
         return found | {name: value.detach().item() for name, value in more.items()}
 
     def limit(self, objective: Objective, found: dict[str, float]) -> dict[str, float]:
-        """Scale g down where it is too long; what an objective reports, given this rank's part of all means.
+        """Scale g down if it is too long; returns what the objective reports, given this rank's part of all means.
 
         Raises:
             NotFinite: If f or g is not finite.
@@ -285,7 +287,7 @@ class Learner:
         return objective.report(f) | {"theta_grad_norm": norm} | means
 
     def ascend(self) -> None:
-        """θ ← θ + η g (Algorithm 1, line: ascent), and its average after it."""
+        """θ ← θ + η g (Algorithm 1, line: ascent), and then update the average of θ."""
         self.optimizer.step()
         if self.schedule:
             self.schedule.step()
@@ -294,7 +296,7 @@ class Learner:
         self.iterate_norms()
 
     def iterate_norms(self) -> None:
-        """Spectral norms follow θ: once an iteration, and never while chains run."""
+        """Let spectral norms follow θ: once per iteration, never while chains run."""
         for net in [self.model, *([self.ema.module] if self.ema else [])]:
             if is_normalised(net):
                 with whole(net):
@@ -302,24 +304,24 @@ class Learner:
 
     @property
     def needs_classes(self) -> bool:
-        """Whether `update` takes the classes of the data."""
+        """Whether `update` needs the classes of the data."""
         return self.objective.needs_classes or (self.anchor is not None and self.anchor.needs_classes)
 
     @property
     def watched(self) -> tuple[Metric, ...]:
-        """The metrics that are reported and that the guard and the plots follow."""
+        """The reported metrics that the guard and the plots follow."""
         of_anchor = self.anchor.watched if self.anchor else ()
         return tuple({metric.name: metric for metric in (*self.objective.watched, *of_anchor)}.values())
 
     @property
     def best_model(self) -> nn.Module:
-        """The averaged model where there is one, else the model: what to sample and to evaluate."""
+        """The model to sample and evaluate: the averaged one if there is one."""
         return self.ema.module if self.ema else self.model
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes: model, EMA, optimiser, schedule, chains, iteration.
 
-        Every rank must call it, and each gets the whole, so it does not depend on how many they are.
+        Every rank must call it and receives the whole state, which does not depend on the number of ranks.
         """
         return {
             "model": assembled(self.model.state_dict()),
@@ -331,12 +333,12 @@ class Learner:
         }
 
     def go_on_averaging(self, state: Mapping[str, Any]) -> None:
-        """Have the average of θ that another learner's `state_dict()` holds, where both keep one."""
+        """Take over the average of θ from another learner's `state_dict()`, if both keep one."""
         if self.ema and state["ema"]:
             load(self.ema, state["ema"])
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on exactly where `state_dict()` was taken."""
+        """Resume exactly where `state_dict()` was taken."""
         load(self.model, state["model"])
         if self.ema:
             load(self.ema, state["ema"])
@@ -351,14 +353,14 @@ class Learner:
 
 
 def part(rows: Any, k: int, parts: int) -> Any:
-    """The k-th of so many micro-batches of rows, which may be tensors, tuples of them, or none."""
+    """The k-th of `parts` micro-batches of rows, which may be a tensor, a tuple of tensors, or None."""
     if isinstance(rows, Tensor):
         return rows.tensor_split(parts)[k]
     return type(rows)(*(part(field, k, parts) for field in rows)) if isinstance(rows, tuple) else rows
 
 
 def evaluated(f: nn.Module, contrast: Contrast, both: Tensor) -> tuple[Tensor, Tensor | None]:
-    """f of the points up, then down, and f[y] of every class where f is of classes."""
+    """f of the points up, then down; and f[y] of every class if f has classes."""
     levels = () if contrast.levels is None else (contrast.levels.repeat(2),)
     if contrast.classes is None:
         values = f(both, *levels)
@@ -377,9 +379,9 @@ def moments(f: Tensor, n: int) -> Tensor:
 
 
 def averaging(decay: float) -> Callable[..., None]:
-    """θ̄ ← d θ̄ + (1 − d) θ on what this process holds of every tensor.
+    """θ̄ ← d θ̄ + (1 − d) θ, for the part of every tensor that this process holds.
 
-    d = min(decay, (1 + n) / (10 + n)) after n averages: the first θ, which know nothing, are soon forgotten.
+    d = min(decay, (1 + n) / (10 + n)) after n averages, so that the untrained first θ are soon forgotten.
     """
 
     def update(mean: list[Tensor], theta: list[Tensor], count: Tensor | int) -> None:
@@ -391,6 +393,6 @@ def averaging(decay: float) -> Callable[..., None]:
 
 
 def load(model: nn.Module, state: dict[str, Tensor]) -> None:
-    """Load whole tensors into a model that may be in pieces."""
+    """Load whole tensors into a model that may be sharded."""
     own = model.state_dict()
     model.load_state_dict({name: cut_like(value, own.get(name)) for name, value in state.items()})

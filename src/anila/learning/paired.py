@@ -1,11 +1,11 @@
-"""Chains that are compared with the data points they began at.
+"""Chains that are compared with the data points at which they began.
 
-    up: xᵢ with new noise        down: zᵢ, so many transitions after it began at xᵢ
+    up: xᵢ with new noise        down: zᵢ, some transitions after it began at xᵢ
 
-Algorithm 1 compares all chains with all data. What f says of unlike images differs by far more than what it says of an
-image and of a chain that began there, so the gradient in θ is mostly noise. In pairs that cancels for as long as chains
-stay near their images, as in contrastive divergence (Hinton 2002), and chains that go on for many iterations see where
-f leads in the long run (Tieleman 2008). Where chains forget their start, pairs are as good as any other data.
+Algorithm 1 compares all chains with all data. Values of f differ far more between unlike images than between an image
+and a chain that began there, so the gradient in θ is mostly noise. In pairs this noise cancels as long as chains stay
+near their images, as in contrastive divergence (Hinton 2002); and chains that continue for many iterations see where f
+leads in the long run (Tieleman 2008). Once chains forget their start, pairs are as good as any other data.
 """
 
 from collections.abc import Callable
@@ -17,10 +17,10 @@ from anila.learning.starts import ALL
 
 
 class Paired:
-    """Each chain begins at a data point, and is compared with it until it begins again at another.
+    """Each chain begins at a data point and is compared with it until it restarts at another.
 
     Args:
-        fresh: Probability that a chain begins again, each iteration.
+        fresh: Probability that a chain restarts in an iteration.
 
     Raises:
         ValueError: If fresh is not a fraction.
@@ -36,22 +36,22 @@ class Paired:
         self.rows = ALL
 
     def keep(self, rows: slice, n: int) -> None:  # noqa: ARG002
-        """Keep only these rows of n chains; which data they began at is kept by every process."""
+        """Keep only these rows of n chains; every process keeps the data at which all of them began."""
         self.rows = rows
 
     def meet(
         self, x: Tensor, y: Tensor | None, begin: Callable[[Tensor], Tensor], generator: torch.Generator
     ) -> tuple[Tensor, Tensor | None]:
-        """Let some chains begin again at these data.
+        """Restart some chains at these data.
 
         Args:
             x: Data points of this iteration, as many as there are chains.
-            y: Their classes, where there are some.
-            begin: From data points to chains that begin at them: adds the noise of the law of f.
-            generator: Says which.
+            y: Their classes, if any.
+            begin: Data points -> chains that begin at them, with the noise of the law of f added.
+            generator: Decides which chains restart.
 
         Returns:
-            The points that the chains began at, and their classes.
+            The points at which the chains began, and their classes.
 
         Raises:
             ValueError: If there are not as many data points as chains.
@@ -70,7 +70,7 @@ class Paired:
         return self.x, None if y is None else self.y
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:  # noqa: ARG002
-        """The chains of the iteration that data were met in."""
+        """The chains of the iteration in which `meet` was called."""
         assert self.z is not None, "data are met first"
         return self.z
 
@@ -78,7 +78,7 @@ class Paired:
         self.z = x.detach()
 
     def state_dict(self) -> dict[str, Tensor]:
-        """This process's part of chains, points and classes."""
+        """This process's part of the chains, points and classes."""
         if self.z is None:
             return {}
         return {"z": self.z, "x": self.x[self.rows], "y": self.y[self.rows]}
@@ -90,5 +90,5 @@ class Paired:
 
 
 def where(again: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Rows of the new where it says so."""
+    """Rows of `new` where `again`, else of `old`."""
     return torch.where(again.view(-1, *[1] * (new.ndim - 1)), new, old)

@@ -1,4 +1,4 @@
-"""What a learner refuses: things in the place of others, and what would run and be wrong."""
+"""What a learner refuses: arguments of the wrong kind, and combinations that would run and be wrong."""
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from anila.samplers.adaptation import AdaptiveSampler
 
 
 def require_kinds(objective: object, sampler: object, start: object, micro_batch: int | None) -> None:
-    """Refuse what is passed in the place of another thing.
+    """Refuse arguments of the wrong kind.
 
     Raises:
         TypeError: Saying what was expected.
@@ -30,11 +30,11 @@ def require_kinds(objective: object, sampler: object, start: object, micro_batch
 
 
 def require_ranges(steps: object, ema: float, max_grad_norm: float) -> None:
-    """Refuse half a step, an average that grows, and a limit that would turn the gradient round.
+    """Refuse half a step, an average that grows, and a limit that would reverse the gradient.
 
     Raises:
-        TypeError: If steps is no whole number.
-        ValueError: If another is out of its range.
+        TypeError: If steps is not a whole number.
+        ValueError: If ema or max_grad_norm is out of range.
     """
     whole("steps", steps)
     if not 0 <= ema < 1:
@@ -44,10 +44,10 @@ def require_ranges(steps: object, ema: float, max_grad_norm: float) -> None:
 
 
 def labels_of(x_data: Tensor, y_data: Tensor | None, needed: bool) -> Tensor | None:
-    """The classes of data points, in 64 bits.
+    """The classes of data points, as 64-bit integers.
 
     Raises:
-        ValueError: If they are missing, are given and not learned, or are not a whole number for each point.
+        ValueError: If they are missing, are given but not learned, or are not one whole number per point.
     """
     if (y_data is None) == needed:
         needs, got = "needs" if y_data is None else "takes no", "none" if y_data is None else "some"
@@ -63,7 +63,7 @@ def labels_of(x_data: Tensor, y_data: Tensor | None, needed: bool) -> Tensor | N
 
 
 def require_anchor(anchor: object) -> None:
-    """Refuse an anchor that is none.
+    """Refuse an anchor that is not an objective without chains.
 
     Raises:
         TypeError: Saying what was expected.
@@ -76,10 +76,10 @@ def require_anchor(anchor: object) -> None:
 
 
 def require_fit(objective: Objective, model: nn.Module, precision: Precision | None, ranks: Ranks) -> None:
-    """Refuse what would run and be wrong.
+    """Refuse combinations that would run and be wrong.
 
     Raises:
-        ValueError: As `Learner`.
+        ValueError: As in `Learner`.
     """
     if objective.needs_classes and not isinstance(model, HasClasses):
         raise ValueError(

@@ -1,13 +1,13 @@
 """Where the chains of a training iteration start, and where they are kept afterwards.
 
-Five ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration
-(`Persistent`, Algorithm 1 of Karimi, Xie & Li 2023), a bank of them with some restarts (`Replay`, Du & Mordatch 2019),
-or data that each chain is compared with until it begins again (`Paired`). Each has `draw(n, generator)`, `store(x)` and
+Five ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration (`Persistent`,
+Algorithm 1 of Karimi, Xie & Li 2023), a bank of them with some restarts (`Replay`, Du & Mordatch 2019), or data with
+which each chain is compared until it restarts (`Paired`). Each has `draw(n, generator)`, `store(x)` and
 `state_dict()` / `load_state_dict()`.
 
-Of a bank of S chains, place j of a draw of n comes from its own stratum, slots ⌊jS/n⌋ … ⌊(j+1)S/n⌋. So every slot is
-drawn equally often, no slot twice, and whoever runs places a … b needs slots ⌊aS/n⌋ … ⌊bS/n⌋ only: several processes
-each keep their part of the bank and never exchange chains.
+In a draw of n from a bank of S chains, place j comes from its own stratum, slots ⌊jS/n⌋ … ⌊(j+1)S/n⌋. So every slot is
+drawn equally often, none twice at a time, and a process that runs places a … b only needs slots ⌊aS/n⌋ … ⌊bS/n⌋: each
+process keeps its part of the bank, and chains are never exchanged.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ PART = 20
 
 @runtime_checkable
 class Start(Protocol):
-    """Gives n starting points, or only some rows of these n, and takes back where the chains ended."""
+    """Gives n starting points, or only some rows of them, and takes back where the chains ended."""
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor: ...
 
@@ -41,13 +41,13 @@ class Stateless:
     """A start that keeps nothing between iterations."""
 
     def store(self, x: Tensor) -> None:
-        """Nothing is kept."""
+        """Keep nothing."""
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Nothing to restore."""
+        """Restore nothing."""
 
 
 class FromNoise(Stateless):
@@ -59,7 +59,7 @@ class FromNoise(Stateless):
         scale: Half width or standard deviation, in the units of the data.
 
     Raises:
-        ValueError: If kind is another word.
+        ValueError: If kind is unknown.
     """
 
     def __init__(self, shape: tuple[int, ...], kind: Literal["uniform", "normal"] = "uniform", scale: float = 1.0):
@@ -97,7 +97,7 @@ class FromModel(Stateless):
     """Every iteration starts from draws of the model itself.
 
     Args:
-        sample: (n, generator) -> (n, *event), with f as it is then.
+        sample: (n, generator) -> (n, *event), with the current f.
     """
 
     def __init__(self, sample: Callable[[int, torch.Generator], Tensor]):
@@ -108,18 +108,18 @@ class FromModel(Stateless):
 
 
 class Persistent:
-    """Chains go on from where they stood: z_{t-1} of Algorithm 1.
+    """Chains continue from where they stood: z_{t-1} of Algorithm 1.
 
     Args:
-        x0: The bank of chains, (size, *event). `draw(n)` takes all of them in order when n is the size, else one at
-            random from each of n strata; `store` puts them back in their places.
-        storage: What chains at rest are kept as: "bf16" halves the memory of float32; "uint8" takes a quarter, rounds
-            to the 256 levels of an image in [−1, 1] and moves chains that are outside to the edge. None keeps them as
-            they are.
-        fill: Makes the chains, at the first draw, with f as it is then; x0 says how many there are and of which shape.
+        x0: The bank of chains, (size, *event). `draw(n)` takes all of them in order if n is the size, else a random one
+            from each of n strata; `store` puts them back in their places.
+        storage: Format of the chains in the bank: "bf16" takes half the memory of float32; "uint8" takes a quarter,
+            rounds to the 256 levels of an image in [−1, 1] and clamps chains that are outside. None keeps them as they
+            are.
+        fill: Makes the chains at the first draw, with the f of that moment; x0 gives their number and shape.
 
     Raises:
-        ValueError: If x0 is not floating point, or more chains are asked of `draw` than there are.
+        ValueError: If x0 is not floating point, or `draw` is asked for more chains than there are.
     """
 
     def __init__(self, x0: Tensor, storage: Storage | None = None, fill: Callable[[], Tensor] | None = None):
@@ -133,7 +133,7 @@ class Persistent:
         self.places = every(self.size)
 
     def enlarge(self, size: int, draw: Callable[[int], Tensor]) -> None:
-        """Fill the bank up to a size, a part at a time: on the way, too, chains take no more than at rest."""
+        """Fill the bank up to a size, a part at a time, so that chains never take more memory than in the bank."""
         bank = self.bank.new_empty(size, *self.bank.shape[1:])
         bank[: len(self.bank)] = self.bank
         for first in range(len(self.bank), size, PART):
@@ -173,7 +173,7 @@ class Persistent:
         return {} if self.fill else {"x": self.bank}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Take this process's slots of a whole bank; one that is yet to be filled may stay so."""
+        """Take this process's slots of a whole bank; a bank that is still to be filled may stay so."""
         if self.fill and not state:
             return
         expected = (self.size, *self.bank.shape[1:])
@@ -183,7 +183,7 @@ class Persistent:
 
 
 def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
-    """For each of n places one slot at random from ⌊j size/n⌋ … ⌊(j+1) size/n⌋, (n,), on the CPU."""
+    """For each of n places a random slot from ⌊j size/n⌋ … ⌊(j+1) size/n⌋, (n,), on the CPU."""
     edges = every(n + 1) * size // n
     if n == size:
         return edges[:-1]
@@ -198,7 +198,7 @@ def every(n: int) -> Tensor:
 
 
 def packed(x: Tensor, storage: Storage | None) -> Tensor:
-    """x as it is kept: 0 … 255 for −1 … 1 as uint8."""
+    """x in its stored format; as uint8, −1 … 1 becomes 0 … 255."""
     if storage == "uint8":
         return (x + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
     return x.bfloat16() if storage == "bf16" else x
@@ -210,21 +210,21 @@ def unpacked(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Replay(Persistent):
-    """A bank of chains of which a fraction restarts afresh each time it is drawn (Du & Mordatch 2019).
+    """A bank of chains, a fraction of which restarts each time they are drawn (Du & Mordatch 2019).
 
     Args:
         size: Chains in the bank.
-        start: Where restarted chains, and all of them at first, come from. A `Persistent` one is a pool: nothing is put
-            back into it.
+        start: Source of restarted chains, and of all chains at first. If it is `Persistent` it serves as a pool:
+            nothing is put back into it.
         fresh: Probability that a drawn chain restarts.
         generator: Fills the bank; the default is a fixed seed.
-        storage: As of `Persistent`.
-        shift: Pixels by which images of the bank are shifted at random, around the edges, before they go on.
+        storage: As in `Persistent`.
+        shift: Most pixels by which images of the bank are shifted at random, wrapping around, before they continue.
         mirror: Whether half of the shifted ones are mirrored (augmentation of the bank, Du et al. 2021, section 3.2).
-        fill: As of `Persistent`, where start is a pool: makes all chains at first.
+        fill: As in `Persistent`, if start is a pool: makes all chains at first.
 
     Raises:
-        ValueError: If fresh is not a fraction, or what is to be shifted are no images.
+        ValueError: If fresh is not a fraction, or shift is given for points that are not images.
     """
 
     def __init__(
@@ -273,7 +273,7 @@ class Replay(Persistent):
         return torch.where(restart.view(-1, *[1] * (x.ndim - 1)), fresh, x)
 
     def moved(self, x: Tensor, n: int, generator: torch.Generator, rows: slice) -> Tensor:
-        """Images of the bank, each shifted, and perhaps mirrored."""
+        """Images of the bank, each shifted and perhaps mirrored."""
         if not self.shift:
             return x
         u = torch.rand(n, 3, generator=generator, device=generator.device)[rows].cpu()

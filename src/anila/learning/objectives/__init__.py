@@ -16,7 +16,7 @@ OBJECTIVES: dict[str, Callable[..., Objective]] = {
     "transport": transport,
     "recovery": recovery,
 }
-"""Name -> constructor. The contract tests and the command line run over this table; `of_classes` makes each of them
+"""Name -> constructor. The contract tests and the command line run over this table; `of_classes` makes each objective
 learn classes too."""
 
 __all__ = [

@@ -1,15 +1,15 @@
-"""Points and their classes learned at once: a classifier beside any objective.
+"""Learning points and their classes at once: any objective together with a classifier.
 
     log p(x) + w log p(y | x)        with chains (JEM: Grathwohl et al. 2020, eq. 9)
     log p(x | y) + w log p(y | x)    without
 
-With chains, which have no class, the objective is one of f(x). Without, it is one of f(·)[y], the f of the class that
-each point has. The classifier needs no chains: f(x)[y] of every class gives it in closed form. Beside chains it learns
-from data. Otherwise up and down are both of the class, and it learns from both: in gradient matching they lie on either
-side of a noisy point, and up alone, nearer to the truth than that point is, would give the class away.
+Chains have no class, so with them the objective acts on f(x). Without chains it acts on f(·)[y], the f of each point's
+class. The classifier needs no chains: the values f(x)[y] of all classes give it in closed form. With chains it learns
+from data. Without, the points up and down have the same class, and it learns from both: in gradient matching they lie
+on either side of a noisy point, and the point up, being nearer to the truth, would by itself give the class away.
 
-Chains at a temperature T aim at exp(f / T). Then p(y | x) is the softmax of f(x) / T, and T log p(y | x) is ascended,
-which asks f to tell classes apart by a few T, not by a few units.
+Chains at temperature T sample exp(f / T). Then p(y | x) is the softmax of f(x) / T, and θ ascends T log p(y | x), for
+which f must separate classes by a few T, not by a few units.
 """
 
 from typing import Any
@@ -24,12 +24,12 @@ from anila.learning.objectives.likelihood import likelihood
 
 
 def classes(weight: float = 1.0, temperature: float = 1.0, penalty: float = 0.0) -> Objective:
-    """θ ascends what `likelihood` does, and w T mean log p(y | x).
+    """θ ascends the objective of `likelihood` plus w T mean log p(y | x).
 
     Args:
         weight: w.
         temperature: T of the law exp(f / T) that chains aim at.
-        penalty: As of `likelihood`.
+        penalty: As in `likelihood`.
 
     Raises:
         ValueError: If weight or temperature is not positive, or penalty is negative.
@@ -38,10 +38,10 @@ def classes(weight: float = 1.0, temperature: float = 1.0, penalty: float = 0.0)
 
 
 def of_classes(objective: Objective, weight: float = 1.0, temperature: float = 1.0) -> Objective:
-    """θ ascends what the objective does, of f given the class where it needs no chains, and w T mean log p(y | x).
+    """θ ascends the objective, of f given the class if it needs no chains, plus w T mean log p(y | x).
 
     Args:
-        objective: Of f, or of f(x, s).
+        objective: An objective of f(x) or of f(x, s).
         weight: w.
         temperature: T of the law exp(f / T) that chains aim at.
 

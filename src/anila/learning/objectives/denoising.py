@@ -1,20 +1,20 @@
-"""Denoising score matching: the slope of f is that of the data blurred with noise.
+"""Denoising score matching: ∇f learns the score of the data blurred with noise.
 
     x_t = x + s ξ,   ξ ~ N(0, I)                        noisy data
     y = x_t + s² ∇f(x_t)                                what f takes x to be (Tweedie's formula)
     ½ w s² E |∇f(x_t) + ξ/s|² = w E |x − y|² / (2 s²)   what θ descends (Vincent 2011, eq. 8, weighted by w s²)
 
-As s² (−ξ/s − ∇f(x_t)) = x − y, f goes up from x_t towards the truth and down towards what it believed
+As s² (−ξ/s − ∇f(x_t)) = x − y, f goes up from x_t towards the true x and down towards its own guess y
 (`anila.learning.objectives.matching`). At the optimum ∇f is the score of the data blurred with noise of sd s.
 
-Of one level s, w = 1 and f is any f(x). Of a range of levels f is an f(x, s) that learns all of them: each point has a
-level of its own, ln s normal around the middle of the range, which ends two standard deviations away. The levels of one
-iteration are spread evenly over that law. Then
+For one level s, w = 1 and f is any f(x). For a range of levels, f is an f(x, s) that learns all of them: each point has
+its own level, with ln s normal around the middle of the range, whose ends are two standard deviations away. The levels
+of one iteration are stratified over that law. Then
 
     w = 1 + s² / σ²
 
-with σ the sd of the data, so that the loss of an f that knows σ but no more is the same at every level (Karras et al.
-2022, section 5).
+with σ the sd of the data, so that an f that knows nothing but σ has the same loss at every level (Karras et al. 2022,
+section 5).
 """
 
 import math
@@ -29,10 +29,10 @@ from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import MATCHING, along, normal_noise
 
 ENDS = 2.0
-"""Where a range of levels ends, in standard deviations of ln s."""
+"""Distance from the middle to the ends of a range of levels, in standard deviations of ln s."""
 
 DATA_SD = 0.5
-"""σ where neither the user nor f knows it: that of images in [−1, 1]."""
+"""σ if neither the user nor f gives it: that of images in [−1, 1]."""
 
 
 class LevelNoise(NamedTuple):
@@ -46,12 +46,12 @@ def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float | None = Non
     """θ descends w E |x − y|² / (2 s²), y = x_t + s² ∇f(x_t).
 
     Args:
-        sd: s, standard deviation of the noise, in units of x; or the lowest and the highest for an f(x, s).
-        data_sd: σ, standard deviation of a coordinate of the data, for the weights of a range; None takes what f says
-            (its `data_sd`), or else 0.5.
+        sd: s, standard deviation of the noise, in units of x; or the lowest and the highest s for an f(x, s).
+        data_sd: σ, standard deviation of a coordinate of the data, for the weights of a range; None takes f's
+            `data_sd`, or else 0.5.
 
     Returns:
-        The objective; of its metrics `matching_loss` is the loss a coordinate: ½ for an f that knows nothing, or, of a
+        The objective; its metric `matching_loss` is the loss per coordinate: ½ for an f that knows nothing, or, with a
         range, nothing but σ.
 
     Raises:
@@ -69,7 +69,7 @@ def denoising(sd: float | tuple[float, float] = 0.3, data_sd: float | None = Non
 
 
 def at_one_level(sd: float) -> Objective:
-    """Of an f(x)."""
+    """The objective of an f(x)."""
     if not 0 < sd < math.inf:
         raise ValueError(f"sd must be positive: the noise in units of x; got {sd!r}")
 
@@ -83,7 +83,7 @@ def at_one_level(sd: float) -> Objective:
 
 
 def at_levels(lowest: float, highest: float, data_sd: float | None) -> Objective:
-    """Of an f(x, s)."""
+    """The objective of an f(x, s)."""
     if not 0 < lowest < highest < math.inf:
         raise ValueError(f"sd must be a range of positive levels, the lowest first; got {(lowest, highest)!r}")
 
@@ -104,7 +104,7 @@ def at_levels(lowest: float, highest: float, data_sd: float | None) -> Objective
 
 
 def spread_levels(n: int, lowest: float, highest: float, generator: torch.Generator) -> Float[Tensor, "n"]:
-    """One level in each n-th part of their law, in any order."""
+    """One level from each n-th part of their law, in random order."""
     device = generator.device
     part = torch.randperm(n, generator=generator, device=device)
     u = (part + torch.rand(n, generator=generator, device=device, dtype=torch.float64)) / n

@@ -1,4 +1,4 @@
-"""Maximum likelihood by chains: Algorithm 1 of Karimi, Xie & Li 2023 (eq. 4).
+"""Maximum likelihood with chains: Algorithm 1 of Karimi, Xie & Li 2023 (eq. 4).
 
     ∇θ log p_θ(x) = ∇θ f_θ(x) − E_{z ~ p_θ} ∇θ f_θ(z)
 
@@ -49,5 +49,5 @@ def report(f: Moments) -> dict[str, float]:
 
 
 def mean_squares(values: Values) -> Tensor:
-    """mean f(up)² + mean f(down)², these rows' part of it."""
+    """The contribution of these rows to mean f(up)² + mean f(down)²."""
     return values.up.square().sum() / values.ups + values.down.square().sum() / values.downs

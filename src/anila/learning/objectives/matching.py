@@ -1,14 +1,15 @@
 """Gradient matching as a contrast: no chains, no double backward.
 
-    ½ w E |u − ∇f(x_t)|²         what θ descends, u the slope that f should have at a noisy point x_t
+    ½ w E |u − ∇f(x_t)|²         what θ descends; u is the slope that f should have at a noisy point x_t
 
-With r = u − ∇f(x_t), the slope that f lacks, minus the θ-gradient of ½ |u − ∇f|² is that of r · ∇f(x_t), r held fixed:
-the slope of f along r. Up to O(η²) it is the difference of f between two points on either side of x_t,
+Let r = u − ∇f(x_t), the slope that f lacks. Minus the θ-gradient of ½ |u − ∇f|² is the θ-gradient of r · ∇f(x_t) with r
+held fixed, i.e. of the slope of f along r. Up to O(η²) it is the difference of f between two points on either side of
+x_t,
 
     up = x_t + η r      down = x_t − η r      weights w / (2η)
 
-so f goes up where it should and down where it does. For a quadratic f it is exact. The differences are small against f:
-rounding loses them.
+so f goes up in the direction that it lacks and down in the opposite one. For a quadratic f this is exact. The
+differences are small compared with f, so rounding would lose them.
 """
 
 import torch
@@ -29,7 +30,7 @@ LOSS = Metric(
     in_series=True,
 )
 MATCHING = {"watched": (LOSS, GRAD_NORM, THETA_GRAD_NORM), "may_round": False, "sides": ("towards data", "away")}
-"""The facts of every objective that matches gradients."""
+"""Facts shared by all objectives that match gradients."""
 
 
 def along(
@@ -40,15 +41,15 @@ def along(
     weight: Float[Tensor, "n"] | float = 1.0,
     levels: Float[Tensor, "n"] | None = None,
 ) -> Contrast:
-    """The contrast of slopes that f lacks.
+    """The contrast for slopes that f lacks.
 
     Args:
         lack: r, or any multiple of it.
-        x_t: Where.
+        x_t: The noisy points.
         grad: ∇f(x_t).
-        loss: What to report of each row as `matching_loss`.
+        loss: What to report as the `matching_loss` of each row.
         weight: w, divided by the square of that multiple.
-        levels: Those of x_t, where f has some.
+        levels: Noise levels of x_t, if f has levels.
     """
     weight = weight / (2 * ETA)
     metrics = {"matching_loss": loss, "grad_norm": grad.flatten(1).norm(dim=1)}

@@ -1,4 +1,4 @@
-"""No objective: f is found when it sees the data, and an iteration moves nothing."""
+"""No objective: f is fitted when it first sees the data, and iterations change nothing."""
 
 from typing import Any
 

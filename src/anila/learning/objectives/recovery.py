@@ -1,12 +1,12 @@
-"""Recovery likelihood: that of less noisy data, given noisier data (Gao et al. 2021).
+"""Recovery likelihood: the likelihood of less noisy data given noisier data (Gao et al. 2021).
 
-    x = x_data + t ξ,   y = x + Δ ξ',   Δ² = T² − t²           two levels t < T, one next to the other
+    x = x_data + t ξ,   y = x + Δ ξ',   Δ² = T² − t²           two neighbouring levels t < T
     log p(x | y) = f(x, t) − |x − y|² / (2 Δ²) − log Z(y)      what θ ascends, weighted by t
-    z ← K transitions on f(·, t) − |· − y|² / (2 Δ²) from y    in place of draws of it
+    z ← K transitions on f(·, t) − |· − y|² / (2 Δ²) from y    instead of exact draws
 
-It is Algorithm 1 on another law: f goes up on x and down on z. That law is narrow and holds y, so that short chains
-from there arrive, where those of f itself would not. They move in units of Δ t / T, the sd of x given y if x were noise
-alone. Slopes of f(·, t) are of order 1 / t, which the weight makes equal.
+This is Algorithm 1 for another law: f goes up on x and down on z. That law is narrow and concentrated near y, so short
+chains from y converge, while chains on f itself would not. They move in units of Δ t / T, the sd of x given y if x were
+pure noise. Slopes of f(·, t) are of order 1 / t, which the weight t equalises.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ LEVELS = (0.05, 0.09, 0.17, 0.32, 0.58, 1.1, 2.0)
 
 
 class RecoveryNoise(NamedTuple):
-    """ξ, ξ', which pair of levels, and what is random about the chains."""
+    """ξ, ξ', the index of the pair of levels, and the noise of the chains."""
 
     xi: Float[Tensor, "n *event"]
     more: Float[Tensor, "n *event"]
@@ -44,15 +44,15 @@ def recovery(
     kernel: Callable[[LogDensity], Sampler] = lambda f: langevin(f, step_size=0.7),
     steps: int = 16,
 ) -> Objective:
-    """θ ascends mean t log p(x | y), over the pairs of levels alike.
+    """θ ascends mean t log p(x | y), over all pairs of levels with equal weight.
 
     Args:
-        levels: Ascending levels of noise, in units of x; each but the last is a t.
-        kernel: f -> kernel, in units of Δ t / T: the scale of what it samples is about 1.
+        levels: Ascending levels of noise, in units of x; each but the last serves as t.
+        kernel: f -> kernel, in units of Δ t / T, in which its target has a scale of about 1.
         steps: Transitions K.
 
     Raises:
-        ValueError: If there are not two positive levels or they do not ascend, or steps is not positive.
+        ValueError: If there are fewer than two levels, they are not positive and ascending, or steps is not positive.
     """
     if len(levels) < 2 or levels[0] <= 0 or any(a >= b for a, b in pairwise(levels)):
         raise ValueError(f"levels must be positive and ascend, at least two of them; got {list(levels)}")
@@ -92,7 +92,7 @@ def recovered(f: LogDensity, y: Float[Tensor, "n *event"], delta: Tensor) -> Log
 
 
 def replaying(sampler: Sampler, chains: Any) -> Sampler:
-    """The kernel whose steps have this noise, one after the other."""
+    """The kernel with this noise for its steps, one after the other."""
     steps = iter(range(chains[0].shape[1]))
 
     def draw_noise(x: Tensor, generator: torch.Generator) -> Any:  # noqa: ARG001

@@ -1,13 +1,13 @@
-"""Transport: the slope of f carries noise to data, and vanishes there.
+"""Transport: ∇f carries noise to data, and vanishes there.
 
     x_t = (1 − t) x₀ + t x₁             on the straight line from noise x₀ ~ N(0, I) to data x₁, t ~ U(0, 1)
     u = (x₁ − x₀) min(1, (1 − t) / τ)   τ = 0.2
     ½ E |u − ∇f(x_t)|²                  what θ descends
 
 Noise and data are paired by optimal transport, which makes the mean of u a gradient and its spread small. Up to t = 0.8
-this is flow matching with a velocity ∇f that does not depend on t (Balcerak et al. 2025, "Energy matching");
-towards the data u falls to zero, so that they are at rest (Wang & Du 2025, "Equilibrium matching"). f(x) is one
-density, but that of no law: chains come from noise to data, and then erode them. Algorithm 1 makes them stay.
+this is flow matching with a velocity ∇f that does not depend on t (Balcerak et al. 2025, "Energy matching"); near the
+data u falls to zero, so that they are stationary points (Wang & Du 2025, "Equilibrium matching"). exp f is not the
+density of the data: chains go from noise to data and then degrade them. Training with Algorithm 1 makes them stay.
 """
 
 from typing import NamedTuple
@@ -21,13 +21,13 @@ from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import MATCHING, along, normal_noise
 
 TAU = 0.2
-"""τ: the last part of the way, on which the target falls to zero."""
+"""τ: the last part of the path, on which the target falls to zero."""
 CHUNK = 256
-"""Rows paired with each other at most; time grows with their number squared and more."""
+"""Most rows that are paired with each other; the time grows faster than the square of their number."""
 
 
 class Way(NamedTuple):
-    """Where each point comes from, and how far it is."""
+    """The x₀ and t of each point."""
 
     x0: Float[Tensor, "n *event"]
     t: Float[Tensor, "n"]
@@ -36,16 +36,16 @@ class Way(NamedTuple):
 def transport() -> Objective:
     """θ descends ½ E |u − ∇f(x_t)|², u = (x₁ − x₀) min(1, (1 − t) / 0.2).
 
-    Noise is paired within an iteration's data: 256 of them make straighter ways than 32.
+    Noise is paired with the data of one iteration: 256 of them give straighter paths than 32.
 
     Returns:
-        The objective; of its metrics `matching_loss` is the loss a coordinate.
+        The objective; its metric `matching_loss` is the loss per coordinate.
     """
     return Objective(contrast, draw_noise=draw_noise, **MATCHING)
 
 
 def draw_noise(x_data: Tensor, generator: torch.Generator) -> Way:
-    """x₀ and t, a row for each of the data: paired here, where all rows are seen."""
+    """x₀ and t, a row for each data point; paired here, where all rows are known."""
     noise = normal_noise(x_data, generator)
     x0 = torch.cat([paired(a, b) for a, b in zip(noise.split(CHUNK), x_data.split(CHUNK), strict=True)])
     t = torch.rand(len(x_data), generator=generator, device=generator.device, dtype=x_data.dtype)
@@ -53,7 +53,7 @@ def draw_noise(x_data: Tensor, generator: torch.Generator) -> Way:
 
 
 def paired(x0: Float[Tensor, "n *event"], x1: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:
-    """x₀ in the order that makes Σ |x₁ − x₀|² least, which is Σ x₁ · x₀ largest."""
+    """x₀ in the order that minimises Σ |x₁ − x₀|², i.e. maximises Σ x₁ · x₀."""
     from scipy.optimize import linear_sum_assignment
 
     products = x1.flatten(1).double() @ x0.flatten(1).double().T
