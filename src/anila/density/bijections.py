@@ -1,15 +1,15 @@
-"""Bijections onto correlations and simplices that keep their slope far out, in place of torch's.
+"""Bijections onto correlation matrices and simplices that keep a slope far out, unlike torch's.
 
-Both break a stick: each number takes a share of what those before it left. Torch computes what is left as 1 − share,
-and clamps shares at 1 − eps, for correlations at x = 18 in float64 and 8 in float32. Beyond, f would be flat or −∞, and
-paths from there would lead nowhere. Here what is left is known by its logarithm:
+Both break a stick: each number takes a share of what the earlier ones left. Torch computes the remainder as 1 − share
+and clamps shares at 1 − eps, for correlations at x = 18 in float64 and 8 in float32. Beyond that, f would be flat or
+−∞, and no path would lead back. Here the remainder is kept as a logarithm:
 
     corr_cholesky   y_ij = tanh x_ij · ∏_{k<j} sech x_ik,   y_ii = ∏_{k<i} sech x_ik
                     log |det| = Σ_{j<i} (1 + i − j) log sech x_ij
     simplex         y_k = σ(u_k) ∏_{j<k} σ(−u_j),   u_k = x_k − log(K − k) for k = 1, …, K − 1
                     log |det| = Σ_k log σ(u_k) + (K − k) log σ(−u_k)
 
-Points and Jacobians are those of torch.
+Points and Jacobians agree with torch.
 
 References: Lewandowski, Kurowicka & Joe 2009; Stan reference manual, "Cholesky factors of correlation matrices" and
 "Unit simplex".
@@ -27,7 +27,7 @@ from torch.nn.functional import logsigmoid, pad, softplus
 
 
 def bijection(constraint: Constraint) -> Any:
-    """From numbers without constraint onto those that meet it: torch's, or one of this page."""
+    """The bijection from unconstrained numbers onto this constraint: torch's, or one of this file."""
     if isinstance(constraint, constraints.independent):
         return IndependentTransform(bijection(constraint.base_constraint), constraint.reinterpreted_batch_ndims)
     found = biject_to(constraint)
@@ -75,7 +75,7 @@ OURS: dict[type, Any] = {CorrCholeskyTransform: CorrCholesky, StickBreakingTrans
 
 
 def lower(x: Tensor) -> Tensor:
-    """The matrices that have these numbers below their diagonal, row by row."""
+    """Matrices with these numbers below the diagonal, row by row."""
     k = (1 + math.isqrt(1 + 8 * x.shape[-1])) // 2
     place = torch.zeros(k, k, dtype=torch.long)
     place[tuple(torch.tril_indices(k, k, -1))] = torch.arange(x.shape[-1])
@@ -83,12 +83,12 @@ def lower(x: Tensor) -> Tensor:
 
 
 def before(k: int, like: Tensor) -> Tensor:
-    """The matrix by which a row becomes sums over the numbers before each."""
+    """The matrix that turns a row into the sums over the numbers before each one."""
     return torch.ones(k, k).triu(1).to(like)
 
 
 def log_shares(x: Tensor) -> Tensor:
-    """log(K − k) for k = 1, …, K − 1: with x = 0 all shares of a simplex are the same."""
+    """log(K − k) for k = 1, …, K − 1: with these, x = 0 gives equal shares."""
     return torch.arange(x.shape[-1], 0, -1).to(x).log()
 
 

@@ -1,6 +1,6 @@
-"""Settings of the whole process that are another for a while: of several threads, the last to leave puts them back.
+"""Process-wide settings that are changed for a while: of several threads, the last to leave restores them.
 
-Each by itself would put back what it found, and one that came second found what the first had set.
+If each thread restored what it found, a second one would restore the value that the first had set.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class ForAWhile:
-    """A setting that has one value inside.
+    """A context manager inside which a setting has a given value.
 
     Args:
-        read: Gives the setting.
-        write: Takes it.
-        value: What it is inside.
+        read: Returns the setting.
+        write: Changes the setting.
+        value: Its value inside.
     """
 
     def __init__(self, read: Callable[[], Any], write: Callable[[Any], None], value: Any):

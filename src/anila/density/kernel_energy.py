@@ -1,19 +1,19 @@
-"""The kernel energy: one Gaussian bump on each row that was seen. Everything about it has a closed form.
+"""The kernel energy: one Gaussian bump on each training row. Everything about it has a closed form.
 
     f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))          Σ_i w_i = 1, log Z = d log h + d/2 log 2π
     D(x) = Σ_i p_i(x) x_i                              p(x) = softmax_i(log w_i − |x − x_i|²/(2h²))
     ∇f(x) = (D(x) − x)/h²                              |x − D(x)| is the denoising error
 
-D(x) is the mean of the clean row given a row x with noise of deviation h (Tweedie). The error says how far one step of
-denoising moves a row. It sees the rows that lie in a valley between crowds, where f is not yet low.
+D(x) is the mean of the clean row given a row x with noise of deviation h (Tweedie). The error is the distance that one
+denoising step moves a row. It is also large for rows in a valley between clusters, where f is not yet low.
 
-Missing cells are NaN. A missing cell of x is left out: f is then the marginal over the cells that are there. A missing
-cell of a centre is anywhere in its standardised column: the bump there has mean 0 and variance 1 + h², and a height
-lower by √r, r = h²/(1 + h²), so that log Z is the same.
+Missing cells are NaN. A missing cell of x is left out, so f is the marginal density of the observed cells. A missing
+cell of a centre may be anywhere in its standardised column: there the bump has mean 0, variance 1 + h², and a height
+lower by √r with r = h²/(1 + h²), so that log Z is the same.
 
-A draw is a centre with noise, x_i + h ε. Noise would smear a value that is frequent in a column of many values, such
-as 40% zeros. So ε = 0 where the centre has such a value: the bump is a point there, as the kernel of a discrete
-variable is at λ = 0. f does not change: it is the density of rows with noise in all cells.
+A draw is a centre plus noise, x_i + h ε. Noise would smear a frequent value of a continuous column, such as 40% zeros.
+So ε = 0 where the centre has such a value: there the bump is a point mass, like the kernel of a discrete variable at
+λ = 0. f is unchanged: it is the density of rows with noise in all cells.
 
 References: Parzen 1962 (the density); Robbins 1956 and Miyasawa 1961 (D); Duin 1976 (leave-one-out likelihood);
 Li & Racine 2003 (kernels of continuous and discrete variables).
@@ -32,23 +32,23 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 PAIRS = 2**19
-"""Pairs of a row and a centre whose bump is computed at once: 4 MiB in float64."""
+"""Pairs of a row and a centre that are evaluated at once: 4 MiB in float64."""
 
 NEGLIGIBLE = -60.0
-"""A bump below exp(−60) of the highest counts as 0: a little lower it would be denormal in float32, and slow."""
+"""A bump below exp(−60) of the highest counts as 0: somewhat lower ones would be denormal in float32, and slow."""
 
 BANDWIDTHS = tuple(10 ** (-1.3 + 1.5 * k / 11) for k in range(12))
-"""The h to choose from, in standard deviations of a column: 0.05 to 1.58."""
+"""Candidates for h, in standard deviations of a column: 0.05 to 1.58."""
 
 FREQUENT = 0.05
-"""Share of a column above which a value is frequent; values of equal shares are not, so these are more than 20."""
+"""Share of a column above which a value is frequent, if the column has more than 20 values."""
 
 JUDGES = 400
-"""Rows whose leave-one-out likelihood chooses h."""
+"""Number of rows whose leave-one-out likelihood chooses h."""
 
 
 class Own(NamedTuple):
-    """The centre that is the row itself, and how many copies of it do not count for this row."""
+    """The centre that is the row itself, and how many of its copies are left out for this row."""
 
     centre: Int[Tensor, "rows"]
     copies: Float[Tensor, "rows"]
@@ -58,12 +58,12 @@ class Own(NamedTuple):
 
 
 class Bumps(NamedTuple):
-    """What f needs of the centres; r is 1 where a cell is there."""
+    """What f needs of the centres; r is 1 where a cell is observed."""
 
     towards: Float[Tensor, "n d"]
     """r x_i."""
     stay: Float[Tensor, "n d"] | None
-    """1 − r; None where it is 0 throughout."""
+    """1 − r; None if it is 0 throughout."""
     lift: Float[Tensor, "n d"]
     """r x_i²/(2h²) − ½ log r."""
     shares: Float[Tensor, "n"]
@@ -73,13 +73,13 @@ class Bumps(NamedTuple):
 class KernelEnergy(nn.Module):
     """f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²)), a log-density over rows.
 
-    Cells beyond √(largest number)/10⁴ of the precision count as that large, so no row gives NaN. Memory is bounded:
-    rows are taken a few at a time, also where f is differentiated.
+    Cells are clamped at √(largest number of the precision)/10⁴, so that no row gives NaN. Memory is bounded: rows are
+    processed a few at a time, also when f is differentiated.
 
     Args:
-        centres: The rows x_i, (n, d), columns of mean 0 and variance 1, or near; NaN where a cell is missing.
+        centres: The rows x_i, (n, d), with columns of mean 0 and variance 1 or nearly so; NaN where a cell is missing.
         bandwidth: h, in the unit of the columns.
-        counts: How often each centre counts, (n,): w_i is its share. Once each by default.
+        counts: How often each centre counts, (n,): w_i is its share. By default each counts once.
 
     Raises:
         ValueError: If there is no centre or no column, h is not positive, or a count is negative.
@@ -125,7 +125,7 @@ class KernelEnergy(nn.Module):
 
         Args:
             x: Rows, (rows, d).
-            own: Copies of the row itself that are left out; none by default.
+            own: Copies of the rows themselves that are left out; none by default.
         """
         value = self.value
         if x.requires_grad and torch.is_grad_enabled() and len(x) > self.rows_at_once:
@@ -141,21 +141,22 @@ class KernelEnergy(nn.Module):
 
         Args:
             x: Rows, (rows, d).
-            own: As of f.
+            own: As for f.
         """
         return self.joined(self.mean, x, own)
 
     def error(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
-        """The denoising error |x − D(x)|, the root of d times the mean square over the cells that are not NaN."""
+        """The denoising error |x − D(x)|: the root of d times the mean square over the cells that are not NaN."""
         moved = within_range(x) - self.denoised(x, own)
         return x.shape[1] ** 0.5 * moved.square().nanmean(1).nan_to_num(0.0).sqrt()
 
     def oddness(self, x: Float[Tensor, "rows d"], own: Own | None = None) -> Float[Tensor, "rows"]:
-        """The denoising error; −f a cell where centres have missing cells: the error mixes rows of few and many cells.
+        """The denoising error; or −f per cell if centres have missing cells: the error mixes rows of few and many
+        cells.
 
         Args:
             x: Rows, (rows, d).
-            own: As of f.
+            own: As for f.
         """
         if self.complete:
             return self.error(x, own)
@@ -166,7 +167,7 @@ class KernelEnergy(nn.Module):
 
         Args:
             x: Rows, (rows, d).
-            own: As of f.
+            own: As for f.
         """
         means = torch.cat(
             [softmax(self.log_weights(*part)) @ self.centres.nan_to_num(0.0) for part in self.parts(x, own)]
@@ -178,10 +179,10 @@ class KernelEnergy(nn.Module):
         return ((self.denoised(x) - within_range(x)) / self.bandwidth**2).nan_to_num(0.0)
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n exact draws: a centre by its weight, and a draw of its bump, a point where its value is frequent.
+        """n exact draws: a centre by its weight, then a draw from its bump, which keeps frequent values.
 
         Args:
-            n: Draws.
+            n: Number of draws.
             generator: Source of the randomness.
         """
         u = torch.rand(n, generator=generator, device=generator.device, dtype=torch.float64).to(self.counts.device)
@@ -195,7 +196,7 @@ class KernelEnergy(nn.Module):
         Args:
             x: Rows, (rows, d).
             generator: Source of the randomness.
-            own: As of f.
+            own: As for f.
         """
         u = torch.rand(len(x), 1, generator=generator, device=generator.device, dtype=torch.float64).to(x.device)
         weights = (softmax(self.log_weights(*part)) for part in self.parts(x, own))
@@ -203,22 +204,22 @@ class KernelEnergy(nn.Module):
         return torch.where(x.isnan(), self.scattered(chosen[:, 0], generator), x)
 
     def scattered(self, chosen: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
-        """A draw of the bump on each chosen centre; frequent values stay as they are."""
+        """A draw from the bump on each chosen centre; frequent values stay as they are."""
         x = self.centres[chosen]
         noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=torch.float64).to(x)
         noise = noise.masked_fill(self.frequent()[chosen], 0.0)
         return x.nan_to_num(0.0) + (self.bandwidth**2 + x.isnan().to(x)).sqrt() * noise
 
     def frequent(self) -> Bool[Tensor, "n d"]:
-        """Which cells of the centres have a value that more than `FREQUENT` of them have, among more than 20 values."""
+        """Which cells of the centres hold a value with a share above `FREQUENT`, in a column of more than 20 values."""
         return torch.stack([is_frequent(column, self.counts) for column in self.centres.T], 1)
 
     def marginal(self, columns: list[int]) -> "KernelEnergy":
-        """The density of some columns, in this order, whatever the others are."""
+        """The marginal density of some columns, in this order."""
         return KernelEnergy(self.centres[:, columns], self.bandwidth, self.counts)
 
     def conditional(self, x: Float[Tensor, "d"]) -> "KernelEnergy":
-        """The density of the columns where x is NaN, given its other cells: the same bumps, weighted by p(x).
+        """The density of the columns where x is NaN given its other cells: the same bumps, weighted by p(x).
 
         Raises:
             ValueError: If no cell of x is NaN.
@@ -230,7 +231,7 @@ class KernelEnergy(nn.Module):
         return KernelEnergy(self.centres[:, hidden], self.bandwidth, weights)
 
     def left_out(self, rows: Int[Tensor, "rows"]) -> Float[Tensor, "rows"]:
-        """Leave-one-out: log p of these centres under all others, one copy of each left out."""
+        """Leave-one-out: log p of each of these centres under the others, with one copy of itself left out."""
         return self.log_prob(self.centres[rows], Own(rows, torch.ones(len(rows)).to(self.counts)))
 
     @property
@@ -238,9 +239,9 @@ class KernelEnergy(nn.Module):
         return max(1, PAIRS // len(self.centres))
 
     def joined(self, of: Callable[..., Tensor], x: Tensor, own: Own | None) -> Tensor:
-        """What `of` gives for a few rows at a time; without gradients in one place.
+        """The results of `of` for a few rows at a time; without gradients, written into one tensor.
 
-        Kept apart, small results between large temporaries would hold the memory of these: 2 MiB a part.
+        Separate small results between large temporaries would keep the memory of these: 2 MiB per part.
         """
         if torch.is_grad_enabled():
             return torch.cat([of(*part) for part in self.parts(x, own)])
@@ -253,7 +254,7 @@ class KernelEnergy(nn.Module):
         return found
 
     def parts(self, x: Tensor, own: Own | None) -> Iterator[tuple[Tensor, Own | None, Bumps]]:
-        """x, and own with it, a few rows at a time; and the bumps."""
+        """x and own, a few rows at a time, with the bumps."""
         bumps = self.bumps()
         for at in range(0, max(1, len(x)), self.rows_at_once):
             rows = slice(at, at + self.rows_at_once)
@@ -270,7 +271,7 @@ class KernelEnergy(nn.Module):
         )
 
     def log_weights(self, x: Tensor, own: Own | None, bumps: Bumps) -> Float[Tensor, "rows n"]:
-        """log w_i − |x − x_i|²/(2h²), up to what all centres share: |x|²/(2h²), and the share that `own` leaves."""
+        """log w_i − |x − x_i|²/(2h²), up to what all centres share: |x|²/(2h²), and the share left by `own`."""
         seen, x = ~x.isnan(), within_range(x).nan_to_num(0.0)
         power = torch.addmm(bumps.shares - summed(bumps.lift, seen), x / self.bandwidth**2, bumps.towards.T)
         if bumps.stay is not None:
@@ -281,7 +282,7 @@ class KernelEnergy(nn.Module):
         return power
 
     def value(self, x: Tensor, own: Own | None, bumps: Bumps) -> Float[Tensor, "rows"]:
-        """f of a few rows. It is at most 0: what rounding adds to that for cells near the end of the range is cut."""
+        """f of a few rows. It is at most 0; a larger value is rounding of cells near the end of the range."""
         half = within_range(x).nan_to_num(0.0).square().sum(1) / 2
         found = log_sum_exp(self.log_weights(x, own, bumps)) - half / self.bandwidth**2
         if own is not None:
@@ -296,7 +297,7 @@ class KernelEnergy(nn.Module):
 
 
 def take_sizes(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Have as many centres as a state that is loaded."""
+    """Resize to the number of centres in a state that is loaded."""
     assert isinstance(module, KernelEnergy)
     for name, own in (("centres", module.centres), ("counts", module.counts)):
         if (found := state.get(prefix + name)) is not None and found.shape[1:] == own.shape[1:]:
@@ -315,13 +316,13 @@ def refuse_unusable(centres: Tensor, bandwidth: float, counts: Tensor) -> None:
 
 
 def within_range(x: Tensor) -> Tensor:
-    """x with every cell so near 0 that its square, and sums of them, are finite; NaN stays."""
+    """x with every cell clamped so that squares and their sums are finite; NaN stays."""
     largest = torch.finfo(x.dtype).max ** 0.5 * 1e-4
     return x.clamp(-largest, largest)
 
 
 def is_frequent(column: Float[Tensor, "n"], counts: Float[Tensor, "n"]) -> Bool[Tensor, "n"]:
-    """Which cells have a frequent value, each cell counting so often.
+    """Which cells hold a frequent value, each cell counted `counts` times.
 
     >>> is_frequent(torch.arange(31.0), torch.tensor([10.0] + [1.0] * 30)).nonzero().tolist()
     [[0]]
@@ -332,12 +333,12 @@ def is_frequent(column: Float[Tensor, "n"], counts: Float[Tensor, "n"]) -> Bool[
 
 
 def summed(cells: Float[Tensor, "n d"], seen: Bool[Tensor, "rows d"]) -> Float[Tensor, "some n"]:
-    """Σ_j of the cells of each centre over the columns seen in each row, (rows, n); (1, n) where all are."""
+    """Σ_j of the cells of each centre over the columns seen in each row, (rows, n); (1, n) if all are seen."""
     return cells.sum(1)[None] if bool(seen.all()) else seen.to(cells) @ cells.T
 
 
 def relative(power: Tensor) -> tuple[Tensor, Tensor]:
-    """The highest of each row, and exp of the others relative to it; what is negligible is 0."""
+    """The maximum of each row, and exp of all its numbers relative to it; negligible ones are 0."""
     top = power.detach().amax(1, keepdim=True)
     bumps = (power - top).clamp_(min=NEGLIGIBLE).exp_()  # exp is slow at −∞
     return top[:, 0], F.threshold(bumps, 1.001 * math.exp(NEGLIGIBLE), 0.0)
@@ -354,7 +355,7 @@ def softmax(power: Float[Tensor, "rows n"]) -> Float[Tensor, "rows n"]:
 
 
 def place(p: Float[Tensor, "*rows n"], u: Float[Tensor, "*some"]) -> Int[Tensor, "*some"]:
-    """The index that each u in [0, 1) falls on when [0, 1] is divided by p."""
+    """The index of the part into which each u in [0, 1) falls when [0, 1] is divided by p."""
     return torch.searchsorted(p.double().cumsum(-1), u, right=True).clamp(max=p.shape[-1] - 1)
 
 
@@ -364,17 +365,17 @@ def leave_one_out_bandwidth(
     counts: Float[Tensor, "n"] | None = None,
     of_categories: Callable[[float], float] = lambda _: 0.0,
 ) -> float:
-    """The h of `BANDWIDTHS` under which rows are likeliest by all the others (Duin 1976).
+    """The h of `BANDWIDTHS` that maximises the leave-one-out likelihood (Duin 1976).
 
-    h = argmax Σ_i log Σ_{k ≠ i} w_k exp(−|x_i − x_k|²/(2h²)) − log Z, over at most `JUDGES` of the centres, less the
-    20th of them that is least likely: one far row would ask for an h that suits no other.
+    h = argmax Σ_i log Σ_{k ≠ i} w_k exp(−|x_i − x_k|²/(2h²)) − log Z, over at most `JUDGES` of the centres, without the
+    least likely twentieth of them: a single far row would demand an h that suits no other.
 
     Args:
         centres: Rows, (n, d), standardised; NaN where a cell is missing.
-        generator: Chooses the rows that judge.
-        counts: As of `KernelEnergy`.
-        of_categories: h -> what is added to log p of a row, because some columns stand for categories: these have no
-            density, but probabilities.
+        generator: Chooses those centres.
+        counts: As in `KernelEnergy`.
+        of_categories: h -> correction of log p of a row for columns that stand for categories, which have
+            probabilities and not densities.
     """
     judges = torch.randperm(len(centres), generator=generator)[:JUDGES].to(centres.device)
     weights = torch.ones(len(judges)) if counts is None else counts[judges]

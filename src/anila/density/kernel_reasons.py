@@ -1,10 +1,10 @@
-"""Why a row is odd: the few cells that make it ordinary once they are replaced by what is likely there.
+"""Why a row is odd: the few cells that make it ordinary once likely values replace them.
 
-    likely  = E[x_C | x_R]                    C the cells that are replaced, R the rest of the row
+    likely  = E[x_C | x_R]                    C: the replaced cells, R: the rest of the row
     share_j = (score before − score after)/score of the row, when cell j joins C
 
-C grows by the cell that lowers the score most, until most of the score is gone. The cells that denoising moves are
-other ones: near an odd cell the kernel looks for rows that have such a cell too, and moves the cells that are right.
+C grows by the cell that lowers the score most, until most of the score is gone. The cells that denoising moves would be
+the wrong ones: given an odd cell, the kernel looks for rows with a similar cell, and moves the cells that are right.
 
 Reference: Wachter, Mittelstadt & Russell 2018 (the nearest change that gives another verdict).
 """
@@ -18,18 +18,18 @@ from torch import Tensor
 from anila.density.kernel_energy import KernelEnergy, Own
 
 MOST, CARRIED, LEAST = 3, 0.8, 0.05
-"""Cells replaced at most; part of the score that is enough, and that a cell must carry to be named."""
+"""Most cells replaced; the share of the score that is enough, and the share that a cell must carry to be named."""
 TRIED = 12
-"""Columns tried: so many in which the row is far from the mean, and in which denoising moves it."""
+"""Columns tried: this many in which the row is far from the mean, and as many in which denoising moves it far."""
 
 
 class Reasons(NamedTuple):
-    """For each row."""
+    """The cells that make each row odd, and likely values for them."""
 
     share: Float[Tensor, "rows d"]
-    """Of the score; 0 where a cell is not named."""
+    """Each cell's share of the score; 0 if it is not named."""
     likely: Float[Tensor, "rows d"]
-    """In place of the cells that are named; NaN elsewhere."""
+    """Likely values of the cells that are named; NaN elsewhere."""
 
 
 def reasons(
@@ -41,7 +41,7 @@ def reasons(
         energy: The kernel energy, in standard deviations of the columns.
         x: Rows, (rows, d), NaN where a cell is missing.
         own: The centres that are the rows themselves.
-        cell: Of which cell each coordinate is, as a number; one each by default.
+        cell: Number of the cell to which each coordinate belongs; by default each is its own.
     """
     cell = torch.arange(x.shape[1]).to(x.device) if cell is None else cell
     share, likely = torch.zeros_like(x), torch.full_like(x, torch.nan)
@@ -61,14 +61,14 @@ def reasons(
 
 
 def candidates(energy: KernelEnergy, x: Float[Tensor, "rows d"], own: Own) -> Int[Tensor, "rows tried"]:
-    """The columns that are tried: all of few."""
+    """The columns that are tried for each row; all of them if they are few."""
     k = min(TRIED, x.shape[1])
     moved = (x - energy.denoised(x, own)).abs().nan_to_num(-1.0)
     return torch.cat([moved.topk(k).indices, x.abs().nan_to_num(-1.0).topk(k).indices], 1)
 
 
 def named(share: Float[Tensor, "rows d"], cell: Int[Tensor, "d"]) -> Bool[Tensor, "rows d"]:
-    """All coordinates of the cells of which one has a share."""
+    """All coordinates of cells in which some coordinate has a share."""
     return ((share > 0).to(share) @ (cell[:, None] == cell).to(share)) > 0
 
 
@@ -80,7 +80,7 @@ def replacements(
     before: Bool[Tensor, "rows d"],
     cell: Int[Tensor, "d"],
 ) -> tuple[Float[Tensor, "rows tried d"], Float[Tensor, "rows tried"]]:
-    """Each row with one cell more replaced than before, and its score then; missing cells stay missing."""
+    """Each row with one more cell replaced than before, and its score then; missing cells stay missing."""
     n, tried = columns.shape
     hidden = (cell[columns][..., None] == cell) | before[:, None]
     rows, many = x.repeat_interleave(tried, 0), Own(*(part.repeat_interleave(tried, 0) for part in own))

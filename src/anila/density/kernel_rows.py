@@ -1,17 +1,17 @@
-"""Rows of a table as centres of a kernel energy: equal rows are one centre, and a row that is a centre is known again.
+"""Rows of a table as centres of a kernel energy: equal rows are one centre, and a row that is a centre is recognised.
 
-A row that was trained on is judged by the others: one copy of it does not count for it. A new row that is equal to one
-of them is judged in the same way.
+A training row is scored by the others: one copy of it is left out. A new row that equals a training row is scored in
+the same way.
 
-Scores of ordinary rows, which say how odd a score is, are made by cross-validation: the rows are divided into folds,
-and those of a fold are judged by the rows that are not in it, in standard deviations of these. Fewer rows judge more
-severely, so what is promised of the scores of new rows holds, a little on the safe side.
+The scores of ordinary rows, with which others are compared, come from cross-validation: the rows are divided into
+folds, and those of a fold are scored by the rows outside it, in standard deviations of these. Fewer rows give higher
+scores, so guarantees about new rows hold and are slightly conservative.
 
-Centres are all rows as long as rows² ≤ 10⁹ (31,622 rows); of more rows 10⁹/rows are drawn at random, at least 5,000.
+All rows are centres as long as rows² ≤ 10⁹ (31,622 rows); of more rows, 10⁹/rows random ones are, at least 5,000.
 
-Rows that anomalies may be among are trimmed: those that lie sparsest are no centres. Where up to a share t of n rows
-are anomalies, how sparse a row lies is its mean squared distance from the t n nearest, at least 50: no crowd of
-anomalies is as many, however dense it is. This is done three times, each by what was left before.
+Rows that may contain anomalies are trimmed: the sparsest are not used as centres. If at most a share t of n rows are
+anomalies, the sparsity of a row is its mean squared distance to the t n nearest rows, at least 50: no cluster of
+anomalies is that large, however dense it is. This is done three times, each time with the rows left before.
 
 References: Stone 1974 (cross-validation); Vovk 2015, "Cross-conformal predictors"; Chazal, Cohen-Steiner & Mérigot 2011
 (the mean of squares, as the distance to a measure); Hadi & Luceño 1997 (trimming).
@@ -27,23 +27,23 @@ from anila.rng import rng
 FOLDS = 10
 NEIGHBOURS, ROUNDS = 50, 3
 COMPARED = 2_000
-"""Rows at most that stand for all as neighbours."""
+"""Most rows that serve as neighbours for all."""
 ROWS_BY_CENTRES, FEWEST = 10**9, 5_000
-"""Rows times centres of a large table; its centres at least."""
+"""Rows times centres of a large table, and its smallest number of centres."""
 CELLS = 2**24
-"""Cells of rows and centres that are compared at once: 16 MiB."""
+"""Number of cells that are compared at once: 16 MiB."""
 
 
 class Centres:
-    """The different ones of some rows, how often each is there, and which of them a row is.
+    """The distinct rows of a table, how often each occurs, and which of them a given row is.
 
     Args:
         rows: Rows, (n, d).
-        counts: How often each counts, (n,); once by default.
+        counts: How often each row counts, (n,); once by default.
 
     Attributes:
-        distinct: The different rows, in the order of their first places, (m, d).
-        counts: How often each is there, (m,).
+        distinct: The distinct rows, in the order of their first occurrence, (m, d).
+        counts: How often each occurs, (m,).
     """
 
     def __init__(self, rows: Float[Tensor, "n d"], counts: Float[Tensor, "n"] | None = None):
@@ -54,9 +54,11 @@ class Centres:
         self.counts = index.bincount(None if counts is None else counts.cpu()).to(rows)
 
     def own(self, x: Float[Tensor, "rows d"]) -> Own:
-        """The centre that each row is, one copy of which does not count; none where it is none, or the only one.
+        """The centre that equals each row, one copy of which is left out; none if no centre does, or it is the only
+        one.
 
-        A row with missing cells, NaN, is the first centre that has its other cells: the centre's own may be filled in.
+        A row with missing cells, NaN, matches the first centre with the same other cells, whose own cells may be filled
+        in.
         """
         found = torch.tensor([self.place.get(key, -1) for key in keys(x)], dtype=torch.int64).to(x.device)
         torn = (x.isnan().any(1) & (found < 0)).nonzero()[:, 0]
@@ -68,12 +70,12 @@ class Centres:
 
 
 def centres_of(n: int) -> int:
-    """How many of n rows are centres."""
+    """The number of centres among n rows."""
     return min(n, max(FEWEST, ROWS_BY_CENTRES // n))
 
 
 def keys(rows: Float[Tensor, "rows d"]) -> list[bytes]:
-    """The bytes of each row; −0 is 0."""
+    """The bytes of each row, with −0 as 0."""
     return [row.tobytes() for row in (rows + 0.0).cpu().numpy()]
 
 
@@ -84,13 +86,13 @@ def cross_validated(
     most: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "m"]:
-    """Scores of up to `most` rows by the others, sorted.
+    """Scores of up to `most` rows, each from rows of the other folds, sorted.
 
     Args:
         rows: Rows in random order.
-        centres: Which of them are those of the energy.
+        centres: Indices of those that are centres of the energy.
         bandwidth: h, in standard deviations of the columns.
-        most: Rows that are judged, the last ones.
+        most: Largest number of rows that are scored: the last ones.
         generator: Source of the folds.
     """
     last = torch.arange(max(0, len(rows) - most), len(rows))
@@ -102,7 +104,7 @@ def cross_validated(
 def of_fold(
     rows: Float[Tensor, "n d"], judged: Int[Tensor, "m"], centres: Int[Tensor, "some"], bandwidth: float
 ) -> Float[Tensor, "m"]:
-    """Scores of some rows by the centres that are not among them."""
+    """Scores of some rows, from the centres that are not among them."""
     others = torch.ones(len(rows), dtype=torch.bool)
     others[judged] = False
     sd = deviation(rows, others)
@@ -112,26 +114,26 @@ def of_fold(
 
 
 def deviation(rows: Float[Tensor, "n d"], others: Bool[Tensor, "n"]) -> Float[Tensor, "d"]:
-    """Of each column among the others, as a share of that among all rows; 1 where nothing varies.
+    """Standard deviation of each column among the others, relative to that of all rows; 1 for a constant column.
 
-    It is 1 of two values, too: those of a category, whose coordinates have one scale together.
+    It is also 1 for columns of two values, as those of a category, whose coordinates share one scale.
     """
     share = rows[others].std(0, correction=0) / rows.std(0, correction=0)
     return torch.where((share > 0) & ~of_two_values(rows), share, 1.0)
 
 
 def of_two_values(rows: Float[Tensor, "n d"]) -> Bool[Tensor, "d"]:
-    """Which columns hold two values, as those of categories."""
+    """Which columns hold just two values, as those of categories do."""
     low, high = rows.amin(0), rows.amax(0)
     return ((rows == low) | (rows == high)).all(0) & (high > low)
 
 
 def densest(rows: Float[Tensor, "n d"], trimmed: float) -> Int[Tensor, "m"]:
-    """Which rows are left without the share `trimmed` that lies sparsest.
+    """Indices of the rows that remain after the sparsest share `trimmed` is removed.
 
     Args:
         rows: Rows, (n, d), standardised; a missing cell, NaN, counts as the mean.
-        trimmed: A share; 0 leaves all.
+        trimmed: The share; 0 keeps all rows.
     """
     kept = torch.arange(len(rows))
     for turn in range(ROUNDS if trimmed else 0):
@@ -144,7 +146,7 @@ def densest(rows: Float[Tensor, "n d"], trimmed: float) -> Int[Tensor, "m"]:
 
 
 def distance_from_crowd(x: Float[Tensor, "n d"], others: Int[Tensor, "m"], k: int) -> Float[Tensor, "n"]:
-    """Mean squared distance of each row from the k nearest of some others of them, itself apart."""
+    """Mean squared distance of each row from the k nearest of `others`, not counting itself."""
     others, k, found = others.to(x.device), min(k, len(others) - 1), []
     for rows in torch.arange(len(x), device=x.device).split(max(1, PAIRS // len(others))):
         apart = torch.cdist(x[rows], x[others]).masked_fill_(rows[:, None] == others, torch.inf)

@@ -1,7 +1,7 @@
 """An energy-based model is a function f from points to numbers: p(x) = exp f(x) / Z.
 
-`f` is the unnormalised **log-density**: higher is likelier. It maps a batch of points of shape
-(chains, *event) to one number a row, shape (chains,). "Energy" means -f; `from_energy` converts.
+`f` is the unnormalised **log-density**: higher is likelier. It maps a batch of points of shape (chains, *event) to one
+number per row, shape (chains,). "Energy" means -f; `from_energy` converts.
 
 Everything that differentiates f with respect to x goes through `differentiate`, and everything random goes
 through a generator made by `rng`, so a result is a function of (f, start, seed).
@@ -26,33 +26,33 @@ LogDensity = Callable[[Tensor], Tensor]
 
 @runtime_checkable
 class HasLevels(Protocol):
-    """f(x, s): a log-density for each level s of noise in the data."""
+    """f(x, s): a log-density for each noise level s of the data."""
 
     def __call__(self, x: Tensor, s: Tensor, /) -> Tensor:
         """f of points (n, *event) at levels (n,), (n,)."""
         ...
 
     def at(self, s: float | Tensor, /) -> LogDensity:
-        """The log-density of a level, or of one for every row."""
+        """The log-density at one level, or at a level for each row."""
         ...
 
 
 @runtime_checkable
 class HasClasses(Protocol):
-    """f(x)[y]: a log-density for each class y; f(x) is that of points whatever their class."""
+    """f(x)[y]: a log-density for each class y; f(x) is the log-density of points of any class."""
 
     def logits(self, x: Tensor, /) -> Tensor:
         """f(x)[y] of every class, (n, classes); their softmax is p(y | x)."""
         ...
 
     def given(self, y: int | Tensor, /) -> torch.nn.Module:
-        """The log-density of a class, or of one for every row; that of an f with levels has them too."""
+        """The log-density of one class, or of a class for each row; it has levels if f has."""
         ...
 
 
 @runtime_checkable
 class Anneals(HasLevels, Protocol):
-    """f(x, s) that can be sampled from noise: between its levels, starting with draws of the highest."""
+    """f(x, s) that can be sampled by annealing from draws of its highest level."""
 
     lowest: float
     """The level of f(x)."""
@@ -61,16 +61,16 @@ class Anneals(HasLevels, Protocol):
     """The smallest level that is learned, at most `lowest`."""
 
     def draw_highest(self, n: int, generator: torch.Generator, /) -> Tensor:
-        """n draws of the highest level, (n, *event), as far as they are known without learning."""
+        """n draws from the highest level, (n, *event), as well as it is known without learning."""
         ...
 
 
 @runtime_checkable
 class ClosedForm(Protocol):
-    """f(x) whose integral and draws are known without chains, and that says itself how odd a row is."""
+    """f(x) whose integral and draws are known without chains, and that scores how odd a row is."""
 
     ordinary: Tensor
-    """`oddness` of ordinary rows that it does not know, sorted, (n,)."""
+    """`oddness` of ordinary rows that f has not seen, sorted, (n,)."""
 
     def __call__(self, x: Tensor, /) -> Tensor:
         """f of points (n, d), (n,)."""
@@ -90,17 +90,17 @@ class ClosedForm(Protocol):
         ...
 
     def oddness(self, x: Tensor, /) -> Tensor:
-        """The larger, the odder, (n,)."""
+        """Scores that are larger for odder points, (n,)."""
         ...
 
     def reasons(self, x: Tensor, cell: Tensor | None = None, /) -> Any:
-        """Which coordinates make each point odd (`share`), and what is likely there (`likely`), (n, d); those of one
-        cell, (d,), go together.
+        """Which coordinates make each point odd (`share`), and likely values for them (`likely`), (n, d). Coordinates
+        of one cell, (d,), go together.
         """
         ...
 
     def leave_one_out(self) -> Tensor:
-        """log p of points that it knows under all others, (n,)."""
+        """log p of points that f has seen, each under all others, (n,)."""
         ...
 
 
@@ -115,14 +115,14 @@ def from_energy(energy: LogDensity) -> LogDensity:
 
 
 def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]) -> LogDensity:
-    """The log-density f whose value and gradient NumPy code computes, e.g. JAX, Stan or hand-written.
+    """The log-density f whose value and gradient are computed by NumPy code, e.g. of JAX, Stan or your own.
 
     Args:
-        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event). It may write into
-            x, and into the same arrays each time: it gets a copy, and what it returns is copied.
+        value_and_grad: x of shape (chains, *event) -> f(x), (chains,), and ∇f(x), (chains, *event). It may overwrite x
+            and reuse its output arrays: both are copied.
 
     Raises:
-        ValueError: When called, if value or gradient has another shape.
+        ValueError: When called, if value or gradient has the wrong shape.
 
     >>> f = from_numpy(lambda x: (-(x**2).sum(1) / 2, -x))
     >>> f(torch.tensor([[3.0, 4.0]]))
@@ -142,10 +142,10 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
 
 
 def from_jax(log_density: Callable[[Any], Any]) -> LogDensity:
-    """The log-density f of JAX code that is written for one point: compiled, for all chains, without a copy (DLPack).
+    """The log-density f of JAX code written for one point: compiled and run for all chains without copies (DLPack).
 
     Args:
-        log_density: A JAX array of an event -> a number, as BlackJAX takes it.
+        log_density: Maps a JAX array of one event to a number, as BlackJAX expects it.
 
     Raises:
         ValueError: When called with points that JAX would round.
@@ -168,7 +168,7 @@ def from_jax(log_density: Callable[[Any], Any]) -> LogDensity:
 
 
 def computed_elsewhere(value_and_grad: Callable[[Tensor], tuple[Tensor, Tensor]]) -> LogDensity:
-    """f whose value and gradient come together, from code that autograd does not see."""
+    """f whose value and gradient are computed together, by code that autograd does not see."""
 
     class Elsewhere(torch.autograd.Function):
         @staticmethod
@@ -197,11 +197,11 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
         x: Points, (chains, *event), floating point.
 
     Returns:
-        f(x) of shape (chains,) and ∇f(x) of shape (chains, *event). Where gradients are rounded (`precision`), f(x) is
-        computed apart from them and is not.
+        f(x) of shape (chains,) and ∇f(x) of shape (chains, *event). If gradients are rounded (`precision`), f(x) is
+        computed separately, without rounding.
 
     Raises:
-        ValueError: If f does not return one number a row, or its value does not depend on x.
+        ValueError: If f does not return one number per row, or its value does not depend on x.
     """
     if precision.is_rounded():
         return exact_value(f, x.detach()), gradient(f, x)
@@ -210,25 +210,25 @@ def value_and_grad(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradient(f: LogDensity, x: Tensor) -> Tensor:
-    """∇f(x), detached: for kernels that do not need f, which is computed apart where gradients are rounded.
+    """∇f(x), detached: for kernels that do not need f, which costs a second evaluation if gradients are rounded.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
         x: Points, (chains, *event), floating point.
 
     Raises:
-        ValueError: As `value_and_grad`.
+        ValueError: As in `value_and_grad`.
     """
     return laid_out_as(x, differentiate(f, apart(x).requires_grad_(True))[1].detach())
 
 
 def apart(x: Tensor) -> Tensor:
-    """x for an f that may write into it: chains are moved by their kernel alone."""
+    """A copy of x for an f that may write into it, as only the kernel may move chains."""
     return x.detach().clone()
 
 
 def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
-    """The gradient in memory as x is: arithmetic between layouts (channels last, and not) is slow."""
+    """The gradient in the memory layout of x, as arithmetic between layouts (channels last or not) is slow."""
     return grad if grad.stride() == x.stride() else torch.empty_like(x).copy_(grad)
 
 
@@ -245,7 +245,7 @@ VALUES: ContextVar[Tensor | None] = ContextVar("VALUES", default=None)
 
 @contextmanager
 def adding_values(total: Tensor | None) -> Iterator[None]:
-    """f of every row, where it is differentiated inside, is added to total, (chains,): one that is not finite stays."""
+    """Inside, each f that is differentiated is added to total, (chains,), so a value that is not finite stays there."""
     token = VALUES.set(total)
     try:
         yield
@@ -254,7 +254,7 @@ def adding_values(total: Tensor | None) -> Iterator[None]:
 
 
 def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor, Tensor]:
-    """f(x) and ∇f(x) of an x that requires grad, rounded where gradients are; `twice` keeps the graph of ∇f."""
+    """f(x) and ∇f(x) for an x that requires grad, rounded as gradients are; `twice` keeps the graph of ∇f."""
     with torch.enable_grad(), precision.both_ways():
         with precision.forward(x.device):
             value = inside(f, x)
@@ -275,7 +275,7 @@ CUT = (
 
 
 def inside(f: LogDensity, x: Tensor) -> Any:
-    """f(x); what torch says of a wrong f is said with what to do."""
+    """f(x); torch's errors about a wrong f are raised with advice."""
     try:
         return f(x)
     except SystemExit:
@@ -317,7 +317,7 @@ def require_one_number_a_row(value: object, x: Tensor) -> None:
 
 
 ROUNDED = (torch.float16, torch.bfloat16)
-"""What is too coarse for differences of f."""
+"""Dtypes that are too coarse for differences of f."""
 
 
 def check_log_density(f: LogDensity, x: Tensor) -> None:
@@ -329,8 +329,8 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
 
     Raises:
         ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
-            differentiated, is random (as dropout in training mode is), or couples the rows of a batch (as batch norm
-            in training mode does): chains must not talk to each other.
+            differentiated, is random (as dropout in training mode is), or couples the rows of a batch (as batch norm in
+            training mode does): chains must be independent.
     """
     two = x[:2]
     try:
@@ -345,7 +345,7 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
 
 
 def require_rows_apart(f: LogDensity, two: Tensor) -> None:
-    """Refuse an f of which one row of two, (2, *event), depends on the others or on chance.
+    """Refuse an f whose value at one of two rows, (2, *event), depends on the other or on chance.
 
     Raises:
         ValueError: Saying which.
@@ -376,18 +376,18 @@ def kind(x: Tensor) -> str:
 
 
 def strangers(f: LogDensity, x: Tensor) -> str:
-    """The end of a message: which parameter of a module is of another dtype or on another device than x."""
+    """The end of a message: which parameter of a module has another dtype or device than x."""
     named = dict(f.named_parameters()) if isinstance(f, torch.nn.Module) else {}
     found = [f"{name} is {kind(p)}" for name, p in named.items() if (p.dtype, p.device) != (x.dtype, x.device)]
     return f", its parameter {found[0]}: convert one of them with .to()" if found else ""
 
 
 BATCH = 500
-"""Rows whose f is computed at once."""
+"""Rows for which f is computed at once."""
 
 
 def values(f: LogDensity, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
-    """f of any number of rows, wherever they and the parameters of f are, in float64 on the CPU."""
+    """f of any number of rows, in float64 on the CPU, on whatever device they and the parameters of f are."""
     weights = next(f.parameters(), None) if isinstance(f, torch.nn.Module) else None
     device, found = x.device if weights is None else weights.device, []
     with torch.no_grad():

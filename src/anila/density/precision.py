@@ -1,20 +1,20 @@
-"""Precision: rounded arithmetic says where a chain proposes to go, exact arithmetic whether it goes there.
+"""Precision: rounded arithmetic makes the proposal of a chain, exact arithmetic decides on its acceptance.
 
 At a precision ∇f is computed with its matrix products and convolutions rounded, and everything else is float32:
 
     bf16    8 significant bits, the range of float32
-    fp16    11 bits, numbers up to 65504: f is scaled by a power of two on its way back, each chain by one that fits
+    fp16    11 bits, numbers up to 65504: the backward pass scales f by a power of two that fits each chain
     tf32    11 bits, the range of float32, on the tensor cores of a GPU; float32 where there are none
 
-f itself is computed once more without rounding wherever an acceptance needs it. With g the rounded gradient at x, kept
-beside x, a Metropolis kernel proposes y ~ q(· | x, g), computes g' there, and accepts with probability
+f itself is computed again without rounding wherever an acceptance needs it. Let g be the rounded gradient at x, stored
+with x. A Metropolis kernel proposes y ~ q(· | x, g), computes g' there, and accepts with probability
 
     min(1, exp(f(y) − f(x)) q(x | y, g') / q(y | x, g))
 
-If rounding at x has a law r(g | x) that knows nothing but x, this leaves π(x) r(g | x) invariant, because r(g' | y) and
-r(g | x) cancel: the kernel is exact for f however coarse g is, and what rounding costs is acceptance. `hmc` asks for a
-little more, that g be a function of x: then its leapfrog steps are reversible and keep volume for any g. Unadjusted
-kernels take the rounded drift as it is.
+If the law r(g | x) of rounding depends on x only, this leaves π(x) r(g | x) invariant, because r(g' | y) and r(g | x)
+cancel: the kernel is exact for f however coarse g is, and rounding only costs acceptance. `hmc` needs slightly more,
+that g is a function of x: then its leapfrog steps are reversible and preserve volume for any g. Unadjusted kernels use
+the rounded drift as it is.
 
 Reference: Micikevicius et al. 2018, "Mixed precision training" (which operations are rounded; scaling).
 """
@@ -32,11 +32,11 @@ from anila.density.for_a_while import ForAWhile
 Precision = Literal["bf16", "fp16", "tf32"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 SCALES = (2.0**12, 1.0, 2.0**-12)
-"""fp16: what f is multiplied by on its way back, in the order tried; the largest that overflows nowhere is taken."""
+"""fp16: factors of f in the backward pass, in the order tried; the largest that does not overflow is used."""
 
 
 class Rounding(NamedTuple):
-    """The precision of gradients, and that of matrix products elsewhere."""
+    """The precision of gradients, and that of all other matrix products."""
 
     name: Precision
     products: str
@@ -47,10 +47,10 @@ ROUNDING: ContextVar[Rounding | None] = ContextVar("ROUNDING", default=None)
 
 @contextmanager
 def gradients_in(name: Precision | None) -> Iterator[None]:
-    """Gradients are computed at this precision inside; None leaves them as they are outside.
+    """Inside, gradients are computed at this precision; None leaves it as it is outside.
 
     Raises:
-        ValueError: If name is another word.
+        ValueError: If name is unknown.
     """
     if name is not None and name not in get_args(Precision):
         raise ValueError(f'precision must be "bf16", "fp16", "tf32" or None; got {name!r}')
@@ -63,7 +63,7 @@ def gradients_in(name: Precision | None) -> Iterator[None]:
 
 @contextmanager
 def unrounded(device: torch.device) -> Iterator[None]:
-    """What callers have around them does not round what is inside: autocast would reach acceptance."""
+    """Inside, a caller's autocast is switched off, as it would round what acceptance needs."""
     if not torch.is_autocast_enabled(device.type):
         yield
         return
@@ -73,7 +73,7 @@ def unrounded(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def own_defaults() -> Iterator[None]:
-    """torch's defaults, whatever the caller has set: float32, made on the CPU, with gradients, without autocast."""
+    """torch's own defaults, whatever the caller has set: float32, the CPU, gradients enabled, no autocast."""
     device = torch.get_default_device()
     with (
         in_float32(),
@@ -86,23 +86,23 @@ def own_defaults() -> Iterator[None]:
 
 
 in_float32 = ForAWhile(torch.get_default_dtype, torch.set_default_dtype, torch.float32)
-"""Inside, torch's default dtype is that."""
+"""Inside, torch's default dtype is float32."""
 
 
 def current() -> Precision | None:
-    """The precision of gradients here."""
+    """The current precision of gradients; None if they are not rounded."""
     rounding = ROUNDING.get()
     return rounding.name if rounding else None
 
 
 def is_rounded() -> bool:
-    """Whether gradients are rounded here, so that f must be computed apart from them."""
+    """Whether gradients are currently rounded, so that f must be computed separately."""
     return ROUNDING.get() is not None
 
 
 @contextmanager
 def forward(device: torch.device) -> Iterator[None]:
-    """Where f is computed of which a gradient is wanted: bf16 and fp16 round here, and their gradients alike."""
+    """Around the forward pass of an f to be differentiated: bf16 and fp16 round here, and so does its backward pass."""
     rounding = ROUNDING.get()
     if rounding is None or rounding.name not in DTYPES:
         yield
@@ -113,7 +113,7 @@ def forward(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def both_ways() -> Iterator[None]:
-    """Where f is computed and differentiated: tf32 rounds here."""
+    """Around the forward and the backward pass: tf32 rounds here."""
     rounding = ROUNDING.get()
     if rounding is None or rounding.name != "tf32":
         yield
@@ -124,7 +124,7 @@ def both_ways() -> Iterator[None]:
 
 @contextmanager
 def exact(device: torch.device) -> Iterator[None]:
-    """Where nothing is rounded, inside the others too."""
+    """Inside, nothing is rounded, even within the other two."""
     rounding = ROUNDING.get()
     if rounding is None:
         yield
@@ -135,7 +135,7 @@ def exact(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def products(name: str) -> Iterator[None]:
-    """Float32 matrix products of the process at this precision, and then at that of before."""
+    """Inside, float32 matrix products of the process have this precision; afterwards, that of before."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(name)
     try:
@@ -145,7 +145,7 @@ def products(name: str) -> Iterator[None]:
 
 
 def slope(value: Tensor, x: Tensor, twice: bool = False) -> Tensor | None:
-    """∇f from the graph of f(x), (chains,); None where there is no way from it to x."""
+    """∇f from the graph of f(x), (chains,); None if f does not depend on x."""
     if not in_fp16():
         return torch.autograd.grad(value.sum(), x, create_graph=twice, allow_unused=True)[0]
     found = None

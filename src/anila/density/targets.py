@@ -1,7 +1,7 @@
-"""Exact targets: f, exact draws, and log Z where it is known. They test samplers and teach.
+"""Exact targets: f, exact draws, and log Z if it is known. They are for testing samplers and for teaching.
 
-A `Density` is a log-density that also knows its truth: call it for f, `draw(n, generator)` for exact draws, `log_z` for
-log ∫ exp f, and `modes` for the centres that mode masses are counted by.
+A `Density` is a log-density with its ground truth: call it for f, `draw(n, generator)` for exact draws, `log_z` for log
+∫ exp f, and `modes` for the centres by which mode masses are counted.
 """
 
 import math
@@ -17,14 +17,14 @@ LOG_2PI = math.log(2 * math.pi)
 
 @dataclass(frozen=True)
 class Density:
-    """A log-density with its exact draws.
+    """A log-density with exact draws.
 
     Args:
         f: (n, d) -> (n,), unnormalised.
         draw64: (n, generator) -> exact draws (n, d), float64 on the CPU.
         dim: d.
         log_z: log ∫ exp f(x) dx.
-        modes: Centres of the modes, (modes, d), where they are points.
+        modes: Centres of the modes, (modes, d), if the modes are points.
     """
 
     f: Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ def uniform(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
 
 
 def one_of(k: int, n: int, generator: torch.Generator) -> Tensor:
-    """n numbers below k, each as likely."""
+    """n uniform integers below k."""
     return torch.randint(k, (n,), generator=generator, device=generator.device).cpu()
 
 
@@ -62,7 +62,7 @@ def gaussian(sd: Tensor | float = 1.0, dim: int | None = None) -> Density:
     """Independent normals: f = −Σ x²/(2 sd²).
 
     Args:
-        sd: One standard deviation, or one a coordinate (d,).
+        sd: One standard deviation, or one per coordinate, (d,).
         dim: Number of coordinates when sd is a number; 1 by default.
 
     >>> gaussian(2.0).log_z == math.log(2.0) + LOG_2PI / 2
@@ -110,7 +110,7 @@ def rings(radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0), sd: float = 0.15) -> 
         return folded(r).logsumexp(-1) - r.log()
 
     def folded(r: Tensor) -> Tensor:
-        """A drawn radius below 0 lands at −r on the other side."""
+        """Reflect radii below 0: they land at −r on the other side."""
         both = torch.stack([r, -r], -1)[..., None] - centres.to(r)
         return (both.square() / (-2 * sd**2)).flatten(-2)
 
@@ -118,7 +118,7 @@ def rings(radii: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0), sd: float = 0.15) -> 
 
 
 def banana(bend: float = 1.0, sd: float = 1.0) -> Density:
-    """x₀ ~ N(0, 1), x₁ | x₀ ~ N(bend (x₀² − 1), sd²): curved, so a stale gradient shows.
+    """x₀ ~ N(0, 1), x₁ | x₀ ~ N(bend (x₀² − 1), sd²): curved, so that a stale gradient is noticed.
 
     f = −x₀²/2 − (x₁ − bend (x₀² − 1))²/(2 sd²). Haario, Saksman & Tamminen 1999.
     """
@@ -135,7 +135,7 @@ def banana(bend: float = 1.0, sd: float = 1.0) -> Density:
 
 
 def funnel(dim: int = 10, sd: float = 3.0) -> Density:
-    """v = x₀ ~ N(0, sd²), xᵢ | v ~ N(0, exp v): a neck no single step size fits (Neal 2003).
+    """v = x₀ ~ N(0, sd²), xᵢ | v ~ N(0, exp v): a neck that no single step size fits (Neal 2003).
 
     f = −v²/(2 sd²) − Σᵢ (xᵢ² exp(−v) + v)/2.
     """

@@ -1,11 +1,11 @@
-"""Named parameters with constraints, and their log-density as one of flat vectors without any.
+"""Named parameters with constraints, and their log-density as a function of unconstrained vectors.
 
-    θ = T(x),   x ∈ ℝ^dim                        T of each parameter: the bijection onto its constraint (`bijections`)
-    f(x) = log p(θ) + log |det ∂T/∂x|            draws x of exp f make draws T(x) of p
+    θ = T(x),   x ∈ ℝ^dim                        T of each parameter: a bijection onto its constraint (`bijections`)
+    f(x) = log p(θ) + log |det ∂T/∂x|            if x is a draw from exp f, T(x) is one from p
 
-A prior adds its log-density to log p. Supports are those of T, so distributions do not look at their arguments again:
-only rounding could lead outside. A proposal may be NaN, or so far out that a covariance has no Cholesky factor: log p
-is NaN there and the kernel rejects it, where torch would raise an error that ends the run of all chains.
+A prior adds its log-density to log p. T guarantees the support, so distributions do not validate their arguments: only
+rounding could lead outside. A proposal may be NaN, or so far out that a covariance has no Cholesky factor. Then log p
+is NaN and the kernel rejects it, while torch would raise an error that ends the run of all chains.
 
 Reference: Carpenter et al. 2017, "Stan: a probabilistic programming language", section 2.7 (constraints).
 """
@@ -30,7 +30,7 @@ from anila.density.for_a_while import ForAWhile
 from anila.messages import counted
 
 Declared = Constraint | tuple[Any, ...] | Distribution
-"""What a parameter is: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
+"""The declaration of a parameter: a constraint, a constraint and a shape `(positive, 8)`, or its prior."""
 
 
 class Parameter(NamedTuple):
@@ -40,11 +40,11 @@ class Parameter(NamedTuple):
     shape: tuple[int, ...]
     constraint: Constraint
     bijection: Any
-    """T, a `Transform` as torch has them."""
+    """T, a torch `Transform`."""
     free: tuple[int, ...]
-    """Shape of what T is applied to: that of x's numbers for this parameter."""
+    """Shape of this parameter's part of x, to which T is applied."""
     priors: dict[torch.dtype, Distribution]
-    """The prior by the precision of x; none where it is flat."""
+    """dtype of x -> the prior in that precision; empty for a flat prior."""
 
     @property
     def size(self) -> int:
@@ -53,11 +53,11 @@ class Parameter(NamedTuple):
 
 @dataclass(frozen=True, repr=False)
 class Transformed:
-    """A log-density of named parameters as one of x, (chains, dim), without constraints.
+    """A log-density of named parameters as a function of unconstrained x, (chains, dim).
 
     Args:
         log_density: Named values of all chains -> log p, (chains,).
-        parameters: In the order in which x holds them.
+        parameters: The parameters, in the order in which x holds them.
     """
 
     log_density: Callable[[dict[str, Tensor]], Tensor] | None
@@ -65,11 +65,11 @@ class Transformed:
 
     @property
     def dim(self) -> int:
-        """Numbers in x."""
+        """Length of x."""
         return sum(p.size for p in self.parameters)
 
     def __repr__(self) -> str:
-        """What it takes, in a line."""
+        """The parameters, in one line."""
         return f"log-density of {counted(self.dim, 'number')}: {self.told()}"
 
     def __call__(self, x: Float[Tensor, "chains dim"]) -> Float[Tensor, "chains"]:
@@ -85,7 +85,7 @@ class Transformed:
         return sum(terms[1:], terms[0])
 
     def split(self, x: Float[Tensor, "*draws dim"]) -> list[Tensor]:
-        """The part of each parameter, (*draws, *free)."""
+        """The part of x for each parameter, (*draws, *free)."""
         if x.shape[-1] != self.dim:
             raise ValueError(f"x must be (chains, {self.dim}), for {self.told()}; got shape {tuple(x.shape)}")
         parts = x.split([p.size for p in self.parameters], -1)
@@ -112,30 +112,30 @@ class Transformed:
         return torch.cat([part.expand(*draws, -1) for part in parts], -1)
 
     def told(self) -> str:
-        """The parameters with the numbers that x holds of each."""
+        """The parameters, and how many numbers of x each takes."""
         return ", ".join(f"{p.name} ({p.size})" for p in self.parameters)
 
     @property
     def names(self) -> list[str]:
-        """A name for each number of `constrain`'s answer: mu, theta[0], theta[1], …"""
+        """A name for each number that `constrain` returns: mu, theta[0], theta[1], …"""
         return [name for p in self.parameters for name in indexed(p.name, p.shape)]
 
     @property
     def free_names(self) -> list[str]:
-        """A name for each coordinate of x: that of the number it makes where there is one."""
+        """A name for each coordinate of x: that of the number it determines, if there is one."""
         return [
             name if p.free == p.shape else f"free {name}" for p in self.parameters for name in indexed(p.name, p.free)
         ]
 
 
 def transform(log_density: Callable[..., Tensor] | None = None, /, **parameters: Declared) -> Transformed:
-    """One log-density of unconstrained vectors from one of named parameters: f(x) = log p(T(x)) + log |det ∂T/∂x|.
+    """A log-density of unconstrained vectors from one of named parameters: f(x) = log p(T(x)) + log |det ∂T/∂x|.
 
-    `log_density` is written for one draw and run for all chains at once (`torch.vmap`). So it may not branch on values:
-    `torch.where` in place of `if`.
+    `log_density` is written for one draw and run for all chains at once (`torch.vmap`). So it must not branch on
+    values: use `torch.where` instead of `if`.
 
     Args:
-        log_density: Parameters by name, each of its shape -> log p, a number; None where the priors are all of it.
+        log_density: Parameters by name, each of its shape -> log p, a number; None if the priors are all of it.
         parameters: Name -> a constraint of `torch.distributions.constraints` (a flat prior), a constraint and a shape
             such as `(real, 8)`, or a distribution: the prior. Its log-density is added; it gives support and shape.
 
@@ -163,7 +163,7 @@ def transform(log_density: Callable[..., Tensor] | None = None, /, **parameters:
 
 
 def parameter(name: str, given: Declared) -> Parameter:
-    """What x holds for a parameter that is declared so."""
+    """The part of x for a parameter with this declaration."""
     if isinstance(given, Distribution):
         constraint, shape = given.support, given.batch_shape + given.event_shape
         priors = {dtype: unchecked(given, dtype) for dtype in (torch.float32, torch.float64)}
@@ -186,9 +186,9 @@ def parameter(name: str, given: Declared) -> Parameter:
 
 
 def unchecked(law: Distribution, dtype: torch.dtype) -> Distribution:
-    """A copy with its numbers in this precision that does not look at what it is asked, and so its parts.
+    """A copy of a distribution and its parts in this precision, without validation.
 
-    A prior that is left in 32 bits rounds what it is asked, as `Gamma` does, or rounds its answer, as `Uniform` does.
+    A prior left in 32 bits would round its argument, as `Gamma` does, or its result, as `Uniform` does.
     """
 
     def copied(part: Any) -> Any:
@@ -201,14 +201,14 @@ def unchecked(law: Distribution, dtype: torch.dtype) -> Distribution:
         found = copy.copy(part)
         vars(found).update({name: copied(value) for name, value in vars(part).items()})
         if isinstance(found, Distribution):
-            vars(found).update(_validate_args=False)  # torch says it nowhere else
+            vars(found).update(_validate_args=False)  # torch has no public way
         return found
 
     return copied(law)
 
 
 ONLY_SINGLE: Any = getattr(torch.distributions, "GeneralizedPareto", ())
-"""What torch compares with a number of 32 bits; it was not always there."""
+"""A distribution that torch compares with a 32-bit number; older versions do not have it."""
 NO_BIJECTION = (
     "torch has no bijection onto {constraint}; sum over discrete values inside the log-density, and make a covariance "
     "of a corr_cholesky and positive scales"
@@ -224,7 +224,7 @@ def require_names(log_density: Callable[..., Tensor], parameters: Mapping[str, A
 
 
 def for_all_chains(log_density: Callable[..., Tensor]) -> Callable[[dict[str, Tensor]], Tensor]:
-    """log p of all chains from that of one draw."""
+    """log p for all chains, from a function of one draw."""
     batched = torch.vmap(lambda values: log_density(**values))
 
     def log_densities(values: dict[str, Tensor]) -> Tensor:
@@ -251,16 +251,16 @@ ONE_DRAW = (
 
 
 def validates() -> bool:
-    """Whether distributions check what they are given, by default."""
-    return getattr(Distribution, "_validate_args", __debug__)  # torch says it nowhere else
+    """Whether distributions validate their arguments by default."""
+    return getattr(Distribution, "_validate_args", __debug__)  # torch has no public way
 
 
 unvalidated = ForAWhile(validates, Distribution.set_default_validate_args, False)
-"""Inside, distributions look neither at their parameters nor at what they are asked."""
+"""Inside, distributions validate neither their parameters nor their arguments."""
 
 
 class FactorOrNaN(TorchFunctionMode):
-    """Inside, the Cholesky factor of a matrix that has none is NaN, and no error."""
+    """Inside, the Cholesky factor of a matrix that has none is NaN and raises no error."""
 
     def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
         return (factor_or_nan if func in CHOLESKY else func)(*args, **(kwargs or {}))
@@ -270,7 +270,7 @@ CHOLESKY = (torch.linalg.cholesky, torch.cholesky, torch.Tensor.cholesky)
 
 
 def factor_or_nan(input: Tensor, upper: bool = False) -> Tensor:
-    """What `CHOLESKY` give, in their arguments."""
+    """The result of the functions in `CHOLESKY`, with their arguments."""
     factor, failed = torch.linalg.cholesky_ex(input, upper=upper)
     return torch.where((failed == 0)[..., None, None], factor, math.nan)
 
@@ -281,7 +281,7 @@ def a_row(terms: Tensor) -> Tensor:
 
 
 def inverse(p: Parameter, value: Tensor) -> Tensor:
-    """The part of x that makes this value, (*draws, size)."""
+    """The part of x that T maps to this value, (*draws, size)."""
     value = value if value.is_floating_point() else value.to(torch.get_default_dtype())
     draws = value.shape[: value.ndim - len(p.shape)]
     if value.shape != (*draws, *p.shape):

@@ -30,7 +30,7 @@ NETWORKS: dict[str, Callable[..., nn.Module]] = {
     "unet": unet,
     "kernel": Kernel,
 }
-"""Name -> constructor. Its signature says what points it takes (see `fit`), and what it is asked for by name."""
+"""Name -> constructor. Its signature says which points it takes (see `fit`) and which settings it has."""
 
 __all__ = [
     "NETWORKS", "BlurredGaussian", "ClassesAtLevels", "Conditional", "Confined", "Kernel", "NoiseConditional",

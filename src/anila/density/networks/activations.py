@@ -8,10 +8,10 @@ Nonlinearity = Literal["silu", "gelu", "leaky_relu", "relu"]
 
 
 def activation(name: str, slope: float = 0.05) -> nn.Module:
-    """The non-linearity called name; slope is the negative slope of leaky ReLU.
+    """The non-linearity with this name; slope is the negative slope of leaky ReLU.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If the name is unknown.
     """
     match name:
         case "silu":

@@ -1,10 +1,10 @@
-"""What is put around a network: the confining term and a temperature.
+"""Wrappers of a network: a confining term and a temperature.
 
 f(x) = net(x) − |x − c|²/(2 s²) has a Gaussian base measure.
 
-A network of piecewise-linear units has a bounded gradient, so exp f need not have a finite integral and no chain on it
-need be ergodic. With the confining term Z is finite and the gradient points inwards far away (assumption H1 of Karimi,
-Xie & Li 2023, section 4), provided the network grows more slowly than |x|².
+A network of piecewise-linear units has a bounded gradient, so exp f may not be integrable and no chain on it need be
+ergodic. With the confining term, Z is finite and the gradient points inwards far away (assumption H1 of Karimi, Xie &
+Li 2023, section 4), provided the network grows more slowly than |x|².
 """
 
 import torch
@@ -40,11 +40,11 @@ class Confined(nn.Module):
 
 
 class Tempered(nn.Module):
-    """net(x) / temperature: the log-density of which the net is the energy scale.
+    """net(x) / temperature.
 
     Args:
         net: Module (n, *event) -> (n,), or (n, classes) for a class-conditional one.
-        temperature: Positive; ε²/2 writes down the anatomy study's f = −2F/ε².
+        temperature: Positive; ε²/2 gives the anatomy study's f = −2F/ε².
 
     Raises:
         ValueError: If temperature is not positive.

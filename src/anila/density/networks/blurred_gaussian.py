@@ -1,12 +1,12 @@
-"""The Gaussian with the moments of data, blurred: what is known of noisy data before anything is learned.
+"""The Gaussian with the moments of the data, blurred: what is known about noisy data before learning.
 
     N(m, C + s² I),   C = V diag(λ) Vᵀ + ρ (I − V Vᵀ)
 
-V holds the directions of largest variance; in all others the variance is its mean ρ. Of a point x seen as x_s = x + s ξ
-this Gaussian knows all but a part of variance s² λ / (s² + λ) in each direction.
+V holds the directions of largest variance; in all others the variance is their mean, ρ. Given x_s = x + s ξ, this
+Gaussian leaves a variance of s² λ / (s² + λ) of x in each direction.
 
-Few points have few directions. Directions bend towards the points that they were found by, which then lie nearer to
-them than others do; what learns from no other points trusts the Gaussian too much.
+With few points, only few directions are kept. Directions are biased towards the points from which they were estimated,
+which then fit them better than others do; a model trained on only these points would trust the Gaussian too much.
 """
 
 import math
@@ -16,17 +16,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 RANK = 256
-"""Directions kept of data with more coordinates."""
+"""Number of directions kept for data with more coordinates."""
 POINTS = 30
-"""Points to learn from for each direction that has a variance of its own."""
+"""Training points required for each direction with its own variance."""
 
 
 class BlurredGaussian(nn.Module):
-    """log N(x; m, C + s² I), with its exact draws.
+    """log N(x; m, C + s² I), with exact draws.
 
     Args:
-        event: Shape of one point. A new one is N(0, I): `see` takes the moments of data, `load_state_dict` stored ones.
-        rank: Directions that have a variance of their own, at most as many as coordinates, and one for 30 points.
+        event: Shape of one point. It starts as N(0, I): `see` takes moments from data, `load_state_dict` stored ones.
+        rank: Most directions with their own variance; at most one per coordinate and one per 30 points are used.
     """
 
     mean: Tensor
@@ -56,8 +56,8 @@ class BlurredGaussian(nn.Module):
 
         Args:
             x: Points.
-            of: How many there are to learn from, of which these are some; ∞ where more are always drawn. None says that
-                there are no others.
+            of: Number of training points, of which these are some; ∞ if new ones are always drawn. None says that there
+                are no others.
         """
         mean = x.mean(0)
         z = (x - mean).flatten(1) / math.sqrt(len(x))
@@ -84,7 +84,7 @@ class BlurredGaussian(nn.Module):
         return ((p / variances) @ self.directions.T + (z - p @ self.directions.T) / rest[:, None]).view_as(x)
 
     def draw(self, n: int, s: float, generator: torch.Generator) -> Float[Tensor, "n *event"]:
-        """n draws of N(m, C + s² I)."""
+        """n draws from N(m, C + s² I)."""
         xi = torch.randn(n, self.dim, generator=generator, dtype=self.mean.dtype, device=generator.device)
         xi = xi.to(self.mean.device)
         variances, rest = self.blurred(self.mean.new_full((1,), s))
@@ -100,7 +100,7 @@ class BlurredGaussian(nn.Module):
         return self.mean_over_directions(self.variances[None], self.rest[None])[0]
 
     def unknown(self, s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-        """c(s)², the mean of s² λ / (s² + λ): the variance of a coordinate of x when x + s ξ is seen."""
+        """c(s)², the mean of s² λ / (s² + λ): the variance of a coordinate of x given x + s ξ."""
         variances, rest = self.blurred(s)
         return s.square() * self.mean_over_directions(self.variances / variances, self.rest / rest)
 
@@ -109,7 +109,7 @@ class BlurredGaussian(nn.Module):
 
 
 def principal(z: Float[Tensor, "n d"], rank: int) -> tuple[Float[Tensor, "rank"], Float[Tensor, "d rank"]]:
-    """The largest eigenvalues of zᵀz, ascending, and their directions; from zzᵀ where that is smaller."""
+    """The largest eigenvalues of zᵀz, ascending, and their directions; from zzᵀ if that is smaller."""
     if len(z) >= z.shape[1]:
         values, directions = torch.linalg.eigh(z.T @ z)
         return values[-rank:].clamp(min=0), directions[:, -rank:]

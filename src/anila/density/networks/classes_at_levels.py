@@ -1,11 +1,11 @@
-"""Classes at every level of noise: one f(x, s)[y] for each class y, all of them in one pass.
+"""Classes at every noise level: one f(x, s)[y] for each class y, all computed in one pass.
 
     f(x, s)[y] = f₀(x, s) + ⟨e_y, h(u, s)⟩        f(x, s) = logsumexp_y f(x, s)[y]
 
 f₀ is the density of `noise_conditional`, h its network's features of u, the saturated and scaled point, and e_y the
-embedding of a class. exp f(·, s) is the law of noisy data whatever their class, exp f(·, s)[y] that of noisy data of a
-class, up to one constant for all classes, and p(y | x, s) the softmax (JEM: Grathwohl et al. 2020, eqs. 5-7; here of
-noisy data). As u stops growing far out, so do the features: each class is normalisable whatever the weights, as f₀ is.
+embedding of a class. exp f(·, s) is the law of noisy data of any class, exp f(·, s)[y] that of noisy data of class y,
+up to one constant for all classes, and p(y | x, s) is the softmax (JEM: Grathwohl et al. 2020, eqs. 5-7; here of noisy
+data). Far out u stops growing, and so do the features: like f₀, each class is normalisable whatever the weights.
 """
 
 from typing import Any
@@ -19,23 +19,23 @@ from anila.density.networks.conditional import labelled
 from anila.density.networks.noise_conditional import NoiseConditional, saturated
 
 GUIDED = 5.0
-"""The most noise, in sd of the data, at which guidance acts: where classes differ by colour, it takes contrast away."""
+"""Highest noise, in sd of the data, with guidance: if classes differ by colour, more of it removes contrast."""
 
 
 class ClassesAtLevels(NoiseConditional):
-    """f(x, s) = logsumexp_y f(x, s)[y] of noisy data in [-1, 1]; f(x) is that of the lowest level.
+    """f(x, s) = logsumexp_y f(x, s)[y] of noisy data in [-1, 1]; f(x) is f at the lowest level.
 
     Args:
         net: U and its features: a module whose forward(u, s, pooled=True) gives (n, *event) and (n, net.pooled).
         base: The Gaussian with the moments of the data.
         lowest: s of f(x), in units of x.
         highest: s at which annealed draws begin.
-        finest: The smallest s at which f is learned; that of f(x) by default.
-        adapter: As of `NoiseConditional`.
-        classes: How many there are.
+        finest: The smallest s at which f is learned; by default that of f(x).
+        adapter: As in `NoiseConditional`.
+        classes: Number of classes.
 
     Raises:
-        ValueError: As `NoiseConditional`, or if there are not two classes.
+        ValueError: As in `NoiseConditional`, or if there are fewer than two classes.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class ClassesAtLevels(NoiseConditional):
         return self(x, by_class=True)
 
     def given(self, y: int | Int[Tensor, "n"], guidance: float = 0.0) -> "GivenAtLevels":
-        """f of a class, at all its levels.
+        """f of one class, at all levels.
 
         Args:
-            y: A class, or one for every row.
+            y: A class, or one per row.
             guidance: w.
 
         Raises:
@@ -79,11 +79,11 @@ class ClassesAtLevels(NoiseConditional):
         return GivenAtLevels(self, y, guidance)
 
     def guided(self, guidance: float) -> "GivenAtLevels":
-        """f of all classes together, each guided."""
+        """f of all classes together, each with guidance."""
         return GivenAtLevels(self, None, guidance)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
-        """What is learned of all classes together."""
+        """The learned part of f for all classes together."""
         return self.learned_by_class(x, s, adapted).logsumexp(1)
 
     def learned_by_class(
@@ -99,15 +99,14 @@ class ClassesAtLevels(NoiseConditional):
 
 
 class GivenAtLevels(NoiseConditional):
-    """x, s -> f(x, s)[y] + w log p(y | x, s); where no class is named, the logsumexp of all of these.
+    """x, s -> f(x, s)[y] + w log p(y | x, s); without a class, the logsumexp of these over all classes.
 
-    With w above 0 points are more clearly of their class than its law has them, and less varied (Dhariwal & Nichol
-    2021, section 4, whose scale is 1 + w). At levels above 5 σ, σ the sd of the data, w is 0
-    (Kynkäänniemi et al. 2024).
+    With w above 0, points belong to their class more clearly than under its law, and vary less (Dhariwal & Nichol 2021,
+    section 4, whose scale is 1 + w). At levels above 5 σ, σ the sd of the data, w is 0 (Kynkäänniemi et al. 2024).
 
     Args:
         joint: f of all classes.
-        y: A class, or one for every row; None for all together.
+        y: A class, or one per row; None for all together.
         guidance: w.
     """
 
@@ -117,11 +116,11 @@ class GivenAtLevels(NoiseConditional):
         self.of_class = total if y is None else labelled(y)
 
     def guided(self, guidance: float) -> "GivenAtLevels":
-        """The same of another guidance."""
+        """The same with another guidance."""
         return GivenAtLevels(self.joint, self.y, guidance)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
-        """What is learned of the class."""
+        """The learned part of f for the class."""
         logits = self.joint.learned_by_class(x, s, adapted)
         if not self.guidance:
             return self.of_class(logits)

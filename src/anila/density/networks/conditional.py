@@ -1,10 +1,10 @@
-"""Class-conditional log-densities: a network with one output a class is a joint density of points and classes.
+"""Class-conditional log-densities: a network with one output per class is a joint density of points and classes.
 
     log p(x, y) = f(x)[y] − log Z        log p(x) = logsumexp_y f(x)[y] − log Z        log p(y | x) = log softmax f(x)
 
-So one network is a density, a density for each class, and a classifier (JEM: Grathwohl et al. 2020, "Your classifier
-is secretly an energy based model and you should treat it like one", eqs. 5-7). What changes the joint density, a
-temperature or a confining term, belongs inside: Conditional(Confined(Tempered(net))).
+So one network is a density, a density for each class, and a classifier (JEM: Grathwohl et al. 2020, "Your classifier is
+secretly an energy based model and you should treat it like one", eqs. 5-7). A temperature or confining term changes the
+joint density and belongs inside: Conditional(Confined(Tempered(net))).
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from anila.messages import counted
 
 
 class Conditional(nn.Module):
-    """f(x) = logsumexp_y net(x)[y]: the log-density of x, whatever its class.
+    """f(x) = logsumexp_y net(x)[y]: the log-density of x of any class.
 
     Args:
         net: Module (n, *event) -> (n, classes).
@@ -36,7 +36,7 @@ class Conditional(nn.Module):
         """f(x), (n,), or f(x)[y] of every class, (n, classes).
 
         Raises:
-            ValueError: If the network does not give one number a class.
+            ValueError: If the network does not give one number per class.
         """
         values = self.net(x)
         if values.ndim != 2:
@@ -53,7 +53,7 @@ class Conditional(nn.Module):
         """The log-density x -> f(x)[y] of a class; any sampler takes it.
 
         Args:
-            y: A class, or one for every row.
+            y: A class, or one per row.
 
         Raises:
             ValueError: When called, if there is no such class, or not one for every row.
@@ -78,7 +78,7 @@ class Given(nn.Module):
 
 
 def labelled(y: int | Int[Tensor, "n"]) -> Callable[[Float[Tensor, "n classes"]], Float[Tensor, "n"]]:
-    """logits -> logits[y], a class or one for every row.
+    """logits -> logits[y], for one class or one per row.
 
     Raises:
         ValueError: When called, if there is no such class, or not one for every row.

@@ -1,10 +1,10 @@
-"""A network for points of a shape: what it takes of that shape stands in its constructor's signature.
+"""A network for points of a given shape: its constructor's signature says what it needs to know about that shape.
 
 dim               the coordinates of a point; points of another shape are flattened
 channels, size    square images
 event_shape       any shape
-out               numbers a row, for as many classes
-classes           how many classes it is a density of each of (`HasClasses`), 0 for none; then it has no `out`
+out               outputs per row, one for each class
+classes           number of classes with a density each (`HasClasses`), 0 for none; such a constructor has no `out`
 """
 
 import math
@@ -15,18 +15,18 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 SHAPE = ("dim", "channels", "size", "event_shape", "out", "classes")
-"""Arguments that the data decide, not the settings."""
+"""Arguments that are set by the data and not by settings."""
 
 SEEN = 2000
-"""Data points that a network sees before it learns, where it says no other number."""
+"""Data points that a network sees before it learns, unless it asks for another number."""
 
 
 @runtime_checkable
 class Sees(Protocol):
-    """A module that takes something from the data before it learns, such as their moments, and keeps it in buffers.
+    """A module that takes something from the data before learning, such as their moments, and keeps it in buffers.
 
-    Its attribute `sees` says how many points it asks for at most, where it is not enough to see `SEEN`. A `see` that
-    takes `of` is told how many there are to learn from, ∞ where more are always drawn.
+    Its attribute `sees` is the largest number of points that it asks for, if `SEEN` are not enough. A `see` with an
+    argument `of` is told the number of training points, ∞ if new ones are always drawn.
     """
 
     def see(self, x_data: Tensor, /) -> None:
@@ -35,16 +35,16 @@ class Sees(Protocol):
 
 
 def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: int = 1, **options: Any) -> nn.Module:
-    """The network for points of this shape, (n, *event) -> (n,), or (n, out) where it gives a number a class.
+    """The network for points of this shape, (n, *event) -> (n,), or (n, out) if it gives one number per class.
 
     Args:
-        make: A constructor, which says by the names of its arguments what it takes; see the module's page.
+        make: A constructor, whose argument names say what it needs; see the module's docstring.
         event_shape: Shape of a point.
-        out: Numbers a row.
-        options: The constructor's other arguments.
+        out: Outputs per row.
+        options: Other arguments of the constructor.
 
     Raises:
-        ValueError: If it does not take points of this shape, or gives one number only.
+        ValueError: If it does not take points of this shape, or cannot give several outputs.
 
     >>> from anila.density.networks import mlp
     >>> import torch
@@ -71,17 +71,17 @@ def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: in
 
 
 def is_of_vectors(make: Callable[..., nn.Module]) -> bool:
-    """Whether it sees a point as a list of coordinates: then it is small, and quickest on one thread."""
+    """Whether it takes a point as a vector of coordinates: then it is small, and fastest on one thread."""
     return "dim" in signature(make).parameters
 
 
 def see(f: nn.Module, rows: Callable[[int], Tensor], of: int | float) -> None:
-    """Show data to all that wants to see some in f.
+    """Show data to all modules of f that want to see some.
 
     Args:
-        f: A network, or what is put around one.
-        rows: Makes at most so many points, (n, *event), in random order.
-        of: How many there are; ∞ where more are always drawn.
+        f: A network, possibly wrapped.
+        rows: Number -> at most that many points, (n, *event), in random order.
+        of: Number of training points; ∞ if new ones are always drawn.
     """
     for module in [module for module in f.modules() if isinstance(module, Sees)]:
         told = {"of": of} if "of" in signature(module.see).parameters else {}

@@ -1,12 +1,12 @@
-"""The kernel energy as a network: f has a closed form, found at once when it sees the data. Nothing is trained.
+"""The kernel energy as a network: f has a closed form, computed at once when it sees the data. Nothing is trained.
 
     f(x) = log Σ_i w_i exp(−|x − x_i|²/(2h²))
 
-The rows x_i are those of the data, of large tables some. h is the likeliest by leave-one-out. Scores of ordinary
-rows come from cross-validation (`anila.density.kernel_rows`), and say which scores are odd. Draws and conditional draws
-are exact (`anila.density.kernel_energy`).
+The x_i are the rows of the data, or some of them if the table is large. h maximises the leave-one-out likelihood.
+Scores of ordinary rows come from cross-validation (`anila.density.kernel_rows`) and tell which scores are odd. Draws
+and conditional draws are exact (`anila.density.kernel_energy`).
 
-f holds rows of the data: whoever has the model has them.
+f contains rows of the data: whoever has the model has them.
 """
 
 import math
@@ -32,11 +32,11 @@ from anila.density.ranges import Count, Fraction, Positive
 from anila.rng import rng
 
 EXTREME = 1e4
-"""Standard deviations of a column beyond which a cell belongs to no scale."""
+"""Standard deviations of a column beyond which a cell is left out of its scale."""
 JUDGED = 5_000
-"""Rows at most whose scores say what is ordinary."""
+"""Largest number of rows whose scores define what is ordinary."""
 CELLS_SEEN = 2**25
-"""Cells at most that are looked at where no number of centres is given: 256 MiB."""
+"""Largest number of cells that are looked at if no number of centres is given: 256 MiB."""
 
 
 class Kernel(nn.Module):
@@ -45,19 +45,19 @@ class Kernel(nn.Module):
     Args:
         event_shape: (d,): rows of d numbers.
         bandwidth: h, in standard deviations of a column; None for the likeliest by leave-one-out.
-        centres: Rows that are centres at most; where there are more, these are drawn at random. None takes all of up to
-            31,622 rows, and the fewer of more rows the more there are, at least 5,000.
-        trimmed: Share of these that are no centres, the sparsest: 0.2 where anomalies may be among the rows.
+        centres: Largest number of centres, drawn at random from more rows. None uses all of up to 31,622 rows, and the
+            fewer the more rows there are beyond that, but at least 5,000.
+        trimmed: Share of the sparsest rows that are not used as centres: 0.2 if the rows may contain anomalies.
 
     Attributes:
         ordinary: Scores of ordinary rows by cross-validation, sorted, (n,).
 
     Raises:
-        ValueError: If points are no rows of numbers.
+        ValueError: If points are not rows of numbers.
     """
 
     by_seeing: ClassVar[bool] = True
-    """Whether it is found when it sees the data, without learning."""
+    """Whether seeing the data determines it, without learning."""
     ordinary: Tensor
 
     def __init__(
@@ -78,14 +78,14 @@ class Kernel(nn.Module):
 
     @property
     def sees(self) -> int:
-        """Rows of data that it asks for."""
+        """Number of rows of data that it asks for."""
         if self.most:
             return self.most + JUDGED
         return min(ROWS_BY_CENTRES // FEWEST, max(FEWEST, CELLS_SEEN // self.energy.centres.shape[1]))
 
     @torch.no_grad()
     def see(self, x_data: Float[Tensor, "n d"]) -> None:
-        """Be the energy of these rows, which are in random order."""
+        """Become the energy of these rows, which are in random order."""
         rows = without_extremes(x_data.to(self.energy.centres))
         centres = densest(rows[: self.most or centres_of(len(rows))], self.trimmed)
         seen = Centres(rows[centres])
@@ -104,7 +104,7 @@ class Kernel(nn.Module):
         return self.energy.log_z
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """n exact draws, frequent values kept."""
+        """n exact draws, which keep frequent values."""
         return self.energy.draw(n, generator).to(torch.get_default_dtype())
 
     def completed(self, x: Float[Tensor, "rows d"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
@@ -113,9 +113,9 @@ class Kernel(nn.Module):
 
     @torch.no_grad()
     def oddness(self, x: Float[Tensor, "rows d"]) -> Float[Tensor, "rows"]:
-        """The denoising error, in standard deviations; a row that was seen is judged by the others.
+        """The denoising error, in standard deviations; a row that was seen is scored by the others.
 
-        A row without a cell is as odd as half of the ordinary rows.
+        A row without any cell gets the median score of ordinary rows.
         """
         z = self.inward(x)
         found = self.energy.oddness(z, self.centres.own(z))
@@ -124,46 +124,46 @@ class Kernel(nn.Module):
 
     @torch.no_grad()
     def reasons(self, x: Float[Tensor, "rows d"], cell: Int[Tensor, "d"] | None = None) -> Reasons:
-        """Which cells make each row odd, and what would be likely there.
+        """Which cells make each row odd, and likely values for them.
 
         Args:
             x: Rows, (rows, d).
-            cell: Of which cell each coordinate is, as a number; one each by default.
+            cell: Number of the cell to which each coordinate belongs; by default each is its own.
         """
         z = self.inward(x)
         return reasons(self.energy, z, self.centres.own(z), cell)
 
     @torch.no_grad()
     def leave_one_out(self) -> Tensor:
-        """log p of up to 2,000 centres under all others, (n,)."""
+        """log p of up to 2,000 centres, each under all others, (n,)."""
         centres = self.energy.centres
         return self.energy.left_out(torch.arange(min(2000, len(centres)), device=centres.device))
 
     @property
     def centres(self) -> Centres:
-        """Which centre each row is."""
+        """The lookup of the centre that equals a row."""
         self.known = self.known or Centres(self.energy.centres, self.energy.counts)
         return self.known
 
     def inward(self, x: Tensor) -> Tensor:
-        """In the precision of the centres."""
+        """x in the precision of the centres."""
         return x.to(self.energy.centres)
 
 
 def without_extremes(x: Float[Tensor, "n d"]) -> Float[Tensor, "some d"]:
-    """The rows without cells that are so far out that they make no scale, such as 1e300: no draw comes near them.
+    """The rows without cells so far out, such as 1e300, that they would spoil the scale: no draw comes near them.
 
-    They are odd rows afterwards, as any other of the kind.
+    Afterwards they count as odd rows, like any other of the kind.
     """
     near = (x.abs() <= EXTREME).all(1)
     return x[near] if bool(near.any()) else x
 
 
 def of_categories(x: Float[Tensor, "n d"]) -> Callable[[float], float]:
-    """h -> log p of a row less its density: columns of two values, as those of categories, have probabilities.
+    """h -> log p of a row minus its log-density: columns of two values, as for categories, have probabilities.
 
-    Of bumps on two values s apart the sum 1 + exp(−s²/(2h²)) takes the place of the integral h √(2π): no h is likelier
-    only because it is narrow.
+    For bumps on two values s apart, the sum 1 + exp(−s²/(2h²)) replaces the integral h √(2π), so that no h is likelier
+    merely because it is small.
     """
     apart = (x.amax(0) - x.amin(0))[of_two_values(x)]
 
@@ -175,7 +175,7 @@ def of_categories(x: Float[Tensor, "n d"]) -> Callable[[float], float]:
 
 
 def take_size(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Have as many scores as a state that is loaded."""
+    """Resize to the number of scores in a state that is loaded."""
     assert isinstance(module, Kernel)
     if (found := state.get(f"{prefix}ordinary")) is not None and found.ndim == 1:
         module.ordinary = module.ordinary.new_empty(len(found))

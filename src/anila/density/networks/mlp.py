@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons as log-densities of vectors, with random Fourier features where detail is fine.
+"""Multi-layer perceptrons as log-densities of vectors, with random Fourier features for fine detail.
 
 f(x) = w · h_L(… h_1(φ(x))),   φ(x) = x, or [sin(2π B x), cos(2π B x)] with rows of B ~ N(0, scale² I).
 
@@ -54,7 +54,7 @@ def mlp(
         slope: Negative slope of leaky ReLU.
         fourier: Number of random Fourier features in front (even), 0 for none.
         fourier_scale: Standard deviation of the frequencies, in periods per unit of x.
-        out: Numbers a row: (n,) for one, (n, out) for more.
+        out: Outputs per row: (n,) for one, (n, out) for more.
     """
     first: list[nn.Module] = [Fourier(dim, fourier, fourier_scale)] if fourier else []
     widths = (fourier or dim, *hidden)
@@ -63,5 +63,5 @@ def mlp(
 
 
 def one_number(out: int) -> nn.Flatten:
-    """What ends a network: (n, 1, ...) -> (n,) for one output, (n, out, ...) -> (n, out) for more."""
+    """The last layer of a network: (n, 1, ...) -> (n,) for one output, (n, out, ...) -> (n, out) for more."""
     return nn.Flatten(0 if out == 1 else 1)

@@ -35,7 +35,7 @@ def vanilla(
         width: Channels after the first convolution.
         nonlinearity: "leaky_relu", "relu", "silu" or "gelu".
         slope: Negative slope of leaky ReLU.
-        out: Numbers a row: (n,) for one, (n, out) for more.
+        out: Outputs per row: (n,) for one, (n, out) for more.
 
     Raises:
         ValueError: If size is not 4 · 2^k.
@@ -54,7 +54,7 @@ def nonlocal_(channels: int = 3, size: int = 32, slope: NonNegative = 0.05, out:
         channels: Channels of the images.
         size: Height and width of the images, a multiple of 8.
         slope: Negative slope of leaky ReLU.
-        out: Numbers a row: (n,) for one, (n, out) for more.
+        out: Outputs per row: (n,) for one, (n, out) for more.
 
     Raises:
         ValueError: If size is not a multiple of 8.

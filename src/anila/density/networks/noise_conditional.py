@@ -1,23 +1,24 @@
-"""Log-densities of noisy data: one f(x, s) for every level s of the noise.
+"""Log-densities of noisy data: one f(x, s) for every noise level s.
 
     f(x, s) = log N(x; m, C + s² I) + (|x − D₀|² − |x − D|²) / (2 s²) − ½ Σ (max(0, |x| − 1 − 4 s) / s)²
-    D₀ = x + s² ∇log N(x; m, C + s² I)                      the data given x, if they were a Gaussian
-    D = D₀ + c(s) U(u, s),   u = (x − m) / √(σ² + s²)       the data given x
-    f(x) = f(x, lowest), with U + A in place of U            where there is an adapter A
+    D₀ = x + s² ∇log N(x; m, C + s² I)                      the mean of the data given x, if they were Gaussian
+    D = D₀ + c(s) U(u, s),   u = (x − m) / √(σ² + s²)       the mean of the data given x
+    f(x) = f(x, lowest), with U + A in place of U            if there is an adapter A
 
-exp f(·, s) is the law of x + s ξ, with x from the data and ξ ~ N(0, I). The Gaussian with the moments of the data knows
-its share; U, any network from points to points, learns the rest. c(s)² is the variance that the Gaussian leaves open.
-As log N = const − ½ (D₀ − m)ᵀ C⁻¹ (D₀ − m) − |x − D₀|² / (2 s²), f is the Gaussian's prior of D₀ and a bowl around D
-(Salimans & Ho 2021 have the bowl alone). Noisy data lie at a distance of s √d from images, and slopes are learned only
-there; the bowl says what f is nearer and farther, so that chains at f find the noise they should have.
+exp f(·, s) is the law of x + s ξ, with x from the data and ξ ~ N(0, I). The Gaussian with the moments of the data
+explains its share; U, any network from points to points, learns the rest. c(s)² is the variance that the Gaussian
+leaves unexplained. As log N = const − ½ (D₀ − m)ᵀ C⁻¹ (D₀ − m) − |x − D₀|² / (2 s²), f is the Gaussian's prior at D₀
+plus a bowl around D (Salimans & Ho 2021 use only the bowl). Noisy data lie at a distance of s √d from images, and
+slopes are learned only there. The bowl extends f to other distances, so that chains settle at the right noise.
 
-An adapter is a second, smaller network that begins at 0 (Houlsby et al. 2019; Zhang et al. 2023, zero convolutions). It
-is what chains at f(x) teach: all other levels, down which draws come, stay as they were learned without chains.
+An adapter is a second, smaller network that starts at 0 (Houlsby et al. 2019; Zhang et al. 2023, zero convolutions).
+Chains on f(x) train only the adapter: all other levels, along which draws descend, stay as they were learned without
+chains.
 
-Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond
-1 + 4 s. Four times as far out, what is learned sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops at r = 4 + 16 s: it is
-bounded, Z is finite and the gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). The last
-term, the box, is the tail of uniform data with noise.
+Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond 1 + 4
+s. The learned part sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops four times as far out, at r = 4 + 16 s: so it is
+bounded, Z is finite and the gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). The last term,
+the box, is the tail of uniform data with noise.
 
 References: Song & Ermon 2019 (one network for all levels); Karras et al. 2022, section 5 (scaling by level).
 """
@@ -32,22 +33,22 @@ from anila.density.log_density import LogDensity
 from anila.density.networks.blurred_gaussian import BlurredGaussian
 
 NOISE = 4.0
-"""Noise beyond so many s is not met."""
+"""Noise beyond this many s practically never occurs."""
 MARGIN = 4.0
-"""What is learned sees all x, unchanged to 2e-6, as far as data with noise reach; it sees none so many times as far."""
+"""The learned part sees x unchanged, to 2e-6, as far as noisy data reach, and constant from this many times as far."""
 FAR = 100.0
-"""From x = 100 r on, φ(x) is r to the last bit of a float64."""
+"""From x = 100 r on, φ(x) equals r in float64."""
 
 
 class NoiseConditional(nn.Module):
-    """f(x, s) of noisy data in [-1, 1]; f(x) is that of the lowest level.
+    """f(x, s) of noisy data in [-1, 1]; f(x) is f at the lowest level.
 
     Args:
-        net: U, a module (n, *event), (n,) -> (n, *event) of points and their levels, e.g. `UNet`.
+        net: U, a module (n, *event), (n,) -> (n, *event) that takes points and their levels, e.g. `UNet`.
         base: The Gaussian with the moments of the data.
         lowest: s of f(x), in units of x.
-        highest: s at which noise has covered the data, where annealed draws begin.
-        finest: The smallest s at which f is learned, through which a point loses its noise; that of f(x) by default.
+        highest: s at which noise covers the data and annealed draws begin.
+        finest: The smallest s at which f is learned, used to remove the noise of points; by default that of f(x).
         adapter: A, a module like U; None for none.
 
     Raises:
@@ -89,7 +90,7 @@ class NoiseConditional(nn.Module):
         """The log-density x -> f(x, s), or f(x) if s is the lowest level; any sampler takes it.
 
         Args:
-            s: A level, or one for every row; f(·, s) of those is without the adapter.
+            s: A level, or one per row; with one per row, the adapter is left out.
         """
         if not isinstance(s, Tensor) and s == self.lowest:
             return self
@@ -101,15 +102,15 @@ class NoiseConditional(nn.Module):
         return self.base.variance().sqrt().item()
 
     def draw_highest(self, n: int, generator: torch.Generator) -> Float[Tensor, "n *event"]:
-        """n draws of the highest level, by its Gaussian."""
+        """n draws from the highest level, by its Gaussian."""
         return self.base.draw(n, self.highest, generator)
 
     def level(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
-        """The lowest, for every row."""
+        """The lowest level, for every row."""
         return x.new_full((len(x),), self.lowest)
 
     def known(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
-        """The Gaussian and the box."""
+        """The part of f that is not learned: the Gaussian and the box."""
         return self.base(x, s) - box(x, s)
 
     def learned(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], adapted: bool = False) -> Float[Tensor, "n"]:
@@ -122,12 +123,12 @@ class NoiseConditional(nn.Module):
     def nearer(
         self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], points: Float[Tensor, "n *event"]
     ) -> Float[Tensor, "n"]:
-        """(|x − D₀|² − |x − D|²) / (2 s²) of U(u, s)."""
+        """(|x − D₀|² − |x − D|²) / (2 s²) for the output U(u, s)."""
         step = beside(self.base.unknown(s).sqrt() / s, x) * points
         return inner(beside(s, x) * self.base.pull(x, s) - step / 2, step)
 
     def scaled(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
-        """u = (x − m) / √(σ² + s²), what U sees."""
+        """u = (x − m) / √(σ² + s²), the input of U."""
         return (x - self.base.mean) / beside((self.base.variance() + s.square()).sqrt(), x)
 
 
@@ -150,5 +151,5 @@ def inner(u: Float[Tensor, "n *event"], v: Float[Tensor, "n *event"]) -> Float[T
 
 
 def beside(s: Float[Tensor, "n"], x: Float[Tensor, "n *event"]) -> Tensor:
-    """A number for each row, shaped to meet x."""
+    """s, a number per row, shaped to broadcast with x."""
     return s.view(-1, *[1] * (x.ndim - 1))

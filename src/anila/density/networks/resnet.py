@@ -1,9 +1,9 @@
-"""A residual network as a log-density of images, without batch norm: rows of a batch never see each other.
+"""A residual network as a log-density of images, without batch norm, so that rows of a batch are independent.
 
     h ← h + conv(σ(conv(σ(h))))        residual block (pre-activation, He et al. 2016)
     f(x) = w · Σ_pixels σ(h)            a sum, so that f is extensive in the image
 
-`ResNet` halves the image by average pooling and doubles the width at every stage, one block each.
+`ResNet` halves the image by average pooling and doubles the width at every stage, with one block per stage.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from anila.density.ranges import Count, NonNegative
 
 
 class Block(nn.Module):
-    """h + conv(σ(conv(σ(h)))), halved by average pooling and widened when asked."""
+    """h + conv(σ(conv(σ(h)))), optionally halved by average pooling and widened."""
 
     def __init__(self, width_in: int, width_out: int, nonlinearity: Nonlinearity, down: bool, slope: float = 0.05):
         super().__init__()
@@ -44,7 +44,7 @@ class Residual(nn.Module):
         blocks: The width of each block and whether it halves the image.
         nonlinearity: "silu", "gelu", "leaky_relu" or "relu".
         slope: Negative slope of leaky ReLU.
-        out: Numbers a row: (n,) for one, (n, out) for more.
+        out: Outputs per row: (n,) for one, (n, out) for more.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ResNet(Residual):
         stages: How many times the image is halved.
         nonlinearity: "silu", "gelu", "leaky_relu" or "relu".
         slope: Negative slope of leaky ReLU.
-        out: Numbers a row.
+        out: Outputs per row.
 
     Raises:
         ValueError: If size is not divisible by 2^stages.

@@ -2,14 +2,14 @@
 
     u ← W v / |W v|,   v ← Wᵀ u / |Wᵀ u|,   σ = uᵀ W v          power iteration
 
-A layer then stretches no distance by more than 1, and f by no more than the product over its layers. For a
-convolution W is the kernel as a matrix (out, in · height · width), which bounds the stretch by the root of how many
-windows a pixel lies in (3 for 3×3 at stride 1).
+A layer then stretches no distance by more than 1, and f none by more than the product over its layers. For a
+convolution, W is the kernel as a matrix (out, in · height · width), which bounds the stretch by the root of the number
+of windows that contain a pixel (3 for 3×3 at stride 1).
 
-u and v start as the singular vectors of W and follow it as θ moves, one iteration with each call of `power_iteration`.
-Evaluating f never moves them, in training mode neither: f would change from one step of a chain to the next, and no
-Metropolis ratio would be right. While θ turns fast they lag, and W / σ(W) stretches by somewhat more than 1. They are
-buffers: part of the state dict, of averages and of copies.
+u and v start as the singular vectors of W and follow it as θ moves, with one iteration per call of `power_iteration`.
+Evaluating f never moves them, not even in training mode: otherwise f would change from one step of a chain to the next,
+and Metropolis ratios would be wrong. While θ changes fast they lag, and W / σ(W) stretches by somewhat more than 1.
+They are buffers: part of the state dict, of averages and of copies.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,10 @@ from torch.nn.utils.parametrize import is_parametrized, register_parametrization
 
 
 class Normalised(nn.Module):
-    """W -> W / (uᵀ W v), with u and v as the last `iterate` left them.
+    """W -> W / (uᵀ W v), with u and v from the last `iterate`.
 
     Args:
-        weight: The weight at the start, (out, ...).
+        weight: The initial weight, (out, ...).
     """
 
     u: Tensor
@@ -57,7 +57,7 @@ def spectral(net: nn.Module) -> nn.Module:
         net: Changed in place.
 
     Raises:
-        ValueError: If a weight is all zero, which has no direction to keep.
+        ValueError: If a weight is all zero, and so has no singular vectors to follow.
     """
     for name, module in list(net.named_modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -68,18 +68,18 @@ def spectral(net: nn.Module) -> nn.Module:
 
 
 def power_iteration(net: nn.Module) -> None:
-    """Move u and v of every normalised weight once; for after θ has moved."""
+    """One power iteration for every normalised weight; call it after θ has moved."""
     for norm, weight in normalised(net):
         norm.iterate(weight)
 
 
 def is_normalised(net: nn.Module) -> bool:
-    """Whether any weight of a network is normalised."""
+    """Whether any weight of the network is normalised."""
     return any(True for _ in normalised(net))
 
 
 def normalised(net: nn.Module) -> Iterator[tuple[Normalised, Tensor]]:
-    """Every normalisation within a network, with the weight that it divides."""
+    """Every normalisation in the network, with the weight that it divides."""
     for layer in net.modules():
         if is_parametrized(layer, "weight"):
             parametrization: Any = layer.parametrizations.weight  # pyright: ignore[reportAttributeAccessIssue]

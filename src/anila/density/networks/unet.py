@@ -1,10 +1,10 @@
-"""A small U-Net from images to images at a level of noise, without normalisation.
+"""A small U-Net from images to images, conditioned on the noise level, without normalisation.
 
     e = MLP([sin(k ln s), cos(k ln s)])                    16 frequencies k from ½ to 8
     h ← skip(h) + conv(σ((1 + scale(e)) conv(σ(h)) + shift(e)))          residual block, modulated by the level
 
-The image is unshuffled to half its size and four times the channels. One block a size goes down, each size halving the
-image, and one a size comes up again, to which the way down is added (Ronneberger et al. 2015; Perez et al. 2018, FiLM).
+The image is unshuffled to half its size and four times the channels. One block per size leads down, each size halving
+the image, and one leads up again, with skip connections (Ronneberger et al. 2015; Perez et al. 2018, FiLM).
 """
 
 import math
@@ -23,7 +23,7 @@ from anila.density.networks.noise_conditional import NoiseConditional
 from anila.density.ranges import Count, Positive
 
 FEATURES = 64
-"""Numbers that say the level of noise to every block."""
+"""Number of features that tell every block the noise level."""
 
 
 def unet(
@@ -36,7 +36,7 @@ def unet(
     adapter: tuple[Count, ...] | None = None,
     classes: int = 0,
 ) -> NoiseConditional:
-    """f(x, s) of noisy images, by a U-Net; its Gaussian is N(0, I) until it sees data.
+    """f(x, s) of noisy images from a U-Net; its Gaussian is N(0, I) until it sees data.
 
     Args:
         channels: Channels of the images.
@@ -44,12 +44,12 @@ def unet(
         widths: Channels at half the size, a quarter, and so on.
         lowest: Noise level s of f(x), in units of x.
         highest: Noise level at which annealed draws begin.
-        finest: The smallest noise level that is learned, through which draws lose their noise; None is `lowest`.
-        adapter: Widths of a smaller U-Net that is added in f(x) alone, and is all that chains teach; None has none.
-        classes: How many classes it is a density of each of; 0 for none.
+        finest: The smallest noise level that is learned, used to remove the noise of draws; None is `lowest`.
+        adapter: Widths of a smaller U-Net that is added in f(x) only, and that chains train alone; None for none.
+        classes: Number of classes with a density each; 0 for none.
 
     Raises:
-        ValueError: As `UNet` and `NoiseConditional`.
+        ValueError: As in `UNet` and `NoiseConditional`.
     """
     net, base = UNet(channels, size, widths), BlurredGaussian((channels, size, size))
     added = None
@@ -91,7 +91,7 @@ class UNet(nn.Module):
         shrink(self.head, 0.1)
 
     def forward(self, u: Float[Tensor, "n c h w"], s: Float[Tensor, "n"], pooled: bool = False) -> Any:
-        """U(u, s); where `pooled`, also the means over pixels of each block on the way down, (n, pooled)."""
+        """U(u, s); if `pooled`, also the means over pixels of each block on the way down, (n, pooled)."""
         e = self.level(s)
         way = [self.down[0](self.stem(F.pixel_unshuffle(u, 2)), e)]
         for halve, block in zip(self.halve, self.down[1:], strict=True):
@@ -104,7 +104,7 @@ class UNet(nn.Module):
 
 
 class Level(nn.Module):
-    """Features of a level of noise: a perceptron of sines and cosines of ln s."""
+    """Features of a noise level: a perceptron on sines and cosines of ln s."""
 
     frequencies: Tensor
 
@@ -119,7 +119,7 @@ class Level(nn.Module):
 
 
 class Block(nn.Module):
-    """h + conv(σ((1 + scale) conv(σ(h)) + shift)), unmodulated and nearly the identity at first."""
+    """h + conv(σ((1 + scale) conv(σ(h)) + shift)), initially unmodulated and nearly the identity."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -134,7 +134,7 @@ class Block(nn.Module):
 
 
 def shrink(layer: nn.Conv2d | nn.Linear, factor: float) -> None:
-    """Start the layer small, without a bias."""
+    """Scale the initial weights of a layer by factor, and set its bias to 0."""
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     with torch.no_grad():

@@ -1,15 +1,15 @@
-"""A network that sees rows of a table in uncorrelated coordinates of variance 1, whatever depends on what.
+"""A network that sees the rows of a table in whitened coordinates: uncorrelated and of variance 1.
 
     f(x) = net(u),   u = C^(−1/2) (x − m)
     C = (1 − λ) S + λ μ I
 
-m and S are the mean and covariance of the data, μ the mean of their variances. λ is what the noise in S has of its
-distance from μ I: of few rows of many columns little is believed. In u a confining term of scale 1 is the Gaussian of
-the data, so a net that is 0 knows what is linear, and learns the rest.
+m and S are the mean and covariance of the data, μ the mean of their variances. λ is the share of noise in the distance
+of S from μ I: with few rows of many columns, S is trusted little. In u, a confining term of scale 1 is the Gaussian of
+the data, so the linear dependences are known from the start and the net learns the rest.
 
-Of many columns S has the directions of largest variance, and the mean of the other variances in all others.
+For many columns, S keeps the directions of largest variance, and has the mean of the other variances in all others.
 
-References: Ledoit & Wolf 2004 (λ); Kessy, Lewin & Strimmer 2018 (of all u those that are nearest to x).
+References: Ledoit & Wolf 2004 (λ); Kessy, Lewin & Strimmer 2018 (this u is the whitening nearest to x).
 """
 
 import math
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from anila.density.networks.blurred_gaussian import principal
 
 DIRECTIONS = 128
-"""Directions that have a variance of their own."""
+"""Number of directions with their own variance."""
 DENSE = 256
-"""Columns up to which samplers are told C."""
+"""Largest number of columns for which samplers get C."""
 LEAST = 1e-4
-"""λ at least: a column that all but follows from others has some width."""
+"""Smallest λ: a column that nearly follows from others keeps some width."""
 EXTREME = 1e4
-"""Standard deviations beyond which a row says nothing of a covariance."""
+"""Standard deviations beyond which a row is left out of the covariance."""
 
 
 class Whitened(nn.Module):
@@ -40,7 +40,7 @@ class Whitened(nn.Module):
     """
 
     sees: ClassVar[int] = 5_000
-    """Rows of data that it asks for."""
+    """Number of rows of data that it asks for."""
     mean: Tensor
     directions: Tensor
     variances: Tensor
@@ -81,7 +81,7 @@ class Whitened(nn.Module):
         return self.net(z * rest + along @ self.directions.T)
 
     def preconditioner(self) -> Float[Tensor, "d d"] | None:
-        """The lower Cholesky factor of C, for samplers; None of many columns."""
+        """The lower Cholesky factor of C, for samplers; None for many columns."""
         if len(self.mean) > DENSE:
             return None
         V, identity = self.directions.double(), torch.eye(len(self.mean)).to(self.directions).double()

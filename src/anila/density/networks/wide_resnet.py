@@ -1,4 +1,4 @@
-"""Wide residual networks as log-densities of images: WRN-depth-widen without batch norm, as JEM uses them.
+"""Wide residual networks as log-densities of images: WRN-depth-widen without batch norm, as in JEM.
 
 Three groups of n = (depth − 4)/6 residual blocks of widths 16 k, 32 k and 64 k with k = widen; the image is halved by
 average pooling after the first two. WRN-28-10 has 36.5 million parameters; depth 10 and widen 1 suit a CPU.
@@ -25,11 +25,11 @@ class WideResNet(Residual):
     Args:
         channels: Channels of the images.
         size: Height and width, divisible by 4.
-        depth: 6 n + 4 for n blocks a group, e.g. 10, 16, 28.
-        widen: k, times the widths of the narrowest such network.
+        depth: 6 n + 4 for n blocks per group, e.g. 10, 16, 28.
+        widen: k, the factor of the widths of the narrowest such network.
         nonlinearity: "silu", "gelu", "leaky_relu" or "relu".
         slope: Negative slope of leaky ReLU; JEM has 0.2.
-        out: Numbers a row.
+        out: Outputs per row.
 
     Raises:
         ValueError: If depth is not 6 n + 4, or size is not divisible by 4.
