@@ -15,10 +15,10 @@ An adapter is a second, smaller network that starts at 0 (Houlsby et al. 2019; Z
 Chains on f(x) train only the adapter: all other levels, along which draws descend, stay as they were learned without
 chains.
 
-Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond 1 + 4
-s. The learned part sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops four times as far out, at r = 4 + 16 s: so it is
-bounded, Z is finite and the gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). The last term,
-the box, is the tail of uniform data with noise.
+Far out f is the Gaussian whatever the weights. Data are in [-1, 1], so points of level s are hardly ever beyond
+1 + 4 s. The learned part sees φ(x) = x (1 + (x / r)⁸)^(−1/8), which stops four times as far out, at r = 4 + 16 s: so it
+is bounded, Z is finite and the gradient points inwards (assumption H1 of Karimi, Xie & Li 2023, section 4). The last
+term, the box, is the tail of uniform data with noise.
 
 References: Song & Ermon 2019 (one network for all levels); Karras et al. 2022, section 5 (scaling by level).
 """
