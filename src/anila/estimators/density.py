@@ -1,6 +1,6 @@
-"""How likely the rows of a table are, rows like them, and what is likely in their missing cells.
+"""The density of the rows of a table: their likelihoods, new rows like them, and draws for missing cells.
 
-The kernel energy of the standardised table, in the units of the table: log p(x) = f(z) − log Z − Σ_j log sd_j.
+It is the kernel energy of the standardised table, in the units of the table: log p(x) = f(z) − log Z − Σ_j log sd_j.
 """
 
 from typing import Any, no_type_check
@@ -25,15 +25,15 @@ Seed = int | np.random.RandomState | None
 class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """The kernel energy of a table as a density: exact log-likelihoods, draws and conditional draws.
 
-    A row that was trained on is judged by the others: `score(X)` of the training table is its leave-one-out likelihood.
+    A training row is scored by the others: `score(X)` of the training table is its leave-one-out likelihood.
 
     Args:
         bandwidth: h in standard deviations of a column; None for the likeliest by leave-one-out.
-        random_state: Seed or RandomState of the choice of rows and of what `transform` draws.
+        random_state: Seed or RandomState for the choice of rows and for the draws of `transform`.
 
     Attributes:
         bandwidth_: h.
-        n_features_in_, feature_names_in_: The columns.
+        n_features_in_, feature_names_in_: Number and names of the columns.
 
     >>> X = np.random.default_rng(0).standard_normal((200, 2))
     >>> density = EnergyDensity(random_state=0).fit(X)
@@ -53,12 +53,12 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         """Fit the kernel energy.
 
         Args:
-            X: Rows, (n, d), at least 2, of numbers, NaN where a cell is missing; or a DataFrame, also of text,
-                categories, booleans and dates.
+            X: At least 2 rows of numbers, (n, d), NaN where a cell is missing; or a DataFrame, which may also hold
+                text, categories, booleans and dates.
             y: Not used.
 
         Raises:
-            ValueError: If bandwidth is not positive, or X is no table.
+            ValueError: If bandwidth is not positive, or X is not a table.
         """
         rows = training_rows(self, X)
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
@@ -70,7 +70,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
     @own_defaults()
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
-        """log p of the cells that are there, (rows,), normalised, in the units of the table."""
+        """Normalised log p of the cells that are not missing, (rows,), in the units of the table."""
         return self.table_.log_prob(new_rows(self, X))
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -79,10 +79,10 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
     @own_defaults()
     def sample(self, n_samples: int = 1, random_state: Seed = None) -> Any:
-        """Draws of rows, (n_samples, d): exact ones of numbers; a DataFrame if it was fitted to more than numbers.
+        """Drawn rows, (n_samples, d), exact for numbers; a DataFrame if the table was more than numbers.
 
         Args:
-            n_samples: Rows.
+            n_samples: Number of rows.
             random_state: Seed or RandomState.
         """
         check_is_fitted(self)
@@ -91,7 +91,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
     @own_defaults()
     def conditional_draws(self, X: Any, draws: int = 1, random_state: Seed = None) -> Any:
-        """The rows with their missing cells drawn given the others, several times, (draws, rows, d) or DataFrames.
+        """The rows with missing cells drawn given the others, `draws` times, (draws, rows, d) or a list of DataFrames.
 
         Args:
             X: Rows, (rows, d), with NaN, or null in a DataFrame, in the cells to draw.
@@ -108,7 +108,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
     @own_defaults()
     def transform(self, X: Any) -> Any:
-        """The rows with each missing cell drawn once given the others: an imputer."""
+        """The rows with missing cells drawn once given the others: an imputer."""
         check_is_fitted(self)
         return self.conditional_draws(X, random_state=self.seed_)[0]
 
@@ -123,7 +123,7 @@ def generator(random_state: Seed) -> torch.Generator:
 
 
 def natural(name: str, value: Any) -> int:
-    """A whole number of at least 0."""
+    """The value, if it is a whole number of at least 0."""
     if (n := whole(name, value)) < 0:
         raise ValueError(f"{name} must be at least 0; got {n}")
     return n

@@ -1,14 +1,14 @@
 """Which rows of a table are odd.
 
-The score of a row is its denoising error |x − D(x)| in standard deviations of the columns: how far one step of
-denoising by the kernel energy moves it. Where the training table has missing cells it is −f(x) per cell that is there:
-the error then mixes rows of few and of many cells (`anila.density.kernel_energy`).
+The score of a row is its denoising error |x − D(x)| in standard deviations of the columns: how far one denoising step
+of the kernel energy moves it. If the training table has missing cells, the score is −f(x) per observed cell, since the
+error would mix rows of few and of many cells (`anila.density.kernel_energy`).
 
 Thresholds and p-values come from leave-one-out scores of the training rows,
 
     p = (1 + #{training scores ≥ score})/(n + 1),
 
-which is at least 1/(n + 1): few rows cannot show that a row is very odd.
+which is at least 1/(n + 1): a small table cannot show that a row is very odd.
 
 References: Vovk, Gammerman & Shafer 2005, section 2.2 (p); Vincent 2011 (the error, of a kernel density).
 """
@@ -30,38 +30,38 @@ from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new
 
 NUMBER = (float, int, np.floating)
 ROUNDING = 1e-9
-"""Scores that differ by less than this share are equal: sums are rounded otherwise beside other rows."""
+"""Scores that differ by less than this share count as equal: sums round differently beside other rows."""
 
 
 class Explanation(NamedTuple):
-    """For each row, (rows, columns)."""
+    """What makes each row odd, (rows, columns)."""
 
     share: Float64[np.ndarray, "rows d"]
-    """Part of the score that a cell carries; 0 where it is not named."""
+    """Share of the score that each cell carries; 0 if it is not named."""
     likely: np.ndarray
-    """In the place of the cells that are named, in the units of the table; NaN or None elsewhere."""
+    """Likely values for the cells that are named, in the units of the table; NaN or None elsewhere."""
 
 
 class EnergyDetector(OutlierMixin, BaseEstimator):
     """Scores rows by their denoising error under the kernel energy of the training table.
 
-    Signs are scikit-learn's: low scores are odd, `predict` gives −1 for outliers and 1 for others. Missing cells are
-    NaN and need no imputing; infinite cells are as far out as a number can be. A row that was trained on is judged by
-    the others, so `fit(X).predict(X)` is honest.
+    Signs are scikit-learn's: odd rows have low scores, and `predict` gives −1 for outliers and 1 for others. Missing
+    cells are NaN and need no imputation; infinite cells count as extremely far out. A training row is scored by the
+    others, so `fit(X).predict(X)` is honest.
 
     Args:
         contamination: Share of the training rows to call outliers, in (0, 0.5].
         bandwidth: h in standard deviations of a column; None for the likeliest by leave-one-out.
-        trimmed: Share of the training rows that judge no row, those that lie sparsest, in [0, 1). Take 0.2 where
-            anomalies may be among the training rows: a few of them beside each other do not hide each other then.
-        random_state: Seed or RandomState that chooses rows where not all are taken (over 400).
+        trimmed: Share of the training rows, the sparsest ones, that score no row, in [0, 1). Take 0.2 if the training
+            rows may contain anomalies: a few of them close together then do not hide each other.
+        random_state: Seed or RandomState that chooses rows if not all are used (over 400).
 
     Attributes:
         offset_: Score below which a row is called an outlier.
         bandwidth_: h.
         false_alarm_rate_: Expected share of new ordinary rows below `offset_`, about `contamination` and at least
-            1/(n + 1), where the training rows are ordinary.
-        n_features_in_, feature_names_in_: The columns.
+            1/(n + 1), if the training rows are ordinary.
+        n_features_in_, feature_names_in_: Number and names of the columns.
 
     >>> X = np.random.default_rng(0).standard_normal((200, 2))
     >>> EnergyDetector(contamination=0.05).fit(X).predict([[0.0, 0.0], [6.0, 0.0]]).tolist()
@@ -90,12 +90,12 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         """Fit the kernel energy and the threshold.
 
         Args:
-            X: Rows, (n, d), at least 2, of numbers, NaN where a cell is missing; or a DataFrame, also of text,
-                categories, booleans and dates.
+            X: At least 2 rows of numbers, (n, d), NaN where a cell is missing; or a DataFrame, which may also hold
+                text, categories, booleans and dates.
             y: Not used.
 
         Raises:
-            ValueError: If contamination, bandwidth or trimmed is out of range, or X is no table.
+            ValueError: If contamination, bandwidth or trimmed is out of range, or X is not a table.
         """
         if not (isinstance(self.contamination, NUMBER) and 0 < self.contamination <= 0.5):
             raise ValueError(f"contamination must lie in (0, 0.5]: a share of rows; got {self.contamination!r}")
@@ -113,9 +113,9 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
 
     @own_defaults()
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
-        """Minus the denoising error, (rows,); in standard deviations, the lower the odder.
+        """Minus the denoising error in standard deviations, (rows,): the lower, the odder.
 
-        Nothing is known of a row without a cell: it has the median score of the training rows.
+        A row without any cell gets the median score of the training rows.
         """
         rows = new_rows(self, X)
         z, own = self.table_.inward(rows)
@@ -123,7 +123,7 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         return np.where(z.isnan().all(1).numpy(), np.median(self.calibration_), scores)
 
     def decision_function(self, X: Any) -> Float64[np.ndarray, "rows"]:
-        """`score_samples` less `offset_`: negative for outliers."""
+        """`score_samples` minus `offset_`: negative for outliers."""
         return self.score_samples(X) - self.offset_
 
     def predict(self, X: Any) -> Int64[np.ndarray, "rows"]:
@@ -131,9 +131,9 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         return np.where(self.decision_function(X) < 0, -1, 1)
 
     def predict_proba(self, X: Any) -> Float64[np.ndarray, "rows 2"]:
-        """p and 1 − p, (rows, 2): p is the share of training rows at least as odd, the row itself counted.
+        """p and 1 − p, (rows, 2): p is the share of training rows at least as odd, counting the row itself.
 
-        A new row that is like the training rows has p ≤ α with a probability of about α, for any α.
+        A new row from the law of the training rows has p ≤ α with a probability of about α, for any α.
         """
         scores = self.score_samples(X)
         odder = np.searchsorted(lowered(self.calibration_), scores, side="right")
@@ -142,12 +142,12 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
 
     @own_defaults()
     def explain(self, X: Any) -> Explanation:
-        """Which cells carry the score of each row, and what would be likely in their place.
+        """Which cells carry the score of each row, and likely values for them.
 
-        A row of which the cells named are replaced has at most a fifth of its score left, or three are named.
+        Cells are named until replacing them would leave at most a fifth of the score, or three are named.
 
         Args:
-            X: Rows, as of `score_samples`.
+            X: Rows, as in `score_samples`.
 
         >>> X = np.random.default_rng(0).standard_normal((200, 2))
         >>> share, likely = EnergyDetector().fit(X).explain([[0.0, 9.0]])
@@ -171,13 +171,13 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
 
 
 def lowered(scores: Float64[np.ndarray, "*n"] | np.float64) -> Float64[np.ndarray, "*n"] | np.float64:
-    """The scores less what rounding may take from them."""
+    """The scores minus what rounding may take from them."""
     return scores - ROUNDING * np.abs(scores)
 
 
 @torch.no_grad()
 def oddness(table: KernelOfTable, z: Float[Tensor, "rows d"], own: Own) -> Float[Tensor, "rows"]:
-    """The denoising error, or −f a cell where centres have missing cells. A category is one cell."""
+    """The denoising error, or −f per cell if centres have missing cells. A category is one cell."""
     kernel, first = table.kernel, table.first_coordinates
     if len(first) == z.shape[1] and kernel.complete:
         return kernel.error(z, own)

@@ -10,16 +10,16 @@ from anila.data.usable import usable
 
 
 def holds_more(X: Any) -> bool:
-    """Whether X is a DataFrame of which a column is not of numbers."""
+    """Whether X is a DataFrame with a column that does not hold numbers."""
     return hasattr(X, "select_dtypes") and X.select_dtypes("number", exclude="timedelta").shape[1] < X.shape[1]
 
 
 def rows_of(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
-    """The rows of a DataFrame; of a frame to fit, without the columns that nothing can be learned from.
+    """The rows of a DataFrame; when fitting, without columns from which nothing can be learned.
 
     Args:
         frame: pandas' DataFrame.
-        columns: Those that were fitted to.
+        columns: Those of the fitted frame; None when fitting.
 
     Raises:
         ValueError: If there are fewer than 2 rows to fit, two columns share a name, or one mixes kinds of cells.
@@ -39,7 +39,7 @@ def rows_of(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def like(frame: Any, rows: pa.Table) -> Any:
-    """Rows as a DataFrame, each column of its name and type there."""
+    """Rows as a DataFrame, with the column names and types of the given one."""
     found = rows.to_pandas().rename(columns={str(name): name for name in frame.columns})
     for name in found.columns:
         zone = getattr(frame.dtypes[name], "tz", None)
@@ -49,7 +49,7 @@ def like(frame: Any, rows: pa.Table) -> Any:
 
 
 def completed(frame: Any, fitted: Any, rows: pa.Table) -> Any:
-    """The frame with the cells of rows where its own are missing; categories are those of the frame that was fitted."""
+    """The frame with its missing cells taken from rows; categories are those of the fitted frame."""
     found = frame.copy()
     drawn = like(fitted, rows).set_axis(found.index)
     for name in drawn.columns:

@@ -1,12 +1,11 @@
-"""The kernel energy of a table in people's units.
+"""The kernel energy of a table in the table's own units.
 
-Equal rows are one centre that counts as often; of large tables some rows are centres (`anila.density.kernel_rows`).
+Equal rows are one centre with a count; of large tables, only some rows are centres (`anila.density.kernel_rows`). A
+training row is scored by the others: one copy of it is left out of its own f. So the scores of training rows are
+leave-one-out scores, in any order and for any part of the table.
 
-A row that was trained on is judged by the others: one copy of it does not count in its own f. So the scores of the
-training table are leave-one-out scores, in any order and any part of it.
-
-A DataFrame that holds more than numbers is encoded as files are (`anila.data.column`): text and categories a coordinate
-each, booleans and dates as numbers. What cannot be learned from is left out, with a warning.
+A DataFrame that holds more than numbers is encoded like files (`anila.data.column`): a coordinate for each text value
+or category, numbers for booleans and dates. Columns from which nothing can be learned are left out, with a warning.
 """
 
 from dataclasses import dataclass, replace
@@ -27,10 +26,10 @@ from anila.estimators.frames import holds_more, rows_of
 from anila.rng import rng
 
 CALIBRATION = 10_000
-"""Training rows at most whose scores a threshold comes from."""
+"""Largest number of training rows whose scores set a threshold."""
 
 EXTREME = 1e4
-"""Scales beyond which a cell stands for nothing that could be drawn: 1e300, ±∞."""
+"""Scales beyond which a cell is never drawn: 1e300, ±∞."""
 
 
 Given = Float64[np.ndarray, "given d"] | pa.Table
@@ -42,9 +41,9 @@ class KernelOfTable:
     """A table's encoding and kernel.
 
     Args:
-        encoding: Of the columns.
-        kernel: In their scales.
-        place: Which centre a row is, by its bytes.
+        encoding: Encoding of the columns.
+        kernel: The kernel energy in their scales.
+        place: Bytes of a row -> index of the centre that equals it.
     """
 
     encoding: Encoding
@@ -57,27 +56,27 @@ class KernelOfTable:
         return [at.start for at in self.encoding.slices.values()]
 
     def inward(self, x: Given) -> tuple[Float[torch.Tensor, "rows d"], Own]:
-        """The rows as points, and which centre is each row itself."""
+        """The rows as points, and the centre that equals each row."""
         z = self.encoding.encode(as_table(x))
         found = torch.tensor([self.place.get(row.tobytes(), -1) for row in z])
         return torch.from_numpy(z), Own(found.clamp(min=0), (found >= 0).double())
 
     def outward(self, z: Float[torch.Tensor, "*n d"]) -> Float64[np.ndarray, "*n d"]:
-        """Points of numbers, in their units."""
+        """Points of numbers, in the units of the table."""
         return self.encoding.mean + self.encoding.scale * z.numpy()
 
     def log_prob(self, x: Given) -> Float64[np.ndarray, "rows"]:
-        """log p of the cells that are there: a density of numbers in their units, a probability of categories."""
+        """log p of the observed cells: a density of numbers in their units, a probability of categories."""
         z, own = self.inward(x)
         volume = self.encoding.log_volume(self.kernel.bandwidth)
         return self.kernel.log_prob(z, own).numpy() - np.where(z.isnan().numpy(), 0, volume).sum(1)
 
 
 def training_rows(estimator: BaseEstimator, X: Any) -> Given:
-    """X as rows, its columns remembered by the estimator; NaN and infinite cells are let through, empty rows are not.
+    """X as rows, after the estimator has stored its columns. NaN and infinite cells are allowed, empty rows are not.
 
     Raises:
-        ValueError: If X is no table, or of fewer than 2 rows with a cell.
+        ValueError: If X is not a table, or has fewer than 2 rows with a cell.
     """
     if holds_more(X):
         validate_data(estimator, X, skip_check_array=True)
@@ -92,10 +91,10 @@ def training_rows(estimator: BaseEstimator, X: Any) -> Given:
 
 
 def new_rows(estimator: Any, X: Any) -> Given:
-    """X as rows, of the columns that the estimator was fitted to.
+    """X as rows of the columns to which the estimator was fitted.
 
     Raises:
-        ValueError: If they are others, or of other kinds.
+        ValueError: If the columns, or their types, are others.
     """
     check_is_fitted(estimator)
     if estimator.frame_ is not None and hasattr(X, "columns"):
@@ -118,14 +117,14 @@ def kernel_of_table(
 ) -> tuple[KernelOfTable, Float[torch.Tensor, "rows d"], Own]:
     """The kernel energy of a table, with the rows that calibrate it, at most `CALIBRATION`.
 
-    Of a calibrating row that is a centre one copy more is left out than of others: itself, and what it would not
-    count if it were new.
+    For a calibrating row that is a centre, one more copy is left out than for others: the row itself, and the copy that
+    would be left out if it were new.
 
     Args:
         x: Rows.
         bandwidth: h in standard deviations; None for the likeliest by leave-one-out.
-        seed: Chooses the rows where not all are taken.
-        trimmed: Share of the centres that are none, the sparsest.
+        seed: Chooses the rows if not all are used.
+        trimmed: Share of the rows, the sparsest, that are not used as centres.
     """
     order = torch.randperm(len(x), generator=rng(seed, "rows")).numpy()
     chosen, limit = np.sort(order[: centres_of(len(x))]), min(len(x), CALIBRATION)
@@ -147,12 +146,12 @@ def likeliest(
     counts: Float[torch.Tensor, "m"],
     generator: torch.Generator,
 ) -> float:
-    """The bandwidth under which rows, not points, are likeliest by leave-one-out."""
+    """The bandwidth with the largest leave-one-out likelihood of rows, not of points."""
     return leave_one_out_bandwidth(centres, generator, counts, lambda h: -float(encoding.log_volume(h).sum()))
 
 
 def distinct(z: Float64[np.ndarray, "n d"]) -> tuple[dict[bytes, int], torch.Tensor, torch.Tensor]:
-    """The place of each distinct row, the distinct rows (m, d), and how often each is there (m,)."""
+    """The place of each distinct row, the distinct rows (m, d), and how often each occurs (m,)."""
     place: dict[bytes, int] = {}
     index = np.array([place.setdefault(row.tobytes(), len(place)) for row in z])
     first = np.unique(index, return_index=True)[1]
@@ -160,7 +159,7 @@ def distinct(z: Float64[np.ndarray, "n d"]) -> tuple[dict[bytes, int], torch.Ten
 
 
 def without_extremes(table: KernelOfTable) -> KernelOfTable:
-    """The table's kernel, in which cells so far out that they make no scale are missing: no draw comes near them."""
+    """The table's kernel with cells that are too far out for any scale set to missing: no draw comes near them."""
     kernel = table.kernel
     centres = kernel.centres.masked_fill(kernel.centres.abs() > EXTREME, torch.nan)
     return replace(table, kernel=KernelEnergy(centres, kernel.bandwidth, kernel.counts))
