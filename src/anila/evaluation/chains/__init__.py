@@ -1,13 +1,13 @@
 """What can be known about chains, and a verdict in plain words.
 
-convergence      effective samples, R-hat, error of the mean, temperature: from what chains did
-exact_grid       a kernel as a matrix on a grid: its law and its decay without chance, in 1-D and 2-D
-bias             what law a kernel samples, beside exp f
+convergence      effective samples, R-hat, error of the mean, temperature: from the chains themselves
+exact_grid       a kernel as a matrix on a grid: its law and its decay, without randomness, in 1-D and 2-D
+bias             the law that a kernel samples, compared with exp f
 ergodicity       the theorem's assumption along rays, and its drift inequality
 coupling         pairs of chains that meet: an upper bound on the distance from exp f
 verdict          mixed or not, why, and what to do
 
-The theorem is that of Karimi, Xie & Li 2023 (STANLEY), section 4.
+The theorem is from Karimi, Xie & Li 2023 (STANLEY), section 4.
 """
 
 from anila.evaluation.chains.bias import Drift, StationarityBias, drift, stationarity_bias

@@ -1,8 +1,8 @@
-"""Stationarity bias: the law a kernel samples, beside exp f.
+"""Stationarity bias: the law that a kernel samples, compared with exp f.
 
-In one dimension the law is found without chance, π = πP on a grid, and compared in total variation. For any target,
-exact draws take steps of the kernel: if it leaves exp f invariant they stay exact draws. The distance of two empirical
-CDFs of n and m draws, along each of p projections, obeys (Dvoretzky, Kiefer & Wolfowitz; Massart 1990)
+In one dimension the law is computed without randomness, π = πP on a grid, and compared in total variation. For any
+target, exact draws take steps of the kernel: if it leaves exp f invariant, they remain exact draws. The distance of two
+empirical CDFs of n and m draws, along each of p projections, obeys (Dvoretzky, Kiefer & Wolfowitz; Massart 1990)
 
     P(sup |F_n − G_m| > ε_n + ε_m) ≤ level under one law,     ε_n = √(log(4p / level) / (2n))
 
@@ -22,20 +22,20 @@ from anila.evaluation.chains.exact_grid import lattice, stationary, total_variat
 from anila.samplers import Sampler, sample
 
 DIRECTIONS = 8
-"""Random directions looked along beside f and the coordinates."""
+"""Number of random directions that are compared, besides f and the coordinates."""
 COORDINATES = 16
-"""Coordinates looked along, evenly spread where there are more."""
+"""Largest number of coordinates that are compared, evenly spaced."""
 
 
 @dataclass(frozen=True)
 class StationarityBias:
-    """The stationary law of a kernel in one dimension beside exp f."""
+    """The stationary law of a kernel in one dimension, and exp f."""
 
     x: Float[Tensor, "n"]
     law: Float[Tensor, "n"]
     """Weights of the kernel's law on the cells around x, summing to 1."""
     target: Float[Tensor, "n"]
-    """Those of exp f."""
+    """The weights of exp f on them."""
 
     @property
     def total_variation(self) -> float:
@@ -67,20 +67,20 @@ def stationarity_bias(sampler: Sampler, f: LogDensity, low: float, high: float, 
 
 @dataclass(frozen=True)
 class Drift:
-    """How far exact draws moved away from exp f under a kernel."""
+    """How far a kernel moved exact draws away from exp f."""
 
     distance: dict[str, float]
     """Projection -> sup |F_n − G_m| between the moved draws and the reference."""
     limit: float
-    """A kernel that leaves exp f invariant exceeds it with probability `level` at most."""
+    """A kernel that leaves exp f invariant exceeds this with probability at most `level`."""
     detectable: float
-    """A law whose CDF is off by more along a projection is found with probability 1 − level at least."""
+    """A law whose CDF is off by more along a projection is found with probability at least 1 − level."""
     level: float
     steps: int
 
     @property
     def found(self) -> bool:
-        """Whether the kernel does not leave exp f invariant."""
+        """Whether the kernel was found not to leave exp f invariant."""
         return max(self.distance.values()) > self.limit
 
     @property
@@ -105,7 +105,7 @@ def drift(
         sampler: The kernel.
         f: Log-density, (n, *event) -> (n,).
         x0: Independent draws of exp f, exact ones or ends of long Metropolis chains, (n, *event).
-        reference: More of them, independent of x0, (m, *event).
+        reference: More draws of exp f, independent of x0, (m, *event).
         steps: Transitions; a bias grows to its full size as the chains mix.
         generator: Source of the chains' noise and of the projections.
         level: Probability of either error, in (0, 1).
@@ -130,7 +130,7 @@ def random_directions(x: Tensor, generator: torch.Generator) -> Float[Tensor, "d
 
 
 def projections(f: LogDensity, x: Tensor, directions: Tensor) -> dict[str, Float[Tensor, "n"]]:
-    """f, coordinates and random directions: what the draws are looked at along."""
+    """f, coordinates and random directions: the projections on which draws are compared."""
     flat = x.flatten(1)
     d = flat.shape[1]
     index = torch.linspace(0, d - 1, min(d, COORDINATES)).round().long().tolist()

@@ -1,10 +1,10 @@
-"""Convergence: what the chains themselves say about whether they have mixed.
+"""Convergence: what the chains themselves tell about their mixing.
 
-    nested R̂² = 1 + B/W                        R̂ for groups of chains with one start each: many short chains
-    T = E[−(x − m) · ∇f] / d                   temperature: 1 for exp f, by Stein's identity, whatever m is
+    nested R̂² = 1 + B/W                        R̂ of groups of chains that share a start: many short chains
+    T = E[−(x − m) · ∇f] / d                   temperature: 1 for exp f, by Stein's identity, for any m
 
-R̂, ESS and the standard error of a mean are in `samplers.estimates`. Draws are as `sample` keeps them in `trace["x"]`,
-(kept, chains, *event), and answers are one number a coordinate, (*event).
+R̂, ESS and the standard error of a mean are in `samplers.estimates`. Draws come as `sample` keeps them in `trace["x"]`,
+(kept, chains, *event), and each function returns one number per coordinate, (*event).
 
 References: Margossian et al. 2024 (nested R̂); Stein 1972.
 """
@@ -25,14 +25,14 @@ from anila.samplers.remedy import Symptoms
 
 
 def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "chains"]) -> Float[Tensor, "*event"]:
-    """Nested R̂ of each coordinate, which asks of groups of chains what R̂ asks of chains.
+    """Nested R̂ of each coordinate, which compares groups of chains as R̂ compares chains.
 
-    A group holds chains that started at one point, so many short chains can pass where R̂ would ask each of
-    them to be long.
+    A group holds chains that started at one point, so many short chains can pass, while R̂ would require each of them
+    to be long.
 
     Args:
         x: Draws, (kept, chains, *event).
-        groups: Which group each chain is in, (chains,), at least two groups of equal size.
+        groups: The group of each chain, (chains,), at least two groups of equal size.
 
     Raises:
         ValueError: If the groups are fewer than two or differ in size.
@@ -50,8 +50,8 @@ def configurational_temperature(
 ) -> tuple[float, float]:
     """T = mean of −(x − m) · ∇f / d with m the mean draw, and its standard error over chains.
 
-    Draws of exp(f/T) give T (Stein's identity, exact for every f whose density vanishes at the border of space),
-    so 1 means that drift and noise balance as exp f asks. It does not see a mode that no chain has visited.
+    Draws of exp(f/T) give T (Stein's identity, exact for every f whose density vanishes at the border of space), so 1
+    means that drift and noise are balanced as exp f requires. It does not see a mode that no chain has visited.
 
     Args:
         x: Draws, (kept, chains, *event).
@@ -64,14 +64,14 @@ def configurational_temperature(
 
 @dataclass(frozen=True)
 class Convergence:
-    """What chains say about themselves: the worst over coordinates and f, and averages over all draws."""
+    """Diagnostics of chains: the worst over coordinates and f, and averages over all draws."""
 
     chains: int
     draws: int
     """Kept positions of each chain."""
     rhat: float
     nested_rhat: float | None
-    """None where chains do not start in groups."""
+    """None if chains do not start in groups."""
     ess_bulk: float
     ess_tail: float
     worst: str
@@ -87,20 +87,20 @@ class Convergence:
     threshold_quantile: float | None
     """Share of |∂ᵢf| below the threshold; None for kernels without one."""
     exact: bool | None
-    """Whether the kernel leaves exp f invariant; None where the trace does not know."""
+    """Whether the kernel leaves exp f invariant; None if the trace does not know."""
     symptoms: Symptoms
-    """What the remedy goes by."""
+    """What the remedy is based on."""
 
 
 def convergence(
     f: LogDensity, trace: Trace, groups: Int[Tensor, "chains"] | None = None, threshold: float | None = None
 ) -> Convergence:
-    """All of the above for one run of `sample(..., keep_every=...)` after its warm-up.
+    """All diagnostics for one run of `sample(..., keep_every=...)` after its warm-up.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
-        trace: With at least four kept positions of at least two chains.
-        groups: Which chains share a start, (chains,); None where each has its own.
+        trace: A trace with at least four kept positions of at least two chains.
+        groups: Which chains share a start, (chains,); None if each has its own.
         threshold: b of the kernel, in units of ∂f; None for kernels without one.
 
     Raises:
@@ -145,5 +145,5 @@ def at(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def worst(value: Tensor) -> float:
-    """The largest, infinite where one is not a number."""
+    """The largest value; infinite if one is NaN."""
     return torch.nan_to_num(value, nan=math.inf).max().item()

@@ -1,19 +1,19 @@
 """L-lag couplings: pairs of chains that move together, meet, and so bound the distance from exp f.
 
-Chain X starts L steps before chain Y, both from the start law. They move with common randomness such that each
-is a chain of the kernel by itself, they can meet, and stay together once they have: τ is the first t with
-X_t = Y_{t−L}. Then for every k
+Chain X starts L steps before chain Y, both from the start law. They use common randomness such that each by itself is a
+chain of the kernel, they can meet, and they stay together afterwards: τ is the first t with X_t = Y_{t−L}. Then for
+every k
 
     ‖π_k − π‖_TV ≤ E[max(0, ⌈(τ − L − k) / L⌉)]                                      (Biswas et al., theorem 2.5)
 
-where π_k is the law after k steps. The proposals N(m, diag s²) of a pair are coupled by one of two rules,
-chosen by the distance r = |(m_X − m_Y) / √(s_X s_Y)| of the two, which is a function of where the chains are:
+where π_k is the law after k steps. The proposals N(m, diag s²) of a pair are coupled by one of two rules, chosen by
+their distance r = |(m_X − m_Y) / √(s_X s_Y)|, which is a function of the chains' positions:
 
     r ≤ 2   maximal: equal with the highest possible probability, Σ min(q_X, q_Y) (Jacob et al., algorithm 2)
     r > 2   mirrored: ξ_Y = ξ_X − 2 e ⟨e, ξ_X⟩ with e the direction of that difference
 
-The uniforms of accepting are common. The kernel's own `step` is called for both chains: what is coupled is the
-noise, so the chains that meet are those that users run.
+Both chains use the same accept uniforms. The kernel's own `step` is called for both: only the noise is coupled, so the
+chains that meet are those that users run.
 
 References: Biswas, Jacob & Vanetti 2019, "Estimating convergence of Markov chains with L-lag couplings"; Jacob,
 O'Leary & Atchadé 2020, "Unbiased Markov chain Monte Carlo with couplings"; Heng & Jacob 2019 for the switch.
@@ -37,7 +37,7 @@ from anila.samplers.langevin import LangevinState
 NEAR = 2.0
 """Distance of two proposals, in standard deviations, up to which they are coupled maximally."""
 ROUNDING = 64.0
-"""Chains closer than so many units of rounding have met."""
+"""Chains within this many units of rounding have met."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Meetings:
     """Meeting times of pairs of chains, and what follows from them.
 
     Args:
-        times: τ of each pair, in steps of the leading chain, (pairs,); infinite where they have not met.
+        times: τ of each pair, in steps of the leading chain, (pairs,); infinite for pairs that have not met.
         lag: L.
         steps: Steps of the leading chain after which a pair was given up.
     """
@@ -56,7 +56,7 @@ class Meetings:
 
     @property
     def unmet(self) -> int:
-        """Pairs that have not met: with any, there is no bound."""
+        """Number of pairs that have not met; unless it is 0, there is no bound."""
         return int(self.times.isinf().sum())
 
     def bound(self, steps: int) -> tuple[Float[Tensor, "steps1"], Float[Tensor, "steps1"]]:
@@ -73,7 +73,7 @@ class Meetings:
         return int(small.int().argmax())
 
     def rate(self) -> tuple[float, float]:
-        """ρ, the factor a step by which the bound falls in its tail, and its standard error.
+        """ρ, the factor per step by which the tail of the bound falls, and its standard error.
 
         Beyond their median m, meeting times are nearly geometric: ρ = 1 − 1/E[τ − m | τ > m]. NaN if a pair has
         not met.
@@ -101,7 +101,7 @@ def meeting_times(
         x0: Starts of the leading chains, (pairs, *event).
         y0: Starts of the others, drawn independently from the same law.
         lag: L, at least 1; a longer lag gives a tighter bound near 1.
-        steps: At most so many steps of X, more than the lag.
+        steps: Largest number of steps of X, more than the lag.
         generator: Source of all the noise.
 
     Raises:
@@ -152,7 +152,7 @@ def require_langevin(sampler: Sampler, x: Any, noise: Any) -> None:
 def coupled_step(
     sampler: Sampler, x: Any, y: Any, generator: torch.Generator
 ) -> tuple[Any, Any, Bool[Tensor, "pairs"]]:
-    """One step of both chains with coupled noise; the new states, and which pairs are together."""
+    """One step of both chains with coupled noise: the new states, and which pairs are together."""
     noise_x = sampler.draw_noise(x.x, generator)
     noise_y = coupled_noise(x, y, noise_x, generator)
     (x, _), (y, _) = sampler.step(x, noise_x), sampler.step(y, noise_y)
@@ -162,7 +162,7 @@ def coupled_step(
 
 
 def together(met: Tensor, x: Any, y: Any) -> Any:
-    """The state y, made equal to x to the last digit in the pairs that have met."""
+    """The state y, made bitwise equal to x for the pairs that have met."""
     if isinstance(y, GlobalState):
         local = together(met, x.local, y.local)
         return y._replace(x=local.x, local=local)
@@ -187,7 +187,7 @@ def proposal(state: LangevinState) -> tuple[Tensor, Tensor]:
 
 
 def mirrored(xi: Tensor, between: Tensor) -> Tensor:
-    """ξ − 2 e ⟨e, ξ⟩, e = between / |between|: a rotation of ξ known from the states, so N(0, I) again."""
+    """ξ − 2 e ⟨e, ξ⟩, e = between / |between|: a reflection of ξ fixed by the states, so N(0, I) again."""
     square = across(between.flatten(1).square().sum(1), between).clamp(min=torch.finfo(xi.dtype).tiny)
     inner = across((between * xi).flatten(1).sum(1), between)
     return xi - 2 * between * inner / square
@@ -224,5 +224,5 @@ def log_uniform(xi: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def across(row: Tensor, event: Tensor) -> Tensor:
-    """One number a row, (pairs,), shaped to go with (pairs, *event)."""
+    """One number per row, (pairs,), shaped to broadcast with (pairs, *event)."""
     return row.view(-1, *[1] * (event.ndim - 1))

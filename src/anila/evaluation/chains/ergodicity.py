@@ -6,8 +6,8 @@
 
 With a small set this gives sup over compact sets of ‖Πᵏu − πu‖_V ≤ e ρᵏ ‖u‖_V (Meyn & Tweedie 1993, chapter 15).
 Karimi, Xie & Li 2023 (STANLEY), section 4 prove it under H1 for the Metropolis-adjusted anisotropic kernel, uniformly
-in θ. Here H1 is looked at along random rays, and the ratio ΠV/V is estimated with the kernel's own steps: evidence up
-to the radius reached, with confidence intervals, not a proof.
+in θ. Here H1 is checked along random rays, and the ratio ΠV/V is estimated with the kernel's own steps: this is
+evidence up to the radius reached, with confidence intervals, and not a proof.
 """
 
 import math
@@ -27,7 +27,7 @@ from anila.samplers import Sampler
 GROWING = 0.05
 """Least exponent q at which a radial derivative that falls like −r^q counts as falling without bound."""
 CHUNK = 1 << 13
-"""Chains that take a step at a time."""
+"""Number of chains that take a step together."""
 INWARD = -1e-3
 """Largest cosine between ∇f and the outward direction that counts as below 0."""
 CONFINE = "Add the term −|x|²/(2 s²): network.confine=s in a run, anila.density.networks.Confined(f, s) elsewhere"
@@ -58,7 +58,7 @@ class Rays:
 
     @property
     def line(self) -> str:
-        """What was seen, and what to do, in one line."""
+        """The findings and what to do, in one line."""
         farthest, rays = self.radii[-1].item(), self.radial.shape[1]
         slope = self.radial[-1].max().item()
         if self.ok:
@@ -87,11 +87,11 @@ def rays(
 
     Args:
         f: Log-density, (n, *event) -> (n,).
-        centre: Where the rays start, (*event); its dtype is what f is evaluated in.
+        centre: Where the rays start, (*event); f is evaluated in its dtype.
         scale: Distance of typical draws from the centre, in units of x.
         generator: Source of the directions.
         directions: Number of rays.
-        farthest: The outermost radius, in units of scale; less where ∇f overflows before.
+        farthest: The outermost radius, in units of scale; less if ∇f overflows before.
 
     Raises:
         ValueError: If ∇f is not finite near the centre.
@@ -109,7 +109,7 @@ def rays(
 
 @dataclass(frozen=True)
 class DriftInequality:
-    """ΠV/V on spheres, the worst over directions, with what it says of μ, δ and the small set."""
+    """ΠV/V on spheres, the worst over directions, and what follows for μ, δ and the small set."""
 
     radii: Float[Tensor, "radii"]
     ratio: Float[Tensor, "thetas radii"]
@@ -121,9 +121,9 @@ class DriftInequality:
     beta: float
     level: float
     mu: float
-    """Largest upper limit outside the small set, over all f; NaN where there is no such set."""
+    """Largest upper limit outside the small set, over all f; NaN if there is no such set."""
     radius: float
-    """R of the small set {|z − centre| ≤ R}; infinite where none was found."""
+    """R of the small set {|z − centre| ≤ R}; infinite if none was found."""
     log_delta: float
     """log of the largest upper limit of ΠV − μV inside; −∞ if that is never positive."""
 
@@ -134,12 +134,12 @@ class DriftInequality:
 
     @property
     def delta(self) -> str:
-        """δ in words: V is 1 at the mode and vast far from it."""
+        """δ in words; V is 1 at the mode and vast far from it."""
         return f"{math.exp(self.log_delta):.3g}" if self.log_delta < 14 else f"e^{self.log_delta:.0f}"
 
     @property
     def line(self) -> str:
-        """What was found, in one line."""
+        """The findings, in one line."""
         many = f", uniformly over {len(self.ratio)} parameters θ" if len(self.ratio) > 1 else ""
         if not self.ok:
             return (
@@ -168,12 +168,12 @@ def drift_inequality(
     Args:
         make: f -> kernel.
         fs: One log-density for each θ, e.g. the checkpoints of a run.
-        centre: Of the spheres, (*event); its dtype is what f is evaluated in.
+        centre: Centre of the spheres, (*event); f is evaluated in its dtype.
         radii: Increasing, positive, in units of x.
         generator: Source of directions and noise.
         beta: Power of V = π^(−β), in (0, 1).
         directions: Points on each sphere.
-        draws: Steps from each point, at least.
+        draws: Least number of steps from each point.
         level: Probability that any of the confidence limits is too low (normal approximation).
 
     Raises:
@@ -220,7 +220,7 @@ def ratios(sampler: Sampler, f: LogDensity, z: Tensor, beta: float, draws: int, 
 def drift_constants(
     radii: Tensor, mean: Tensor, upper: Tensor, log_v: Tensor, beta: float, level: float
 ) -> DriftInequality:
-    """μ, R and δ: beyond R every upper limit is below 1, inside it δ makes up for what is missing."""
+    """μ, R and δ: every upper limit beyond R is below 1, and δ covers the excess inside."""
     high = upper.amax((0, 2))
     rising = (~(high < 1)).nonzero().flatten()
     first = int(rising[-1]) + 1 if len(rising) else 0

@@ -1,13 +1,13 @@
-"""A kernel on a grid: its transition matrix, its law, and how fast it gets there, all without chance.
+"""A kernel on a grid: its transition matrix, its stationary law, and its rate of convergence, without randomness.
 
 On n equal cells of volume h around points xᵢ, a kernel that proposes y = m(x) + s(x) ξ, ξ ~ N(0, I), and accepts with
 probability a(x, y) is the matrix
 
     P_ij = h N(x_j; m(x_i), diag s(x_i)²) a(x_i, x_j),  j ≠ i,     P_ii = 1 − Σ_{j≠i} P_ij
 
-m, s and a are read off the kernel's own step, with noise that puts the proposal where it is wanted. A Metropolis
-matrix satisfies detailed balance with exp f at the points exactly. Where s is no smaller than the side of a
-cell, the sum over cells is the integral to within exp(−2π²) = 3e-9 (Trefethen & Weideman 2014).
+m, s and a are read off the kernel's own step, with noise that puts the proposal on a chosen point. A Metropolis matrix
+satisfies detailed balance with exp f at the points exactly. If s is no smaller than the side of a cell, the sum over
+cells equals the integral to within exp(−2π²) = 3e-9 (Trefethen & Weideman 2014).
 """
 
 import math
@@ -22,11 +22,11 @@ from anila.rng import rng
 from anila.samplers import Noise, Sampler
 
 PAIRS = 1 << 17
-"""Pairs of points whose acceptance is computed at a time."""
+"""Number of pairs of points whose acceptance is computed at a time."""
 EMPTY = 1e-6
-"""Cells with less than this share of the fullest one's mass count as empty."""
+"""Cells with less than this share of the largest cell's mass count as empty."""
 ALWAYS = -1.0
-"""A uniform below every acceptance probability."""
+"""A uniform that is below every acceptance probability."""
 NORMAL = "a matrix on a grid needs a normal proposal y = m + s ξ with a noise of one kind: take a Langevin kernel"
 
 
@@ -47,9 +47,9 @@ def transition(sampler: Sampler, f: LogDensity, points: Float[Tensor, "n d"], vo
 
     Args:
         sampler: A kernel whose proposal is normal with independent coordinates: the Langevin family.
-        f: Log-density it is bound to, (n, d) -> (n,).
+        f: The log-density to which it is bound, (n, d) -> (n,).
         points: Centres of the cells, (n, d), float64.
-        volume: Of one cell, in units of x^d.
+        volume: Volume of a cell, in units of x^d.
 
     Raises:
         ValueError: If the kernel has no such proposal, or its steps are shorter than a cell where there is mass.
@@ -61,12 +61,12 @@ def transition(sampler: Sampler, f: LogDensity, points: Float[Tensor, "n d"], vo
     parts = [part(sampler, state, i, points, mean, sd, volume) for i in torch.arange(len(points)).split(rows)]
     matrix = torch.cat(parts)
     matrix.fill_diagonal_(0.0)
-    matrix /= matrix.sum(1, keepdim=True).clamp(min=1)  # steps shorter than a cell, where there is no mass
+    matrix /= matrix.sum(1, keepdim=True).clamp(min=1)  # only where there is no mass may steps be shorter than a cell
     return matrix + torch.diag(1 - matrix.sum(1))
 
 
 def proposal_of(sampler: Sampler, state: Any, points: Tensor) -> tuple[Tensor, Tensor]:
-    """m and s of y = m + s ξ, read off the step with ξ = −1, 0 and 1 accepted always."""
+    """m and s of y = m + s ξ, read off steps with ξ = −1, 0 and 1 that are always accepted."""
     if not isinstance(sampler.draw_noise(points[:1], rng(0, "grid")), Noise):
         raise ValueError(NORMAL)
     uniform = points.new_full((len(points),), ALWAYS)
@@ -80,7 +80,7 @@ def proposal_of(sampler: Sampler, state: Any, points: Tensor) -> tuple[Tensor, T
 
 
 def require_fine(sd: Tensor, mass: Tensor, cell: float) -> None:
-    """Refuse cells that are wider than the shortest proposal, where there is mass."""
+    """Refuse cells that are wider than the shortest proposal in a region with mass."""
     shortest = sd[mass > EMPTY * mass.max()].min().item()
     if shortest < 0.9 * cell:
         raise ValueError(

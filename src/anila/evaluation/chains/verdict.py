@@ -1,6 +1,6 @@
 """A verdict on chains in plain words: have they mixed, is their law exp f, why, and what to do.
 
-Thresholds are those of Stan and ArviZ: R̂ (nested, where chains start in groups) at most 1.01, and at least 400
+The thresholds are those of Stan and ArviZ: R̂ (nested, if chains start in groups) at most 1.01, and at least 400
 effective samples in bulk and tail (Vehtari et al. 2021, section 4).
 """
 
@@ -17,24 +17,25 @@ from anila.messages import are, counted
 from anila.samplers.remedy import ESS, RHAT, another_law, doubts, nearly, notes, remedy, unproven
 
 CLOSE = 0.01
-"""Total variation at which chains count as arrived."""
+"""Total variation at which chains count as converged."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What to think of chains.
+    """A verdict on chains.
 
-    `ok` is whether they have mixed, nothing speaks against exp f as their law, and nothing says that they missed some.
+    `ok` means that they have mixed, that nothing speaks against exp f as their law, and that they seem to have missed
+    none of it.
     """
 
     ok: bool
     lines: tuple[str, ...]
-    """The verdict, then a reason or a remedy each."""
+    """The verdict, then one line for each reason or remedy."""
     numbers: dict[str, Any]
-    """What it rests on."""
+    """The numbers on which the verdict is based."""
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, in JSON's types; what is not finite is None."""
+        """Everything, in JSON's types; numbers that are not finite are None."""
         return {"ok": self.ok, "lines": list(self.lines), **finite(self.numbers)}
 
     def _repr_html_(self) -> str:
@@ -49,11 +50,11 @@ def verdict(
     rays: Rays | None = None,
     inequality: DriftInequality | None = None,
 ) -> Verdict:
-    """Weigh what is known about chains; what was not computed is left out.
+    """Weigh what is known about chains; diagnostics that were not computed are left out.
 
     Args:
-        convergence: What the chains say about themselves.
-        drift: How exact draws fare under the kernel.
+        convergence: Diagnostics from the chains themselves.
+        drift: How the kernel moves exact draws.
         meetings: Meeting times of coupled pairs.
         rays: The assumption H1.
         inequality: The drift inequality.
@@ -79,7 +80,7 @@ def verdict(
 
 
 def reasons(c: Convergence) -> list[str]:
-    """Why the chains have not mixed; none if they have."""
+    """Reasons why the chains have not mixed; empty if they have."""
     name, value = r_hat(c)
     found = []
     if not value <= RHAT:
@@ -97,7 +98,7 @@ def fewest(c: Convergence) -> float:
 
 
 def moved(drift: Drift | None, exact: bool | None) -> list[str]:
-    """Whether exact draws moved, and what to do: nothing that is done already."""
+    """Whether exact draws moved, and what to do that is not done already."""
     if drift is None or not drift.found:
         return []
     name, distance = drift.largest
@@ -109,7 +110,7 @@ def moved(drift: Drift | None, exact: bool | None) -> list[str]:
 
 
 def coupled(meetings: Meetings | None) -> list[str]:
-    """What pairs of chains say."""
+    """What coupled pairs of chains show."""
     if meetings is None:
         return []
     pairs = len(meetings.times)
@@ -127,13 +128,13 @@ def coupled(meetings: Meetings | None) -> list[str]:
 
 
 def grounds(c: Convergence) -> str:
-    """Why they have mixed."""
+    """The grounds on which the chains count as mixed."""
     name, value = r_hat(c)
     return f"{name} = {value:.3f}, {c.ess_bulk:,.0f} effective samples in the bulk and {c.ess_tail:,.0f} in the tail"
 
 
 def r_hat(c: Convergence) -> tuple[str, float]:
-    """The R̂ that counts: of groups where chains start in groups."""
+    """The R̂ that counts: the nested one if chains start in groups."""
     return ("R̂", c.rhat) if c.nested_rhat is None else ("nested R̂", c.nested_rhat)
 
 
@@ -144,7 +145,7 @@ def numbers(
     rays: Rays | None,
     inequality: DriftInequality | None,
 ) -> dict[str, Any]:
-    """What the verdict rests on, by diagnostic."""
+    """The numbers on which the verdict is based, by diagnostic."""
     found: dict[str, Any] = {"convergence": asdict(c)}
     if drift is not None:
         found["drift"] = asdict(drift) | {"found": drift.found}

@@ -1,19 +1,19 @@
-"""The annealing path from a normal law to exp f, which chooses its own rungs.
+"""An annealing path from a normal law to exp f that chooses its own rungs.
 
     log π_β(x) = (1 − β) log q₀(x) + β f(x),     q₀ = N(m, diag s²),   0 = β₀ < β₁ < … < β_K = 1
 
-With u = f − log q₀, a step dβ changes log weights by u dβ, so by √Var_β(u) dβ = dℓ from chain to chain: dℓ is length
-along the path, whatever β is called. Of K rungs those of equal length ℓ/K give the least variance of the sum, which is
-ℓ²/K where chains mix at every rung and τ ℓ²/K where they take τ rungs to forget.
+With u = f − log q₀, a step dβ changes log weights by u dβ, with a standard deviation over chains of √Var_β(u) dβ = dℓ:
+dℓ is length along the path, however β is parametrised. Among K rungs, those of equal length ℓ/K minimise the variance
+of the sum, which is ℓ²/K if chains mix at every rung and τ ℓ²/K if they take τ rungs to forget.
 
 1. A pilot of resampled chains climbs from q₀. Each rung is where the effective sample size of its weights falls to
-   a fraction C of the chains, of length √(log 1/C). There the preconditioner and the threshold are those of `tune` for
-   where the chains stand, and step_size follows acceptance.
-2. K = ℓ²/spread rungs of equal length, β interpolated, log step_size too.
-3. Other chains climb it without resampling. While log n/ESS of their weights, which is the variance where these are
+   a fraction C of the chains, of length √(log 1/C). There the preconditioner and the threshold are chosen from the
+   chains' positions as in `tune`, and step_size follows acceptance.
+2. There are K = ℓ²/spread rungs of equal length, with β and log step_size interpolated. 3. Other chains climb it
+without resampling. While log n/ESS of their weights, which is the variance if these are
    lognormal, is well above `spread`, K grows in proportion.
 
-Then the path is frozen: what is estimated on it with new noise is not biased by how it was found.
+Then the path is frozen: estimates on it with new noise are not biased by the way it was found.
 
 References: Neal 2001 (path and weights); Gelman & Meng 1998, section 4.1 (length); Jasra et al. 2011, Zhou, Johansen &
 Aston 2016 (rungs from effective sample sizes); Grosse, Maddison & Salakhutdinov 2013 (variance ℓ²/K).
@@ -40,19 +40,19 @@ from anila.samplers.tunable import keywords
 from anila.samplers.warm_up import BOLD_QUANTILE
 
 ESS_FRACTION = 0.8
-"""C: effective share of the chains after a rung of the pilot."""
+"""C: effective sample size after a rung of the pilot, as a fraction of the chains."""
 PILOT_STEPS = 10
 """Transitions at each rung of the pilot, each with its own step_size."""
 LEAST_RUNGS = 10
 ENOUGH = 1.5
-"""Times the spread aimed at from which more rungs are tried."""
+"""Multiple of the target spread above which more rungs are tried."""
 
 MakeAt = Callable[..., Sampler]
-"""(f, step_size=, threshold=, preconditioner=) -> kernel, the last two where it takes them, e.g. `mala`."""
+"""(f, step_size=, threshold=, preconditioner=) -> kernel, the last two only if it takes them, e.g. `mala`."""
 
 
 class Base(NamedTuple):
-    """q₀ = N(mean, diag scale²): where the path begins."""
+    """q₀ = N(mean, diag scale²), the beginning of the path."""
 
     mean: Float[Tensor, "*event"]
     scale: Float[Tensor, "*event"]
@@ -61,8 +61,8 @@ class Base(NamedTuple):
     def around(cls, x: Float[Tensor, "n *event"], wider: float = 1.5) -> "Base":
         """The normal law with the mean of x and `wider` times its standard deviations.
 
-        Deviations are 1/10 of the typical one at least. A base wider than exp f is safe: where exp f has more mass far
-        out than the base, weights need have no variance.
+        Each deviation is at least 1/10 of the typical one. A base wider than exp f is safe: if exp f has heavier tails
+        than the base, weights may have infinite variance.
         """
         sd = x.std(0)
         return cls(x.mean(0), wider * sd.clamp(min=0.1 * sd.square().mean().sqrt()))
@@ -80,14 +80,14 @@ class Base(NamedTuple):
 
 
 class Rung(NamedTuple):
-    """A law on the way, and what its kernel is made with."""
+    """A law on the path, and the settings of its kernel."""
 
     beta: float
     settings: Settings
 
 
 class AnnealingPath(NamedTuple):
-    """Rungs with the kernel of each; a fixed thing, once found."""
+    """Rungs with a kernel each; fixed once found."""
 
     f: LogDensity
     base: Base
@@ -97,9 +97,9 @@ class AnnealingPath(NamedTuple):
     steps: int
     """Transitions at each rung."""
     length: float
-    """ℓ, as the pilot found it."""
+    """ℓ, as measured by the pilot."""
     spread: float
-    """log n/ESS of the weights of the chains that tried it."""
+    """log n/ESS of the weights of the trial chains."""
 
     def kernel(self, k: int) -> Sampler:
         """The kernel that leaves π_β of rung k invariant."""
@@ -123,14 +123,14 @@ def find_path(
         base: q₀; dtype and device of the chains are those of its mean.
         generator: Source of the pilot's noise.
         make: Metropolis kernel of every rung: `anisotropic_mala`, `mala`, `partial(hmc, leapfrog_steps=5)`; called with
-            the f of the rung and with step_size, threshold and preconditioner, where it takes them.
-        chains: How many climb in the pilot and in the trial.
+            the f of the rung and with those of step_size, threshold and preconditioner that it takes.
+        chains: Number of chains that climb in the pilot and in the trial.
         steps: Transitions at each rung.
-        spread: Variance of log weights aimed at, as log n/ESS shows it.
-        most_rungs: Longer paths are cut to as many rungs, with a warning; a pilot that needs more is refused.
+        spread: Target variance of log weights, measured by log n/ESS.
+        most_rungs: Longer paths are cut to this many rungs, with a warning; a pilot that needs more is refused.
 
     Raises:
-        ValueError: If the kernel is no Metropolis kernel, f is not finite at a draw of the base, chains or steps are
+        ValueError: If the kernel is not a Metropolis kernel, f is not finite at a draw of the base, chains or steps are
             too few, or the pilot needs more than most_rungs.
     """
     if chains < 10 or steps < 1 or not spread > 0:
@@ -160,7 +160,7 @@ def find_path(
 
 
 def spaced(lengths: list[float], rungs: list[Rung], K: int) -> list[Rung]:
-    """K + 1 rungs at equal lengths along those of the pilot."""
+    """K + 1 rungs at equal lengths along the pilot's path."""
     at = np.linspace(0, lengths[-1], K + 1)
     betas = np.interp(at, lengths, [rung.beta for rung in rungs])
     gammas = np.exp(np.interp(at, lengths, [math.log(rung.settings["step_size"]) for rung in rungs]))
@@ -176,7 +176,7 @@ def climb(
 ) -> Float[Tensor, "chains"]:
     """Log weights of chains that start from exact draws of q₀: E[w] = Z, exactly.
 
-    log w = Σ_k (β_{k+1} − β_k) u(x_k), with x_k moved by the kernel of rung k ≥ 1 before.
+    log w = Σ_k (β_{k+1} − β_k) u(x_k), where x_k has been moved by the kernel of rung k ≥ 1.
 
     Reference: Neal 2001, eq. 4-11.
     """
@@ -194,7 +194,7 @@ def descend(
 
 
 def annealed(path: AnnealingPath, x: Tensor, generator: torch.Generator, intervals: range) -> Tensor:
-    """Σ (β_{k+1} − β_k) u(x) over these intervals in turn, moving at the rung between one and the next; float64."""
+    """Σ (β_{k+1} − β_k) u(x) over these intervals in turn, with a move at the rung between two intervals; float64."""
     log_weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
     for k in intervals:
         if k != intervals[0]:
@@ -228,14 +228,14 @@ def pilot(
 
 
 def base_settings(base: Base, make: MakeAt) -> Settings:
-    """Settings for the base, whose coordinates are independent; trajectories are as long as `make` has them."""
+    """Settings for the base, whose coordinates are independent; trajectories have the length that `make` sets."""
     found = {"step_size": base.mean.numel() ** (-1 / 3), "threshold": 2.0, "preconditioner": base.scale}
     takes = keywords(lambda **settings: make(base.log_prob, **settings))
     return {name: setting for name, setting in found.items() if name in takes}
 
 
 def reshaped(f: LogDensity, base: Base, rung: Rung, make: MakeAt, x: Tensor) -> Rung:
-    """The rung with preconditioner and threshold for where the chains stand, where its kernel takes them."""
+    """The rung with a preconditioner and threshold for the chains' positions, if its kernel takes them."""
 
     def grad(settings: Settings) -> Tensor:
         return kernel_at(f, base, rung._replace(settings=settings), make).init(x).grad
@@ -296,7 +296,7 @@ def ess_fraction(log_weight: Float[Tensor, "chains"]) -> float:
 
 
 def resampled(weight: Float[Tensor, "n"], generator: torch.Generator) -> Int[Tensor, "n"]:
-    """Which rows go on, each in proportion to its weight: systematic resampling (Kitagawa 1996)."""
+    """Indices of the resampled rows, in proportion to their weights: systematic resampling (Kitagawa 1996)."""
     n = len(weight)
     shift = torch.rand(1, generator=generator, dtype=torch.float64, device=generator.device).to(weight.device)
     points = (torch.arange(n, dtype=torch.float64, device=weight.device) + shift) / n
@@ -304,7 +304,7 @@ def resampled(weight: Float[Tensor, "n"], generator: torch.Generator) -> Int[Ten
 
 
 def require_finite(u: Float[Tensor, "chains"], beta: float) -> None:
-    """Refuse an f that some chains cannot be weighed by."""
+    """Refuse an f that gives some chains no finite weight."""
     bad = int((~torch.isfinite(u)).sum())
     if bad:
         raise ValueError(

@@ -1,23 +1,23 @@
-"""log Z and likelihood, from both ends of an annealing path: an interval, not a number.
+"""log Z and likelihood from both ends of an annealing path: an interval, not only a number.
 
-Chains that climb from q₀ to exp f and chains that descend from exp f to q₀ weigh what lies between
-(annealed importance sampling, forward and reverse):
+Chains that climb from q₀ to exp f, and chains that descend from exp f to q₀, give weights by annealed importance
+sampling, forward and reverse:
 
     climbing:    E[w] = Z,        log mean w     is below log Z, on average
     descending:  E[1/w] = 1/Z,   −log mean 1/w   is above log Z, on average
 
-whatever the mixing on the way: poor chains make the interval wide, not wrong. Each end is moved outwards by two
-standard errors of its logarithm (delta method), so by the normal approximation either misses log Z in 2.3% of runs at
-most, the interval in 4.6%. Both sets of weights together give the estimate, by the root c = log Z of
+however well chains mix on the way: poor mixing makes the interval wide, not wrong. Each end is moved outwards by two
+standard errors of its logarithm (delta method), so in the normal approximation each end misses log Z in at most 2.3% of
+runs, and the interval in 4.6%. Both sets of weights together give the estimate, by the root c = log Z of
 
     Σ_climbing σ(log wᵢ − c) = Σ_descending σ(c − log wⱼ)          (equal numbers of both)
 
-which has the least variance of all estimates from them. Its error assumes that the weights overlap: where the interval
-is wide beside the error, believe the interval.
+which has the least variance of all estimates from them. Its error assumes that the weights overlap: if the interval is
+wide compared with the error, trust the interval.
 
 **What must hold.** The base's draws are exact. Those of exp f must be, too: samples that are too hot, or all in one of
-several modes, make the upper end too low. Where the ends contradict each other, that is said; a mode that neither end
-visits, nobody sees. And log Z is that of exp f, at temperature 1: pass f/T for chains at temperature T.
+several modes, make the upper end too low. If the ends contradict each other, there is a warning; a mode that neither
+end visits goes unnoticed. log Z is that of exp f, at temperature 1: pass f/T for chains at temperature T.
 
 References: Neal 2001; Grosse, Ghahramani & Adams 2015 (both ends); Bennett 1976, eq. 12; Shirts et al. 2003, eq. 10;
 Theis, van den Oord & Bethge 2016 (dequantisation).
@@ -39,14 +39,14 @@ ERRORS = 2.0
 
 
 class LogZ(NamedTuple):
-    """log Z in nats, with what it rests on."""
+    """log Z in nats, with its interval and error."""
 
     value: float
     """From both ends together (Bennett)."""
     error: float
-    """Standard error of the value, where the weights overlap."""
+    """Standard error of the value, if the weights overlap."""
     low: float
-    """From climbing chains alone, less two standard errors."""
+    """From climbing chains alone, minus two standard errors."""
     high: float
     """From descending chains alone, plus two standard errors."""
     ess: tuple[float, float]
@@ -54,7 +54,7 @@ class LogZ(NamedTuple):
 
 
 class Likelihood(NamedTuple):
-    """Mean log-likelihood of data, in nats a row, with the interval that log Z and the choice of rows leave."""
+    """Mean log-likelihood of data, in nats per row, with the interval due to log Z and the choice of rows."""
 
     value: float
     low: float
@@ -62,11 +62,11 @@ class Likelihood(NamedTuple):
 
 
 def estimate_log_z(path: AnnealingPath, x_model: Float[Tensor, "chains *event"], generator: torch.Generator) -> LogZ:
-    """log ∫ exp f, from as many chains up the path as samples of exp f go down it.
+    """log ∫ exp f, from equally many chains up the path and down it.
 
     Args:
         path: From `find_path`.
-        x_model: Exact, independent draws of exp f, (chains, *event): each goes down the path once.
+        x_model: Exact, independent draws of exp f, (chains, *event): each descends the path once.
         generator: Source of all the noise.
 
     Raises:
@@ -98,7 +98,7 @@ def estimate_log_z(path: AnnealingPath, x_model: Float[Tensor, "chains *event"],
 
 
 def bennett(up: Float[Tensor, "n"], down: Float[Tensor, "n"]) -> tuple[float, float]:
-    """log Z from log weights of as many climbing as descending chains, and its standard error.
+    """log Z and its standard error, from log weights of equally many climbing and descending chains.
 
     Reference: Bennett 1976, eq. 12; error: Shirts et al. 2003, eq. 10.
     """
@@ -124,7 +124,7 @@ def log_mean_error(log_weight: Float[Tensor, "n"]) -> float:
 
 
 def warn_of_contradiction(found: LogZ) -> None:
-    """The lower end above the upper one: the draws cannot be those of exp f."""
+    """Warn if the lower end is above the upper one: the draws cannot be from exp f."""
     if not found.low <= found.high:
         warnings.warn(
             f"the ends of log Z contradict each other: climbing chains say at least {found.low:.4g}, descending ones "
@@ -137,12 +137,12 @@ def warn_of_contradiction(found: LogZ) -> None:
 
 @torch.no_grad()
 def log_likelihood(f: LogDensity, log_z: LogZ, x_data: Float[Tensor, "n *event"]) -> Likelihood:
-    """mean f(x) − log Z over data, nats a row.
+    """mean f(x) − log Z over data, in nats per row.
 
     The interval is that of log Z, moved outwards by two standard errors of the mean over rows.
 
     Args:
-        f: The log-density that log_z is of.
+        f: The log-density to which log_z belongs.
         log_z: From `estimate_log_z`.
         x_data: Held-out data, (n, *event); images with `dequantised` applied.
 
@@ -157,7 +157,7 @@ def log_likelihood(f: LogDensity, log_z: LogZ, x_data: Float[Tensor, "n *event"]
 
 
 def dequantised(x: Float[Tensor, "n *event"], generator: torch.Generator, width: float = 1 / 127.5) -> Tensor:
-    """x + width · U(−½, ½): images of 256 levels made continuous, so that a density's likelihood is bounded.
+    """x + width · U(−½, ½): images of 256 levels made continuous, so that the likelihood of a density is bounded.
 
     Args:
         x: Images of levels x = u / 127.5 − 1, (n, *event).
@@ -171,12 +171,12 @@ def dequantised(x: Float[Tensor, "n *event"], generator: torch.Generator, width:
 
 
 def bits_per_dim(nats: float, dims: int, width: float = 1 / 127.5) -> float:
-    """−log₂(p(x) width^d)/d of images of 256 levels: fewer is better.
+    """−log₂(p(x) width^d)/d for images of 256 levels: fewer is better.
 
-    Of dequantised images it is an upper bound on the bits a level that the model's discrete law needs.
+    For dequantised images, it is an upper bound on the bits per level that the model's discrete law needs.
 
     Args:
-        nats: log p(x), a row.
+        nats: log p(x) of a row.
         dims: d, numbers in an image.
         width: Distance of neighbouring levels, in units of x.
 

@@ -1,17 +1,17 @@
-"""Exact by grid: in the plane, log Z and KL need no sampler.
+"""Exact on a grid: in the plane, log Z and KL need no sampler.
 
 On the centres x_ij of side × side equal cells of area a, covering a box that holds the mass,
 
     log Z = log ∫ exp f(x) dx = log a + logsumexp_ij f(x_ij)
     KL(p ‖ exp f / Z) = ∫ p (log p − f + log Z) dx = a Σ_ij p (log p − f + log Z)
 
-Where exp f is smooth and vanishes at the border, this midpoint rule converges faster than any power of the
-cell's side h: for a Gaussian of standard deviation s the error is about exp(−2 π² s²/h²), 3e-9 at h = s.
-Measured for rings of sd 0.15 on [−6, 6]²: 2e-5 with 50 points a side, 2e-10 with 80, 6e-12 with 100. The
-default of 400 leaves room for a network's finer detail; in float32, f itself is then the largest error, 1e-7.
+If exp f is smooth and vanishes at the border, this midpoint rule converges faster than any power of the cell's side h:
+for a Gaussian of standard deviation s the error is about exp(−2 π² s²/h²), 3e-9 at h = s. Measured for rings of sd 0.15
+on [−6, 6]²: 2e-5 with 50 points per side, 2e-10 with 80, 6e-12 with 100. The default of 400 leaves room for a network's
+finer detail; in float32, f itself is then the largest error, 1e-7.
 
-Two things can go wrong, and both are measured and said: mass at the border (the box is too small), and four
-grids of half the resolution that disagree (the cells are too large).
+Two things can go wrong, and both are checked, with a warning: mass at the border (the box is too small), and
+disagreement between four grids of half the resolution (the cells are too large).
 
 Reference: Trefethen & Weideman 2014, "The exponentially convergent trapezoidal rule".
 """
@@ -27,13 +27,13 @@ from torch import Tensor
 from anila.density.log_density import LogDensity, require_one_number_a_row
 
 CHUNK = 1 << 14
-"""Points on which f is evaluated at a time."""
+"""Number of points on which f is evaluated at a time."""
 BORDER = 1e-5
-"""Share of the mass on the outermost cells from which the box counts as too small."""
+"""Share of the mass on the outermost cells above which the box counts as too small."""
 SPREAD = 0.1
-"""Spread of log Z over the half-resolution grids from which the cells count as too large."""
+"""Spread of log Z over the half-resolution grids above which the cells count as too large."""
 SIDE = 400
-"""Cells along each axis on which runs in the plane are measured."""
+"""Number of cells along each axis for measuring runs in the plane."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Grid:
         low: Lower corner (x₀, x₁).
         high: Upper corner.
         side: Cells along each axis, at least 2.
-        dtype: What f is evaluated in; sums are float64 always.
+        dtype: Dtype in which f is evaluated; sums are always float64.
         device: Where f is evaluated.
 
     Raises:
@@ -73,7 +73,7 @@ class Grid:
 
         Args:
             x: Points, (n, 2).
-            margin: What is added on each side, as a share of the extent of x along that axis.
+            margin: Width added on each side, as a share of the extent of x along that axis.
             points: Cells along each axis.
         """
         low, high = x.amin(0).cpu().double(), x.amax(0).cpu().double()
@@ -101,10 +101,10 @@ def values_on_grid(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
 
     Args:
         f: Log-density, (n, 2) -> (n,).
-        grid: Where.
+        grid: The grid.
 
     Raises:
-        ValueError: If f does not give one number a row.
+        ValueError: If f does not give one number per row.
     """
 
     def value(x: Tensor) -> Tensor:
@@ -117,14 +117,14 @@ def values_on_grid(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
 
 
 def log_z(f: LogDensity, grid: Grid) -> float:
-    """log ∫ exp f = log a + logsumexp f(x_ij); warns where the grid cannot know it.
+    """log ∫ exp f = log a + logsumexp f(x_ij); warns if the grid cannot resolve it.
 
     Args:
         f: Log-density, (n, 2) -> (n,).
         grid: A box that holds the mass.
 
     Raises:
-        ValueError: If f does not give one number a row.
+        ValueError: If f does not give one number per row.
 
     >>> from anila.density.targets import gaussian
     >>> round(log_z(gaussian(dim=2), Grid((-8.0, -8.0), (8.0, 8.0))) - gaussian(dim=2).log_z, 5) + 0.0
@@ -168,7 +168,7 @@ def density(f: LogDensity, grid: Grid) -> Float[Tensor, "side side"]:
 
 
 def log_integral(value: Float[Tensor, "side side"], grid: Grid) -> float:
-    """log ∫ exp f from the values of f at the centres, with warnings of what makes it wrong."""
+    """log ∫ exp f from the values of f at the centres, with warnings if it may be wrong."""
     total = value.logsumexp((0, 1))
     warn_of_border(value, total, grid)
     warn_of_coarseness(value, grid)
@@ -176,7 +176,7 @@ def log_integral(value: Float[Tensor, "side side"], grid: Grid) -> float:
 
 
 def warn_of_border(value: Tensor, total: Tensor, grid: Grid) -> None:
-    """The share of exp f on the outermost cells; a box that holds the mass has next to none there."""
+    """Warn if the outermost cells hold mass of exp f: a box that is large enough has next to none there."""
     share = (value - total).exp()
     border = 1 - float(share[1:-1, 1:-1].sum())
     if border > BORDER:
@@ -189,7 +189,7 @@ def warn_of_border(value: Tensor, total: Tensor, grid: Grid) -> None:
 
 
 def warn_of_coarseness(value: Tensor, grid: Grid) -> None:
-    """Every second centre each way makes four grids of doubled cells; they agree where cells are small."""
+    """Warn if the four grids that take every second centre along each axis disagree: then cells are too large."""
     four = torch.stack([value[i::2, j::2].logsumexp((0, 1)) for i in (0, 1) for j in (0, 1)])
     spread = float(four.max() - four.min())
     if spread > SPREAD:
@@ -207,7 +207,7 @@ def in_plane(event_shape: tuple[int, ...]) -> bool:
 
 
 def plane_grid(x_data: Tensor) -> Grid:
-    """Where plane densities are integrated: the data's box, doubled for what a model may spill over."""
+    """The grid for integrals in the plane: the data's box, doubled for the mass that a model may have outside."""
     return Grid.around(x_data, margin=0.5, points=SIDE)
 
 

@@ -1,4 +1,4 @@
-"""Samplers side by side, as the papers have it: a column a sampler, and their scores over gradients and seconds."""
+"""Samplers side by side, as in the papers: a column for each, and their scores over gradients and seconds."""
 
 from collections.abc import Mapping, Sequence
 from textwrap import fill
@@ -17,7 +17,7 @@ from anila.evaluation.pictures.plane import frame, scatter
 from anila.evaluation.pictures.style import DPI, INK, STYLE, WIDTH
 
 TILES = 4
-"""Images above each other."""
+"""Number of images above each other."""
 Curves = Mapping[str, tuple[Tensor, Tensor, Tensor, Tensor]]
 """Name of sampler -> (gradients, seconds, mean score, standard error), each (points,)."""
 
@@ -31,7 +31,7 @@ def comparison(
     Args:
         curves: Mean ± one standard error; NaN where there is none.
         samples: Points of the plane (n, 2), or images (n, c, h, w), at the end.
-        score: What the score is.
+        score: Name of the score.
         grid: The frame of points.
     """
     colours: dict[str, str] = dict(zip(curves, SERIES * len(curves), strict=False))
@@ -56,11 +56,11 @@ def comparison(
 def course_of_samples(
     samples: Mapping[str, Sequence[Float[Tensor, "_ *event"] | None]], heads: Sequence[str], grid: Grid | None = None
 ) -> Figure:
-    """A row a sampler, a column a moment of training.
+    """A row for each sampler, a column for each moment of training.
 
     Args:
-        samples: Name of sampler -> its points (n, 2) or images (n, c, h, w) at each moment; None where it had run away.
-        heads: What the moments are called.
+        samples: Name of sampler -> its points (n, 2) or images (n, c, h, w) at each moment; None if it had run away.
+        heads: Names of the moments.
         grid: The frame of points.
     """
     panel = WIDTH / max(4, len(heads))
@@ -94,7 +94,7 @@ def draw_samples(ax: Axes, x: Tensor, colour: str, grid: Grid | None, title: str
 
 
 def draw_scores(ax: Axes, curves: Mapping[str, tuple[Tensor, Tensor, Tensor]], colours: Mapping[str, str]) -> None:
-    """Mean ± one standard error, each line in its sampler's colour; what is not finite is left out."""
+    """Mean ± one standard error, each line in its sampler's colour; points that are not finite are left out."""
     every = [np.ones(1)]
     for name, columns in curves.items():
         x, mean, error = (column.double().numpy(force=True) for column in columns)

@@ -1,4 +1,4 @@
-"""Numbers over a count: what a training run reports over iterations, what samplers reach over gradients."""
+"""Curves over counts: metrics of a training run over iterations, scores of samplers over gradients."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,13 +26,13 @@ def training_curves(
     metrics: Sequence[Metric] = (*OF_CHAINS, KL),
     switches: Sequence[int] = (),
 ) -> Figure:
-    """What a training run reports, each metric over iterations: raw values faint, a running mean on top.
+    """The metrics of a training run over iterations: raw values faint, a running mean on top.
 
     Args:
         stats: Columns of the log, all of one length: "iteration" and any of the metrics. NaN where one was not
             measured.
-        metrics: Those to draw, of which the ones with a title are; what Algorithm 1 reports and the KL, by default.
-        switches: Iterations after which another stage began: a thin line at each.
+        metrics: Metrics to draw if they have a title; by default those of Algorithm 1 and the KL.
+        switches: Iterations after which another stage began; each gets a thin line.
 
     Raises:
         ValueError: If none of the metrics was measured, or the columns differ in length.
@@ -63,13 +63,13 @@ def sampler_comparison(
     grid: Grid,
     score: str,
 ) -> Figure:
-    """Samplers at equal cost: where each one's chains are, and its score over gradient evaluations.
+    """Samplers at equal cost: the chains of each, and its score over gradient evaluations.
 
     Args:
         curves: Name of sampler -> (gradient evaluations, mean score, standard error), each (points,).
         samples: Name of sampler -> its chains at the end, (chains, 2).
         grid: The frame of the scatter panels.
-        score: What the score is, e.g. "KL(data ‖ model), nats".
+        score: Name of the score, e.g. "KL(data ‖ model), nats".
     """
     colours: dict[str, str] = dict(zip(curves, SERIES * len(curves), strict=False))
     panel = WIDTH / max(4, len(samples))
@@ -130,7 +130,7 @@ def draw_scores(
 
 
 def open_axes(ax: Axes) -> None:
-    """Axes of a curve over counts: two rules and a faint grid."""
+    """Style the axes of a curve over counts: two rules and a faint grid."""
     ax.grid(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -150,7 +150,7 @@ def log_axis(ax: Axes, value: np.ndarray) -> None:
 
 
 def running_mean(value: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the last `window` values, of fewer at the start."""
+    """Mean of the last `window` values, or of fewer at the start."""
     total = np.concatenate([[0.0], np.cumsum(value)])
     end = np.arange(1, len(total))
     start = np.maximum(end - window, 0)

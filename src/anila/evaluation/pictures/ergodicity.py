@@ -1,4 +1,4 @@
-"""How chains forget where they started: the bound from coupled pairs, the drift to the middle, ranks and traces."""
+"""How chains forget their start: the bound from coupled pairs, the drift towards the middle, ranks and traces."""
 
 import numpy as np
 import torch
@@ -14,11 +14,11 @@ from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE,
 from anila.messages import counted
 
 TRACES = 6
-"""Chains whose traces are drawn."""
+"""Number of chains whose traces are drawn."""
 BINS = 20
-"""Bins of the rank histograms."""
+"""Number of bins of the rank histograms."""
 FLOOR = 1e-3
-"""Total variations below this, or below two pairs' share, are not drawn."""
+"""Total variations below this, or below the share of two pairs, are not drawn."""
 
 
 @STYLE
@@ -26,8 +26,8 @@ def coupling_bound(meetings: Meetings, exact: Float[Tensor, "steps1"] | None = N
     """Meeting times of coupled pairs, and the bound on the distance from exp f that follows, over steps.
 
     Args:
-        meetings: Of pairs all of which have met.
-        exact: Total variation after 0, 1, .. steps where a grid gives it, (steps + 1,).
+        meetings: Meeting times of pairs that have all met.
+        exact: Total variation after 0, 1, .. steps, if a grid gives it, (steps + 1,).
 
     Raises:
         ValueError: If a pair has not met: there is no bound to draw.
@@ -78,7 +78,7 @@ def drift_ratio(inequality: DriftInequality) -> Figure:
     """ΠV/V over |z| for each f, with its confidence limit: below 1 the chain is drawn inwards.
 
     Args:
-        inequality: As estimated.
+        inequality: The estimates.
     """
     figure = Figure(figsize=(WIDTH * 0.62, 3.3), dpi=DPI)
     ax = figure.subplots()
@@ -119,7 +119,7 @@ def chain_overview(
 ) -> Figure:
     """One quantity along chains: traces of a few, and how each group ranks among all draws.
 
-    In mixed chains no group ranks high or low: its histogram is flat, but for chance.
+    In mixed chains no group ranks high or low: its histogram is flat up to chance.
 
     Args:
         x: Draws of one quantity, (kept, chains).

@@ -1,4 +1,4 @@
-"""Images pixel for pixel: x in [−1, 1] as the byte 127.5 (x + 1), enlarged by whole numbers only."""
+"""Images pixel for pixel: x in [−1, 1] becomes the byte 127.5 (x + 1); images are enlarged by whole factors only."""
 
 import math
 
@@ -14,9 +14,9 @@ from anila.evaluation.pictures.style import FAINT, INK
 GUTTER = 2
 """Pixels between tiles."""
 TILE = 64
-"""Images smaller than this are enlarged to at least this many pixels a side."""
+"""Smaller images are enlarged to at least this many pixels per side."""
 PAIRS = 10
-"""Pairs of sample and neighbour in a row."""
+"""Number of pairs of sample and neighbour in a row."""
 PAIR_GAP = 20
 """Pixels between rows of pairs."""
 
@@ -25,8 +25,8 @@ def image_grid(x: Float[Tensor, "n c h w"], columns: int | None = None) -> Image
     """Images tiled row by row, each pixel a whole square of pixels, on white with a gutter.
 
     Args:
-        x: Images in [−1, 1], (n, c, h, w), c 1 (grey) or 3 (colour); values beyond are cut off.
-        columns: Images a row; by default the grid is as square as can be.
+        x: Images in [−1, 1], (n, c, h, w), c 1 (grey) or 3 (colour); values beyond are clipped.
+        columns: Images per row; by default the grid is as square as can be.
 
     Raises:
         ValueError: If there is no image, c is not 1 or 3, or a value is NaN or infinite.
@@ -36,14 +36,14 @@ def image_grid(x: Float[Tensor, "n c h w"], columns: int | None = None) -> Image
 
 
 def neighbours_grid(samples: Float[Tensor, "n c h w"], nearest: Float[Tensor, "m c h w"]) -> Image.Image:
-    """Samples, each above the training image nearest to it, ten pairs a row: has the model learned by heart?
+    """Samples, each above its nearest training image, ten pairs per row: has the model memorised the data?
 
     Args:
         samples: Images in [−1, 1], (n, c, h, w).
         nearest: The nearest training image of each, (n, c, h, w).
 
     Raises:
-        ValueError: As `image_grid`, or if the shapes differ.
+        ValueError: As in `image_grid`, or if the shapes differ.
     """
     if samples.shape != nearest.shape:
         raise ValueError(f"expected one image for each; got {tuple(samples.shape)} and {tuple(nearest.shape)}")
@@ -74,13 +74,13 @@ def pixels(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w 3"]:
 
 
 def enlarge(x: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h2 w2 3"]:
-    """Each pixel repeated a whole number of times each way."""
+    """Each pixel repeated a whole number of times in both directions."""
     scale = math.ceil(TILE / max(x.shape[1:3]))
     return x.repeat(scale, 1).repeat(scale, 2)
 
 
 def tile(x: UInt8[np.ndarray, "n h w 3"], columns: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Tiles in rows, a gutter round each."""
+    """Tiles in rows, with a gutter around each."""
     n, h, w, _ = x.shape
     rows, (dy, dx) = math.ceil(n / columns), (h + GUTTER, w + GUTTER)
     page = np.full((rows * dy + GUTTER, columns * dx + GUTTER, 3), 255, np.uint8)

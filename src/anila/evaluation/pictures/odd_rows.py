@@ -1,4 +1,4 @@
-"""Odd rows of a table: their cells, those that carry the score coloured, and what would be likely in their place."""
+"""Odd rows of a table: their cells, with those that carry the score coloured, and likely values for these."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from anila.evaluation.pictures.style import FAINT, INK, MODEL, RULE, STYLE, WIDT
 from anila.messages import printable
 
 ROWS, COLUMNS = 12, 8
-"""Shown at most: the first rows, and the columns that carry most of their scores."""
+"""Most rows shown, the first ones, and most columns, those that carry most of their scores."""
 HEIGHT, MARGIN = 0.42, 0.08
-"""Inches of a row, and around the table."""
+"""Height of a row, and margin around the table, in inches."""
 NAME, SCORE, CELL = 1.4, 0.9, 0.92
-"""Widths of the names of the rows, of their scores, and of a cell, in those of a column."""
+"""Widths of the names of rows, of their scores, and of a cell, in widths of a column."""
 SIZE, SMALL = 8.5, 7.0
-"""Of a value, and of what is likely instead, in points."""
+"""Font sizes of a value and of its likely value, in points."""
 MOST = 100
-"""Letters of a text that are looked at."""
+"""Number of characters of a text that are looked at."""
 
 
 @STYLE
@@ -37,12 +37,12 @@ def odd_rows(
     """A line for each row, the oddest first.
 
     Args:
-        names: Of the rows.
+        names: Names of the rows.
         columns: Names of the columns.
         values: The cells, as text, rows × columns.
-        likely: What is likely in their place, as text; empty where nothing is said.
-        share: Part of the row's score that each cell carries.
-        scores: Of the rows.
+        likely: Likely values for them, as text; empty where a cell is not named.
+        share: Share of the row's score that each cell carries.
+        scores: Scores of the rows.
 
     Raises:
         ValueError: If there is no row.
@@ -87,7 +87,7 @@ def odd_rows(
 
 
 def cut(text: str, inches: float, size: float = SIZE, weight: str = "normal", tail: bool = False) -> str:
-    """As much of a text as fits: its beginning, or its tail, where rows have their numbers.
+    """As much of a text as fits: its beginning, or its tail, which holds the numbers of rows.
 
     >>> cut("Mönchengladbach", 0.5), cut("measurements.csv[31]", 0.8, tail=True), cut("Oslo", 0.5)
     ('Mönc…', '…nts.csv[31]', 'Oslo')

@@ -15,7 +15,7 @@ def ordinary_scores(scores: Float[Tensor, "n"]) -> Figure:
     """A histogram of the scores of ordinary rows, with the thresholds of some rates of false alarms.
 
     Args:
-        scores: One or more, in any order.
+        scores: One or more scores, in any order.
     """
     figure = Figure((WIDTH, 2.6))
     axes = figure.subplots()

@@ -1,7 +1,7 @@
 """Points and log-densities of the plane.
 
-f is shown twice: as the density exp f, which says where the mass is, and as the energy −f above its minimum,
-cut off at 12 nats (exp −12 is six millionths), which says how high the walls between modes are.
+f is shown twice: as the density exp f, which shows where the mass is, and as the energy −f above its minimum, cut off
+at 12 nats (exp −12 is six millionths), which shows how high the walls between modes are.
 """
 
 import numpy as np
@@ -26,7 +26,7 @@ ENERGY = LinearSegmentedColormap.from_list(
     "energy", [(0, "#0d2b42"), (0.15, "#1f5f82"), (0.35, "#5fa3ad"), (0.6, "#b9d6c2"), (1, "#fbf8ee")]
 )
 NATS = 12
-"""Energies are shown up to so many nats above their minimum."""
+"""Energies are shown up to this many nats above their minimum."""
 
 
 @STYLE
@@ -76,7 +76,7 @@ def trajectories(x_kept: Float[Tensor, "kept chains 2"], f: LogDensity, grid: Gr
 
     Args:
         x_kept: Kept positions, (kept, chains, 2): `trace["x"]` of `sample(..., keep_every=1)`.
-        f: What they move on, (n, 2) -> (n,).
+        f: The log-density on which they move, (n, 2) -> (n,).
         grid: The frame, and where f is evaluated.
     """
     figure = Figure(figsize=(WIDTH / 2, WIDTH / 2 - 0.1), dpi=DPI)
@@ -95,7 +95,7 @@ def trajectories(x_kept: Float[Tensor, "kept chains 2"], f: LogDensity, grid: Gr
 
 
 def frame(ax: Axes, grid: Grid, title: str) -> None:
-    """The square frame every panel of the plane has."""
+    """Give a panel the square frame that all panels of the plane share."""
     ax.set(xlim=(grid.low[0], grid.high[0]), ylim=(grid.low[1], grid.high[1]), box_aspect=1)
     ax.set_title(title)
     for axis in (ax.xaxis, ax.yaxis):
@@ -135,7 +135,7 @@ def draw_path(ax: Axes, path: np.ndarray, colour: str) -> None:
 
 
 def extent(grid: Grid) -> tuple[float, float, float, float]:
-    """The box as matplotlib has it."""
+    """The box in matplotlib's order."""
     return (grid.low[0], grid.high[0], grid.low[1], grid.high[1])
 
 

@@ -1,4 +1,4 @@
-"""The regime of a run: its course with correlations, long chains beside the data, and images of them."""
+"""The regime of a run: its course with correlations, long chains compared with the data, and images of them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -24,7 +24,7 @@ GROUPS = {"kept": MODEL, "draws": MODEL, "data": DATA, "noise": SERIES[2]}
 """Starts of long chains, and their colours."""
 TITLES = {"kept": "kept chains", "draws": "chains from draws", "data": "chains from data", "noise": "chains from noise"}
 TILES = 5
-"""Chains shown of each start."""
+"""Number of chains shown of each start."""
 MARGIN = 20
 """Pixels between starts."""
 BINS = 24
@@ -35,16 +35,16 @@ LOOKS = {
     "outside": "outside the range",
     "diversity": "diversity",
 }
-"""What is drawn over transitions, in this order."""
+"""The looks drawn over transitions, in this order."""
 
 
 @STYLE
 def training_course(series: Mapping[str, Sequence[float]], course: CourseOfChains) -> Figure:
-    """d_t, r_t and the fraction clipped over iterations; below, correlations with what chance gives.
+    """d_t, r_t and the fraction clipped over iterations; below, correlations with the range of chance.
 
     Args:
         series: Columns "iteration", "energy_gap", "grad_norm", "clipped".
-        course: What was read off them.
+        course: The course computed from them.
     """
     figure = Figure(figsize=(WIDTH, 4.5), dpi=DPI)
     above, below = figure.subplots(2, 3)
@@ -67,7 +67,7 @@ def training_course(series: Mapping[str, Sequence[float]], course: CourseOfChain
 
 
 def draw_correlation(ax: Axes, lags: np.ndarray, value: Sequence[float], course: CourseOfChains, title: str) -> None:
-    """Stems at the lags, coloured where chance does not reach."""
+    """Stems at the lags, coloured if beyond chance."""
     height = np.nan_to_num(np.asarray(value))
     ax.axhspan(-course.chance, course.chance, color=FAINT, alpha=0.15, linewidth=0)
     ax.vlines(lags, 0, height, colors=np.where(np.abs(height) > course.chance, MODEL, FAINT).tolist(), linewidth=2.5)
@@ -81,7 +81,7 @@ def draw_correlation(ax: Axes, lags: np.ndarray, value: Sequence[float], course:
 
 @STYLE
 def long_chains(long: LongChains) -> Figure:
-    """Above: f of data and of chains after ever more transitions. Below: looks over transitions, data as a band.
+    """Above: f of data and of chains after more and more transitions. Below: looks over transitions, data as a band.
 
     Args:
         long: The chains.
@@ -106,7 +106,7 @@ def long_chains(long: LongChains) -> Figure:
 
 
 def draw_densities(ax: Axes, long: LongChains, k: int) -> float:
-    """Histograms of f in one snapshot: data filled, chains as lines, in the same bins; the highest share."""
+    """Histograms of f in one snapshot: data filled, chains as lines, in the same bins; returns the highest share."""
     data = long.data["f"].numpy()
     chains = {name: snapshots[k].looks["f"].numpy() for name, snapshots in long.groups.items()}
     edges = bins([data, *chains.values()])
@@ -125,7 +125,7 @@ def draw_densities(ax: Axes, long: LongChains, k: int) -> float:
 
 
 def bins(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges that hold the middle eight tenths of every column."""
+    """Bin edges that cover the middle eight tenths of every column."""
     ends = [np.quantile(c, (0.1, 0.9)) for c in columns if len(c)]
     low, high = min(e[0] for e in ends), max(e[1] for e in ends)
     pad = 0.2 * (high - low) or 0.5
@@ -133,12 +133,12 @@ def bins(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def bin_shares(value: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Share of the values in each bin, those beyond in the outermost."""
+    """Share of the values in each bin; values beyond count in the outermost bins."""
     return np.histogram(np.clip(value, edges[0], edges[-1]), edges)[0] / max(1, len(value))
 
 
 def draw_look(ax: Axes, long: LongChains, name: str) -> None:
-    """One look over transitions, a line a start, and the middle half of the data."""
+    """One look over transitions, a line for each start, and the middle half of the data."""
     steps = [snapshot.steps for snapshot in next(iter(long.groups.values()))]
     places = np.arange(len(steps))
     if name in long.data:
@@ -166,7 +166,7 @@ def look_of(snapshot: Snapshot, name: str) -> float:
 
 
 def snapshot_name(long: LongChains, k: int) -> str:
-    """What a snapshot is called: the start, K, or so many transitions."""
+    """The name of a snapshot: the start, K, or a number of transitions."""
     steps = next(iter(long.groups.values()))[k].steps
     return "start" if k == 0 else f"K = {steps}" if steps == long.K else f"{counted(steps, 'transition')}"
 
@@ -175,7 +175,7 @@ def long_chain_images(long: LongChains) -> Image.Image:
     """The same chains after 0, K, 10 K, .. transitions, row by row, some of each start; white where a chain is lost.
 
     Args:
-        long: Of images (n, c, h, w), c 1 or 3.
+        long: Long chains of images (n, c, h, w), c 1 or 3.
     """
     snapshots = len(long.groups[long.own])
     blocks = [[strip(group[k].x[:TILES]) for group in long.groups.values()] for k in range(snapshots)]

@@ -1,4 +1,4 @@
-"""Rows of images with a name before each: what was seen, what was drawn, the truth."""
+"""Rows of images with a name before each: the input, the draws, the truth."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from anila.evaluation.pictures.images import GUTTER, enlarge, pixels, tile
 from anila.evaluation.pictures.style import INK
 
 MOST = 20
-"""Images of a row that are shown."""
+"""Number of images shown per row."""
 
 
 def image_rows(rows: Mapping[str, Float[Tensor, "..."]]) -> Image.Image:
@@ -22,7 +22,7 @@ def image_rows(rows: Mapping[str, Float[Tensor, "..."]]) -> Image.Image:
         rows: Name -> images in [−1, 1], (n, c, h, w); smaller images are enlarged to the size of the largest.
 
     Raises:
-        ValueError: If there is no row, or as `image_grid`.
+        ValueError: If there is no row, or as in `image_grid`.
     """
     if not rows:
         raise ValueError("expected at least one row of images")

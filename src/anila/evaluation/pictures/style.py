@@ -1,7 +1,6 @@
 """The one look of all figures, and how a picture becomes a file.
 
-Colours are those of Okabe & Ito 2008, which colour-blind readers tell apart, darkened where white paper needs
-it.
+Colours are those of Okabe & Ito 2008, which colour-blind readers can tell apart, some darkened for white paper.
 """
 
 import io
@@ -14,7 +13,7 @@ from PIL import Image
 
 DPI = 200
 WIDTH = 9.0
-"""Inches."""
+"""Width of a figure in inches."""
 INK, FAINT, RULE = "#1f2933", "#6b7785", "#d5dbe1"
 DATA, MODEL = "#0072b2", "#d55e00"
 
@@ -55,7 +54,7 @@ STYLE = style.context(
         },
     ]
 )
-"""Decorates every function that makes or writes a figure: matplotlib's defaults, then ours."""
+"""Decorator of every function that makes or writes a figure: matplotlib's defaults, then ours."""
 
 
 def caption(figure: Figure, text: str) -> None:
@@ -65,11 +64,11 @@ def caption(figure: Figure, text: str) -> None:
 
 @STYLE
 def save(picture: Figure | Image.Image, path: Path) -> None:
-    """Write a PNG at once or not at all: drawn in memory, written to a temporary name, renamed.
+    """Write a PNG atomically: draw it in memory, write it under a temporary name, rename it.
 
     Args:
-        picture: What a function of this module returned.
-        path: Where, in a folder that exists.
+        picture: A result of a function of this package.
+        path: Path of the file, in an existing folder.
     """
     png = io.BytesIO()
     if isinstance(picture, Figure):

@@ -1,11 +1,11 @@
-"""The network whose inner numbers are our features: a small residual classifier of 32 × 32 colour images.
+"""The network whose activations are our features: a small residual classifier of 32 × 32 colour images.
 
     unit(a, b) = relu(norm(conv3×3(a → b)))          residual(h) = h + unit(unit(h))
     16 → unit 32, halve, residual → unit 64, halve → unit 128, halve, residual → mean over pixels = features (128)
     logits = W features + c
 
-It is trained with batch norm; afterwards every norm is an affine map and is folded into its convolution, so what is
-stored and used has none, and rows of a batch never see each other.
+It is trained with batch norm. Afterwards every norm is an affine map and is folded into its convolution, so the stored
+network has none, and rows of a batch are independent.
 
 References: He et al. 2016 (residual units); Page 2018, "How to train your ResNet" (the plan of nine layers).
 """
@@ -48,7 +48,7 @@ class Classifier(nn.Module):
     """Images in [−1, 1] to features and logits.
 
     Args:
-        norm: Makes the norm of so many channels; the identity where norms are folded in.
+        norm: Number of channels -> norm; the identity if norms are folded in.
     """
 
     def __init__(self, norm: Callable[[int], nn.Module] = nn.Identity):
@@ -75,7 +75,7 @@ def folded(trained: Classifier) -> Classifier:
     """The same map without norms: W ← W g/√(v + ε), c ← (c − m) g/√(v + ε) + s of each batch norm (g, s, m, v).
 
     Args:
-        trained: A classifier whose norms are batch norms, with the means and variances it gathered.
+        trained: A classifier whose norms are batch norms, with running means and variances.
     """
     plain = Classifier()
     plain.head.load_state_dict(trained.head.state_dict())

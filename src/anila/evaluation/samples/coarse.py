@@ -1,9 +1,10 @@
-"""Coarse distance: whether the large shapes and colours of images are right, whatever their details.
+"""Coarse distance: whether the large shapes and colours of images are right, ignoring details.
 
     d² = the Fréchet distance of the images averaged down to 8 × 8 pixels
 
-Features of networks see edges and textures best. A grid of clean strokes that form no digits scores well on them and
-badly here, as do right strokes in the wrong place. One sees what the other does not: read them together.
+Features of networks are most sensitive to edges and textures. A grid of clean strokes that form no digits scores well
+on them and badly here, and so do correct strokes in the wrong place. Each distance sees what the other misses: read
+them together.
 """
 
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ def coarse_distance(x: Float[Tensor, "n c h w"], y: Float[Tensor, "m c h2 w2"]) 
     """The Fréchet distance of images averaged down to 8 × 8 pixels, in squared units of x.
 
     Args:
-        x: Images in [−1, 1], (n, c, h, w); values beyond are cut off.
+        x: Images in [−1, 1], (n, c, h, w); values beyond are clipped.
         y: Other images with as many channels; they may have another size.
 
     Raises:

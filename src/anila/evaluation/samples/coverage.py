@@ -1,6 +1,6 @@
 """Precision, recall, density and coverage: do samples lie where data lie, and do they reach all of it?
 
-Around each row a ball reaches to its k-th nearest other row of the same set. With B(·) these balls,
+Each row has a ball that reaches to its k-th nearest other row of the same set. With these balls,
 
     precision = share of samples in some ball of the data           recall = share of data in some ball of the samples
     density   = mean over samples of (balls of the data it is in)/k  coverage = share of data whose ball holds a sample
@@ -25,11 +25,11 @@ from torch import Tensor
 from anila.evaluation.samples.metrics import distances
 
 CHUNK = 1024
-"""Rows of a distance matrix that exist at a time."""
+"""Rows of a distance matrix that are in memory at a time."""
 
 
 class Support(NamedTuple):
-    """Four shares; density alone may exceed 1."""
+    """Four shares; only density may exceed 1."""
 
     precision: float
     recall: float
@@ -38,15 +38,15 @@ class Support(NamedTuple):
 
 
 def support(x_data: Float[Tensor, "n *event"], x_model: Float[Tensor, "m *event"], neighbours: int = 5) -> Support:
-    """How far samples lie where data lie (precision, density) and reach all of it (recall, coverage).
+    """To what extent samples lie where data lie (precision, density) and reach all of it (recall, coverage).
 
     Args:
         x_data: Points or features of data, (n, *event).
-        x_model: Those of samples, (m, *event).
+        x_model: Points or features of samples, (m, *event).
         neighbours: k. Kynkäänniemi et al. take 3 for precision and recall, Naeem et al. 5 for density and coverage.
 
     Raises:
-        ValueError: If neighbours is not between 1 and the rows of the smaller set less one, or a row is not finite.
+        ValueError: If neighbours is not between 1 and the rows of the smaller set minus one, or a row is not finite.
 
     >>> x = torch.arange(8.0)[:, None]
     >>> support(x, x[:4] + 0.1, neighbours=1)

@@ -1,14 +1,14 @@
-"""Features of images: what distances between image sets are measured on.
+"""Features of images, on which distances between image sets are measured.
 
     u → x = u/127.5 − 1,   x ← clip(x, −1, 1),   grey ← (grey, grey, grey),   resize to 32 × 32   →   128 numbers
 
-Resizing is bilinear with antialiasing. The network is that of `classifier`, trained on CIFAR-10 (see the card
-beside its weights), and a distance on it is called by its name: "Fréchet distance (anila-features-1)". It is no FID,
-and not comparable with one. Only `inception` gives that name, from weights that you bring.
+Resizing is bilinear with antialiasing. The network is that of `classifier`, trained on CIFAR-10 (see the card beside
+its weights), and a distance on its features carries its name: "Fréchet distance (anila-features-1)". It is not an FID
+and not comparable with one. Only `inception`, with weights that you bring, gives an FID.
 
-Images go through the network in blocks of 128 rows, the last one filled up with zeros, whatever batches they come in.
-So the features of an image are the same bit for bit for any batch size, also where kernels of convolutions round
-otherwise for another number of rows.
+Images go through the network in blocks of 128 rows, the last one padded with zeros, whatever their batches. So the
+features of an image are bitwise the same for any batch size, even if convolutions round differently for another number
+of rows.
 
 References: Heusel et al. 2017 (FID); Parmar, Zhang & Zhu 2022 (resizing).
 """
@@ -38,7 +38,7 @@ NAME = "anila-features-1"
 
 
 class Extractor(NamedTuple):
-    """A map from images to features, with what is to be said of it."""
+    """A map from images to features, with its description."""
 
     name: str
     map: Callable[[Tensor], Tensor]
@@ -46,26 +46,27 @@ class Extractor(NamedTuple):
     about: dict[str, Any]
     """Protocol: weights with their sha256, resizing, number of features."""
     distance: str
-    """What a Fréchet distance of these features is called."""
+    """Name of a Fréchet distance of these features."""
     kernel_distance: str
-    """What a kernel distance of these features is called."""
+    """Name of a kernel distance of these features."""
 
     def features(self, images: Tensor | Iterable[Tensor]) -> Float[Tensor, "n d"]:
         """The features of images, (n, d) float32 on the CPU.
 
         Args:
-            images: (n, c, h, w), c 1 or 3: x in [−1, 1], values beyond cut off, or levels as uint8. Or batches of them.
+            images: (n, c, h, w), c 1 or 3: x in [−1, 1] (values beyond are clipped) or levels as uint8. Or batches of
+                them.
 
         Raises:
-            ValueError: If there is no image, or they have another shape, range or kind, or one is not finite.
+            ValueError: If there is no image, one is not finite, or their shape, range or dtype is another.
         """
         return torch.cat(list(self.stream(images)))
 
     def moments(self, images: Tensor | Iterable[Tensor]) -> Moments:
-        """Mean and covariance of the features in float64; no more than a block of images is kept.
+        """Mean and covariance of the features in float64; only one block of images is kept in memory.
 
         Raises:
-            ValueError: As `features`.
+            ValueError: As in `features`.
         """
         moments = Moments()
         for features in self.stream(images):
@@ -89,7 +90,7 @@ def anila_features() -> Extractor:
     """The features that come with this package: 128 numbers of a CIFAR-10 classifier.
 
     Raises:
-        ValueError: If the weights are not those of their card.
+        ValueError: If the weights do not match their card.
     """
     card, net = packaged(WEIGHTS)
     about = {
@@ -130,7 +131,7 @@ def packaged(folder: Path) -> tuple[dict[str, Any], Classifier]:
 
 
 def blocks(batches: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The same rows in blocks of 128, the last one of what is left."""
+    """The same rows in blocks of 128, the last one shorter."""
     waiting: list[Tensor] = []
     for batch in batches:
         waiting.append(in_range(batch))
@@ -146,7 +147,7 @@ def in_range(images: Tensor) -> Float[Tensor, "n c h w"]:
     """Images as x in [−1, 1].
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If they are not images.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"expected images (n, c, h, w) with c 1 or 3; got shape {tuple(images.shape)}")
@@ -169,7 +170,7 @@ def colour(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 h w"]:
 
 
 def resized(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 32 32"]:
-    """Images at 32 × 32."""
+    """Images resized to 32 × 32."""
     if x.shape[2:] == (SIDE, SIDE):
         return x
     return F.interpolate(x, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)

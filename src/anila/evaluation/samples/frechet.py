@@ -2,17 +2,17 @@
 
     d² = |μ_x − μ_y|² + tr(C_x) + tr(C_y) − 2 tr((C_x^½ C_y C_x^½)^½)
 
-The last trace is the sum of the singular values of C_x^½ C_y^½. Of Inception's features this is the FID, and of no
-others: a distance goes by the name of its features.
+The last trace is the sum of the singular values of C_x^½ C_y^½. For Inception's features, and no others, this is the
+FID: a distance is named after its features.
 
 Moments are summed in float64 over blocks of 256 rows, whatever batches they come in, and blocks are joined by
 
     n ← n + k,   μ ← μ + k/n (m − μ),   S ← S + s + (n − k) k/n (m − μ)(m − μ)ᵀ
 
-so the answer is the same bit for bit for any batch size, and a large mean costs no digits.
+so the answer is bitwise the same for any batch size, and a large mean costs no digits.
 
-**Where it misleads.** Only two moments are seen. With n rows of d features it is too large by about d/n times
-the trace, more for poorer samples: compare at equal n only. With n ≤ d the covariance is singular, and that is said.
+**Where it misleads.** It sees two moments only. With n rows of d features it is too large by about d/n times the trace,
+more for poorer samples: compare at equal n only. With n ≤ d the covariance is singular, and there is a warning.
 
 References: Dowson & Landau 1982; Heusel et al. 2017 (FID); Chan, Golub & LeVeque 1983 (joining); Chong & Forsyth 2020
 (bias).
@@ -28,11 +28,11 @@ from anila.evaluation.samples.metrics import require_finite_rows
 from anila.messages import counted
 
 BLOCK = 256
-"""Rows summed at a time."""
+"""Number of rows summed at a time."""
 
 
 class Moments:
-    """Mean and covariance of rows that come some at a time.
+    """Mean and covariance of rows that arrive in parts.
 
     >>> x = torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
     >>> one, many = Moments(), Moments()
@@ -55,10 +55,10 @@ class Moments:
         return moments
 
     def add(self, x: Float[Tensor, "n *event"]) -> None:
-        """Take in more rows, (n, *event); events are flattened.
+        """Add more rows, (n, *event); events are flattened.
 
         Raises:
-            ValueError: If a row is not finite, or has another size than the rows before.
+            ValueError: If a row is not finite, or differs in size from earlier rows.
         """
         require_finite_rows(x)
         rows = x.detach().flatten(1).double()
@@ -75,7 +75,7 @@ class Moments:
 
     @property
     def count(self) -> int:
-        """Rows so far."""
+        """Number of rows so far."""
         return (self.joined[0] if self.joined else 0) + (0 if self.waiting is None else len(self.waiting))
 
     @property
@@ -101,7 +101,7 @@ class Moments:
 
 
 def join(total: tuple[int, Tensor, Tensor] | None, block: Tensor) -> tuple[int, Tensor, Tensor]:
-    """n, μ and S with the rows of one more block."""
+    """n, μ and S after adding the rows of one block."""
     k, m = len(block), block.mean(0)
     s = (block - m).T @ (block - m)
     if total is None:
@@ -115,8 +115,8 @@ def frechet_distance(x: Float[Tensor, "n *event"] | Moments, y: Float[Tensor, "m
     """|μ_x − μ_y|² + tr(C_x + C_y) − 2 tr((C_x^½ C_y C_x^½)^½), in squared units of x.
 
     Args:
-        x: Points or features, (n, *event), or the `Moments` of them.
-        y: As x, with as many numbers a row.
+        x: Points or features, (n, *event), or their `Moments`.
+        y: As x, with equally many numbers per row.
 
     Raises:
         ValueError: If a row is not finite, there are fewer than two, or the rows differ in size.
@@ -138,13 +138,13 @@ def frechet_distance(x: Float[Tensor, "n *event"] | Moments, y: Float[Tensor, "m
 
 
 def root(C: Float[Tensor, "d d"]) -> Float[Tensor, "d d"]:
-    """C^½ of a covariance."""
+    """C^½ of a covariance matrix."""
     values, vectors = torch.linalg.eigh(C)
     return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
 
 
 def warn_of_singular(moments: Moments) -> None:
-    """Say where there are too few rows to see every direction."""
+    """Warn if there are too few rows to see every direction."""
     if moments.count <= (d := len(moments.mean)):
         warnings.warn(
             f"{moments.count} rows of {d} numbers: their covariance is singular and the Fréchet distance much too "

@@ -1,8 +1,8 @@
-"""Inception's features, from weights that you bring: the only ones whose Fréchet distance is an FID.
+"""Inception's features, with weights that you bring: the only features whose Fréchet distance is an FID.
 
 The network and its resizing (299 × 299, bilinear as in TensorFlow 1, levels 0..255) are those of torch-fidelity, which
-the extra `inception` installs. Images are rounded to levels first, as if they had been files. Nothing is downloaded,
-and of a .pth file tensors are read and no code.
+the extra `inception` installs. Images are first rounded to levels, as if read from files. Nothing is downloaded, and
+only tensors are read from a .pth file, never code.
 
 Reference: Heusel et al. 2017; Obukhov et al. 2020 (torch-fidelity).
 """
@@ -26,7 +26,7 @@ FEATURES = 2048
 
 
 def inception(weights: Path | str) -> Extractor:
-    """FID's features: the 2,048 numbers of Inception v3's last pooling.
+    """The features of the FID: the 2,048 numbers of Inception v3's last pooling.
 
     Args:
         weights: torch-fidelity's `weights-inception-2015-12-05-6726825d.pth`, or the same tensors as .safetensors.
@@ -59,7 +59,7 @@ def inception(weights: Path | str) -> Extractor:
 
 
 def network(path: Path) -> Any:
-    """torch-fidelity's extractor with the tensors of a file, which it gets by way of a file without code."""
+    """torch-fidelity's extractor with the tensors of a file, passed to it in a file without code."""
     try:
         fidelity = import_module("torch_fidelity.feature_extractor_inceptionv3")
     except ImportError as error:
@@ -82,7 +82,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .pth file, by name; code in it is refused.
 
     Raises:
-        ValueError: If there is something else in it.
+        ValueError: If it holds anything else.
     """
     try:
         found = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)

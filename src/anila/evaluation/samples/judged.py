@@ -1,10 +1,11 @@
-"""What a classifier takes samples for: the share it is sure of, and how evenly they fall into its classes.
+"""Samples as a classifier sees them: the share of which it is sure, and how evenly they fall into its classes.
 
     share   = share of samples with max_y p(y | x) > sure
-    entropy = −Σ_y p̄_y log p̄_y / log k,   p̄ = mean over samples of p(· | x): 1 if all k are alike, 0 if one is all
+    entropy = −Σ_y p̄_y log p̄_y / log k,   p̄ = mean over samples of p(· | x): 1 if all k are equal, 0 if one is all
 
-It is the inception score taken apart (Salimans et al. 2016): sharpness of each sample, and spread over all. The
-classifier must not have been trained on the samples, and what real data score is the bar.
+This is the inception score split into its two parts (Salimans et al. 2016): the sharpness of each sample, and the
+spread over all. The classifier must not have been trained on the samples, and the scores of real data are the
+reference.
 """
 
 import math
@@ -19,7 +20,7 @@ from anila.evaluation.samples.metrics import require_finite_rows
 
 
 class Judged(NamedTuple):
-    """Both between 0 and 1."""
+    """Share and entropy, both between 0 and 1."""
 
     share: float
     entropy: float
@@ -29,7 +30,7 @@ class Judged(NamedTuple):
 def judged(
     x: Float[Tensor, "n *event"], classifier: Callable[[Tensor], Float[Tensor, "n classes"]], sure: float = 0.9
 ) -> Judged:
-    """The share of samples that a classifier is sure of, and the entropy of their classes.
+    """The share of samples of which a classifier is sure, and the entropy of their classes.
 
     Args:
         x: Samples, (n, *event).

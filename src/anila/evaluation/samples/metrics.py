@@ -5,7 +5,7 @@
     mode mass mⱼ = share of the rows whose nearest centre is cⱼ
     total variation from equal = ½ Σⱼ |mⱼ − 1/k|
 
-Rows that are not finite belong nowhere and are refused: leave them out, and say how many they were.
+Rows that are not finite are refused: leave them out, and report how many they were.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 LARGEST_ASSIGNMENT = 5000
-"""Rows of the largest assignment solved: time grows as n³, memory as n² (some 15 s and 400 MB at 5,000)."""
+"""Most rows of an assignment to solve: time grows as n³, memory as n² (about 15 s and 400 MB at 5,000)."""
 
 
 def wasserstein2(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
@@ -50,15 +50,15 @@ def wasserstein2(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
 def sliced_wasserstein2(
     x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], generator: torch.Generator, directions: int = 200
 ) -> float:
-    """√(mean over random directions u of W₂(x·u, y·u)²): what `wasserstein2` is for n or d too large for it.
+    """√(mean over random directions u of W₂(x·u, y·u)²): a substitute for `wasserstein2` if n or d is too large.
 
-    Between W₂/√d (all that differs is a shift) and 0 it says less the higher d: most directions see little.
+    It lies between 0 and W₂/√d (reached by a pure shift), and tells less the larger d: most directions see little.
 
     Args:
         x: One sample, (n, *event).
         y: Another of the same size, (n, *event).
         generator: Draws the directions, uniform on the sphere.
-        directions: How many; its relative error falls as 1/√directions.
+        directions: Number of directions; the relative error falls as 1/√directions.
 
     Raises:
         ValueError: If the shapes differ, directions is below 1, or a row is not finite.
@@ -125,15 +125,15 @@ def total_variation_from_equal(mass: Float[Tensor, "modes"]) -> float:
 def nearest(
     x: Float[Tensor, "n *event"], chunks: Iterable[Float[Tensor, "_ *event"]]
 ) -> tuple[Int[Tensor, "n"], Float[Tensor, "n"]]:
-    """The nearest of the data's rows to each row: argminⱼ |xᵢ − dⱼ| and that distance; the first wins a tie.
+    """The data row nearest to each row, argminⱼ |xᵢ − dⱼ|, and its distance; the first wins a tie.
 
     Args:
         x: Points or images, (n, *event).
-        chunks: All rows of the data once, some at a time: `rows.chunks()` or `tensor.split(1024)`. Memory is
-            that of one chunk and of n × chunk distances.
+        chunks: All rows of the data once, in chunks: `rows.chunks()` or `tensor.split(1024)`. Memory holds one chunk
+            and n × chunk distances.
 
     Returns:
-        Row numbers (n,), counted through the chunks, and Euclidean distances (n,), float64.
+        Row numbers (n,), counted across chunks, and Euclidean distances (n,), float64.
 
     Raises:
         ValueError: If a row is not finite, or there are no data.
@@ -163,7 +163,7 @@ def distances(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"]) -> Flo
 
 
 def require_finite_rows(x: Float[Tensor, "n *event"]) -> None:
-    """Refuse rows that belong nowhere."""
+    """Refuse rows that are not finite."""
     bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
     if bad:
         raise ValueError(f"expected finite rows; {bad} of {len(x)} hold NaN or infinity: leave them out, and say so")

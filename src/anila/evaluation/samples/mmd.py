@@ -2,12 +2,12 @@
 
     MMD² = mean_{i≠j} k(xᵢ, xⱼ) + mean_{i≠j} k(yᵢ, yⱼ) − 2 mean_{ij} k(xᵢ, yⱼ)
 
-Its expectation is 0 for equal laws, so an estimate may be negative: that means "no difference seen". The kernel
-decides what is seen: `gaussian` every difference near its width, `cubic` the first three moments only. With `cubic` on
-features and averaged over subsets, this is the kernel distance (KID of Inception's features).
+Its expectation is 0 for equal laws, so an estimate may be negative: this means "no difference seen". The kernel decides
+what is seen: `gaussian` sees all differences near its width, `cubic` the first three moments only. With `cubic` on
+features, averaged over subsets, this is the kernel distance (KID for Inception's features).
 
-Subsets are disjoint here, hence independent, so that sd/√subsets is the standard error. (Subsets that overlap, as in
-most implementations, give an error that shrinks with their number whatever the sample.)
+Subsets are disjoint here, hence independent, so that sd/√subsets is the standard error. (Overlapping subsets, as in
+most implementations, give an error that shrinks with their number for any sample.)
 
 References: Gretton et al. 2012, Lemma 6; Bińkowski et al. 2018 (KID), section 4.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 from anila.evaluation.samples.metrics import distances, require_finite_rows
 
 CHUNK = 1024
-"""Rows of a kernel matrix that exist at a time."""
+"""Rows of a kernel matrix that are in memory at a time."""
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """k: (n, d), (m, d) -> (n, m)."""
@@ -45,7 +45,7 @@ def gaussian_kernel(width: float) -> Kernel:
 
 
 def cubic_kernel(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
-    """k(x, y) = (x·y/d + 1)³, in units as they are: it depends on where 0 is."""
+    """k(x, y) = (x·y/d + 1)³, without rescaling: it depends on the units and on where 0 is."""
     return (x @ y.T / x.shape[1] + 1) ** 3
 
 
@@ -65,7 +65,7 @@ def mmd_squared(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kern
 
     Args:
         x: Points or features, (n, *event).
-        y: Others, (m, *event).
+        y: Other points or features, (m, *event).
         kernel: k, e.g. `gaussian_kernel(median_distance(x, y))`; called in float64.
 
     Raises:
@@ -86,17 +86,17 @@ def mmd_squared(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"], kern
 
 
 def mmd_of_few(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], kernel: Kernel = cubic_kernel) -> KernelDistance:
-    """MMD² of few points x from many y, with the standard error that the choice of x leaves.
+    """MMD² of few points x from many y, with the standard error due to the choice of x.
 
         hᵢ = mean_{j≠i} k(xᵢ, xⱼ) − mean_j k(xᵢ, yⱼ),     error = 2 sd(h)/√n
 
     Args:
         x: Points or features, (n, d), at least two.
-        y: Others, (m, d).
+        y: Other points, (m, d).
         kernel: k; called in float64.
 
     Raises:
-        ValueError: As `mmd_squared`.
+        ValueError: As in `mmd_squared`.
 
     Reference: Gretton et al. 2012, Corollary 16 (the first term of the variance).
     """
@@ -126,7 +126,7 @@ def kernel_distance(
 
     Args:
         x: Points or features, (n, *event).
-        y: Others, (m, *event).
+        y: Other points or features, (m, *event).
         generator: Chooses the subsets.
         subset_size: Rows of each subset; there are min(n, m) // subset_size.
         kernel: (x·y/d + 1)³ by default.
@@ -148,6 +148,6 @@ def kernel_distance(
 
 
 def disjoint(x: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
-    """Random subsets of so many rows, none in two of them; what is left over is left out."""
+    """Disjoint random subsets of `size` rows; rows left over are dropped."""
     order = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
     return [x[rows] for rows in order[: len(x) // size * size].split(size)]

@@ -1,11 +1,11 @@
-"""Whether two sets of rows follow one law: three tests, which see columns, pairs of columns, and all columns at once.
+"""Whether two sets of rows follow one law: tests on single columns, on pairs of columns, and on all columns at once.
 
     marginals      max over columns j of sup_t |F_x,j(t) − F_y,j(t)|
-    correlations   max over pairs of columns of |r_x − r_y|, r by ranks
-    told apart     share of rows of which most of the 5 nearest others are of their own set; ½ by chance
+    correlations   max over pairs of columns of |r_x − r_y|, r: rank correlation
+    told apart     share of rows for which most of the 5 nearest others are from their own set; ½ by chance
 
-Cells count by their ranks among both sets, so units and far cells do not matter. Each has p by permutation, exact
-whatever the ties: p = (1 + #{divisions at random that give as much})/(1 + divisions).
+Cells are replaced by their ranks among both sets, so units and outliers do not matter. Each test has a permutation
+p-value, exact with any ties: p = (1 + #{random divisions with a difference as large})/(1 + divisions).
 
 References: Kolmogorov 1933 and Smirnov 1939 (marginals); Schilling 1986 and Lopez-Paz & Oquab 2017 (told apart).
 """
@@ -19,10 +19,10 @@ from torch import Tensor
 
 NEIGHBOURS, DIVISIONS = 5, 199
 PAIRED = 100
-"""Columns at most of which all pairs are compared."""
+"""Largest number of columns of which all pairs are compared."""
 
 Statistic = Callable[[Bool[Tensor, "n"]], Tensor]
-"""Which rows are of the first set -> how much the sets differ, (parts,)."""
+"""Mask of the rows of the first set -> how much the sets differ, (parts,)."""
 
 
 class Difference(NamedTuple):
@@ -30,13 +30,13 @@ class Difference(NamedTuple):
 
     value: float
     p: float
-    """Of a difference as large where both follow one law."""
+    """Probability of a difference this large if both follow one law."""
     where: int
     """The part that differs most: a column, or a pair i d + j."""
 
 
 class Differences(NamedTuple):
-    """How much two sets of rows differ."""
+    """How much two sets of rows differ, by the three tests."""
 
     marginals: Difference
     correlations: Difference
@@ -48,8 +48,8 @@ def two_samples(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], generator: tor
 
     Args:
         x: One set of rows, (n, d).
-        y: Another of as many.
-        generator: Source of the divisions, and of the columns whose pairs are compared where there are over 100.
+        y: Another set of equally many, (n, d).
+        generator: Source of the divisions, and of the columns whose pairs are compared if there are over 100.
 
     Raises:
         ValueError: If the shapes differ, or there are fewer than 10 rows.
@@ -74,7 +74,7 @@ def two_samples(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], generator: tor
 
 
 def tested(statistic: Statistic, first: Bool[Tensor, "n"], divisions: list[Bool[Tensor, "n"]]) -> Difference:
-    """The largest part, and how often divisions at random have one as large."""
+    """The largest part, and its p-value from random divisions."""
     value, where = statistic(first).max(0)
     larger = sum(bool(statistic(division).max() >= value - 1e-12) for division in divisions)
     return Difference(value.item(), (1 + larger) / (1 + len(divisions)), int(where))
@@ -93,7 +93,7 @@ def marginals(rows: Float[Tensor, "n d"]) -> Statistic:
 
 
 def correlations(rows: Float[Tensor, "n d"], columns: Int[Tensor, "some"]) -> Statistic:
-    """|r_x − r_y| of each pair of these columns, at i d + j; a column without variation has none."""
+    """|r_x − r_y| of each pair of these columns, at i d + j; 0 for a constant column."""
     r, d = ranks(rows[:, columns]), rows.shape[1]
     i, j = torch.triu_indices(len(columns), len(columns), 1)
 
@@ -112,7 +112,7 @@ def correlation(r: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 
 def told_apart(rows: Float[Tensor, "n d"]) -> Statistic:
-    """The share of rows of which most of the nearest others are of their own set."""
+    """The share of rows for which most of the nearest others are from their own set."""
     r = ranks(rows)
     distance = torch.cdist(r, r)
     near = distance.fill_diagonal_(torch.inf).topk(NEIGHBOURS, largest=False).indices
@@ -125,7 +125,7 @@ def told_apart(rows: Float[Tensor, "n d"]) -> Statistic:
 
 
 def ranks(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-    """The mean of the shares of cells below and not above each cell, in its column; equal cells have the same."""
+    """For each cell, the mean of the shares of its column that are below it and not above it; equal for ties."""
     columns = rows.T.contiguous()
     ordered = columns.sort(1).values
     below = torch.searchsorted(ordered, columns) + torch.searchsorted(ordered, columns, right=True)

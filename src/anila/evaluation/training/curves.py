@@ -1,16 +1,16 @@
-"""The course of a training run: d_t, the energy gap, and r_t, the size of the gradient that chains feel.
+"""The course of a training run: d_t, the energy gap, and r_t, the mean norm of ∇f along chains.
 
     d_t = mean f(data) − mean f(chains)                       what θ ascends
     r_t = mean over transitions and chains of ‖∇f‖₂
     ρ_k = Σ (a_t − ā)(a_{t+k} − ā) / Σ (a_t − ā)²             autocorrelation at lag k
-    χ_k = Σ (a_t − ā)(b_{t+k} − b̄) / (n sd(a) sd(b))          cross-correlation: k > 0 if b follows a
+    χ_k = Σ (a_t − ā)(b_{t+k} − b̄) / (n sd(a) sd(b))          cross-correlation: k > 0 if b lags a
 
-In a healthy run d_t oscillates weakly around 0 without autocorrelation, and r_t is of one order throughout. For white
-noise √n ρ_k is nearly standard normal, so with probability 99% none of 15 lags passes z/√n, z the (1 − 0.01/30)
-quantile. The error of the mean of d_t comes from the means of √n batches, which sees the correlation too.
+In a healthy run d_t oscillates weakly around 0 without autocorrelation, and r_t stays within one order of magnitude.
+For white noise √n ρ_k is nearly standard normal, so with probability 99% none of 15 lags exceeds z/√n, with z the
+(1 − 0.01/30) quantile. The error of the mean of d_t comes from the means of √n batches, which accounts for correlation.
 
-How large a quantity is is compared between tenths of the run by medians of its absolute value; the first tenth is
-warm-up and left out, and the last fiftieth is the end.
+Sizes of a quantity are compared between tenths of the run, as medians of its absolute value. The first tenth counts as
+warm-up and is left out; the last fiftieth is the end.
 
 References: Nijkamp et al. 2020 (arXiv 1903.12370), section 3 and figure 6; Bartlett 1946; Flegal & Jones 2010 (batch
 means).
@@ -29,13 +29,13 @@ from anila.evaluation.training.metric import OF_CHAINS, Metric
 
 LAGS = 15
 WINDOW = 2000
-"""Iterations at the end whose correlations are looked at; at most the later half."""
+"""Number of last iterations whose correlations are looked at; at most the later half."""
 LEVEL = 0.01
-"""Probability that white noise passes the limit at any lag."""
+"""Probability that white noise exceeds the limit at any lag."""
 PARTS, END = 10, 50
-"""Equal parts of a run that are compared, and of which the last one is its end."""
+"""Number of equal parts that are compared, and number of parts of which the last one is the end."""
 FEWEST = 40
-"""Iterations below which nothing is said."""
+"""Number of iterations below which a run is not judged."""
 
 
 def autocorrelation(a: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags"]:
@@ -48,7 +48,7 @@ def autocorrelation(a: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags"]:
 
 
 def cross_correlation(a: Float[Tensor, "n"], b: Float[Tensor, "n"], lags: int) -> Float[Tensor, "lags_both_ways"]:
-    """χ_−lags .. χ_lags: large at k > 0 where b follows a by k points, at k < 0 where it goes before.
+    """χ_−lags .. χ_lags: large at k > 0 if b follows a by k points, at k < 0 if it precedes a.
 
     >>> a = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     >>> cross_correlation(a, a.roll(2), 3).argmax().item() - 3
@@ -62,12 +62,12 @@ def cross_correlation(a: Float[Tensor, "n"], b: Float[Tensor, "n"], lags: int) -
 
 
 def chance(n: int) -> float:
-    """The correlation that white noise of n points passes at any of LAGS lags with probability LEVEL at most."""
+    """The correlation that white noise of n points exceeds at any of LAGS lags with probability at most LEVEL."""
     return NormalDist().inv_cdf(1 - LEVEL / (2 * LAGS)) / math.sqrt(n)
 
 
 def mean_error(a: Float[Tensor, "n"]) -> float:
-    """Standard error of the mean of a correlated series: from the means of about √n batches of √n points."""
+    """Standard error of the mean of a correlated series, from the means of about √n batches of √n points."""
     length = max(1, math.isqrt(len(a)))
     batches = a[len(a) % length :].double().view(-1, length).mean(1)
     return (batches.std() / math.sqrt(len(batches))).item()
@@ -75,47 +75,47 @@ def mean_error(a: Float[Tensor, "n"]) -> float:
 
 @dataclass(frozen=True)
 class Course:
-    """What the series of a run say, whatever its objective."""
+    """What the series of a run show, for any objective."""
 
     iterations: int
     sizes: dict[str, tuple[float, ...]]
-    """Metric -> how large it is in each tenth after the first, and at the end."""
+    """Metric -> its size in each tenth after the first, and at the end."""
     growing: dict[str, str]
-    """Metric that must not grow -> what it is called."""
+    """Metric that must not grow -> its name in a sentence."""
 
     def before(self, metric: str) -> float:
-        """How large a metric was in the middle of the run."""
+        """The size of a metric in the middle of the run."""
         return median(self.sizes[metric][:-1])
 
     def end(self, metric: str) -> float:
-        """How large a metric is at the end."""
+        """The size of a metric at the end."""
         return self.sizes[metric][-1]
 
     def rise(self, metric: str) -> float:
-        """Orders of magnitude by which a metric at the end is above what it was in the middle of the run."""
+        """Orders of magnitude by which a metric is larger at the end than in the middle of the run."""
         return orders(self.before(metric), self.end(metric))
 
     def fall(self, metric: str) -> float:
-        """Orders of magnitude by which a metric at the end is below the largest."""
+        """Orders of magnitude by which a metric at the end is below its largest size."""
         return orders(self.end(metric), max(self.sizes[metric]))
 
 
 @dataclass(frozen=True)
 class CourseOfChains(Course):
-    """What the series of Algorithm 1 say besides."""
+    """What the series of Algorithm 1 show in addition."""
 
     window: int
-    """Iterations at the end, over which means and correlations are taken."""
+    """Number of last iterations over which means and correlations are taken."""
     gap_mean: float
     gap_error: float
     gap_sd: float
     gap_autocorrelation: tuple[float, ...]
-    """At lags 1 .. LAGS."""
+    """Autocorrelation of d_t at lags 1 .. LAGS."""
     grad_autocorrelation: tuple[float, ...]
     cross_correlation: tuple[float, ...]
-    """Of d_t and r_t at lags −LAGS .. LAGS; positive lags are those at which r_t follows d_t."""
+    """Cross-correlation of d_t and r_t at lags −LAGS .. LAGS; at positive lags r_t follows d_t."""
     chance: float
-    """Correlations up to this size are those of white noise."""
+    """Correlations up to this size are compatible with white noise."""
 
     @property
     def grad_orders(self) -> float:
@@ -124,20 +124,20 @@ class CourseOfChains(Course):
 
     @property
     def strongest(self) -> tuple[int, float]:
-        """The lag at which d_t is most correlated with itself, and how much."""
+        """The lag at which the autocorrelation of d_t is largest, and its value there."""
         lag = max(range(LAGS), key=lambda k: abs(self.gap_autocorrelation[k]))
         return lag + 1, self.gap_autocorrelation[lag]
 
 
 def course(series: Mapping[str, Sequence[float]], metrics: Sequence[Metric] = OF_CHAINS) -> Course | None:
-    """Read the series of a run; None if there are fewer than FEWEST iterations.
+    """The course of a run from its series; None if there are fewer than FEWEST iterations.
 
     Args:
         series: Column "iteration" and those of the metrics, every iteration, as `Run.series` gives them.
-        metrics: What the run's objective watches; by default what Algorithm 1 does.
+        metrics: The metrics that the run's objective watches; by default those of Algorithm 1.
 
     Returns:
-        A `CourseOfChains` where what Algorithm 1's chains did is among them.
+        A `CourseOfChains` if the metrics include those of Algorithm 1's chains.
     """
     n = len(series["iteration"])
     if n < FEWEST:
@@ -166,12 +166,12 @@ def course(series: Mapping[str, Sequence[float]], metrics: Sequence[Metric] = OF
 
 
 def later_parts(a: Float[Tensor, "n"]) -> list[Tensor]:
-    """The equal parts of a run but the first, and its end."""
+    """The equal parts of a run without the first, and its end."""
     return [*a.tensor_split(PARTS)[1:], a[-max(FEWEST // PARTS, len(a) // END) :]]
 
 
 def orders(low: float, high: float) -> float:
-    """log₁₀(high / low), 0 where they are the same.
+    """log₁₀(high / low), 0 if they are equal.
 
     >>> orders(0.5, 50.0), orders(0.0, 0.0), orders(0.0, 1.0)
     (2.0, 0.0, inf)

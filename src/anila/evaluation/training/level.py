@@ -1,11 +1,11 @@
-"""Whether f is level along chains, as it is in equilibrium: a trend, and two groups beside each other.
+"""Whether f is level along chains, as in equilibrium: its trend, and a comparison of two groups.
 
-Of the last half of chain i, f(x_t) on a line over t by least squares gives its mean mᵢ and its rise rᵢ over that half:
+A least-squares line through f(x_t) over the last half of chain i gives its mean mᵢ and its rise rᵢ over that half:
 
     rise = mean rᵢ ± sd(rᵢ)/√n            value = mean mᵢ ± sd(mᵢ)/√n
 
-Chains are independent of one another, so these errors hold however slowly each of them moves. Chains of two starts have
-forgotten where they are from only if their values are equal.
+Chains are independent of each other, so these errors hold however slowly each one moves. Chains from two starts have
+forgotten their origin only if their values are equal.
 """
 
 import math
@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 LEAST = 8
-"""Looks at f in the last half, and chains, from which a trend is judged."""
+"""Least number of values of f in the last half, and of chains, from which a trend is judged."""
 SMALL = 0.25
-"""Of the data's spread of f, up to which a rise or a difference is small."""
+"""Fraction of the spread of f over data up to which a rise or a difference is small."""
 ERRORS = 3.0
-"""Standard errors up to which it is chance."""
+"""Number of standard errors up to which it is attributed to chance."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Level:
     rise_error: float
 
     def steady(self, spread: float) -> bool:
-        """Whether its rise is small, or chance; spread is that of f over data."""
+        """Whether the rise is small or due to chance; spread is that of f over data."""
         return alike(self.rise, self.rise_error, spread)
 
     def equals(self, other: "Level", spread: float) -> bool:
-        """Whether the values differ by little, or by chance."""
+        """Whether the values differ by little or by chance."""
         return alike(self.value - other.value, math.hypot(self.error, other.error), spread)
 
 
@@ -46,7 +46,7 @@ def alike(difference: float, error: float, spread: float) -> bool:
 
 
 def level(f: Float[Tensor, "times chains"]) -> Level | None:
-    """The level of f along chains; None where there is too little of it.
+    """The level of f along chains; None if there is too little to judge.
 
     Args:
         f: f of every chain at equally spaced times; chains that are not finite everywhere are left out.

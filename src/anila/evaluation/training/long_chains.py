@@ -1,20 +1,20 @@
-"""Long chains: what chains look like after K, 10 K and 100 K transitions, beside the data.
+"""Long chains: what chains look like after K, 10 K and 100 K transitions, compared with the data.
 
-A look is one number a point, whatever the shape of points, with the range [a, b] of the data's coordinates:
+A look is one number per point, for points of any shape; [a, b] is the range of the data's coordinates:
 
     f            log-density
     mean, contrast         mean and standard deviation of the coordinates
     outside      share of coordinates further than (b − a)/20 outside [a, b]
     sharpness    images: mean |x_{i+1} − x_i| over neighbours down and across (total variation)
 
-and of all points together
+and for all points together
 
-    distance     images: kernel distance from data on features of images
-    diversity    median distance from one another, that of data being 1
-    moved        median distance from the start, the distance between data being 1
-    lost         how many are not finite, or more than 10 (b − a) outside [a, b]
+    distance     images: kernel distance from data in image features
+    diversity    median distance between points, relative to that of data
+    moved        median distance from the start, relative to the distance between data
+    lost         number that are not finite, or more than 10 (b − a) outside [a, b]
 
-Looks are compared by medians, a shift in units of the data's spread s = IQR / 1.349:
+Looks are compared by their medians, as a shift in units of the data's spread s = IQR / 1.349:
 
     shift = (median(chains) − median(reference)) / s,     it counts above 1 + 3 · 1.25 √(s_c²/n + s_r²/m) / s
 
@@ -37,53 +37,53 @@ from anila.samplers import Sampler
 from anila.samplers.sample import transitions
 
 MARGIN = 1 / 20
-"""Of the data's range, beyond which a coordinate counts as outside."""
+"""Fraction of the data's range beyond which a coordinate counts as outside."""
 LOST = 10.0
-"""Of the data's range, beyond which a chain counts as lost."""
+"""Multiple of the data's range beyond which a chain counts as lost."""
 SPREAD = 1.349
-"""Interquartile range of a normal law in its standard deviations."""
+"""Interquartile range of a normal law in units of its standard deviation."""
 ERRORS = 3 * 1.25
-"""Three standard errors of a median, in those of a mean."""
+"""Three standard errors of a median, in standard errors of a mean."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Chains after so many transitions."""
+    """Chains after a number of transitions."""
 
     steps: int
     x: Float[Tensor, "chains *event"]
-    """As people see them: without the noise that is part of the law of f."""
+    """Their positions as shown to people: without the noise that is part of the law of f."""
     looks: dict[str, Float[Tensor, "finite"]]
-    """Of the chains that are finite."""
+    """Looks of the chains that are finite."""
     lost: int
-    """Chains that are not finite, or far beyond the data."""
+    """Number of chains that are not finite, or far beyond the data."""
     diversity: float
     moved: float
     distance: KernelDistance | None = None
-    """Of the finite chains from data."""
+    """Distance of the finite chains from data."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How far a look of chains is from that of a reference, in spreads of the data."""
+    """How far a look of chains is from that of a reference, in units of the data's spread."""
 
     look: str
     size: float
     limit: float
-    """Shifts up to this size are small, or chance."""
+    """Shifts up to this size are small or due to chance."""
     value: float
-    """Median of the chains."""
+    """Median over the chains."""
     reference: float
 
     @property
     def counts(self) -> bool:
-        """Whether it is more than small and more than chance."""
+        """Whether the shift is neither small nor due to chance."""
         return not abs(self.size) <= self.limit
 
 
 @dataclass(frozen=True)
 class LongChains:
-    """Chains from several starts as they go on, with the looks of data."""
+    """Chains from several starts over many transitions, with the looks of data."""
 
     K: int
     groups: dict[str, list[Snapshot]]
@@ -95,10 +95,10 @@ class LongChains:
     courses: dict[str, Float[Tensor, "times chains"]] = field(default_factory=dict)
     """Name of the start -> f after every K transitions; NaN where a chain is lost."""
     acceptance: float | None = None
-    """Of proposals, averaged over all transitions, where the kernel rejects."""
+    """Acceptance rate over all transitions, if the kernel rejects."""
 
     def level(self, group: str) -> Level | None:
-        """f along the last half of a group's chains; None where it is too short to say."""
+        """The level of f along the last half of a group's chains; None if that is too short to judge."""
         return level(self.courses[group]) if group in self.courses else None
 
     def short(self) -> Snapshot:
@@ -106,14 +106,14 @@ class LongChains:
         return self.groups[self.own][1]
 
     def shifts(self, snapshot: Snapshot, reference: dict[str, Tensor] | None = None) -> list[Shift]:
-        """Of every look of a snapshot from a reference's looks, by default the data's."""
+        """The shift of every look of a snapshot from a reference's looks, by default the data's."""
         return [
             shift(look, snapshot.looks[look], (reference or self.data)[look], self.data[look]) for look in self.data
         ]
 
 
 def shift(look: str, x: Tensor, reference: Tensor, data: Tensor) -> Shift:
-    """Of the median of x from that of the reference; `outside`, which is 0 for most data, in units of 5%."""
+    """The shift of the median of x from that of the reference; `outside`, mostly 0 for data, is in units of 5%."""
     unit = MARGIN if look == "outside" else max(spread(data), 1e-3 * abs(median(data)), 1e-12)
     error = math.sqrt(spread(x) ** 2 / max(1, len(x)) + spread(reference) ** 2 / len(reference))
     value, middle = median(x), median(reference)
@@ -133,9 +133,10 @@ def run_long_chains(
     clean: Callable[[Tensor], Tensor] = lambda x: x,
     distance: Callable[[Tensor], KernelDistance] | None = None,
 ) -> LongChains:
-    """Run chains from several starts and look at them after K, 10 K, .. transitions and at the end.
+    """Run chains from several starts, and look at them after K, 10 K, .. transitions and at the end.
 
-    The sampler is made anew every K transitions as in training, so that what it holds fixed it holds as long.
+    The sampler is restarted every K transitions as in training, so that whatever it holds fixed is held as long as
+    there.
 
     Args:
         sampler: The run's kernel, bound to f.
@@ -144,11 +145,11 @@ def run_long_chains(
         own: The group that starts where the run's chains do.
         x_data: Rows of data to compare with, at least two, (rows, *event).
         K: Transitions of a training iteration.
-        steps: Transitions in all, at least K.
+        steps: Total number of transitions, at least K.
         generator: Source of the chains' noise.
         watch: Called with the number of transitions made, every K.
-        clean: Takes from points the noise that is part of the law of f.
-        distance: From data, of clean points.
+            clean: Removes from points the noise that is part of the law of f.
+            distance: Clean points -> their distance from data.
 
     Raises:
         ValueError: If steps is less than K.
@@ -194,7 +195,7 @@ def snapshot_steps(K: int, steps: int) -> list[int]:
 
 
 def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> tuple[Tensor, float]:
-    """Move the chains that are still finite, and their mean acceptance; the others stay lost."""
+    """Move the chains that are still finite, and return their mean acceptance too; the others stay lost."""
     finite = finite_rows(x)
     if not bool(finite.any()):
         return x, 0.0
@@ -204,7 +205,7 @@ def go(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> t
 
 
 class Reference:
-    """The data that chains are compared with."""
+    """The data with which chains are compared."""
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ class Reference:
         return found.cpu()
 
     def snapshot(self, steps: int, x: Tensor, start: Tensor) -> Snapshot:
-        """What chains look like now."""
+        """A snapshot of the chains."""
         finite = finite_rows(x)
         here, begun = x[finite], start[finite]
         beyond = LOST * (self.high - self.low)
@@ -280,7 +281,7 @@ def median(x: Tensor) -> float:
 
 
 def spread(x: Tensor) -> float:
-    """A robust standard deviation, IQR / 1.349; the plain one where half of the points are the same."""
+    """A robust standard deviation, IQR / 1.349; the ordinary one if half of the points are equal."""
     if not len(x):
         return 0.0
     low, high = x.quantile(x.new_tensor([0.25, 0.75])).tolist()

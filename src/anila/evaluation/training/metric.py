@@ -1,6 +1,7 @@
-"""The numbers that training reports: what each is called, how it is drawn, and whether it may grow.
+"""The metrics that training reports: what each is called, how it is drawn, and whether it may grow.
 
-An objective lists those it reports. The guard, the series, the progress line, curves and the regime read that list.
+An objective lists the metrics that it reports. The guard, the series, the progress line, curves and the regime use this
+list.
 """
 
 from dataclasses import dataclass
@@ -9,23 +10,23 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A number of every iteration."""
+    """A number that is measured in every iteration."""
 
     name: str
     """Its key in the log."""
     words: str
-    """What a sentence calls it."""
+    """Its name in a sentence."""
     symbol: str = ""
     """Its letter in the papers."""
     title: str = ""
-    """What a plot calls it; a metric without a title is not drawn."""
+    """Its title in a plot; a metric without one is not drawn."""
     short: str = ""
-    """What the progress line calls it; a metric without is not shown there."""
+    """Its name in the progress line; a metric without one is not shown there."""
     scale: Literal["signed", "log", "fraction"] = "log"
     may_grow: bool = True
-    """Whether it may become many times what it was without training running away."""
+    """Whether it may grow many times without this meaning that training runs away."""
     in_series: bool = False
-    """Whether every iteration's value is kept, not only that of the iterations logged."""
+    """Whether its value is kept for every iteration, and not only for logged ones."""
 
 
 ENERGY_GAP = Metric(
@@ -70,4 +71,4 @@ ACCURACY = Metric(name="accuracy", words="accuracy", title="classes told right",
 KL = Metric(name="kl", words="KL(data ‖ model)", title="KL(data ‖ model), nats")
 
 OF_CHAINS = (ENERGY_GAP, GRAD_NORM, THETA_GRAD_NORM, CLIPPED, CHAIN_RANGE, ACCEPT_PROB, GLOBAL_ACCEPT, ENERGY_SD)
-"""What Algorithm 1 reports: d_t, r_t, and what its chains did."""
+"""The metrics of Algorithm 1: d_t, r_t, and those of its chains."""

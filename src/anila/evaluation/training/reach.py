@@ -1,7 +1,7 @@
 """Reach: how far a clipped drift can carry a chain, known before anything runs.
 
-A clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since γ ∂f =
-step_size · clip(∂f, −b, b). Chains that start further from the data cannot get there in one iteration.
+A clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since γ
+∂f = step_size · clip(∂f, −b, b). Chains that start farther from the data cannot get there in one iteration.
 """
 
 import math
@@ -34,7 +34,7 @@ def distance(x: Float[Tensor, "n *event"], y: Float[Tensor, "n *event"]) -> floa
 def reach_warning(
     steps: int, step_size: float, threshold: float, temperature: float, gap: float, persistent: bool
 ) -> str | None:
-    """What to say when chains cannot travel from their start to the data by drift in one iteration; None if they can.
+    """The warning if chains cannot travel from their start to the data by drift in one iteration; None if they can.
 
     Args:
         steps: K.
@@ -42,7 +42,7 @@ def reach_warning(
         threshold: b; infinite for samplers without one.
         temperature: Variance of the noise relative to γ.
         gap: Mean absolute difference of a coordinate between starts and data.
-        persistent: Whether chains go on from where they stood.
+        persistent: Whether chains continue from where they stood.
     """
     drift = reach(steps, step_size, threshold)
     if drift >= gap:

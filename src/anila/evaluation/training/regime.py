@@ -1,16 +1,16 @@
-"""The regime of a training run in plain words, from its course and, where they were run, its long chains.
+"""The regime of a training run in plain words, from its course and, if they were run, its long chains.
 
-running away         r_t, |d_t| or ‖∇θ‖ left what they were in the middle of the run, or chains are far out or cannot
+running away         r_t, |d_t| or ‖∇θ‖ left their range of the middle of the run, or chains are far out or cannot
                      follow f
-nothing learned      r_t sank to nothing, or f does not tell data from noise
-short-run            samples after K transitions are not those after 100 K, or long chains are lost: exp f is not the
-                     law that was sampled
-convergent           long chains keep the look of short ones, and chains from data that of data; f is level along them
-undecided            chains stand still: a look that cannot change says nothing; or f still rises or falls along them
-steady               the series are sound; which of the two regimes it is only long chains can say
+nothing learned      r_t fell to nothing, or f does not tell data from noise
+short-run            samples after K transitions differ from those after 100 K, or long chains are lost: exp f is not
+                     the law that was sampled
+convergent           long chains keep the look of short ones, and chains from data that of data; f is level along both
+undecided            chains stand still, so that unchanged looks prove nothing; or f still rises or falls along them
+steady               the series are sound; only long chains can tell which of the two regimes it is
 
-Reference: Nijkamp et al. 2020 (arXiv 1903.12370), section 3: stability and convergence are two questions, and short
-runs give good images from an f whose density is nothing like the data.
+Reference: Nijkamp et al. 2020 (arXiv 1903.12370), section 3: stability and convergence are separate questions, and
+short runs give good images from an f whose density is nothing like the data.
 """
 
 import math
@@ -31,22 +31,22 @@ NOTHING, UNDECIDED, STEADY, UNKNOWN = "nothing learned", "undecided", "steady", 
 ORDER = 1.0
 """Orders of magnitude by which r_t, |d_t| and ‖∇θ‖ may vary."""
 FAR = 10.0
-"""Of the data's largest coordinate, beyond which chains are far out."""
+"""Multiple of the data's largest coordinate beyond which chains are far out."""
 FULL = 0.6
-"""Fraction clipped beyond which chains cannot follow f, if f(data) also stays above f(chains)."""
+"""Fraction clipped above which chains cannot follow f, if f(data) also stays above f(chains)."""
 OFF = 0.5
-"""|mean d_t| up to so many of its standard deviations is around 0, as is one within three of its errors."""
+"""|mean d_t| up to this many standard deviations of d_t, or within three standard errors, counts as around 0."""
 WEAK = 0.2
 """Autocorrelations of d_t up to this size are weak, whatever the number of iterations."""
 HALF = 0.5
-"""Of their diversity, below which chains have collapsed."""
+"""Fraction of their diversity below which chains have collapsed."""
 STILL = 0.05
-"""Of the distance between data, below which chains stand still."""
+"""Fraction of the distance between data below which chains stand still."""
 
 
 @dataclass(frozen=True)
 class Regime:
-    """What a run is, why, and what to do."""
+    """The regime of a run, the reasons, and what to do."""
 
     name: str
     because: tuple[str, ...]
@@ -57,18 +57,18 @@ class Regime:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is to be done: convergent, or steady where no long chains were run."""
+        """Whether there is nothing to do: convergent, or steady without long chains."""
         return self.name in (CONVERGENT, STEADY)
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The name, the reasons, the remedies, and what else was seen."""
+        """The name, the reasons, the remedies, and other findings."""
         head = [f"{self.name}: {self.because[0]}"] if len(self.because) == 1 else [f"{self.name}, because"]
         more = [] if len(self.because) == 1 else [f"  {reason}" for reason in self.because]
         return (*head, *more, *(f"do this: {remedy}" for remedy in self.remedies), *self.notes)
 
     def verdict(self) -> Verdict:
-        """With the numbers it rests on."""
+        """The same as a verdict, with the numbers on which it is based."""
         numbers: dict[str, Any] = {"regime": self.name}
         if self.course is not None:
             numbers["course"] = asdict(self.course)
@@ -81,9 +81,9 @@ def regime(course: Course | None, long: LongChains | None = None, returns: Seque
     """Judge a run.
 
     Args:
-        course: What its series say; None where they are too short.
-        long: Its long chains; None where none were run.
-        returns: What the divergence guard did on the way, in words.
+        course: What its series show; None if they are too short.
+        long: Its long chains; None if none were run.
+        returns: Interventions of the divergence guard, in words.
     """
     if because := running_away(course):
         name, remedies = AWAY, AWAY_REMEDIES
@@ -128,7 +128,7 @@ LOST_REMEDY = "hold f down far from the data (network.confine)"
 
 
 def running_away(c: Course | None) -> list[str]:
-    """What in the series of a run is running away."""
+    """Signs in the series that the run is running away."""
     if c is None:
         return []
     found = [
@@ -149,7 +149,7 @@ def running_away(c: Course | None) -> list[str]:
 
 
 def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]:
-    """Why nothing was learned; nothing if something was."""
+    """Reasons why nothing was learned; empty if something was."""
     found = []
     if course and "grad_norm" in course.sizes and course.fall("grad_norm") > ORDER:
         found.append(
@@ -164,14 +164,14 @@ def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]
 
 
 def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
-    """What the series alone allow to say."""
+    """The judgement that the series alone allow."""
     if course is None:
         return UNKNOWN, [f"the course of training is judged from {FEWEST} iterations on"], ()
     return STEADY, ["nothing runs away; long chains tell whether f is convergent"], ()
 
 
 def by_chains(long: LongChains, course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
-    """Convergent, short-run or undecided."""
+    """The judgement by long chains: convergent, short-run or undecided."""
     lost, reasons = losses(long), drift_reasons(long)
     if lost or reasons:
         at_last = LONGER_REMEDIES if isinstance(course, CourseOfChains) else LEVELS_REMEDIES
@@ -189,7 +189,7 @@ def by_chains(long: LongChains, course: Course | None) -> tuple[str, list[str], 
 
 
 def losses(long: LongChains) -> list[str]:
-    """How many long chains are lost, in words; nothing if none is."""
+    """How many long chains are lost, in words; empty if none is."""
     ends = [snapshots[-1] for snapshots in long.groups.values()]
     lost, chains = sum(snapshot.lost for snapshot in ends), sum(len(snapshot.x) for snapshot in ends)
     away = f"{LOST:g} times the data's range away, or at infinity"
@@ -216,7 +216,7 @@ def unsettled(long: LongChains) -> list[str]:
 
 
 def drift_reasons(long: LongChains) -> list[str]:
-    """How long chains differ from what they should have stayed like, the largest change first, each look once."""
+    """How long chains changed though they should not have, the largest change first, each look once."""
     largest: dict[str, tuple[float, str]] = {}
     for name, snapshot, looks, before in comparisons(long):
         found = {
@@ -233,7 +233,7 @@ def drift_reasons(long: LongChains) -> list[str]:
 
 
 def comparisons(long: LongChains) -> list[tuple[str, Snapshot, dict[str, Tensor], Snapshot]]:
-    """Which long chains should look like what, and stay like which before: those from data, and own ones."""
+    """Which long chains, from data and own ones, should look like what reference and like which earlier snapshot."""
     first, short = long.groups["data"][0], long.short()
     pairs = [
         ("data", long.groups["data"][-1], long.data, first),
@@ -243,7 +243,7 @@ def comparisons(long: LongChains) -> list[tuple[str, Snapshot, dict[str, Tensor]
 
 
 def receding(snapshot: Snapshot, before: Snapshot) -> tuple[float, str] | None:
-    """How many standard errors chains are further from data than before, and in words; None if that is not known."""
+    """By how many standard errors chains moved away from data, and that in words; None if it is unknown."""
     now, then = snapshot.distance, before.distance
     if now is None or then is None:
         return None
@@ -259,7 +259,7 @@ CHANGES = {
     "outside": ("they saturate, the share of coordinates outside the data's range goes", "the share outside falls"),
     "sharpness": ("they roughen, total variation goes", "they smooth out, total variation goes"),
 }
-"""What a shift up, and one down, is called."""
+"""Words for a shift up and for a shift down."""
 
 
 def words(s: Shift, group: str, steps: int) -> str:
@@ -270,7 +270,7 @@ def words(s: Shift, group: str, steps: int) -> str:
 
 
 def who(group: str) -> str:
-    """A group of chains by where they start."""
+    """A group of chains, named by its start."""
     return "kept chains" if group == "kept" else f"chains from {group}"
 
 
@@ -283,7 +283,7 @@ def collapse(snapshot: Snapshot, group: str, before: float) -> str:
 
 
 def course_notes(c: Course) -> list[str]:
-    """What the series look like."""
+    """Notes on the series."""
     if not isinstance(c, CourseOfChains):
         return [f"{words} {c.end(name):.3g}, {c.before(name):.3g} mid-run" for name, words in c.growing.items()]
     lag, strongest = c.strongest
@@ -308,7 +308,7 @@ def course_notes(c: Course) -> list[str]:
 
 
 def course_remedies(c: Course) -> tuple[str, ...]:
-    """What to do about a steady course that is not a healthy one."""
+    """What to do about a steady course that is not healthy."""
     if not isinstance(c, CourseOfChains):
         return ()
     if off_centre(c) and c.gap_mean > 0:
@@ -330,12 +330,12 @@ def course_remedies(c: Course) -> tuple[str, ...]:
 
 
 def off_centre(c: CourseOfChains) -> bool:
-    """Whether d_t stays away from 0: by more than half its standard deviation, and than chance."""
+    """Whether d_t stays away from 0, by more than half its standard deviation and more than chance."""
     return abs(c.gap_mean) > max(OFF * c.gap_sd, 3 * c.gap_error)
 
 
 def remembers(c: CourseOfChains) -> bool:
-    """Whether d_t is correlated with itself: by more than weakly, and than chance."""
+    """Whether d_t is autocorrelated, more than weakly and more than by chance."""
     return abs(c.strongest[1]) > max(WEAK, c.chance)
 
 
@@ -361,7 +361,7 @@ def long_chain_notes(long: LongChains) -> list[str]:
 
 
 def equilibrium_notes(long: LongChains) -> list[str]:
-    """How far chains from data, and own ones, are from data, f along them, and how many proposals are accepted."""
+    """Notes on chains from data and own ones: their distance from data, f along them, and their acceptance rate."""
     notes = []
     for name in dict.fromkeys(("data", long.own)):
         snapshots, level = long.groups[name], long.level(name)
@@ -378,12 +378,12 @@ def equilibrium_notes(long: LongChains) -> list[str]:
 
 
 def strays(shifts: list[Shift]) -> list[str]:
-    """The looks that are away from the data's, with numbers."""
+    """The looks that differ from the data's, with numbers."""
     return [f"{s.look} {s.value:.3g} (data {s.reference:.3g})" for s in shifts if s.counts]
 
 
 def long_chain_numbers(long: LongChains) -> dict[str, Any]:
-    """The looks of data and of every snapshot: medians, and what is said of all chains together."""
+    """The looks of data and of every snapshot: medians, and the numbers for all chains together."""
     groups = {
         name: [
             {look: median(value) for look, value in snapshot.looks.items()}
