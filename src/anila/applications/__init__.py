@@ -1,6 +1,6 @@
 """What an energy is for: applications change f, never the sampler, so each works with every kernel.
 
-Each function of f and observations gives a `Posterior`: another log-density, to be sampled like any other, e.g.
+Each function maps f and observations to a `Posterior`: another log-density, sampled like any other, e.g.
 `inpaint(f, y, mask).draw(lambda g: anisotropic_mala(g, threshold=1.0), x0, steps=500, generator=g)`.
 """
 

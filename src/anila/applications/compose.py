@@ -1,11 +1,11 @@
-"""Several models as one.
+"""Several models combined into one.
 
-    product    g = Σⱼ wⱼ fⱼ                          likely under all; a weight below 0 is a negation: unlikely under it
+    product    g = Σⱼ wⱼ fⱼ                          likely under all; a negative weight is a negation: unlikely under fⱼ
     mixture    g = T log Σⱼ wⱼ exp((fⱼ − log Zⱼ)/T)   likely under some
 
-The normalisers of a product do not matter. Those of a mixture do: without them a weight is relative to an unknown Zⱼ.
-A negation may leave nothing that can be normalised: exp g needs tails, which fⱼ with the larger weights must bring
-(`evaluation.chains.rays` looks whether ∇g points inwards).
+The normalisers of a product do not matter. Those of a mixture do: without them, weights are relative to unknown Zⱼ.
+With a negation, exp g may not be normalisable: the fⱼ with larger weights must provide the tails
+(`evaluation.chains.rays` checks whether ∇g points inwards).
 
 Reference: Hinton 2002 (products); Du, Li & Mordatch 2020, section 3 (conjunction, disjunction, negation).
 """
@@ -32,14 +32,14 @@ def compose(
 
     Args:
         fs: Log-densities of the same points, (rows, *event) -> (rows,).
-        weights: One each; by default 1 in a product and 1/n in a mixture.
+        weights: One per log-density; by default 1 in a product and 1/n in a mixture.
         rule: "product" or "mixture".
-        log_z: Of each part of a mixture, at the temperature: log ∫ exp(fⱼ/T).
-        temperature: That of the kernel that will sample; only a mixture needs it.
+        log_z: log ∫ exp(fⱼ/T) of each part of a mixture, at the temperature.
+        temperature: Temperature of the kernel that will sample; only a mixture needs it.
 
     Raises:
-        ValueError: If fs is one log-density, numbers of parts, weights and log_z differ, a weight is not finite, all
-            are 0, one of a mixture is negative, or temperature is not positive.
+        ValueError: If fs is a single log-density, the numbers of parts, weights and log_z differ, a weight is not
+            finite, all weights are 0, one of a mixture is negative, or temperature is not positive.
 
     >>> left, right = (lambda x: -(x + 1).square().sum(1) / 2), (lambda x: -(x - 1).square().sum(1) / 2)
     >>> both = compose([left, right])  # N(0, 1/2): a constant below −x²
@@ -66,7 +66,7 @@ def compose(
 
 
 def require_several(fs: object, weights: object, log_z: object) -> None:
-    """Refuse one thing in the place of a list: a network of several layers, which has a length too, is one f."""
+    """Refuse single things in place of lists: a network of several layers has a length too, but is one f."""
     if callable(fs) and not isinstance(fs, torch.nn.ModuleList):
         raise ValueError("compose: expected a list of log-densities, e.g. compose([f, g]); got one by itself")
     for name, given in (("weights", weights), ("log_z", log_z)):

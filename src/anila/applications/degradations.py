@@ -1,4 +1,4 @@
-"""Ways images are degraded, each a differentiable map of rows for `restore`."""
+"""Degradations of images, each a differentiable map of rows for `restore`."""
 
 import math
 from collections.abc import Callable
@@ -12,10 +12,10 @@ from anila.density.ranges import MOST
 
 
 def blur(sd: float) -> Callable[[Tensor], Tensor]:
-    """Convolution with a Gaussian, edges repeated.
+    """Convolution with a Gaussian, with edges repeated.
 
     Args:
-        sd: Standard deviation, pixels.
+        sd: Standard deviation, in pixels.
 
     Raises:
         ValueError: If sd is not positive, or (when called) the image is smaller than three of them.
@@ -40,10 +40,10 @@ def blur(sd: float) -> Callable[[Tensor], Tensor]:
 
 
 def downsample(factor: int) -> Callable[[Tensor], Tensor]:
-    """Means of blocks of factor × factor pixels.
+    """Means over blocks of factor × factor pixels.
 
     Args:
-        factor: Pixels of a block along a side.
+        factor: Side of a block, in pixels.
 
     Raises:
         ValueError: If factor is below 2, or (when called) does not divide the sides.

@@ -1,18 +1,18 @@
-"""Down the levels of noise of an f(x, s), to a posterior of its lowest.
+"""Descend the noise levels of an f(x, s) to a posterior at the lowest.
 
-    x ← x + (s² − s'²) ∇f(x, s) + √((s² − s'²) s'² / s²) ξ         from each level s to the next, along f alone
+    x ← x + (s² − s'²) ∇f(x, s) + √((s² − s'²) s'² / s²) ξ         from each level s to the next, using f alone
     x ← K transitions of a kernel on g(·, s') = f(·, s') + T log p(y | ·, s')
 
-Chains of the lowest level alone stay in the mode where they start. At high levels there is one mode, and what is seen
-leads the chains down from there. What is seen is blurred as the points are: p(y | ·, s) is of points with the noise of
-the lowest level and, on top, ε² = s² − lowest²:
+Chains on the lowest level alone stay in the mode in which they start. High levels have a single mode, and the
+observation guides the chains down from there. The observation is blurred like the points: p(y | ·, s) is for points
+with the noise of the lowest level and, in addition, ε² = s² − lowest²:
 
-    seen exactly, in part        y + ε ξ is seen there, with new ξ for each transition
-    points with noise sd         √(sd² − ε²) is left of it: y itself is a point of the level at which ε = sd
-    a view, with noise sd        √(sd² + ε²), whatever the view
+    seen exactly, in part        y + ε ξ is observed there, with new ξ for each transition
+    points with noise sd         √(sd² − ε²) of it remains: y itself is a point of the level at which ε = sd
+    a view, with noise sd        √(sd² + ε²), for any view
 
-The first two are exact. With new ξ chains forget the copies of y that they came from (Lugmayr et al. 2022 go up and
-down again for that). The last is wide, and at the lowest level it is right.
+The first two are exact. With new ξ, chains forget the copies of y from which they came (Lugmayr et al. 2022 go up and
+down again for this). The last is too wide, except at the lowest level, where it is exact.
 
 References: Song & Ermon 2019 (annealing); Kawar, Vaksman & Elad 2021 (posteriors at each level); Lugmayr et al. 2022.
 """
@@ -34,7 +34,7 @@ from anila.samplers.sample import transitions
 
 
 class AtLevel(NamedTuple):
-    """The posterior of a level, and a kernel on it."""
+    """The posterior at a level, and a kernel on it."""
 
     posterior: Posterior
     kernel: Sampler
@@ -48,12 +48,12 @@ def descend(
     steps: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "rows *event"]:
-    """Points of the posterior of the last level.
+    """Points from the posterior at the last level.
 
     Args:
-        f: f(x, s), of which `f.at(s)` is the log-density of a level.
-        at: s -> the posterior of a level and a kernel on it; asked before each transition.
-        x0: Points of the first level, (n k, *event).
+        f: f(x, s), with `f.at(s)` the log-density at a level.
+        at: s -> the posterior at a level and a kernel on it; called before each transition.
+        x0: Points from the first level, (n k, *event).
         levels: Descending levels s, in units of x.
         steps: Transitions K at each level below the first.
         generator: Source of all the noise.
@@ -69,13 +69,13 @@ def descend(
 
 
 def without_noise(draws: Draws, posterior: Posterior, f: Anneals, generator: torch.Generator) -> Draws:
-    """The same draws, without the noise that points of the lowest level have, where they are free (see `denoised`).
+    """The same draws without the noise of the lowest level in their free coordinates (see `denoised`).
 
     Args:
-        draws: Draws of the posterior.
-        posterior: Of the lowest level.
+        draws: Draws from the posterior.
+        posterior: The posterior at the lowest level.
         f: f(x, s).
-        generator: As of any kernel; nothing is drawn.
+        generator: As for any kernel; nothing is drawn.
     """
     u = posterior.inside(draws.x.flatten(0, 1))
     for s, lower in pairwise(finer(f)):

@@ -1,4 +1,4 @@
-"""Counterfactual edits: walks from y towards where f, and a goal, are larger, held back by their distance.
+"""Counterfactual edits: chains move from y towards larger f and a goal, with a penalty on the distance.
 
     g(x) = f(x) − T |x − y|² / (2 sd²) + T · goal(x)
 
@@ -26,9 +26,9 @@ def edit(
     Args:
         f: Log-density, (rows, *event) -> (rows,).
         y: Where the walk begins, (n, *event).
-        sd: How far it may go, in units of x, in each coordinate; one, or one a row.
-        goal: Log-probability of what is wanted, (rows, *event) -> (rows,), e.g. a classifier's of another class.
-        temperature: That of the kernel that will sample.
+        sd: How far it may go in each coordinate, in units of x; one for all, or one per row.
+        goal: Log-probability of the goal, (rows, *event) -> (rows,), e.g. that of another class under a classifier.
+        temperature: Temperature of the kernel that will sample.
 
     Raises:
         ValueError: If sd is not positive or y is not finite.

@@ -1,9 +1,9 @@
-"""Inpainting: what is masked, drawn given what is seen. On tables: some columns given others.
+"""Inpainting: draw masked coordinates given the observed ones. On tables: some columns given others.
 
     hard    g(u) = f(y with u in its masked coordinates)          the conditional law of u, exactly
-    soft    g(x) = f(x) − T Σ (xᵢ − yᵢ)² / (2 sd²)                sum over what is seen, all of x free
+    soft    g(x) = f(x) − T Σ (xᵢ − yᵢ)² / (2 sd²)                sum over observed coordinates, all of x free
 
-Under the hard one only masked coordinates are sampled, so what is seen stays as it is, bit for bit, under any kernel.
+In the hard form only masked coordinates are sampled, so observed ones stay bitwise the same under any kernel.
 """
 
 import torch
@@ -21,17 +21,17 @@ def inpaint(
     sd: float | Tensor | None = None,
     temperature: float = 1.0,
 ) -> Posterior:
-    """The law of points of which y is seen where the mask is False.
+    """The law of points of which y is observed where the mask is False.
 
     Args:
         f: Log-density, (rows, *event) -> (rows,).
-        y: What is seen, (n, *event); values under the mask are not looked at, and may be NaN.
+        y: The observation, (n, *event); values under the mask are ignored and may be NaN.
         mask: True where a coordinate is hidden; broadcast to *event, so (1, h, w) hides all channels of a pixel.
-        sd: Noise of what is seen, in units of x, one or one a row; None takes it as exact.
-        temperature: That of the kernel that will sample; only a soft observation needs it.
+        sd: Noise of the observation, in units of x, one for all or one per row; None takes it as exact.
+        temperature: Temperature of the kernel that will sample; only a soft observation needs it.
 
     Raises:
-        ValueError: If the mask does not fit, or hides nothing or everything, or what is seen is not finite.
+        ValueError: If the mask does not fit, hides nothing or everything, or an observed coordinate is not finite.
 
     >>> from anila import mala, rng
     >>> def f(x):  # x₁ given x₀ is N(0.8 x₀, 0.36)
@@ -62,7 +62,7 @@ def inpaint(
 
 
 def fitted(mask: Tensor, event_shape: tuple[int, ...]) -> Bool[Tensor, "*event"]:
-    """The mask for every coordinate of an event."""
+    """The mask, broadcast to all coordinates of an event."""
     if mask.dtype != torch.bool:
         raise ValueError(f"mask must be boolean, True where hidden; got {mask.dtype}: compare it with something")
     try:

@@ -2,12 +2,12 @@
 
     p(x_j | others) ∝ exp f(…, x_j, …)
 
-The density is looked up at nodes, and more nodes are put where the mass between them is, again and again. A draw
-falls between two nodes as often as the mass there is, and uniformly there. No mode is missed that is as wide as the
-first nodes are apart, and none has to be found by a chain.
+The density is evaluated at nodes, and nodes are added repeatedly where the mass is. A draw falls between two nodes with
+a probability equal to the mass there, and uniformly between them. No mode as wide as the distance of the first nodes is
+missed, and none has to be found by a chain.
 
-The first nodes lie where chains of f have been, single ones apart. Where none has been, nothing held f down while it
-was learned: a row in a thousand, far from all others, can have a mode there that outweighs all.
+The first nodes lie where chains on f have been, ignoring single outliers. Where no chain has been, nothing kept f low
+during learning: one row in a thousand, far from all others, can have a spurious mode there that outweighs everything.
 
 Reference: Devroye 1986, chapter 2 (inversion); Ritter & Tanner 1992 (the same in a Gibbs sampler).
 """
@@ -19,11 +19,11 @@ from torch import Tensor
 from anila.density.log_density import LogDensity
 
 EVEN, MORE, ROUNDS = 65, 64, 4
-"""Nodes spread evenly at first, nodes added in a round, and rounds."""
+"""Number of evenly spaced first nodes, of nodes added per round, and of rounds."""
 BEYOND, TAIL = 3.0, 0.005
-"""How far the first nodes reach beyond what was seen, in units of x; what of it does not count, at either end."""
+"""How far the first nodes reach beyond the values seen, in units of x; share of values ignored at either end."""
 AT_ONCE = 2**16
-"""Points at which f is evaluated together."""
+"""Number of points at which f is evaluated together."""
 
 
 @torch.no_grad()
@@ -35,14 +35,14 @@ def along(
     count: int,
     generator: torch.Generator,
 ) -> Float[Tensor, "n count"]:
-    """Draws of coordinate j of each row, given its others.
+    """Draws of coordinate j of each row given the others.
 
     Args:
         f: Log-density, (rows, d) -> (rows,).
-        y: Rows; their coordinate j may be anything.
+        y: Rows; their coordinate j is ignored.
         j: The coordinate.
-        seen: Values that it has had in chains; they say where the first nodes are.
-        count: Draws for each row.
+        seen: Values of it in chains, which determine the first nodes.
+        count: Number of draws per row.
         generator: Source of the draws.
 
     Raises:
@@ -53,7 +53,7 @@ def along(
 
 
 def along_some(f: LogDensity, y: Tensor, j: int, seen: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`along`, of rows that are looked at together."""
+    """`along`, for rows that are evaluated together."""
     levels, places = torch.linspace(0, 1, MORE).to(y), seen.quantile(torch.linspace(TAIL, 1 - TAIL, MORE).to(y))
     even = torch.linspace(float(places[0]) - BEYOND, float(places[-1]) + BEYOND, EVEN).to(y)
     nodes = torch.cat([even, places]).sort().values.expand(len(y), -1)
@@ -69,7 +69,7 @@ def along_some(f: LogDensity, y: Tensor, j: int, seen: Tensor, count: int, gener
 
 
 def at(f: LogDensity, y: Tensor, j: int, nodes: Float[Tensor, "n nodes"]) -> Float[Tensor, "n nodes"]:
-    """f of each row with each of its nodes in the place of coordinate j."""
+    """f of each row with each of its nodes as coordinate j."""
     x = y[:, None].repeat(1, nodes.shape[1], 1)
     x[..., j] = nodes
     return f(x.flatten(0, 1)).unflatten(0, nodes.shape)
@@ -85,7 +85,7 @@ def masses(nodes: Float[Tensor, "n nodes"], values: Float[Tensor, "n nodes"]) ->
 def inverse(
     nodes: Float[Tensor, "n nodes"], mass: Float[Tensor, "n cells"], u: Float[Tensor, "n levels"]
 ) -> Float[Tensor, "n levels"]:
-    """Where the share u of the mass lies below."""
+    """The points below which a share u of the mass lies."""
     below = torch.nn.functional.pad(mass.cumsum(1), (1, 0))
     cell = (torch.searchsorted(below, u.contiguous(), right=True) - 1).clamp(0, mass.shape[1] - 1)
     low, wide, share, start = (part.gather(1, cell) for part in (nodes[:, :-1], nodes.diff(dim=1), mass, below[:, :-1]))

@@ -1,4 +1,4 @@
-"""Masks: which coordinates are hidden, True where they are. One mask hides all channels of a pixel."""
+"""Masks: True where a coordinate is hidden. A mask of an image hides all channels of a pixel."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from anila.data.foreign import local
 from anila.messages import are, counted
 
 DARK, LIGHT = 64, 191
-"""Levels up to the first are black, from the second white; between them an image is no mask."""
+"""Levels up to the first are black, from the second on white; an image with levels between is not a mask."""
 
 
 def box_mask(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Bool[Tensor, "1 h w"]:
@@ -45,7 +45,7 @@ def random_mask(shape: tuple[int, int], fraction: float, generator: torch.Genera
     Args:
         shape: Height and width of the image, pixels.
         fraction: Share of pixels hidden, between 0 and 1; rounded to whole pixels.
-        generator: Which ones.
+        generator: Chooses the pixels.
 
     Raises:
         ValueError: If fraction is not between 0 and 1.
@@ -58,15 +58,15 @@ def random_mask(shape: tuple[int, int], fraction: float, generator: torch.Genera
 
 
 def read_mask(path: str | Path, shape: tuple[int, int]) -> Bool[Tensor, "1 h w"]:
-    """A mask from an image file: white is hidden.
+    """A mask from an image file: white pixels are hidden.
 
     Args:
-        path: A black and white image of the size of the images.
+        path: A black and white image with the size of the images.
         shape: Height and width it must have, pixels.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no image, has another size, or is not black and white.
+        ValueError: If it is not an image, has another size, or is not black and white.
     """
     path = local(path)
     if not path.is_file():

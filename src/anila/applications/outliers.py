@@ -1,18 +1,18 @@
-"""Outliers: rows that the model finds unlikely, or unlike, with a known rate of false alarms.
+"""Outliers: rows that the model finds unlikely or atypical, with a known rate of false alarms.
 
     score(x) = −f(x)                      the energy
-    score(x) = |f(x) − centre|            with `typical`: as far from the typical set as from a mode
+    score(x) = |f(x) − centre|            with `typical`: distance from the typical set
 
-In many dimensions the likeliest points are not typical: a constant image may have a higher density than any photograph
-and is no sample. The typical score sees both sides.
+In many dimensions the likeliest points are not typical: a constant image may have a higher density than any photograph,
+and yet is never drawn. The typical score detects values of f that are too low or too high.
 
-A score is judged among those of n held-out rows, exchangeable with rows that are no outliers. Whatever f is,
+A score is compared with those of n held-out rows, which are exchangeable with inliers. For any f,
 
     p = (1 + #{held-out scores ≥ score}) / (n + 1)         P(p ≤ rate) ≤ rate
     threshold(rate) = the ⌈(1 − rate)(n + 1)⌉-th smallest held-out score       P(score > threshold) ≤ rate
 
-exactly, over the draw of the held-out rows and the new one. With `typical` the first half of the held-out rows gives
-the centre, the median of f, and the others are counted.
+exactly, over the draw of the held-out rows and the new one. With `typical`, the first half of the held-out rows gives
+the centre, the median of f, and the other half is counted.
 
 References: Vovk, Gammerman & Shafer 2005, section 2.2 and Bates et al. 2023, eq. 3 (calibration); Nalisnick et al. 2019
 (typicality); Choi, Jang & Alemi 2018 (why a density misleads).
@@ -31,12 +31,12 @@ from anila.messages import counted
 
 @dataclass(frozen=True)
 class Outliers:
-    """A score with the held-out scores that judge it.
+    """An outlier score, with the held-out scores that calibrate it.
 
     Args:
         f: Log-density.
         held_out: Scores of held-out rows, sorted, (n,).
-        centre: Where f is typical; None scores by the energy.
+        centre: The typical value of f; None scores by the energy.
     """
 
     f: LogDensity
@@ -44,12 +44,12 @@ class Outliers:
     centre: float | None
 
     def score(self, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
-        """The larger, the odder; nats, in float64."""
+        """The score in nats, float64: the larger, the odder."""
         value = values(self.f, x)
         return -value if self.centre is None else (value - self.centre).abs()
 
     def p_value(self, score: Float[Tensor, "rows"]) -> Float[Tensor, "rows"]:
-        """Share of held-out scores at least as large, the row itself counted: P(p ≤ rate) ≤ rate."""
+        """Share of held-out scores at least as large, counting the row itself: P(p ≤ rate) ≤ rate."""
         n = len(self.held_out)
         larger = n - torch.searchsorted(self.held_out, score.to(self.held_out))
         return (1 + larger).double() / (n + 1)
@@ -62,7 +62,7 @@ class Outliers:
         """The score above which a row is called an outlier, with this rate of false alarms.
 
         Raises:
-            ValueError: If rate is not in (0, 1), or so small that n held-out rows cannot show it.
+            ValueError: If rate is not in (0, 1), or too small for n held-out rows.
         """
         n = len(self.held_out)
         require_rate(rate)
@@ -75,7 +75,7 @@ class Outliers:
         return self.held_out[k - 1].item()
 
     def promised(self, rate: float) -> float:
-        """The rate, or the least that so many held-out rows can show: 1/(n + 1).
+        """The rate, but at least the smallest that n held-out rows allow: 1/(n + 1).
 
         Raises:
             ValueError: If rate is not in (0, 1).
@@ -84,12 +84,12 @@ class Outliers:
         return max(rate, 1 / (len(self.held_out) + 1))
 
     def flagged(self, score: Float[Tensor, "rows"], rate: float) -> Bool[Tensor, "rows"]:
-        """Which rows are outliers at this rate of false alarms; one whose f is NaN is."""
+        """Which rows are outliers at this rate of false alarms; rows whose f is NaN are."""
         return ~(score <= self.threshold(rate))
 
 
 def require_rate(rate: float) -> None:
-    """Refuse what is no share of false alarms."""
+    """Refuse a rate outside (0, 1)."""
     if not 0 < rate < 1:
         raise ValueError(f"rate must lie between 0 and 1: the share of false alarms; got {rate!r}")
 
@@ -99,11 +99,11 @@ def outliers(f: LogDensity, held_out: Float[Tensor, "n *event"], typical: bool =
 
     Args:
         f: Log-density, (rows, *event) -> (rows,).
-        held_out: Rows that are no outliers, in random order; rows f was trained on make too many false alarms.
+        held_out: Inliers in random order; rows on which f was trained would give too many false alarms.
         typical: Score the distance of f from its median instead of −f.
 
     Raises:
-        ValueError: If there are fewer than 2 rows (4 with `typical`), or f is not finite on one.
+        ValueError: If there are fewer than 2 rows (4 with `typical`), or f is not finite at one of them.
 
     >>> from anila import rng
     >>> x = torch.randn(999, 5, generator=rng(0, "held out"))
@@ -117,15 +117,15 @@ def outliers(f: LogDensity, held_out: Float[Tensor, "n *event"], typical: bool =
 
 
 def calibrated(f: LogDensity, value: Float[Tensor, "n"], typical: bool = False) -> Outliers:
-    """`outliers`, of held-out rows of which only f is known.
+    """`outliers`, from the values of f at held-out rows.
 
     Args:
         f: Log-density.
         value: f of the held-out rows, in random order.
-        typical: As of `outliers`.
+        typical: As in `outliers`.
 
     Raises:
-        ValueError: As `outliers`.
+        ValueError: As in `outliers`.
     """
     least = 4 if typical else 2
     if len(value) < least:
@@ -142,7 +142,7 @@ def calibrated(f: LogDensity, value: Float[Tensor, "n"], typical: bool = False) 
 
 
 def auroc(inliers: Float[Tensor, "n"], outliers: Float[Tensor, "m"]) -> float:
-    """The probability that an outlier scores above an inlier, a tie counted half (Mann & Whitney 1947).
+    """The probability that an outlier scores above an inlier, with ties counted half (Mann & Whitney 1947).
 
     >>> auroc(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0]))
     0.875

@@ -1,9 +1,9 @@
-"""Blending: what a chain shows where an image is hidden, shifted smoothly so that it meets what is seen.
+"""Blending: the hidden part of an image, drawn by a chain, is shifted smoothly to meet the visible part.
 
-    x' = x + h,      h = y − x where y is seen,      mean of h over the neighbours of a pixel = h there where hidden
+    x' = x + h,      h = y − x where y is visible,      h = its mean over the neighbours of a pixel where hidden
 
-At low temperature a chain keeps the colours that it starts with; so it starts with those around the gap. The shift is
-harmonic: it has no maximum and no edge of its own inside the gap.
+At low temperature a chain keeps its initial colours, so these should match the surroundings of the gap. The shift is
+harmonic: it has no maximum and no edge inside the gap.
 
 Reference: Pérez, Gangnet & Blake 2003, eq. 4 (Poisson image editing, with the chain's gradients as guidance).
 """
@@ -22,8 +22,8 @@ def blended(
     """x where the mask is True, shifted to meet y, which is taken elsewhere.
 
     Args:
-        x: What is shown where y is hidden.
-        y: What is seen where the mask is False.
+        x: Images for the hidden part.
+        y: Images for the visible part, where the mask is False.
         mask: True where y is hidden, not everywhere.
     """
     found = y.clone()
@@ -35,7 +35,7 @@ def blended(
 
 
 def extended(known: Float[np.ndarray, "n seen"], hidden: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "n hidden"]:
-    """The harmonic function of the hidden pixels with these values at the others."""
+    """The harmonic function on the hidden pixels with these values at the others."""
     number = np.arange(hidden.size).reshape(hidden.shape)
     pairs = np.concatenate(
         [

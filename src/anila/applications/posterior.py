@@ -1,14 +1,14 @@
-"""An application is another log-density, made of f and sampled by any kernel.
+"""An application is another log-density, made from f and sampled by any kernel.
 
 An observation y of a point x, made with likelihood p(y | x), turns the model exp f into the posterior
 
     g(x) = f(x) + T log p(y | x)
 
-with T the temperature of the kernel that will sample it. A kernel at temperature T draws from exp(g / T), so counting
-the likelihood T times leaves it what it is: draws follow exp(f / T) p(y | x). Exact kernels have T = 1.
+with T the temperature of the kernel that will sample it. A kernel at temperature T draws from exp(g / T), so the factor
+T leaves the likelihood unchanged: draws follow exp(f / T) p(y | x). Exact kernels have T = 1.
 
-Several observations are sampled at once, several chains each. Rows are in the order of the observations, the chains of
-one beside each other, so that g of n k rows compares rows i k .. i k + k − 1 with observation i.
+Several observations are sampled at once, with several chains each. Rows are in the order of the observations, with the
+chains of each next to each other, so g of n k rows compares rows i k .. i k + k − 1 with observation i.
 """
 
 from collections.abc import Callable
@@ -29,16 +29,16 @@ class Draws(NamedTuple):
 
     x: Float[Tensor, "n k *event"]
     energy: Float[Tensor, "n k"]
-    """−f of the model there, nats."""
+    """−f of the model there, in nats."""
     path: Float[Tensor, "kept n k *event"]
-    """Where the chains were after every `keep_every` steps."""
+    """Positions of the chains after every `keep_every` steps."""
     trace: Trace
-    """What happened along the chains, in the coordinates sampled."""
+    """The trace of the chains, in the sampled coordinates."""
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A log-density g, in coordinates u that are free to move: call it like any other.
+    """A log-density g of the free coordinates u: call it like any other.
 
     Args:
         g: (n k, *free) -> (n k,).
@@ -72,10 +72,10 @@ class Posterior:
             x0: Where chains start, (n k, *event); observed coordinates are taken from the observation.
             steps: Transitions.
             generator: Source of all the noise.
-            keep_every: Keep the points after every so many steps in `path`; 0 keeps none.
+            keep_every: Steps between the points kept in `path`; 0 keeps none.
 
         Raises:
-            ValueError: As `sample`, or if x0 has not the same number of rows for every observation.
+            ValueError: As in `sample`, or if x0 does not have equally many rows for every observation.
         """
         chains(x0, self.observations)
         u, trace = sample(make(self), self.inside(x0), steps, generator, keep_every=keep_every)
@@ -91,7 +91,7 @@ class Posterior:
 
 
 def chains(x: Float[Tensor, "rows ..."], observations: int) -> int:
-    """k, the chains of each observation.
+    """k, the number of chains per observation.
 
     Raises:
         ValueError: If some have more than others.
@@ -105,7 +105,7 @@ def chains(x: Float[Tensor, "rows ..."], observations: int) -> int:
 
 
 def beside(y: Float[Tensor, "n ..."], x: Float[Tensor, "rows ..."]) -> Float[Tensor, "rows ..."]:
-    """Each observation as often as it has chains in x, in the type of x."""
+    """Each observation repeated once per chain of it in x, in the dtype of x."""
     return y.repeat_interleave(chains(x, len(y)), 0).to(x)
 
 
@@ -122,10 +122,10 @@ def log_normal(residual: Float[Tensor, "rows ..."], sd: Float[Tensor, "n"]) -> F
 
 
 def require_sd(sd: float | Tensor, observations: int) -> Float[Tensor, "n"]:
-    """One positive sd an observation.
+    """One positive sd per observation.
 
     Raises:
-        ValueError: If it is not that.
+        ValueError: If sd cannot be that.
     """
     given = torch.as_tensor(sd, dtype=torch.float64).reshape(-1)
     if len(given) not in (1, observations) or not bool((torch.isfinite(given) & (given > 0)).all()):
@@ -136,7 +136,7 @@ def require_sd(sd: float | Tensor, observations: int) -> Float[Tensor, "n"]:
 
 
 def require_observations(y: Tensor, what: str = "y") -> None:
-    """Refuse observations that are no finite batch.
+    """Refuse observations that are not a finite batch.
 
     Raises:
         ValueError: If they are not.

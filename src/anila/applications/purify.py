@@ -1,10 +1,11 @@
-"""Walks that stay near a point: purification and counterfactual edits.
+"""Chains that stay near a point: purification and counterfactual edits.
 
     purify    x anywhere within |xᵢ − yᵢ| < ε:   x = y + ε tanh(u / ε),   g(u) = f(x) + T Σᵢ log dxᵢ/duᵢ
     edit      g(x) = f(x) − T |x − y|² / (2 sd²) + T · goal(x)
 
-An adversary who may change every coordinate by ε gives a uniform law of x on that box around what is seen; purifying
-draws from f there, exactly. An edit walks from y towards where f, and a goal, are larger, held back by its distance.
+If an adversary may change every coordinate by ε, the true x lies in a box around the observation, with a uniform
+likelihood; purifying draws exactly from f on this box. An edit moves from y towards larger f and a goal, with a penalty
+on the distance.
 
 References: Hill, Mitchell & Zhu 2021 (purification by chains of an energy); Wachter, Mittelstadt & Russell 2018
 (counterfactuals as a goal and a distance).
@@ -20,17 +21,17 @@ from anila.applications.posterior import Posterior, beside, require_observations
 from anila.density.log_density import LogDensity
 
 EDGE = 1e-6
-"""A start on the edge of the box is taken to be this far inside, relative to ε."""
+"""A start on the edge of the box is moved this far inside, relative to ε."""
 
 
 def purify(f: LogDensity, y: Float[Tensor, "n *event"], within: float, temperature: float = 1.0) -> Posterior:
-    """The law of points of which y is a copy with every coordinate changed by less than `within`.
+    """The law of points that differ from y by less than `within` in every coordinate.
 
     Args:
         f: Log-density, (rows, *event) -> (rows,).
-        y: What is seen, (n, *event).
+        y: The observation, (n, *event).
         within: ε, in units of x.
-        temperature: That of the kernel that will sample.
+        temperature: Temperature of the kernel that will sample.
 
     Raises:
         ValueError: If ε is not positive, or y is not finite.

@@ -1,8 +1,8 @@
-"""Restoring: x drawn given a degraded and noisy view of it.
+"""Restoration: draw x given a degraded and noisy view of it.
 
     y = A(x) + sd ξ        g(x) = f(x) − T |y − A(x)|² / (2 sd²)
 
-A is any differentiable map of rows; denoising has A(x) = x.
+A is any differentiable map of rows; in denoising, A(x) = x.
 """
 
 from collections.abc import Callable
@@ -26,13 +26,13 @@ def restore(
 
     Args:
         f: Log-density, (rows, *event) -> (rows,).
-        y: What is seen, (n, *seen).
-        degrade: A, (rows, *event) -> (rows, *seen), differentiable and row by row; `blur` and `downsample` are two.
-        sd: Noise of what is seen, in its units; one, or one a row.
-        temperature: That of the kernel that will sample.
+        y: The degraded view, (n, *seen).
+        degrade: A, (rows, *event) -> (rows, *seen), differentiable and row by row, e.g. `blur` or `downsample`.
+        sd: Noise of the view, in its units; one for all, or one per row.
+        temperature: Temperature of the kernel that will sample.
 
     Raises:
-        ValueError: If sd is not positive, y is not finite, or (when sampled) A gives another shape than y's.
+        ValueError: If sd is not positive, y is not finite, or (when sampled) A returns another shape than that of y.
     """
     require_observations(y)
     spread = require_sd(sd, len(y))
@@ -50,13 +50,13 @@ def restore(
 
 
 def denoise(f: LogDensity, y: Float[Tensor, "n *event"], sd: float | Tensor, temperature: float = 1.0) -> Posterior:
-    """The law of points of which y = x + sd ξ is seen.
+    """The law of points x given y = x + sd ξ.
 
     Args:
         f: Log-density, (rows, *event) -> (rows,).
-        y: What is seen, (n, *event).
-        sd: Noise, in units of x; one, or one a row. `noise_sd` estimates it from images.
-        temperature: That of the kernel that will sample.
+        y: The noisy points, (n, *event).
+        sd: Noise, in units of x; one for all, or one per row. `noise_sd` estimates it from images.
+        temperature: Temperature of the kernel that will sample.
 
     Raises:
         ValueError: If sd is not positive or y is not finite.
@@ -73,13 +73,14 @@ def denoise(f: LogDensity, y: Float[Tensor, "n *event"], sd: float | Tensor, tem
 def noise_sd(y: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
     """sd of white noise in each image: median |d| / 0.6745 over the diagonal details d = (a − b − c + e)/2.
 
-    A detail is that of one 2 × 2 block of pixels [[a, b], [c, e]]; smooth images have almost none, noise all of its sd.
+    A detail is taken from each 2 × 2 block of pixels [[a, b], [c, e]]: that of smooth images is almost 0, that of noise
+    has its full sd.
 
     Args:
         y: Noisy images, at least 2 × 2 pixels.
 
     Raises:
-        ValueError: If y are not such images.
+        ValueError: If y is not such images.
 
     Reference: Donoho & Johnstone 1994, section 4.2 (with the Haar wavelet).
 
