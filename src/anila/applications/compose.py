@@ -1,6 +1,6 @@
 """Several models combined into one.
 
-    product    g = Σⱼ wⱼ fⱼ                          likely under all; a negative weight is a negation: unlikely under fⱼ
+    product    g = Σⱼ wⱼ fⱼ                          likely under all; a weight below 0 is a negation: unlikely under fⱼ
     mixture    g = T log Σⱼ wⱼ exp((fⱼ − log Zⱼ)/T)   likely under some
 
 The normalisers of a product do not matter. Those of a mixture do: without them, weights are relative to unknown Zⱼ.

@@ -31,12 +31,12 @@ __all__ = [
 
 @printable_refusals()
 def load(source: str | Path, **settings: Any) -> DataSet:
-    """The data set of a name or a path.
+    """The data set with a name, or at a path.
 
     Args:
         source: A toy (`TOYS`), a known image set (`KNOWN`), a table (.csv, .tsv, .xlsx, .parquet, .npy, .npz), or a
-            folder, archive or idx file of images. Names come first: `./moons` is the path.
-        settings: Arguments of `images` or `table`, whichever the source is for; a toy has none.
+            folder, archive or idx file of images. Names take precedence: write `./moons` for a path.
+        settings: Arguments of `images` or `table`, whichever reads the source; a toy has none.
 
     Raises:
         FileNotFoundError: If there is nothing at a path.
@@ -55,7 +55,7 @@ def load(source: str | Path, **settings: Any) -> DataSet:
 
 
 def kind_of(source: str | Path) -> Callable[..., DataSet]:
-    """What reads this source: `Toy`, `images` or `table`."""
+    """The function that reads this source: `Toy`, `images` or `table`."""
     if source in TOYS:
         return Toy
     path = local(source)

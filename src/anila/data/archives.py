@@ -1,8 +1,8 @@
 """Zip and tar archives of images, read in memory: nothing is ever extracted to disk.
 
-A whole archive is refused, and the member named, when a member has an absolute name or one with "..", is a
-link or a device, is encrypted, or when the sizes are those of a bomb: more than `MEMBERS` members, one larger
-than `MEMBER_BYTES`, more than `TOTAL_BYTES` together, or more than `RATIO` times what is stored.
+A whole archive is refused, naming the member, if a member has an absolute name or one with "..", is a link or a device,
+or is encrypted, or if the sizes are those of a decompression bomb: more than `MEMBERS` members, one larger than
+`MEMBER_BYTES`, more than `TOTAL_BYTES` together, or more than `RATIO` times the stored size.
 """
 
 import re
@@ -29,7 +29,7 @@ MEMBER_BYTES = 2**30
 TOTAL_BYTES = 2**40
 RATIO = 200
 FREE_BYTES = 2**24
-"""Below this nothing is a bomb, whatever its ratio."""
+"""Below this size nothing is a bomb, whatever its ratio."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Entry:
 
     Attributes:
         name: Its path inside the source, as `member_name` writes it.
-        read: Gives its bytes; entries are read in order, as going back in a compressed tar is slow.
-        open: Makes an image in mode L or RGB of them.
-        background: Level to pad with where `decode.fit` pads; None where it does not.
+        read: Returns its bytes; entries are read in order, as seeking back in a compressed tar is slow.
+        open: Makes an image in mode L or RGB from them.
+        background: Level with which `decode.fit` pads; None if it does not pad.
     """
 
     name: str
@@ -54,9 +54,9 @@ class Selection(NamedTuple):
 
     Attributes:
         entries: The images.
-        labels: Their labels, "" where a folder name gives none.
-        splits: Images in each split there is; none where there are no splits.
-        remarks: What is odd about the folders, in words.
+        labels: Their labels, "" if no folder name gives one.
+        splits: Number of images in each split; empty without splits.
+        remarks: Oddities of the folders, in words.
     """
 
     entries: list[Entry]
@@ -66,7 +66,7 @@ class Selection(NamedTuple):
 
 
 def member_name(raw: str) -> str:
-    r"""With "/" between folders, whatever system wrote it, and printable.
+    r"""The name of a member with "/" between folders, whatever system wrote it, and printable.
 
     >>> member_name("train\\cats\\1.png"), member_name("a/\x1b.png")
     ('train/cats/1.png', 'a/\\x1b.png')
@@ -75,7 +75,7 @@ def member_name(raw: str) -> str:
 
 
 def is_image(name: str) -> bool:
-    """By suffix; hidden files and those macOS adds are none.
+    """Whether a name has the suffix of an image; hidden files and those added by macOS do not count.
 
     >>> is_image("cats/1.JPG"), is_image("__MACOSX/cats/._1.jpg"), is_image("notes.txt")
     (True, False, False)
@@ -143,7 +143,7 @@ def read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 
 def require_safe(path: Path, name: str, fault: str | None) -> None:
-    """Refuse an archive for the sake of one member."""
+    """Refuse an archive because of one member."""
     parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or re.match("[A-Za-z]:", name):
         fault = "has an absolute name"
@@ -154,7 +154,7 @@ def require_safe(path: Path, name: str, fault: str | None) -> None:
 
 
 class Limits:
-    """Sums over the members of an archive, refusing it as soon as they are those of a bomb."""
+    """Running totals over the members of an archive, which is refused as soon as they look like a bomb."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.stored = path, path.stat().st_size
@@ -166,7 +166,7 @@ class Limits:
         Args:
             name: The member.
             size: Its bytes unpacked, as declared.
-            stored: Its bytes in the archive, where that is known.
+            stored: Its bytes in the archive, if known.
         """
         self.members += 1
         self.total += size

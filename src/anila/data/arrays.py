@@ -1,4 +1,4 @@
-"""Arrays of .npy and .npz files, read without running anything that they hold."""
+"""Arrays of .npy and .npz files, read without executing anything in them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ BEGINS = {".npy": b"\x93NUMPY", ".npz": b"PK"}
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Memory-mapped .npy, or the arrays of an .npz; nothing that is pickled."""
+    """The memory-mapped array of a .npy, or the arrays of an .npz; pickled ones are refused."""
     suffix = path.suffix.lower()
     require_kind(path, suffix)
     if suffix == ".npy":
@@ -27,7 +27,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def require_kind(path: Path, suffix: str) -> None:
-    """Refuse a file that does not begin as its suffix promises."""
+    """Refuse a file whose first bytes do not match its suffix."""
     with reading(f"{path} cannot be read: "), path.open("rb") as file:
         start = file.read(8)
     if start.startswith(b"\x80"):
@@ -38,7 +38,7 @@ def require_kind(path: Path, suffix: str) -> None:
 
 @contextmanager
 def unpickled(path: Path, fault: str) -> Iterator[None]:
-    """Any error inside becomes a refusal of the path, for its pickles where these are why."""
+    """Any error inside becomes a refusal of the path, because of its pickles if these are the reason."""
     try:
         with reading(f"{path} {fault}: ", "; save or copy it again"):
             yield

@@ -1,8 +1,8 @@
-"""Decoded images as one memory-mapped uint8 .npy, (rows, channels, height, width), named by what made it.
+"""Decoded images as one memory-mapped uint8 .npy, (rows, channels, height, width), named by a hash of its inputs.
 
-`<key>.npy` holds the pixels and `<key>.json` the labels, the classes, what was skipped and the sha256 of the
-pixels, which is compared at every load. Both are written under a temporary name and renamed, the .npy last: it is
-there whole or not at all, however decoding ended. Temporary files of dead processes are removed.
+`<key>.npy` holds the pixels and `<key>.json` the labels, the classes, what was skipped and the sha256 of the pixels,
+which is checked at every load. Both are written under a temporary name and renamed, the .npy last, so it is there whole
+or not at all, however decoding ended. Temporary files of dead processes are removed.
 """
 
 import json
@@ -43,16 +43,16 @@ TEMPORARY = re.compile(r"\..+\.(?:npy|json)\.[0-9a-f]{8}(?:\.(\d+)@(.*))?\.tmp")
 
 @dataclass(frozen=True)
 class About:
-    """What is known of the packed rows besides their pixels.
+    """What is known about the packed rows besides their pixels.
 
     Attributes:
-        labels: Index into classes, one a row; -1 where unknown.
+        labels: Index into classes, one per row; -1 where unknown.
         classes: Names of the classes, sorted.
-        total: Images chosen, decodable or not.
+        total: Number of images chosen, decodable or not.
         skipped: Those that could not be decoded, "name (reason)".
-        splits: Images in each split there is; none where there are no splits.
-        remarks: What is odd about the folders inside, in words.
-        sha256: Of the file of pixels.
+        splits: Number of images in each split; empty without splits.
+        remarks: Oddities of the folders inside, in words.
+        sha256: sha256 of the file of pixels.
     """
 
     labels: list[int]
@@ -88,7 +88,7 @@ def home_cache() -> Path:
 
 
 def read_packed(path: Path) -> tuple[UInt8[np.ndarray, "rows channels height width"], About] | None:
-    """The memory-mapped pixels and what is known of them; None if they are not there whole."""
+    """The memory-mapped pixels and what is known about them; None unless they are complete."""
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         about = About(**json.loads(path.with_suffix(".json").read_text("utf-8")))
@@ -110,7 +110,7 @@ def pack(
 
     Args:
         path: The .npy to write.
-        source: Where the images are from, for messages.
+        source: Origin of the images, for messages.
         chosen: The images, in order.
         size: Side of the square; None demands that all have the same size.
         channels: 1, 3, or None for 1 if every image is greyscale and 3 otherwise.
@@ -141,7 +141,7 @@ def pack(
 def decoded(
     entries: list[Entry], size: int | None, channels: Literal[1, 3] | None
 ) -> Iterator[UInt8[np.ndarray, "channels height width"] | Exception]:
-    """The pixels of each image, or why there are none; a few are decoded ahead, so memory stays small."""
+    """The pixels of each image, or the error; only a few are decoded ahead, so memory stays small."""
 
     def decode(entry: Entry, raw: bytes) -> np.ndarray:
         with reading():
@@ -171,19 +171,19 @@ def outcome(job: "Future[np.ndarray] | Exception") -> np.ndarray | Exception:
 
 
 def require_few(source: Path, skipped: list[str], total: int) -> None:
-    """Stop as soon as more than one and more than 10% cannot be decoded, or all, whatever the policy."""
+    """Stop as soon as more than one and more than 10%, or all, cannot be decoded, whatever the policy."""
     if len(skipped) > max(1, TOO_MANY_BAD * total) or len(skipped) == total:
         bad = f"more than {TOO_MANY_BAD:.0%} of {counted(total, 'image')}" if total > 1 else "its only image"
         raise ValueError(f"{source}: {bad} cannot be decoded: {some(skipped)}")
 
 
 def judge(source: Path, skipped: list[str], total: int, on_error: OnError) -> None:
-    """Refuse, or warn of, the images that could not be decoded.
+    """Refuse images that could not be decoded, or warn of them.
 
     Args:
         source: Where they are.
-        skipped: Their names and what was wrong.
-        total: Images found.
+        skipped: Their names and faults.
+        total: Number of images found.
         on_error: "error" refuses, "skip" warns.
 
     Raises:
@@ -215,9 +215,9 @@ def temporary_name(path: Path) -> Path:
 
 
 def remove_orphans(folder: Path) -> None:
-    """Delete temporary files of dead processes of this machine, and those that nobody wrote to for a day.
+    """Delete temporary files of dead processes of this machine, and those not written to for a day.
 
-    Only files named as `temporary_name` names them: the folder may hold others.
+    Only files with names by `temporary_name` are deleted: the folder may hold others.
     """
     for path in folder.glob(".*.tmp"):
         with suppress(OSError):
@@ -262,7 +262,7 @@ class RowFile:
             self.temporary.unlink(missing_ok=True)
 
     def sha256(self) -> str:
-        """Of the file as it will be."""
+        """sha256 of the final file."""
         self.write_header()
         self.file.flush()
         return sha256_of_file(self.temporary)
@@ -278,7 +278,7 @@ class RowFile:
 
         Args:
             image: The pixels.
-            name: For the message if it does not fit.
+            name: Its name, for the message if it does not fit.
         """
         if not self.count:
             self.first, self.shape = name, image.shape
@@ -294,13 +294,13 @@ class RowFile:
         self.count += 1
 
     def write_header(self) -> None:
-        """numpy pads the header so that its length does not depend on the number of rows."""
+        """Write the header, which numpy pads so that its length does not depend on the number of rows."""
         self.file.seek(0)
         shape = {"shape": (self.count, *self.shape), "fortran_order": False, "descr": "|u1"}
         np.lib.format.write_array_header_1_0(self.file, shape)
 
     def colour(self) -> None:
-        """Make the rows so far colour, from the last, so that none is overwritten before it is read."""
+        """Turn the rows so far into colour, last row first, so that none is overwritten before it is read."""
         grey, self.shape = self.shape[1] * self.shape[2], (3, *self.shape[1:])
         self.write_header()
         start = self.file.tell()

@@ -1,16 +1,16 @@
-"""One column of a table: what its cells are, and how they become coordinates.
+"""One column of a table: the kind of its cells, and how they become coordinates.
 
 Numbers, booleans (0 and 1) and dates (days, or microseconds) are one coordinate, x = (v − mean)/sd. K categories are K:
 
     x_k = (1[v = k] − p_k)/s        s² = 1 − Σ p_k², the variance of the column in total
 
-All categories are equally far from each other, and the column varies as much as one of numbers. So a Gaussian bump on a
-row is the kernel of Aitchison & Aitken (1976) for its categories. A category that was never seen is one more corner of
-the same simplex, as far from each of the others as they are from each other.
+All categories are equally far apart, and the column has the same total variance as one of numbers. So a Gaussian bump
+on a row is the kernel of Aitchison & Aitken (1976) for its categories. A category that was never seen is one more
+corner of the same simplex, at the same distance from all others.
 
-On the way back a point becomes the nearest category, and the nearest step within the range that was seen where a column
-goes in steps: whole numbers, dates, prices with two decimals. What lies beyond that range, or beyond a bound that many
-cells hold, is reflected: cut off, it would pile up there (Schuster 1985).
+When decoded, a point becomes the nearest category or, if the column has steps (whole numbers, dates, prices with two
+decimals), the nearest step within the range that was seen. Values beyond that range, or beyond a bound that many cells
+hold, are reflected: clipped, they would pile up there (Schuster 1985).
 """
 
 import math
@@ -29,31 +29,31 @@ Kind = Literal["number", "integer", "boolean", "date", "moment", "category"]
 TIMED = ("date", "moment")
 
 FARTHEST = 1e18
-"""Coordinates end here: squares of these, and sums of some squares, are finite in float32."""
+"""Coordinates are clipped here, so that sums of some of their squares are finite in float32."""
 ROUNDING = 1e-6
-"""What float32 makes of a frequent value is nearer to it than so many scales."""
+"""Rounding of a frequent value to float32 stays within this many scales of it."""
 AGAIN = 5
-"""Times that each of few values comes, on average, in a column that has no others."""
+"""How often each value occurs on average in a column that has only a few values."""
 DECIMALS = 6
-"""Steps of fractions are looked for down to 10⁻⁶."""
+"""Steps of fractional values are looked for down to 10⁻⁶."""
 
 
 class Column(NamedTuple):
     """A column.
 
     Args:
-        name: As in the file.
-        kind: What its cells are; a moment is a date with a time.
-        mean: Of each of its coordinates; none where the column has none: it is constant or follows from others.
-        scale: By which they are divided.
-        categories: Where the kind says so, sorted.
-        step: Of values that lie on a grid from `low`; None where they do not.
+        name: Its name in the file.
+        kind: The kind of its cells; a moment is a date with a time.
+        mean: Mean of each of its coordinates; empty if it has none, as it is constant or follows from others.
+        scale: Scale by which they are divided.
+        categories: Its categories, sorted, if the kind has some.
+        step: Step of values on a grid from `low`; None if they are not on one.
         low, high: The range that was seen.
-        terms: Names and factors of the columns that it follows from.
-        constant: What is added to these.
+        terms: Names and factors of the columns from which it follows.
+        constant: The constant added to these.
         frequent: Values that many cells have.
-        shares: How many cells have each of these, as a share.
-        zoned: Whether the times had a zone; None of what is no time, and where it is not known.
+        shares: Share of the cells with each of these.
+        zoned: Whether its times had a zone; None if they are not times or it is unknown.
     """
 
     name: str
@@ -93,19 +93,19 @@ class Column(NamedTuple):
         return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=values, shares=shares, zoned=zoned)
 
     def scaled(self, mean: Float64[np.ndarray, "k"], sd: Float64[np.ndarray, "k"]) -> "Column":
-        """With the mean of each coordinate, and the root of their variance in total; 1 where that is 0."""
+        """The column with these means, and the root of the total variance as scale; 1 if that is 0."""
         scale = float(sd[0] if len(sd) == 1 else np.hypot.reduce(sd)) or 1.0
         return self._replace(mean=tuple(mean.tolist()), scale=scale)
 
     @property
     def coordinates(self) -> list[str]:
-        """What its coordinates are called."""
+        """The names of its coordinates."""
         if self.kind != "category":
             return [self.name] * len(self.mean)
         return [f"{self.name}={category}" for category in self.categories[: len(self.mean)]]
 
     def log_volume(self, h: float) -> float:
-        """The share of each coordinate, as of `Encoding.log_volume`."""
+        """The share of each coordinate, as in `Encoding.log_volume`."""
         if self.kind != "category":
             return math.log(self.scale or 1.0)
         k = max(1, len(self.mean))
@@ -122,7 +122,7 @@ class Column(NamedTuple):
         return np.clip(x, -FARTHEST, FARTHEST) + 0.0  # −0 becomes 0: equal rows are equal in bytes
 
     def raw(self, cells: pa.ChunkedArray) -> Float64[np.ndarray, "n k"]:
-        """Cells as numbers or corners, before mean and scale."""
+        """Cells as numbers or corners, before standardisation."""
         if not self.mean:
             return np.empty((len(cells), 0))
         return corners(len(self.categories))[self.places(cells)] if self.categories else self.values(cells)[:, None]
@@ -151,7 +151,7 @@ class Column(NamedTuple):
         return numbers(cells, self.kind)
 
     def places(self, cells: pa.ChunkedArray) -> np.ndarray:
-        """Which category is each cell: one beyond the last where it was never seen, the next where it is missing."""
+        """Index of each cell's category: one beyond the last if it was never seen, two beyond if it is missing."""
         given, known = filled(cells).cast(pa.string()), pa.array(self.categories).cast(pa.string())
         found = pc.call_function("index_in", [given], pc.SetLookupOptions(known)).fill_null(len(known)).to_numpy()
         return found + given.is_null().to_numpy(zero_copy_only=False)
@@ -168,7 +168,7 @@ class Column(NamedTuple):
         return pa.array(self.categories).take(pa.array(best, mask=missing))
 
     def on_grid(self, values: Float64[np.ndarray, "n"]) -> pa.Array:
-        """Numbers, at the nearest step where there is one, as cells of this kind."""
+        """Numbers, moved to the nearest step if there are steps, as cells of this kind."""
         missing = np.isnan(values)
         values = self.within(values)
         if self.step is not None:
@@ -196,9 +196,10 @@ class Column(NamedTuple):
         return self.step is None and sum(self.shares) > 1 - ROUNDING
 
     def within(self, values: Float64[np.ndarray, "n"]) -> Float64[np.ndarray, "n"]:
-        """Numbers brought back into the range that was seen, at an end that is a bound: many hold it, or steps end.
+        """Numbers reflected back into the range that was seen, at ends that are bounds: many cells hold it, or steps
+        end.
 
-        A step reaches half a step to either side of its value. A column that follows from others is what these make it.
+        A step reaches half a step to either side of its value. A column that follows from others is left as computed.
         """
         if not self.mean or self.discrete:
             return values
@@ -212,7 +213,7 @@ class Column(NamedTuple):
 
 
 def kind_of(arrow: pa.DataType) -> Kind | None:
-    """What cells of a type are; None where they can be nothing."""
+    """The kind of cells of a type; None if it is not usable."""
     types = pa.types
     if types.is_integer(arrow):
         return "integer"
@@ -243,7 +244,7 @@ def numbers(cells: pa.ChunkedArray, kind: Kind) -> Float64[np.ndarray, "n"]:
 
 
 def filled(cells: pa.ChunkedArray) -> pa.Array:
-    """Categories without their dictionary, in one piece; an empty text is missing."""
+    """Categories as plain texts, in one piece; an empty text is missing."""
     whole = cells.combine_chunks()
     if pa.types.is_dictionary(whole.type):
         whole = whole.dictionary_decode()
@@ -254,24 +255,24 @@ def filled(cells: pa.ChunkedArray) -> pa.Array:
 
 
 def without(cells: pa.Array, values: list[str]) -> pa.Array:
-    """Null in the cells that hold one of these."""
+    """The cells, with null in those that hold one of these values."""
     there = pc.call_function("is_in", [cells], pc.SetLookupOptions(pa.array(values, cells.type)))
     return masked(cells, there)
 
 
 def masked(cells: pa.Array, there: pa.Array) -> pa.Array:
-    """Null in some cells."""
+    """The cells, with null in those that are not there."""
     return pc.call_function("if_else", [there, pa.scalar(None, cells.type), cells])
 
 
 def corners(k: int) -> Float64[np.ndarray, "corners k"]:
-    """Of k categories, of one never seen, which is as far from each, and of a missing one."""
+    """Corners of k categories, of one never seen, which is equally far from each, and of a missing one."""
     unseen = (1 - (k + 1) ** 0.5) / k
     return np.vstack([np.eye(k), np.full((1, k), unseen), np.full((1, k), np.nan)])
 
 
 def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
-    """The greatest step on which all values lie; of fractions a power of ten; None where there is none.
+    """The greatest step of a grid that holds all values, a power of ten for fractions; None if there is none.
 
     >>> step_of(np.array([500.0, 2500.0]), "integer"), step_of(np.array([0.25, 1.5]), "number")
     (2000.0, 0.01)
@@ -284,9 +285,9 @@ def step_of(values: Float64[np.ndarray, "n"], kind: Kind) -> float | None:
 
 
 def frequent(values: Float64[np.ndarray, "n"], step: float | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The values that more than `FREQUENT` of the cells have, and their shares; all of a few that come again and again.
+    """The values that more than `FREQUENT` of the cells have, and their shares; all values if a few recur throughout.
 
-    Of few steps none is looked for: these are steps.
+    They are not looked for in columns of few steps.
 
     >>> frequent(np.array([0.0] * 30 + list(range(70))), 1.0)
     ((0.0,), (0.31,))

@@ -1,8 +1,8 @@
 """Missing cells of a table, drawn given the other cells of their row.
 
-The law is that of the table's kernel energy: another row is picked with the probability that the kernel gives it in
-view of the cells that are there, among the rows that have the missing ones, and lends them, with the kernel's noise. So
-whatever learns from complete rows learns from these, each time with other draws.
+The law is that of the table's kernel energy: among the rows that have the missing cells, one is picked with its kernel
+probability given the observed cells, and lends its cells, with the kernel's noise. So any method that learns from
+complete rows can learn from these, with new draws each time.
 
 References: Rubin 1987 (multiple imputation); `anila.density.kernel_energy` (the law).
 """
@@ -16,11 +16,11 @@ from anila.density.kernel_energy import Bumps, KernelEnergy, Own, leave_one_out_
 from anila.rng import rng
 
 CENTRES = 2000
-"""Rows at most that lend cells."""
+"""Largest number of rows that lend cells."""
 
 
 class Completion:
-    """Draws of the missing cells of these rows.
+    """Draws for the missing cells of these rows.
 
     Args:
         x: (n, d), NaN where a cell is missing.
@@ -34,7 +34,7 @@ class Completion:
         self.kernel = KernelEnergy(self.x[chosen], h)
 
     def rows(self, indices: Int[Tensor, "rows"], generator: torch.Generator) -> Float[Tensor, "rows d"]:
-        """These rows, each missing cell drawn once."""
+        """These rows, with each missing cell drawn once."""
         x = self.x[indices]
         at = x.isnan().any(1)
         return x.index_put_((at,), self.completed(x[at], self.place[indices[at]], generator)) if bool(at.any()) else x
@@ -42,7 +42,7 @@ class Completion:
     def completed(
         self, x: Float[Tensor, "rows d"], place_of: Int[Tensor, "rows"], generator: torch.Generator
     ) -> Float[Tensor, "rows d"]:
-        """Rows with missing cells, and which lender each is itself, if it is one."""
+        """Rows with missing cells filled in, given which lender each row is itself, if any."""
         u = torch.rand(len(x), 1, generator=generator, dtype=torch.float64)
         own = Own(place_of.clamp(min=0), (place_of >= 0).to(x))
         weights = (self.weights(*part) for part in self.kernel.parts(x, own))
@@ -50,7 +50,7 @@ class Completion:
         return torch.where(x.isnan(), self.kernel.scattered(torch.cat(lenders)[:, 0], generator), x)
 
     def weights(self, x: Float[Tensor, "rows d"], own: Own | None, bumps: Bumps) -> Float[Tensor, "rows n"]:
-        """How likely each row lends: those that lack a wanted cell do not, unless all do."""
+        """How likely each row lends cells: rows that lack a wanted cell do not, unless all lack it."""
         lacking = x.isnan().to(x) @ self.kernel.centres.isnan().to(x).T > 0
         lacking &= ~lacking.all(1, keepdim=True)
         return softmax(self.kernel.log_weights(x, own, bumps).masked_fill(lacking, -torch.inf))

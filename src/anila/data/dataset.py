@@ -1,12 +1,12 @@
-"""What a training run asks of data: the rows of iteration t, as a pure function of (n, seed, t).
+"""What a training run needs from data: the rows of iteration t, as a pure function of (n, seed, t).
 
-Finite data (`Rows`) is read in epochs. The order of epoch e is a permutation π_e drawn from (seed, e), and
-iteration t takes positions t n, ..., t n + n - 1 of the sequence π_0, π_1, π_2, ... A batch may therefore end
-one epoch and begin the next, every row comes exactly once an epoch, and no state has to be saved to resume.
+Finite data (`Rows`) is read in epochs. The order of epoch e is a permutation π_e drawn from (seed, e), and iteration t
+takes positions t n, ..., t n + n - 1 of the sequence π_0, π_1, π_2, ... A batch may therefore end one epoch and begin
+the next, every row comes exactly once per epoch, and no state has to be saved to resume.
 
 Rows may have labels, each the index of one of `classes`: `batch_labels` gives those of the rows that `batch` gives.
 
-A `Stream` hands on batches that somebody else makes: item t of an iterable is the batch of iteration t.
+A `Stream` passes on batches made elsewhere: item t of an iterable is the batch of iteration t.
 """
 
 import copy
@@ -24,7 +24,7 @@ from anila.messages import are, counted
 from anila.rng import rng
 
 BLOCK = 1024
-"""Rows read at a time where a whole array is gone through."""
+"""Number of rows read at a time when going through a whole array."""
 
 
 @runtime_checkable
@@ -33,7 +33,7 @@ class DataSet(Protocol):
 
     Attributes:
         event_shape: Shape of one row: (channels, height, width) for images, (d,) for tables and toys.
-        name: What people call it.
+        name: Its name for people.
         fingerprint: sha256 of content and settings; stored with a run and compared on resume.
     """
 
@@ -51,7 +51,7 @@ class Labelled(DataSet, Protocol):
     """A data set whose rows have labels.
 
     Attributes:
-        classes: Names of the classes; none where the rows have no labels after all.
+        classes: Names of the classes; empty if the rows have no labels after all.
     """
 
     classes: tuple[str, ...]
@@ -65,14 +65,14 @@ class Rows:
     """The rows of an array, in memory or memory-mapped, in a new order every epoch.
 
     Args:
-        values: (rows, *event), real numbers; never copied as a whole unless it is a tensor elsewhere.
-        name: What people call it; used in messages.
+        values: (rows, *event), real numbers; never copied as a whole, except a tensor on another device.
+        name: Its name for people, used in messages.
         fingerprint: Identity of content and settings; by default the sha256 of the values.
         half_range: Maps stored numbers 0 .. 2 half_range to x = u / half_range - 1, so 127.5 for pixels in
             0..255; None leaves them as they are.
         labels: Index into classes of every row, (rows,); -1 where unknown, None where rows have none.
         classes: Names of the classes; by default the numbers up to the highest label.
-        incomplete: Whether NaN is a missing cell, and no fault.
+        incomplete: Whether NaN means a missing cell and is not an error.
 
     Attributes:
         description: What was taken, from where, and what was left out and why, in one line.
@@ -120,7 +120,7 @@ class Rows:
         return f"<{type(self).__name__}: {self.description}>"
 
     def part(self, indices: Int[np.ndarray, "n"]) -> "Rows":
-        """The set of these of its rows; units, name and fingerprint stay those of the whole.
+        """The subset of these rows; units, name and fingerprint stay those of the whole set.
 
         Args:
             indices: Row numbers, 0 <= index < len(self).
@@ -145,9 +145,9 @@ class Rows:
         """The n rows of training iteration `iteration` (from 0).
 
         Args:
-            n: Rows wanted; more than len(self) spans several epochs.
+            n: Number of rows; more than len(self) spans several epochs.
             seed: The user's seed.
-            iteration: Which iteration, from 0.
+            iteration: The iteration, from 0.
         """
         return self.rows(self.indices(n, seed, iteration))
 
@@ -155,14 +155,14 @@ class Rows:
         """The labels of the rows that `batch` gives for the same arguments.
 
         Args:
-            n: Rows wanted.
+            n: Number of rows.
             seed: The user's seed.
-            iteration: Which iteration, from 0.
+            iteration: The iteration, from 0.
         """
         return torch.from_numpy(self.labels[self.indices(n, seed, iteration).numpy()])
 
     def indices(self, n: int, seed: int, iteration: int) -> Int[Tensor, "n"]:
-        """Which rows `batch` and `batch_labels` take."""
+        """Indices of the rows that `batch` and `batch_labels` take."""
         require_batch(n, iteration)
         epoch, start = divmod(n * iteration, len(self))
         epochs = range(epoch, epoch + -(-(start + n) // len(self)))
@@ -177,14 +177,14 @@ class Rows:
 class Stream:
     """An iterable of tensors as a data set: item t is the batch of iteration t.
 
-    The iterable is restarted when it is exhausted, and on resume it is read forward to the wanted item. So a
-    run resumes exactly only if every pass gives the same items; a loader that shuffles by itself does not.
-    Items are not cut up or joined: an item whose number of rows is not n is refused, and a last short one
-    is the iterable's to drop (`DataLoader(..., drop_last=True)`).
+    The iterable is restarted when it is exhausted, and on resume it is read up to the wanted item. So a run resumes
+    exactly only if every pass gives the same items; a loader that shuffles by itself does not. Items are not split or
+    joined: an item whose number of rows is not n is refused, and the iterable must drop a short last one
+    (`DataLoader(..., drop_last=True)`).
 
     Args:
         items: Re-iterable: a list, a `DataLoader`, an object whose `__iter__` starts anew; not a generator.
-        name: What people call it; with the event shape it is the fingerprint.
+        name: Its name for people; together with the event shape it is the fingerprint.
 
     Raises:
         ValueError: If it is empty, cannot be restarted, or (in `batch`) an item does not fit.
@@ -258,7 +258,7 @@ class Stream:
 
 @lru_cache(maxsize=2)
 def order(seed: int, epoch: int, rows: int) -> Int[Tensor, "rows"]:
-    """π_epoch; kept for the next batch, as it is the same for a whole epoch."""
+    """π_epoch, cached as it is the same for a whole epoch."""
     return torch.randperm(rows, generator=rng(seed, "order", epoch))
 
 
@@ -269,7 +269,7 @@ def require_batch(n: int, iteration: int) -> None:
 
 
 def require_labels_fit(labels: np.ndarray, classes: tuple[str, ...], rows: int, name: str) -> None:
-    """Refuse labels that are not one a row, or not of the classes."""
+    """Refuse labels that are not one per row, or not among the classes."""
     if labels.shape != (rows,):
         raise ValueError(
             f"{name}: expected a label for each of {counted(rows, 'row')}, got labels of shape {labels.shape}"
@@ -283,7 +283,7 @@ def require_labels_fit(labels: np.ndarray, classes: tuple[str, ...], rows: int, 
 
 
 def require_finite(values: np.ndarray, name: str) -> None:
-    """Count what is NaN or infinite in float32, block by block, and refuse it with the first index."""
+    """Refuse values that are NaN or infinite in float32, with their number and the first index."""
     if not np.issubdtype(values.dtype, np.floating):
         return
     count, first = 0, None

@@ -1,7 +1,7 @@
-"""Dates that have the day or the month first: 17.04.2024, 17/04/2024, 04-17-2024.
+"""Dates with the day or the month first: 17.04.2024, 17/04/2024, 04-17-2024.
 
-A column is read as dates where every cell is one, in one order. Between points the day comes first, as wherever points
-are used. Between slashes and dashes either may: a number above 12 somewhere in the column tells which it is.
+A column is read as dates if every cell is one, all in the same order. With points the day comes first, as is usual.
+With slashes and dashes either may: a number above 12 somewhere in the column tells which.
 """
 
 import re
@@ -12,11 +12,11 @@ import pyarrow as pa
 
 WRITTEN = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2(\d{4})")
 DAY, MONTH = "dm", "md"
-"""What comes first."""
+"""Orders: day first, month first."""
 
 
 def orders_of(texts: Sequence[str]) -> list[str]:
-    """The orders in which these can all be dates; none if they are not, or not all alike.
+    """The orders in which all these texts are dates; none if they are not dates of one form.
 
     >>> orders_of(["17.04.2024"]), orders_of(["04/17/2024"]), orders_of(["04/05/2024"]), orders_of(["today"])
     (['dm'], ['md'], ['dm', 'md'], [])
@@ -32,7 +32,7 @@ def orders_of(texts: Sequence[str]) -> list[str]:
 
 
 def form_of(texts: Sequence[str]) -> str:
-    """How these dates are written, or nothing where they are none or nobody can tell day and month apart.
+    """The form of these dates; "" if they are not dates, or day and month cannot be told apart.
 
     >>> form_of(["7.4.2024", "17.10.2024"]), form_of(["04/07/2024", "04/17/2024"]), form_of(["04/05/2024"])
     ('d.m.yyyy', 'mm/dd/yyyy', '')
@@ -55,10 +55,10 @@ def is_date(text: str, order: str) -> bool:
 
 
 def dated(text: str, order: str) -> date:
-    """The date that a text is in this order, or form.
+    """The date that a text means in this order or form.
 
     Raises:
-        ValueError: If it is none.
+        ValueError: If it is not a date.
     """
     first, second, year = map(int, re.split("[./-]", text))
     day, month = (first, second) if order[0] == "d" else (second, first)
@@ -78,11 +78,11 @@ def written(day: date | None, form: str) -> str | None:
 
 
 def with_dates(table: pa.Table, nulls: Sequence[str]) -> tuple[pa.Table, tuple[str, ...]]:
-    """The table with such columns as dates, and the form of each column; an empty one of those that are none of these.
+    """The table with such columns as dates, and the form of each column, "" for the others.
 
     Args:
         table: What was read.
-        nulls: Texts that stand for a missing cell, beside an empty one.
+        nulls: Texts that stand for a missing cell, besides an empty one.
     """
     forms = []
     for place, (name, cells) in enumerate(zip(table.column_names, table.columns, strict=True)):

@@ -1,7 +1,7 @@
 """From the bytes of an image file to uint8 pixels (channels, height, width). One rule each:
 
-* Orientation: the EXIF tag is applied, so pixels are as a viewer shows them; no other tag is looked at, and tags
-  that cannot be read leave the image as it lies.
+* Orientation: the EXIF tag is applied, so pixels are as a viewer shows them; no other tag is read, and tags
+  that cannot be read leave the image as it is.
 * Grey or colour: modes 1, L, LA and 16-bit grey are greyscale; palette, RGB(A), CMYK and the rest are colour.
 * Transparency is composited on mid-grey (128), the centre of the data range: a black drawing and a white one
   both stay visible, as they would not on white or on black.
@@ -26,7 +26,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 from anila.data.foreign import reading
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF")
-"""What Pillow may open: names lie, and some of its other formats run external programs."""
+"""Formats that Pillow may open: file names lie, and some other formats of Pillow run external programs."""
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".avif"),
@@ -39,7 +39,7 @@ PADDED_UP_TO = 36
 TWELVE_BITS = 4095
 
 BAD_IMAGE = ValueError
-"""What `open_image` raises on bytes that are no image."""
+"""The error that `open_image` raises on bytes that are not an image."""
 
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -50,7 +50,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes an image of each EXIF orientation upright."""
+"""EXIF orientation -> the transpose that makes the image upright."""
 
 
 def open_image(raw: bytes) -> Image.Image:
@@ -71,10 +71,10 @@ def open_image(raw: bytes) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says."""
+    """The image, turned according to its EXIF orientation."""
     try:
         turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # whatever Pillow makes of broken tags, the pixels are whole
+    except Exception:  # whatever Pillow raises about broken tags, the pixels are whole
         return image
     return image if turn is None else image.transpose(turn)
 
@@ -87,14 +87,14 @@ def require_reasonable(image: Image.Image) -> None:
 
 
 def white_of(image: Image.Image) -> int | None:
-    """The level of white where a 16-bit file says it; Pillow scales PGM to 65535."""
+    """The level of white, if a 16-bit file states it; Pillow scales PGM to 65535."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return TWELVE_BITS if image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE) == (12,) else None
     return 65535 if image.format == "PPM" else None
 
 
 def eight_bits(image: Image.Image, white: int | None) -> Image.Image:
-    """Mode L or RGB, with the rules of the module for depth and transparency."""
+    """The image in mode L or RGB, by the rules of the module for depth and transparency."""
     if image.mode == "F" or (image.mode == "I" and white is None):
         raise ValueError("floating-point and 32-bit pixels have no known range; save them with 8 or 16 bits")
     if image.mode.startswith("I"):
@@ -109,7 +109,7 @@ def eight_bits(image: Image.Image, white: int | None) -> Image.Image:
 
 
 def scaled(values: np.ndarray, white: int | None) -> UInt8[np.ndarray, "height width"]:
-    """round(255 v / white), so 0..white to 0..255; white is 65535 where the file does not say another."""
+    """round(255 v / white), which maps 0..white to 0..255; white is 65535 unless the file states another."""
     highest = int(values.max())
     if white is None and 0 < highest <= TWELVE_BITS:
         raise ValueError(f"16-bit levels up to {highest} of 65535 only: are they 12-bit? scale them to 0..65535")
@@ -124,7 +124,7 @@ def fit(image: Image.Image, size: int | None, background: int | None) -> Image.I
     Args:
         image: Mode L or RGB.
         size: Side of the square; None leaves the image as it is.
-        background: Level to pad with where the module's rule pads; None always resizes.
+        background: Level to pad with if the module's rule pads; None always resizes.
     """
     if size is None or image.size == (size, size):
         return image

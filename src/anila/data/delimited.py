@@ -1,10 +1,10 @@
-"""Tables as text: .csv and .tsv, packed as .gz too, with or without a line of names.
+"""Tables as text: .csv and .tsv, also gzipped, with or without a line of names.
 
-What separates cells (comma, semicolon, tab or bar), whether decimals have a comma, and whether the first line holds
-names is read off the first lines. A first line with text in it where numbers follow holds names; one of numbers only
-is a row, unless it counts (0, 1, 2 or years) and no line below does. A second line of names, or of units, is refused:
-it would make text of all numbers below it. Text is UTF-8, or UTF-16 where it says so; what is
-neither is read as Windows-1252 (Latin-1 with a few signs more), with a warning.
+The separator of cells (comma, semicolon, tab or bar), a decimal comma, and whether the first line holds names are
+inferred from the first lines. A first line with text above numbers holds names; one of numbers only is a row, unless it
+counts (0, 1, 2 or years) and no line below does. A second line of names, or of units, is refused: it would turn all
+numbers below it into text. Text is UTF-8, or UTF-16 if it is marked so; anything else is read as Windows-1252 (Latin-1
+with a few more signs), with a warning.
 """
 
 import codecs
@@ -31,28 +31,28 @@ from anila.messages import counted
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 50
 MOST = 2**31 - 2**16
-"""Bytes of text that are read: the reader takes no larger block, and in one block all of a column has one type."""
+"""Most bytes of text: the reader takes no larger block, and only within a block does a column have one type."""
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
 DECIMAL_POINT = re.compile(r"[+-]?\d*\.\d+([eE][+-]?\d+)?")
 DATE = re.compile(r"\d{1,4}([./-])\d{1,2}\1\d{1,4}([T ].*)?")
 YEARS = range(1900, 2101)
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-"""A decimal comma, or one that groups digits."""
+"""A comma that may be a decimal comma or group digits."""
 SEPARATOR_LINE = re.compile(r"sep=.\r?\n")
-"""What Excel puts above the names."""
+"""A line that Excel puts above the names."""
 MARKED = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
           codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
-"""Encodings that say so at the beginning; the longer mark goes first."""
+"""Encodings with a byte order mark; the longer mark goes first."""
 OTHERS = {b"PAR1": "a Parquet file: name it .parquet",
           b"PK\x03\x04": "a zip or Excel file: unpack it, or name it .xlsx",
           b"\x1f\x8b": "packed by gzip: name it .csv.gz", b"BZh": "packed by bzip2: unpack it",
           b"\xfd7zXZ": "packed by xz: unpack it", b"\x28\xb5\x2f\xfd": "packed by zstd: unpack it"}  # fmt: skip
-"""How files begin that are no text, and what they are."""
+"""First bytes of files that are not text, and what these files are."""
 MARKS = ("?", "-", "--", ".", "#DIV/0!", "#NAME?", "#NUM!", "#REF!", "#VALUE!")
-"""Missing cells among numbers, beside those that Arrow knows: empty, NA, NaN, null, #N/A and the like."""
+"""Missing cells among numbers, besides those that Arrow knows: empty, NA, NaN, null, #N/A and the like."""
 
 Cells = list[list[str]]
-"""Cells of the first lines, all lines of one length."""
+"""Cells of the first lines, which all have the same length."""
 
 
 class Layout(NamedTuple):
@@ -64,20 +64,20 @@ class Layout(NamedTuple):
     """Whether the first line holds names."""
 
     def __str__(self) -> str:
-        """What is not as usual, for people."""
+        """Whatever is unusual about the file, for people."""
         separator = f" (separator {self.separator!r}{', decimal comma' * (self.decimal == ',')})"
         return separator * (self.separator != ",") + " (no names in the first line)" * (not self.named)
 
 
 def read_csv(path: Path, marks: Sequence[str] = ()) -> tuple[pa.Table, str]:
-    """All columns, without names called 0, 1, ...; and what was not as usual, for people.
+    """All columns, called 0, 1, ... if they have no names; and whatever was unusual, for people.
 
     Args:
         path: The file.
-        marks: Texts that stand for a missing cell among numbers, beside the usual ones.
+        marks: Texts that stand for a missing cell among numbers, besides the usual ones.
 
     Raises:
-        ValueError: If it is no text, or no table.
+        ValueError: If it is not text, or not a table.
     """
     text, encoding = text_of(path)
     return parsed(text, path, marks, f" ({encoding})" if encoding else "", encoding)
@@ -89,12 +89,12 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
     Args:
         text: Lines of cells.
         path: For messages.
-        marks: As of `read_csv`.
-        how: What was not as usual about the text, for people.
-        encoding: That of the file, where it is not UTF-8.
+        marks: As in `read_csv`.
+        how: Whatever was unusual about the text, for people.
+        encoding: Encoding of the file, if it is not UTF-8.
 
     Raises:
-        ValueError: If it is no table.
+        ValueError: If it is not a table.
     """
     text = SEPARATOR_LINE.sub("", text, count=1) if text.startswith("sep=") else text
     layout, raw = layout_of(text, path), text.encode()
@@ -121,7 +121,7 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
 
 
 def text_of(path: Path) -> tuple[str, str]:
-    """A file's text, and its encoding where that is not UTF-8."""
+    """A file's text, and its encoding if that is not UTF-8."""
     with reading(f"{path} cannot be read: "), (gzip.open if path.suffix.lower() == ".gz" else open)(path, "rb") as file:
         raw = file.read(MOST + 1)
     if len(raw) > MOST:
@@ -143,7 +143,7 @@ def text_of(path: Path) -> tuple[str, str]:
 
 
 def windows_text(path: Path, raw: bytes, line: int) -> tuple[str, str]:
-    """What is not UTF-8 from this line on, as Windows-1252."""
+    """Text that is not UTF-8 from this line on, read as Windows-1252."""
     convert = f"convert it: iconv -f ENCODING -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
     try:
         text = raw.decode("windows-1252")
@@ -159,7 +159,7 @@ def windows_text(path: Path, raw: bytes, line: int) -> tuple[str, str]:
 
 
 def layout_of(text: str, path: Path) -> Layout:
-    """Read off the first lines."""
+    """The layout, inferred from the first lines."""
     first = "".join(islice(io.StringIO(text, newline=""), LINES))
     tables = {separator: cells for separator in SEPARATORS if (cells := cells_of(first, separator))}
     if not tables:  # one column, or lines of different lengths, which are refused
@@ -190,13 +190,13 @@ def require_even(text: str, separator: str, path: Path) -> None:
 
 
 def require_one_line_of_names(text: str, layout: Layout, path: Path, nulls: Sequence[str]) -> None:
-    """Refuse a table whose first row has text in several columns of numbers or dates, and none of these in any.
+    """Refuse a table whose first row has text in several columns of numbers or dates, and no number or date itself.
 
     Raises:
         Refused: Showing that row.
     """
     names, *lines = cells_of("".join(islice(io.StringIO(text, newline=""), LINES)), layout.separator) or [[]]
-    if not layout.named or len(lines) < 3 or len(set(names)) < len(names):  # names that are none are refused as such
+    if not layout.named or len(lines) < 3 or len(set(names)) < len(names):  # bad names are refused elsewhere
         return
     measured = []
     for cell, *below in zip(*lines, strict=True):
@@ -212,12 +212,12 @@ def require_one_line_of_names(text: str, layout: Layout, path: Path, nulls: Sequ
 
 
 def is_measured(cell: str, decimal: str) -> bool:
-    """Whether it is a number or a date."""
+    """Whether a cell is a number or a date."""
     return number(cell, decimal) is not None or DATE.fullmatch(cell) is not None
 
 
 def warn_of_groups(cells: Cells, path: Path) -> None:
-    """Decimal commas that may as well group digits are said."""
+    """Warn of decimal commas that may as well group digits."""
     commas = [cell.strip() for line in cells[1:] for cell in line if "," in cell]
     if len(commas) > 1 and all(map(GROUPED.fullmatch, commas)):
         read = commas[0].replace(",", ".")
@@ -228,14 +228,14 @@ def warn_of_groups(cells: Cells, path: Path) -> None:
 
 
 def cells_of(text: str, separator: str) -> Cells:
-    """The cells if all lines have the same number, and more than one."""
+    """The cells, if all lines have the same number of them, and more than one."""
     with reading():
         lines = [line for line in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if line]
     return lines if len({len(line) for line in lines}) == 1 and len(lines[0]) > 1 else []
 
 
 def decimal_of(cells: Cells, separator: str) -> str:
-    """A comma if no cell has a point, some have a comma and it does not separate."""
+    """The decimal mark: a comma if no cell has a point, some have a comma, and commas do not separate cells."""
     below = [cell.strip() for line in cells[1:] or cells for cell in line]
     comma = separator != "," and any(map(DECIMAL_COMMA.fullmatch, below))
     return "," if comma and not any(map(DECIMAL_POINT.fullmatch, below)) else "."
@@ -254,7 +254,7 @@ def number(cell: str, decimal: str = ".") -> float | None:
 
 
 def first_of(path: Path, cells: Cells, decimal: str) -> bool:
-    """Whether the first line holds names; a line of numbers that may hold some is warned of."""
+    """Whether the first line holds names; warns if a line of numbers may be one."""
     if not cells:
         return True
     first = [number(cell, decimal) for cell in cells[0]]
@@ -271,7 +271,7 @@ def first_of(path: Path, cells: Cells, decimal: str) -> bool:
 
 
 def counts_rows(name: str, below: Sequence[Sequence[float | None]]) -> bool:
-    """Whether the first column is pandas' index: no name over whole numbers that rise."""
+    """Whether the first column is pandas' index: an empty name above increasing whole numbers."""
     values = [value for value in below[0] if value is not None] if below else []
     whole = len(values) == len(below[0]) > 1 if below else False
     return not name.strip() and whole and all(b > a and b % 1 == 0 for a, b in pairwise(values))
@@ -300,7 +300,7 @@ def names_like_numbers(path: Path, cells: Cells, decimal: str) -> bool:
 
 
 def counts(line: np.ndarray) -> bool:
-    """Whether numbers are evenly spaced and at least three, years that rise, or 0, 1 or 1, 2."""
+    """Whether numbers are at least three and evenly spaced, increasing years, or 0, 1 or 1, 2."""
     steps = np.diff(line)
     even = len(steps) > 1 and steps[0] != 0 and bool(np.allclose(steps, steps[0], rtol=1e-9, atol=0))
     return even or is_years(line) or line.tolist() in ([0, 1], [1, 2])

@@ -1,8 +1,8 @@
-"""Columns that say nothing new: constants, copies (in other units too), and totals of other columns.
+"""Redundant columns: constants, copies (also in other units), and totals of other columns.
 
-Left to right, a column is kept if it is no linear function of those kept before it: a Cholesky factorisation of the
-correlations that skips columns whose pivot, the share of variance that is left, is 0. The others follow from these,
-v = c + Σ a_j v_j, by least squares, and do so in every complete row, or they are kept.
+From left to right, a column is kept if it is not a linear function of those kept before it. This is a Cholesky
+factorisation of the correlations that skips columns whose pivot, the remaining share of variance, is 0. The others
+follow from these, v = c + Σ a_j v_j, by least squares; they are dropped only if that holds in every complete row.
 """
 
 import numpy as np
@@ -13,20 +13,20 @@ from anila.data.column import Column
 from anila.data.encoding import TOLERANCE, Encoding
 
 MOST = 500
-"""Columns among which totals are looked for."""
+"""Largest number of columns among which totals are looked for."""
 PIVOT = 1e-10
-"""Share of a column's variance below which nothing is left of it."""
+"""Share of a column's variance below which it counts as explained."""
 DIGITS = 9
-"""Of factors."""
+"""Significant digits of factors."""
 
 
 def independent(encoding: Encoding, rows: pa.Table, totals: bool = True) -> Encoding:
-    """The encoding without coordinates of constant columns, and of those that follow from others.
+    """The encoding without coordinates for constant columns and columns that follow from others.
 
     Args:
-        encoding: Of the rows.
-        rows: At least twice as many complete ones as there are columns of numbers: fewer show nothing.
-        totals: Whether columns that follow from others lose theirs.
+        encoding: Encoding of the rows.
+        rows: Rows, with at least twice as many complete ones as columns of numbers: fewer prove nothing.
+        totals: Whether columns that follow from others lose their coordinates.
     """
     columns = [without_coordinates(c) if is_constant(c) else c for c in encoding.columns]
     numbers = [c for c in columns if c.mean and c.kind != "category"] if totals else []
@@ -46,7 +46,7 @@ def without_coordinates(column: Column) -> Column:
 
 
 def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str, Column]:
-    """The columns that follow from those before them, without coordinates."""
+    """The columns that follow from earlier ones, without coordinates."""
     n, d = v.shape
     if n < 2 * d + 10:
         return {}
@@ -67,7 +67,7 @@ def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str,
 
 
 def pivots(correlations: Float64[np.ndarray, "d d"]) -> list[int]:
-    """The columns of which something is left when what the kept ones before them explain is taken off."""
+    """Indices of the columns that the kept columns before them do not explain."""
     left, own, kept = correlations.copy(), np.diag(correlations).copy(), list[int]()
     for j in range(len(left)):
         if left[j, j] > PIVOT * own[j]:
@@ -77,7 +77,7 @@ def pivots(correlations: Float64[np.ndarray, "d d"]) -> list[int]:
 
 
 def rounded(values: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-    """To `DIGITS` significant digits: 0.99999999997 is 1."""
+    """Values rounded to `DIGITS` significant digits: 0.99999999997 becomes 1."""
     size = 10.0 ** (DIGITS - 1 - np.floor(np.log10(np.abs(np.where(values == 0, 1, values)))))
     return np.round(values * size) / size
 

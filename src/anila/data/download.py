@@ -1,4 +1,4 @@
-"""Fetch one published file: to a temporary name, checked, then renamed; a broken-off download is resumed."""
+"""Fetch one published file: under a temporary name, checked, then renamed; an interrupted download is resumed."""
 
 import hashlib
 import http.client
@@ -10,23 +10,23 @@ from pathlib import Path
 TIMEOUT = 30.0
 BLOCK = 2**20
 MOST = 2**30
-"""Bytes of a file; the largest known set has a third."""
+"""Most bytes of a file; the largest known set has a third of that."""
 
 
 def download(address: str, path: Path, md5: str, progress: Callable[[int, int], None] | None = None) -> Path:
     """Fetch `address` to `path`.
 
-    What has come so far lies in `path` + ".part"; the next call asks for the rest only.
+    The part downloaded so far is kept in `path` + ".part"; the next call only requests the rest.
 
     Args:
         address: http(s) address of the file.
-        path: Where it goes; its folder is made.
+        path: Target path; its folder is created.
         md5: Published checksum.
         progress: Called as progress(bytes done, bytes in all).
 
     Raises:
-        ConnectionError: If the address cannot be reached or the connection breaks off.
-        ValueError: If the bytes are not those of the checksum, or do not end; they are deleted.
+        ConnectionError: If the address cannot be reached or the connection is lost.
+        ValueError: If the bytes do not match the checksum, or do not end; they are deleted.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -45,7 +45,7 @@ def download(address: str, path: Path, md5: str, progress: Callable[[int, int], 
 
 
 def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None) -> None:
-    """Append the missing bytes to `part`, or start over where the server cannot resume."""
+    """Append the missing bytes to `part`, or start over if the server cannot resume."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
     try:
@@ -71,7 +71,7 @@ def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None)
 
 
 def require_reasonable(address: str, size: int) -> None:
-    """Refuse a file that is none of those known, before it fills the disk."""
+    """Refuse a file too large to be a known one, before it fills the disk."""
     if size > MOST:
         raise ValueError(f"{address} sends more than {MOST:,} bytes, which no known set has; nothing more is taken")
 

@@ -1,4 +1,4 @@
-"""Data that stayed where the model was trained: what its rows are is known, the rows are not here."""
+"""Data that stayed where the model was trained: their format is known, but the rows are not here."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ class Elsewhere:
 
     Args:
         event_shape: Shape of one row.
-        name: What people called it.
+        name: Its name for people.
         fingerprint: sha256 of content and settings.
-        classes: Names of the classes; none where the rows have no labels.
+        classes: Names of the classes; empty if the rows have no labels.
         units: Names and units of the columns of a table.
-        rows: How many there are, where they are not drawn afresh.
-        why: Why they are not here.
+        rows: Number of rows, unless they are always drawn anew.
+        why: Why the rows are not here.
     """
 
     event_shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class Elsewhere:
     why: str = "this model came without its data"
 
     def batch(self, n: int, seed: int, iteration: int) -> Tensor:
-        """Refuses: there are none.
+        """Refuse, as there are no rows.
 
         Raises:
             ValueError: Always.
@@ -42,5 +42,5 @@ class Elsewhere:
         )
 
     def batch_labels(self, n: int, seed: int, iteration: int) -> Tensor:
-        """Refuses as `batch` does."""
+        """Refuse, like `batch`."""
         return self.batch(n, seed, iteration).to(torch.int64)

@@ -1,4 +1,4 @@
-"""How rows of a table become points, and points rows."""
+"""The encoding of table rows as points, and back."""
 
 from typing import NamedTuple
 
@@ -13,15 +13,15 @@ from anila.data.scale import bounded, mean_and_sd
 from anila.messages import did_you_mean, listed
 
 SMALLEST = 1e-150
-"""Standard deviation below which squares vanish in float64, and beyond whose inverse they overflow."""
+"""Standard deviation below which squares vanish in float64, and above whose inverse they overflow."""
 TOLERANCE = 1e-6
-"""What may lie between a column and what it follows from, as a share of its scale."""
+"""Largest error of a column that follows from others, as a share of its scale."""
 
 
 class Encoding(NamedTuple):
-    """The columns of a table, in order: `encode` and `decode` take its rows to points and back.
+    """The columns of a table, in order: `encode` and `decode` map its rows to points and back.
 
-    It is plain data: `json.dumps` takes it as it is, and pydantic's `TypeAdapter(Encoding)` takes back what JSON holds.
+    It is plain data: `json.dumps` writes it as it is, and pydantic's `TypeAdapter(Encoding)` reads it back.
 
     >>> rows = pa.table({"age": [31, 54, None], "smokes": ["no", "yes", "no"]})
     >>> encoding = Encoding.of(rows)
@@ -35,11 +35,11 @@ class Encoding(NamedTuple):
 
     @classmethod
     def of(cls, rows: pa.Table, robust: bool = False) -> "Encoding":
-        """The encoding that suits these rows; every column gets its coordinates.
+        """The encoding fitted to these rows; every column gets coordinates.
 
         Args:
             rows: Columns of numbers, booleans, dates, text or categories; null or NaN where a cell is missing.
-            robust: Whether cells that are far out do not count in mean and scale, as of `mean_and_sd`.
+            robust: Whether mean and scale ignore cells that are far out, as in `mean_and_sd`.
 
         Raises:
             ValueError: If a column is of another kind.
@@ -52,51 +52,52 @@ class Encoding(NamedTuple):
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Which coordinates are those of a column."""
+        """Column -> slice of its coordinates."""
         ends = np.cumsum([len(column.mean) for column in self.columns]).tolist()
         return {c.name: slice(end - len(c.mean), end) for c, end in zip(self.columns, ends, strict=True)}
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the columns are called."""
+        """Names of the columns."""
         return tuple(column.name for column in self.columns)
 
     @property
     def coordinates(self) -> tuple[str, ...]:
-        """What the coordinates are called: as the column, and a category's `column=category`."""
+        """Names of the coordinates: that of the column, or `column=category` for a category."""
         return tuple(name for column in self.columns for name in column.coordinates)
 
     @property
     def mean(self) -> Float64[np.ndarray, "d"]:
-        """Of each coordinate."""
+        """Mean of each coordinate."""
         return np.array([mean for column in self.columns for mean in column.mean])
 
     @property
     def scale(self) -> Float64[np.ndarray, "d"]:
-        """Of each coordinate."""
+        """Scale of each coordinate."""
         return np.array([column.scale for column in self.columns for _ in column.mean])
 
     def log_volume(self, h: float) -> Float64[np.ndarray, "d"]:
-        """log p of points less log p of rows, where bumps of deviation h make p; a share for each coordinate.
+        """log p of points minus log p of rows, with p made of bumps of deviation h; a share for each coordinate.
 
-        Numbers have units: log scale. Categories have probabilities, no density. On the corners of K seen ones and that
-        of one never seen the bump is λ^[v ≠ v_i], λ = exp(−1/(h s)²): its sum 1 + K λ takes the place of (2π h²)^(K/2).
+        Numbers have units, which gives log scale. Categories have probabilities, not densities. On the corners of K
+        seen categories and one never seen, the bump is λ^[v ≠ v_i], λ = exp(−1/(h s)²), and its sum 1 + K λ replaces
+        (2π h²)^(K/2).
         """
         return np.concatenate([np.full(len(c.mean), c.log_volume(h)) for c in self.columns])
 
     def raw(self, rows: pa.Table) -> Float64[np.ndarray, "n d"]:
-        """What the coordinates are before mean and scale."""
+        """The coordinates before standardisation."""
         return np.ascontiguousarray(np.concatenate([c.raw(rows.column(c.name)) for c in self.columns], 1))
 
     def encode(self, rows: pa.Table, absent: bool = False) -> Float64[np.ndarray, "n d"]:
         """Rows as points, NaN where a cell is missing; cells beyond 10¹⁸ scales, and ±∞, count as that far.
 
         Args:
-            rows: A table that has these columns, in any order, among others; those without coordinates may be absent.
-            absent: Whether columns may be absent: their cells are missing then.
+            rows: A table with at least these columns, in any order; those without coordinates may be absent.
+            absent: Whether other columns may be absent; their cells then count as missing.
 
         Raises:
-            ValueError: If a column is absent that may not be, all are, or one is of another kind.
+            ValueError: If a required column is absent, all are, or one is of another kind.
         """
         wanted = [column.name for column in self.columns if column.mean]
         lacking = [name for name in wanted if name not in rows.column_names]
@@ -118,7 +119,7 @@ class Encoding(NamedTuple):
         return pa.table({name: (own | following)[name] for name in self.names})
 
     def worked_out(self, column: Column, own: dict[str, pa.Array], n: int) -> pa.Array:
-        """A column without coordinates: constant + Σ factor · other."""
+        """The cells of a column without coordinates: constant + Σ factor · other."""
         if column.kind == "category":
             return pa.array([column.categories[0]] * n)
         kinds = {other.name: other for other in self.columns}
@@ -126,12 +127,12 @@ class Encoding(NamedTuple):
         return column.on_grid(sum(parts, np.full(n, column.constant)))
 
     def broken(self, rows: pa.Table) -> dict[str, Bool[np.ndarray, "n"]]:
-        """Which rows break what held for every row that was seen, by column.
+        """Which rows break a rule that held for every row seen, by column.
 
-        A constant has another value, a column is not what it follows from, or a category was never seen.
+        A constant has another value, a column differs from what it should follow from, or a category was never seen.
 
         Args:
-            rows: As of `encode`; absent columns break nothing.
+            rows: As in `encode`; absent columns break nothing.
         """
         there = {column.name: cells_of(rows, column.name) for column in self.columns}
         found = {c.name: self.breaks(c, there) for c in self.columns if c.kind == "category" or not c.mean}
@@ -151,7 +152,7 @@ class Encoding(NamedTuple):
 def means_and_sds(
     x: Float64[np.ndarray, "n d"], robust: bool
 ) -> tuple[Float64[np.ndarray, "d"], Float64[np.ndarray, "d"]]:
-    """Of each column, over the cells that are there; 0 where there are none."""
+    """Mean and sd of each column over its cells that are not missing; 0 if there are none."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean, sd = x.mean(0), x.std(0)
     for j in np.flatnonzero(~((sd > SMALLEST) & (sd < 1 / SMALLEST)) | robust).tolist():
@@ -162,7 +163,7 @@ def means_and_sds(
 
 
 def cells_of(rows: pa.Table, name: str) -> pa.ChunkedArray:
-    """A column of a table; missing cells where it is absent."""
+    """A column of a table; all cells are missing if it is absent."""
     if name in rows.column_names:
         return rows.column(name)
     return pa.chunked_array([pa.nulls(len(rows))])

@@ -1,4 +1,4 @@
-"""Excel's .xlsx: a sheet as text, so that its names, numbers and missing cells are read as those of a .csv are."""
+"""Excel's .xlsx: a sheet as text, so that its names, numbers and missing cells are read like those of a .csv."""
 
 import csv
 import io
@@ -13,14 +13,14 @@ from anila.data.foreign import reading
 
 
 def read_excel(path: Path, marks: tuple[str, ...] = ()) -> tuple[pa.Table, str]:
-    """The first sheet that holds a row of names and rows below it, and which of several it was, for people.
+    """The first sheet with a row of names and rows below it, and which of several sheets it was, for people.
 
     Args:
         path: The file.
-        marks: As of `anila.data.delimited.read_csv`.
+        marks: As in `anila.data.delimited.read_csv`.
 
     Raises:
-        ValueError: If it is no .xlsx, or holds no table.
+        ValueError: If it is not an .xlsx, or holds no table.
         ModuleNotFoundError: If the extra `excel` is not installed.
     """
     try:
@@ -41,7 +41,7 @@ def read_excel(path: Path, marks: tuple[str, ...] = ()) -> tuple[pa.Table, str]:
 
 
 def table_of(rows: Any) -> list[list[str]]:
-    """The cells as texts, without empty rows and columns around them."""
+    """The cells as texts, without the empty rows and columns around them."""
     texts = [[text_of(cell) for cell in row] for row in rows]
     full = [row for row in texts if any(row)]
     there = [any(column) for column in zip(*full, strict=True)]
@@ -49,7 +49,7 @@ def table_of(rows: Any) -> list[list[str]]:
 
 
 def text_of(cell: Any) -> str:
-    """A cell as a .csv writes it: a moment at midnight is a date."""
+    """A cell as in a .csv: a moment at midnight is written as a date."""
     if isinstance(cell, datetime):
         return str(cell.date() if not (cell.hour or cell.minute or cell.second or cell.microsecond) else cell)
     return "" if cell is None else str(cell)

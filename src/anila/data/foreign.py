@@ -1,7 +1,7 @@
-"""The boundary: foreign bytes become a value, or a refusal that names the file and can be printed.
+"""The boundary: foreign bytes become a value, or a printable refusal that names the file.
 
-Libraries raise what they like on damaged bytes (Pillow alone a dozen kinds), so nothing is listed here: inside
-`reading` every error is a refusal. What a file, a member or a column is called is foreign too, and is escaped.
+Libraries raise all kinds of errors on damaged bytes (Pillow alone a dozen), so none are listed here: inside `reading`,
+every error becomes a refusal. Names of files, members and columns are foreign too, and are escaped.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ COPY_AGAIN = "; copy or download it again"
 
 
 class Refused(ValueError):
-    """A refusal that already says what and why."""
+    """A refusal that already says what is refused and why."""
 
 
 @contextmanager
@@ -29,7 +29,7 @@ def reading(what: str = "", then: str = "") -> Iterator[None]:
         then: Its end, e.g. "; download it again".
 
     Raises:
-        Refused: Beginning with `what`, and as it was if it is one already.
+        Refused: Beginning with `what`; an error that is one already stays as it is.
     """
     try:
         yield
@@ -54,7 +54,7 @@ def reason(error: Exception) -> str:
 
 @contextmanager
 def printable_refusals() -> Iterator[None]:
-    """Escape whatever an error message holds that would not be printed as it is; as a decorator too."""
+    """Escape unprintable characters in error messages; also usable as a decorator."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -65,7 +65,7 @@ def printable_refusals() -> Iterator[None]:
 
 
 def expanded(path: str | Path) -> Path:
-    """With ~ expanded where it means somebody's home: `~$people.csv` is a file."""
+    """The path with ~ expanded if it means a home directory: `~$people.csv` is a file."""
     path = Path(path)
     try:
         return path.expanduser()
@@ -74,7 +74,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def local(path: str | Path) -> Path:
-    """Absolute, with ~ expanded."""
+    """The absolute path, with ~ expanded."""
     return expanded(path).absolute()
 
 

@@ -1,12 +1,12 @@
-"""Values that many cells of a column have, such as 40% zeros, in the draws of a net.
+"""Frequent values of a column, such as 40% zeros, in the draws of a net.
 
-A net is a density: its draws lie beside such a value v, and hardly any at it. Those nearest to v get it, as many as
-cells of the column have it:
+A net is a density, so its draws lie near such a value v but almost never at it. The draws nearest to v are set to v,
+with the same frequency as in the column:
 
     x ← v  where |x − v| ≤ w           w such that P(|x − v| ≤ w) = p_v under the net, p_v the share of cells at v
 
-w is the same whatever is known of the other cells. So a cell is drawn at v as often as the net holds a value near v
-likely, given the others.
+w does not depend on the other cells. So a cell is set to v with the probability that the net gives to values near v,
+given the other cells.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from anila.data.encoding import Encoding
 
 
 class Near(NamedTuple):
-    """How near to the frequent values of a column a draw gets one of them."""
+    """The widths within which draws are set to the frequent values of a column."""
 
     coordinate: int
     values: Float[Tensor, "k"]
@@ -27,10 +27,10 @@ class Near(NamedTuple):
 
 
 def near_frequent(encoding: Encoding, x: Float[Tensor, "n d"]) -> list[Near]:
-    """The widths under which draws have the frequent values of each column as often as its cells.
+    """The widths with which draws have the frequent values of each column as often as its cells do.
 
     Args:
-        encoding: Of the columns.
+        encoding: Encoding of the columns.
         x: Draws.
     """
     found = []
@@ -42,7 +42,7 @@ def near_frequent(encoding: Encoding, x: Float[Tensor, "n d"]) -> list[Near]:
 
 
 def widths(cells: Float[Tensor, "n"], values: Float[Tensor, "k"], shares: tuple[float, ...]) -> Float[Tensor, "k"]:
-    """w of each value, among the cells that are nearest to it; −1 where it gets none.
+    """w of each value, from the cells nearest to it; −1 if it gets none.
 
     >>> widths(torch.tensor([0.1, -0.2, 0.6, 5.0]), torch.tensor([0.0, 4.0]), (0.5, 0.0)).tolist()
     [0.20000000298023224, -1.0]
@@ -57,13 +57,13 @@ def widths(cells: Float[Tensor, "n"], values: Float[Tensor, "k"], shares: tuple[
 
 
 def nearest(cells: Float[Tensor, "n"], values: Float[Tensor, "k"]) -> tuple[Float[Tensor, "n"], Int[Tensor, "n"]]:
-    """How far the nearest value is from each cell, and which it is."""
+    """The distance of each cell from the nearest value, and the index of that value."""
     apart, which = (cells[:, None] - values).abs().min(1)
     return apart, which
 
 
 def at_frequent(x: Float[Tensor, "n *event"], near: list[Near]) -> Float[Tensor, "n *event"]:
-    """Draws, frequent values where they are near enough; those of no table as they are."""
+    """Draws set to frequent values if near enough; draws that are not table rows are left as they are."""
     x = x.clone() if near else x
     for coordinate, values, width in near:
         apart, which = nearest(x[:, coordinate], values)

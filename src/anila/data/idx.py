@@ -1,8 +1,7 @@
 """Images stored as plain arrays: MNIST's idx files and CIFAR-10's binary batches.
 
-idx (LeCun): bytes 0, 0, type, ndim, then the ndim sides as big-endian 32-bit integers, then the values;
-images are of type 8 (uint8) with 3 sides, labels with 1. CIFAR-10 binary, per image: one label byte,
-then 3 × 32 × 32 bytes.
+idx (LeCun): bytes 0, 0, type, ndim, then the ndim sides as big-endian 32-bit integers, then the values; images are of
+type 8 (uint8) with 3 sides, labels have 1 side. CIFAR-10 binary, per image: one label byte, then 3 × 32 × 32 bytes.
 """
 
 import gzip
@@ -28,11 +27,11 @@ CIFAR_BATCH = re.compile(r"(?P<split>data|test)_batch(_\d)?\.bin")
 CIFAR_BYTES = 3 * 32 * 32
 CIFAR_BATCH_BYTES = 10_000 * (CIFAR_BYTES + 1)
 DEFLATE = 1032
-"""Times that gzip can pack at most."""
+"""Largest compression ratio of gzip."""
 
 
 def is_idx(name: str) -> bool:
-    """An idx file of images, by name.
+    """Whether a name is that of an idx file of images.
 
     >>> is_idx("train-images-idx3-ubyte.gz"), is_idx("train-labels-idx1-ubyte.gz")
     (True, False)
@@ -41,14 +40,14 @@ def is_idx(name: str) -> bool:
 
 
 def labels_of(images: Path) -> Path | None:
-    """The label file that lies beside a file of images, compressed or not; None if there is none."""
+    """The label file next to a file of images, compressed or not; None if there is none."""
     name = images.name.replace("images", "labels").replace("idx3", "idx1").removesuffix(".gz")
     beside = [images.with_name(name), images.with_name(f"{name}.gz")]
     return next((path for path in beside if path.is_file()), None)
 
 
 def idx_entries(path: Path, stack: ExitStack, with_split: bool) -> list[Entry]:
-    """The images of an idx file, named `split/label/number` so that folders mean what they do elsewhere.
+    """The images of an idx file, named `split/label/number` so that folders have their usual meaning.
 
     Args:
         path: File of images, `.gz` or plain.
@@ -56,7 +55,7 @@ def idx_entries(path: Path, stack: ExitStack, with_split: bool) -> list[Entry]:
         with_split: Whether names begin with the split ("train" or "test").
 
     Raises:
-        ValueError: If the header is not that of images, or the labels do not fit.
+        ValueError: If the header is not one of images, or the labels do not fit.
     """
     file = stack.enter_context(open_plain(path))
     n, height, width = header(path, file, 3)
@@ -87,7 +86,7 @@ def read_labels(images: Path, n: int) -> list[str]:
 
 
 def split_of(name: str) -> str:
-    """The split a file of images belongs to, by its name.
+    """The split to which a file of images belongs, by its name.
 
     >>> split_of("t10k-images-idx3-ubyte"), split_of("train-images-idx3-ubyte.gz")
     ('test', 'train')
@@ -154,5 +153,5 @@ def batch_entries(archive: tarfile.TarFile, member: tarfile.TarInfo, split: str)
 
 
 def planes(raw: bytes) -> Image.Image:
-    """An image of its red, green and blue planes."""
+    """An image from its red, green and blue planes."""
     return Image.fromarray(np.frombuffer(raw, np.uint8).reshape(3, 32, 32).transpose(1, 2, 0).copy())

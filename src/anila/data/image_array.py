@@ -1,7 +1,7 @@
-"""An array of images, (n, channels, height, width), brought to [−1, 1] where its range says how.
+"""An array of images, (n, channels, height, width), mapped to [−1, 1] if its range tells how.
 
 uint8 is mapped by x = u / 127.5 − 1. Other numbers within [−1, 1] stay as they are; those within [0, 1] or [0, 255] are
-mapped to [−1, 1] too, with a warning that says so; others stay, with a warning.
+mapped to [−1, 1] too, with a warning; all others stay, also with a warning.
 """
 
 import warnings

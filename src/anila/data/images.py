@@ -1,8 +1,8 @@
 """Sets of images in [-1, 1]: x = u / 127.5 - 1, with u the 8-bit level.
 
-Images are decoded once, to one memory-mapped file of the cache, and never lie in memory as a whole. The rules
-of decoding (orientation, transparency, depth, size) are those of `anila.data.decode`, the rules on folders
-and archives those of `anila.data.sources` and `anila.data.archives`.
+Images are decoded once, into one memory-mapped file of the cache, and are never all in memory. The rules of decoding
+(orientation, transparency, depth, size) are those of `anila.data.decode`, the rules on folders and archives those of
+`anila.data.sources` and `anila.data.archives`.
 """
 
 import copy
@@ -26,7 +26,7 @@ from anila.messages import counted
 from anila.rng import rng
 
 PACKING = "anila images 1"
-"""Part of every cache key: a change of the decoding rules counts it up."""
+"""Part of every cache key; it is increased when the decoding rules change."""
 
 
 class Images(Rows):
@@ -56,7 +56,7 @@ class Images(Rows):
         return len(self.labels)
 
     def part(self, indices: Int[np.ndarray, "n"]) -> "Images":
-        """The set of these of its images, which stay where they are cached.
+        """The subset of these images, which stay in the cache.
 
         Args:
             indices: Row numbers, 0 <= index < len(self).
@@ -77,7 +77,7 @@ class Images(Rows):
         """The n images of training iteration `iteration` (from 0).
 
         Args:
-            n: Images wanted; more than len(self) spans several epochs.
+            n: Number of images; more than len(self) spans several epochs.
             seed: The user's seed.
             iteration: Which iteration, from 0.
         """
@@ -103,10 +103,10 @@ def images(
 
     Args:
         source: cifar10, flowers102, mnist, fashion-mnist, or a path.
-        size: Side of the square images; None keeps the size they have, which must then be the same for all.
+        size: Side of the square images; None keeps their size, which must then be the same for all.
         channels: 1 for greyscale, 3 for colour; None takes 1 if every image is greyscale, else 3.
-        split: Which of `train/`, `test/`, `val/` ... to take where images lie under such folders; "all"
-            takes all of them. Without such folders "train" and "all" both mean everything.
+        split: Which of `train/`, `test/`, `val/` ... to take if images are in such folders; "all" takes all of them.
+            Without such folders "train" and "all" both mean everything.
         flip: Flip images left to right by a fair coin, in `batch` only.
         cache: Cache folder; by default $ANILA_CACHE, else ~/.cache/anila.
         on_error: "error" refuses a set with images that cannot be decoded; "skip" leaves them out with a
@@ -114,11 +114,11 @@ def images(
         progress: Called as progress(done, total): in bytes while downloading, then in images while decoding.
 
     Raises:
-        FileNotFoundError: If there is nothing at the path, or a known set cannot be had.
+        FileNotFoundError: If there is nothing at the path, or a known set cannot be obtained.
         ValueError: If a setting, an image or an archive is refused.
 
     Warns:
-        UserWarning: Of what looks like images and is left out.
+        UserWarning: About files that look like images and are left out.
     """
     require_settings(size, channels, on_error)
     if isinstance(source, str) and source in KNOWN:

@@ -1,4 +1,4 @@
-"""Image sets known by name: found beside you, or fetched once from their public address.
+"""Image sets known by name: found locally, or fetched once from their public address.
 
 A name is looked for in `$ANILA_DATA/<name>`, in `./data/<name>` and in the cache; only then is it downloaded.
 The published flowers102 has its labels in a separate file, so a downloaded one has none.
@@ -13,7 +13,7 @@ from anila.data.download import download
 
 
 class Known(NamedTuple):
-    """A published image set: the address its files lie under, and their MD5 sums by name."""
+    """A published image set: the base address of its files, and their MD5 sums by name."""
 
     address: str
     files: dict[str, str]
@@ -58,7 +58,7 @@ def locate(name: str, cache: Path, progress: Progress | None = None) -> Path:
         progress: Called as progress(bytes done, bytes in all) while a file is fetched.
 
     Raises:
-        FileNotFoundError: If it is not there and cannot be downloaded; says what to put where by hand.
+        FileNotFoundError: If it is not there and cannot be downloaded; it says what to put where by hand.
     """
     places = [Path(root, name).absolute() for root in (os.environ.get("ANILA_DATA"), "data") if root]
     for place in places:

@@ -1,4 +1,4 @@
-"""Cells of numbers that no training is possible with: infinite ones, and ones so far out that they hide all others."""
+"""Numbers that make training impossible: infinite ones, and ones so far out that they hide all others."""
 
 import numpy as np
 import pyarrow as pa
@@ -11,11 +11,11 @@ from anila.data.selection import chosen_by, marks_by
 from anila.messages import counted
 
 LOOKED_AT = 10_000
-"""Cells of a column that are compared, about so many at most."""
+"""Approximate maximum number of cells of a column that are compared."""
 
 
 def require_numbers_usable(rows: pa.Table, encoding: Encoding, name: str) -> None:
-    """Refuse infinite cells, and columns whose different cells are the same in float32 once they are standardised.
+    """Refuse infinite cells, and columns whose distinct cells become equal in float32 when standardised.
 
     Raises:
         ValueError: Naming columns, range, the first row, and what to type.
@@ -45,7 +45,7 @@ def refusal(name: str, fault: str, marks: list[float], column: Column, encoding:
 
 
 def hides(values: Float64[np.ndarray, "n"], column: Column) -> bool:
-    """Whether one value is far beyond the scale of the others, or most of these are the same in float32."""
+    """Whether one value is far beyond the scale of the others, or most of these become equal in float32."""
     seen = values[~np.isnan(values)]
     different = np.unique(seen[:: 1 + len(seen) // LOOKED_AT])
     with np.errstate(over="ignore"):

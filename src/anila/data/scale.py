@@ -1,13 +1,13 @@
-"""The scale of a column: its mean and standard deviation, whatever single cells hold."""
+"""The scale of a column: its mean and standard deviation, robust against single cells."""
 
 import numpy as np
 from jaxtyping import Float64
 
 FAR = 1e4
-"""Cells so many times as far from the median as 90% of those that differ from it do not make the scale."""
+"""Cells this many times farther from the median than 90% of those that differ from it are left out of the scale."""
 
 LARGEST = float(np.finfo(np.float64).max / 4)
-"""Cells count as at most that large: then a difference of two is finite."""
+"""Cells are clipped at this size, so that a difference of two is finite."""
 
 
 def bounded(x: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
@@ -15,7 +15,7 @@ def bounded(x: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
 
 
 def mean_and_sd(cells: Float64[np.ndarray, "n"]) -> tuple[float, float]:
-    """Mean and standard deviation of a column without the cells that are `FAR` out; 0 where nothing varies.
+    """Mean and standard deviation of a column without the cells that are `FAR` out; sd 0 if it is constant.
 
     >>> mean_and_sd(np.array([1.0, 3.0, 1.0, 3.0, -1e300]))
     (2.0, 1.0)

@@ -1,4 +1,4 @@
-"""Which columns of a table are taken: those asked for, else all but the label and pandas' index."""
+"""The columns of a table to take: those asked for, else all but the label and pandas' index."""
 
 import json
 import math
@@ -16,7 +16,7 @@ JSON_WORDS = {"true", "false", "null", "NaN", "Infinity"}
 
 
 def without_index(index: list[str], chosen: list[str], name: str) -> str:
-    """Says, and warns, that the index of pandas is left out."""
+    """A note, also given as a warning, that the index of pandas is left out."""
     if not index:
         return ""
     left_out = f"left out {', '.join(index).strip() or 'the first column, which has no name'}, the index of pandas"
@@ -25,7 +25,7 @@ def without_index(index: list[str], chosen: list[str], name: str) -> str:
 
 
 def index_of(found: pa.Table) -> list[str]:
-    """The columns in which pandas stores the index, by its metadata or by name."""
+    """The columns in which pandas stored its index, by metadata or by name."""
     names = found.column_names
     with reading("the metadata of pandas cannot be read: "):
         stored = json.loads((found.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
@@ -38,7 +38,7 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
     """The wanted columns, by default all but the label.
 
     Raises:
-        ValueError: If one is not there, or the label is wanted as a column too.
+        ValueError: If one does not exist, or the label is wanted as a column too.
     """
     repeated = sorted({column for column in there if there.count(column) > 1})
     if repeated:
@@ -59,7 +59,7 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
 
 
 def chosen_by(columns: Sequence[str]) -> str:
-    """The setting that takes these columns, as it is typed into a shell.
+    """The setting that takes these columns, as typed in a shell.
 
     >>> print(chosen_by(["a", "b c"]), chosen_by(["0", "x,y"]))
     'data.columns=[a,b c]' 'data.columns=["0", "x,y"]'
@@ -71,6 +71,6 @@ def chosen_by(columns: Sequence[str]) -> str:
 
 
 def marks_by(values: Sequence[str | int | float]) -> str:
-    """The setting that takes these values for missing cells, as it is typed into a shell."""
+    """The setting that treats these values as missing cells, as typed in a shell."""
     written = [value if isinstance(value, str) or math.isfinite(value) else str(value) for value in values]
     return f"type {shlex.quote('data.missing=' + json.dumps(written, ensure_ascii=False))}"

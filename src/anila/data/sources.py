@@ -1,13 +1,13 @@
-"""Which files a path stands for, and which images are in them.
+"""The files that a path stands for, and the images in them.
 
-A path is a folder of images (any nesting, in name order; linked folders are not entered), a zip or tar, a
-folder of archives (one after the other in name order), or MNIST's idx files. Hidden files are passed over; what
-else looks like images and is not taken is kept in words, to be said.
+A path is a folder of images (any nesting, in name order; linked folders are not entered), a zip or tar, a folder of
+archives (one after the other in name order), or MNIST's idx files. Hidden files are skipped; other files that look like
+images and are not taken are noted in words, to be reported.
 
-Folder names carry meaning. A folder that holds everything is dropped. If all images then lie under `train/`,
-`test/`, `val/` or another name of a split, or some under `train/` and some under a split held out, that folder is the
-split, and images outside are left out. The last folder below the split, else above it, is the label. An archive
-called `train.zip` is a folder `train/`.
+Folder names carry meaning. A folder that holds everything is dropped. If all images are then in `train/`, `test/`,
+`val/` or another split, or some in `train/` and some in a held-out split, that folder is the split, and images outside
+are left out. The last folder below the split, else above it, is the label. An archive `train.zip` counts as a folder
+`train/`.
 """
 
 import hashlib
@@ -35,12 +35,12 @@ CIFAR_ARCHIVE = "cifar-10-binary.tar.gz"
 
 @dataclass(frozen=True)
 class Files:
-    """The files a path stands for.
+    """The files that a path stands for.
 
     Attributes:
         root: The path itself, absolute.
-        paths: What is read, in order.
-        remarks: What lies there, looks like images and is not read, in words.
+        paths: The files to read, in order.
+        remarks: Files that look like images and are not read, in words.
     """
 
     root: Path
@@ -95,7 +95,7 @@ def survey_folder(folder: Path) -> Files:
 
 
 def passed_over(names: Sequence[str]) -> list[str]:
-    """Which of the files not read look like images, a line each kind."""
+    """The files not read that look like images, in one line for each kind."""
     kinds = {
         "archive": [name for name in names if name.lower().endswith(UNPACKED_ELSEWHERE)],
         "image": [name for name in names if is_image(name)],
@@ -105,7 +105,7 @@ def passed_over(names: Sequence[str]) -> list[str]:
 
 
 def visible_files(folder: Path, closed: list[str]) -> Iterator[Path]:
-    """All files but hidden ones; folders that are not entered are added to `closed`."""
+    """All files except hidden ones; folders that are not entered are added to `closed`."""
 
     def unreadable(error: OSError) -> None:
         closed.append(f"left out folder {error.filename} ({error.strerror})")
@@ -153,7 +153,7 @@ def entries_of(path: Path, files: Files, stack: ExitStack) -> list[Entry]:
 
 
 def below_split(archive: str, entries: list[Entry]) -> list[Entry]:
-    """The images of one of several archives; its name is their split where it is that of one and they have none."""
+    """The images of one of several archives, whose name is their split if it names one and they have none."""
     if split_of(archive) is None or any(split_at(entry.name.split("/")[:-1]) is not None for entry in entries):
         return entries
     return [replace(entry, name=f"{archive}/{entry.name}") for entry in entries]
@@ -164,11 +164,11 @@ def select(entries: list[Entry], split: str, source: Path) -> Selection:
 
     Args:
         entries: All images.
-        split: A split that is there, or "all"; "train" is also all where there are no splits.
+        split: An existing split, or "all"; without splits, "train" means all too.
         source: For messages.
 
     Raises:
-        ValueError: If the split is not there.
+        ValueError: If there is no such split.
     """
     folders = without_common([entry.name.split("/")[:-1] for entry in entries])
     names = [parts[at].lower() if (at := split_at(parts)) is not None else "" for parts in folders]
@@ -192,13 +192,13 @@ def select(entries: list[Entry], split: str, source: Path) -> Selection:
 
 
 def separated(folders: list[list[str]], splits: Counter[str]) -> bool:
-    """Whether names of splits mean splits: all images have one, or some are for training and some held out."""
+    """Whether names of splits mean splits: all images have one, or some are training images and some held out."""
     kinds = set(map(split_of, splits))
     return splits.total() == len(folders) or ("train" in kinds and len(kinds) > 1)
 
 
 def split_of(folder: str) -> str | None:
-    """train, test or val, if a folder is called like one.
+    """train, test or val, if the name of a folder means one of them.
 
     >>> split_of("training_set"), split_of("val2017"), split_of("trains")
     ('train', 'val', None)
@@ -208,7 +208,7 @@ def split_of(folder: str) -> str | None:
 
 
 def split_at(folders: list[str]) -> int | None:
-    """Which of the folders is the split."""
+    """Index of the folder that is the split."""
     return next((i for i, name in enumerate(folders) if split_of(name)), None)
 
 

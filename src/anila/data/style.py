@@ -1,6 +1,6 @@
-"""How a file of text writes a table. It goes with the table, so that what is joined to it is written as it came.
+"""The style of a table in a text file. It stays with the table, so that results are written in the same style.
 
-It is kept in the metadata of the table's schema, of which Arrow keeps hold when columns are set, appended or taken.
+It is kept in the metadata of the table's schema, which Arrow preserves when columns are set, appended or taken.
 """
 
 import csv
@@ -17,22 +17,22 @@ KEY = b"anila"
 
 
 class Style(NamedTuple):
-    """What separates cells, the mark of decimals, and the encoding where it is not UTF-8."""
+    """The separator of cells, the decimal mark, and the encoding if it is not UTF-8."""
 
     separator: str = ","
     decimal: str = "."
     encoding: str = ""
     dates: tuple[str, ...] = ()
-    """The form of each column's dates (`anila.data.dates`), where some are not 2020-12-31."""
+    """The form of each column's dates (`anila.data.dates`), if some are not like 2020-12-31."""
 
 
 def styled(table: pa.Table, style: Style) -> pa.Table:
-    """The table, which remembers how it was written."""
+    """The table with its style stored."""
     return table.replace_schema_metadata({KEY: json.dumps(style._asdict())})
 
 
 def style_of(table: pa.Table) -> Style:
-    """How a table was written; as is usual where it does not remember."""
+    """The stored style of a table, or the usual one."""
     found = (table.schema.metadata or {}).get(KEY)
     if not found:
         return Style()
@@ -41,13 +41,13 @@ def style_of(table: pa.Table) -> Style:
 
 
 def plain(table: pa.Table) -> pa.Table:
-    """The table without that memory."""
+    """The table without its stored style."""
     kept = {key: value for key, value in (table.schema.metadata or {}).items() if key != KEY}
     return table.replace_schema_metadata(kept or None)
 
 
 def write_csv(table: pa.Table, file: IO[bytes]) -> None:
-    """Write a table as it was written, in UTF-8."""
+    """Write a table in its style, in UTF-8."""
     style = style_of(table)
     if style._replace(encoding="") == Style():
         pyarrow.csv.write_csv(table, file)
@@ -62,7 +62,7 @@ def write_csv(table: pa.Table, file: IO[bytes]) -> None:
 
 
 def texts(column: pa.ChunkedArray, decimal: str, form: str) -> list[str | None]:
-    """Cells with that mark of decimals, and dates in that form where there is one."""
+    """Cells as texts with this decimal mark, and dates in this form if there is one."""
     if form and pa.types.is_date(column.type):
         return [written(day, form) for day in column.to_pylist()]
     found = column.cast(pa.string()).to_pylist()

@@ -1,6 +1,7 @@
-"""What a table may mean otherwise than it is read: marks of missing cells, and columns that only count the rows.
+"""Cells and columns that may be misread: marks of missing cells, and columns that merely number the rows.
 
-Nothing is changed. The column is named, with what to type if it is so: −999 may be a number, an index may be a time.
+Nothing is changed. The warning names the column and the setting to type if the suspicion is right: −999 may be a
+number, an index may be a time.
 """
 
 import warnings
@@ -19,11 +20,11 @@ NUMBERS = np.array([-1.0, -9.0, *NINES, *(-mark for mark in NINES)])
 Mark = str | int | float
 TEXTS = ("?", "-", "--", ".", "n/a", "na", "#n/a", "<na>", "nan", "null", "missing", "unknown")
 AWAY = 0.5
-"""How far a mark is from the others at least, as a share of their range."""
+"""Least distance of a mark from the other values, as a share of their range."""
 FEWEST = 30
-"""Rows from which on a column can be seen to count them."""
+"""Least number of rows for which a column can be seen to number them."""
 NAMED = 5
-"""Columns that are named."""
+"""Largest number of columns that are named."""
 
 
 def warn_of_suspects(rows: pa.Table, name: str, asked: bool) -> None:
@@ -31,7 +32,7 @@ def warn_of_suspects(rows: pa.Table, name: str, asked: bool) -> None:
 
     Args:
         rows: The columns that are learned.
-        name: Of the file.
+        name: Name of the file.
         asked: Whether these columns were asked for by name.
     """
     for text in [*said_of_marks(rows), *([] if asked else said_of_counts(rows))]:
@@ -39,7 +40,7 @@ def warn_of_suspects(rows: pa.Table, name: str, asked: bool) -> None:
 
 
 def said_of_marks(rows: pa.Table) -> Iterator[str]:
-    """What may be marks, in which columns, and the setting that makes them missing: it holds for all columns."""
+    """Possible marks, their columns, and the setting that makes them missing in all columns."""
     cells = {column: cells_like_marks(rows.column(column)) for column in rows.column_names}
     found = {column: unusual(rows.column(column), list(marks)) for column, marks in cells.items() if marks}
     marks = list(dict.fromkeys(mark for of_column in found.values() for mark in of_column))
@@ -63,7 +64,7 @@ def some(columns: list[str]) -> str:
 
 
 def cells_like_marks(cells: pa.ChunkedArray) -> dict[Mark, int]:
-    """How often each number and text is there that marks missing cells in some tables; numbers that come again."""
+    """Counts of texts and repeated numbers that mark missing cells in some tables."""
     kind = kind_of(cells.type)
     if kind == "category":
         found = filled(cells).drop_null().cast(pa.string()).value_counts().to_pylist()
@@ -76,7 +77,7 @@ def cells_like_marks(cells: pa.ChunkedArray) -> dict[Mark, int]:
 
 
 def unusual(cells: pa.ChunkedArray, marks: list[Mark]) -> list[Mark]:
-    """Those that are no cells as any: texts, numbers far from all others, and negative ones where no other is."""
+    """The marks that stand out: texts, numbers far from all others, and the only negative numbers."""
     numeric = [mark for mark in marks if not isinstance(mark, str)]
     if not numeric:
         return marks
@@ -90,7 +91,7 @@ def unusual(cells: pa.ChunkedArray, marks: list[Mark]) -> list[Mark]:
 
 
 def said_of_counts(rows: pa.Table) -> Iterator[str]:
-    """The columns that count the rows, and the setting that leaves them out."""
+    """The columns that number the rows, and the setting that leaves them out."""
     found = [column for column in rows.column_names if counts_rows(rows.column(column))]
     rest = [column for column in rows.column_names if column not in found]
     if found and rest:
@@ -98,7 +99,7 @@ def said_of_counts(rows: pa.Table) -> Iterator[str]:
 
 
 def counts_rows(cells: pa.ChunkedArray) -> bool:
-    """Whether the cells are as many consecutive whole numbers, in any order.
+    """Whether the cells are consecutive whole numbers without repeats, in any order.
 
     >>> counts_rows(pa.chunked_array([range(100, 140)])), counts_rows(pa.chunked_array([[1, 2] * 20]))
     (True, False)

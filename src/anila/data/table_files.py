@@ -27,7 +27,7 @@ Marks = tuple[str | int | float, ...]
 
 
 def suffix_of(path: str | Path) -> str:
-    """The one of `SUFFIXES` that a path ends in; else its last.
+    """The one of `SUFFIXES` with which a path ends; else its last suffix.
 
     >>> suffix_of("a/people.2020.CSV.gz"), suffix_of("a.txt")
     ('.csv.gz', '.txt')
@@ -37,10 +37,10 @@ def suffix_of(path: str | Path) -> str:
 
 
 def require_table(path: str | Path) -> Path:
-    """The whole path of a file that may be a table.
+    """The absolute path of a file that may be a table.
 
     Raises:
-        FileNotFoundError, ValueError: If it is not there, or its suffix is none of `SUFFIXES`.
+        FileNotFoundError, ValueError: If it does not exist, or its suffix is not in `SUFFIXES`.
     """
     path = local(path)
     if path.is_dir():
@@ -55,10 +55,10 @@ def require_table(path: str | Path) -> Path:
 def read_labelled(
     path: Path, columns: Sequence[str] | None, label: str | None, marks: Marks
 ) -> tuple[pa.Table | np.ndarray, Values, str]:
-    """The wanted columns of a file, or its images; the label; and how it was read, for people.
+    """The wanted columns of a file, or its images; its label; and how it was read, for people.
 
     Raises:
-        ValueError: As `anila.data.table`.
+        ValueError: As in `anila.data.table`.
     """
     if suffix_of(path) in ARRAYS:
         found, values = read_array(path, columns, label)
@@ -82,8 +82,8 @@ def read_rows(path: Path, marks: Marks = ()) -> tuple[pa.Table, str]:
     """All columns of a file, and how it was read, for people; null where a cell is missing.
 
     Args:
-        path: As `require_table` gives it.
-        marks: Values and texts that stand for a missing cell, beside the usual ones.
+        path: As returned by `require_table`.
+        marks: Values and texts that stand for a missing cell, besides the usual ones.
 
     Raises:
         ValueError: If it cannot be read as a table.
@@ -104,7 +104,7 @@ def read_rows(path: Path, marks: Marks = ()) -> tuple[pa.Table, str]:
 
 
 def without_marks(rows: pa.Table, marks: Marks) -> pa.Table:
-    """Null in the cells that hold one of these: texts among texts, numbers among numbers."""
+    """The rows with null in the cells that hold one of these: texts among texts, numbers among numbers."""
     for place, name in enumerate(rows.column_names if marks else []):
         cells, kind = rows.column(place), kind_of(rows.column(place).type)
         if kind == "category":

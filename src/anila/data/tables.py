@@ -1,16 +1,16 @@
 """Tables: rows of numbers, booleans, dates, text and categories, from .csv, .tsv, .xlsx, .parquet, .npy or .npz.
 
-A table has one row an observation. Its columns are made coordinates by an `Encoding`, standardised so that one step
-size suits all. Missing cells stay NaN in `values`. Whoever asks for rows gets them drawn given the other cells of the
-row (`Completion`), anew in each batch. Columns that nothing can be learned from are left out, and named: text of which
-hardly any comes twice, cells of no usable type, none at all. Constants, copies and totals of others have no coordinate.
+A table has one row per observation. An `Encoding` turns its columns into coordinates, standardised so that one step
+size suits all. Missing cells stay NaN in `values`; in the rows of a batch they are drawn given the other cells
+(`Completion`), anew in each batch. Columns from which nothing can be learned are left out, and named: text with hardly
+any repeats, cells of no usable type, no cells at all. Constants, copies and totals of others get no coordinate.
 
 A four-dimensional array of an .npy or .npz is a set of images (`image_array`).
 
-pandas' index, as `to_csv` and `to_parquet` write it, is no column unless it is asked for.
+pandas' index, as written by `to_csv` and `to_parquet`, is not a column unless it is asked for.
 
-One column, or one array of an .npz, can be named as the label: text, whole numbers or true/false. It is not a column
-of the rows then; its different values, sorted, are the classes.
+One column, or one array of an .npz, can be named as the label: text, whole numbers or true/false. Then it is not a
+column of the rows; its distinct values, sorted, are the classes.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class Table(Rows):
     Args:
         values: (rows, columns) of numbers, or an Arrow table of any columns an `Encoding` takes.
         columns: Name of each column; those of an Arrow table by default.
-        name: What people call it.
+        name: Its name for people.
         labels: Index into classes of every row, if there are any.
         classes: Names of the classes.
         dependent: Whether columns that follow from others have coordinates too.
@@ -92,24 +92,24 @@ class Table(Rows):
 
     @cached_property
     def missing(self) -> dict[str, int]:
-        """How many cells are missing, by column, where some are."""
+        """Number of missing cells, for the columns that have some."""
         counts = {name: np.isnan(self.values[:, at]).any(1).sum() for name, at in self.encoding.slices.items()}
         return {name: int(count) for name, count in counts.items() if count}
 
     @cached_property
     def completion(self) -> Completion:
-        """Where missing cells come from."""
+        """The source of draws for missing cells."""
         return Completion(self.values)
 
     @cached_property
     def complete(self) -> Float[np.ndarray, "n d"]:
-        """All rows, each missing cell drawn once for all."""
+        """All rows, with each missing cell drawn once and for all."""
         if not self.missing:
             return self.values
         return self.completion.rows(torch.arange(len(self)), rng(0, "missing cells")).numpy()
 
     def rows(self, indices: Int[Tensor, "n"] | Int[np.ndarray, "n"] | Sequence[int]) -> Float[Tensor, "n d"]:
-        """The rows at these indices, in this order, each missing cell drawn once for all.
+        """The rows at these indices, in this order, with each missing cell drawn once and for all.
 
         Args:
             indices: Row numbers, 0 <= index < len(self).
@@ -117,7 +117,7 @@ class Table(Rows):
         return torch.from_numpy(self.complete[np.asarray(indices, dtype=np.int64)])
 
     def batch(self, n: int, seed: int, iteration: int) -> Float[Tensor, "n d"]:
-        """The n rows of training iteration `iteration` (from 0), missing cells drawn for this iteration.
+        """The n rows of training iteration `iteration` (from 0), with missing cells drawn for this iteration.
 
         Args:
             n: Rows wanted; more than len(self) spans several epochs.
@@ -130,7 +130,7 @@ class Table(Rows):
         return self.completion.rows(indices, rng(seed, "missing cells", iteration))
 
     def inverse(self, x: Float[Tensor, "n d"]) -> Float64[Tensor, "n d"]:
-        """Back to the file's units, v = mean + scale x.
+        """Rows in the file's units, v = mean + scale x.
 
         Args:
             x: Standardised rows, from the data or from a model.
@@ -154,12 +154,12 @@ def table(
             "0", "1", ...; those of an .npz are its one-dimensional arrays, or those of the one array that it
             holds or `columns` names.
         label: The column, or array of an .npz, whose values are the classes of the rows.
-        missing: Values, or texts, that stand for a missing cell, beside empty cells and NaN: -999, "unknown".
+        missing: Values, or texts, that stand for a missing cell, besides empty cells and NaN: -999, "unknown".
         dependent: Whether columns that follow from others, copies and totals, have coordinates of their own.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file cannot be read, is pickled, or holds nothing that can be learned.
+        ValueError: If the file cannot be read, is pickled, or holds nothing from which to learn.
     """
     path = require_table(path)
     found, values, how = read_labelled(path, columns, label, tuple(missing))
@@ -196,7 +196,7 @@ def said(data: Table) -> list[str]:
 
 
 def said_of_zones(rows: pa.Table) -> list[str]:
-    """What is meant by times, where some have a zone."""
+    """How times are read, if some have a zone."""
     times = [field for field in rows.schema if pa.types.is_timestamp(field.type)]
     zoned, naive = ([field.name for field in times if is_zoned(field.type) == has] for has in (True, False))
     if not zoned:
@@ -210,7 +210,7 @@ def named_columns(values: np.ndarray, columns: Sequence[str]) -> pa.Table:
 
 
 def encoding_of(rows: pa.Table, name: str, dependent: bool) -> Encoding:
-    """The encoding of rows that can be learned.
+    """The encoding of usable rows.
 
     Raises:
         ValueError: As `Table`.
@@ -228,7 +228,7 @@ def encoding_of(rows: pa.Table, name: str, dependent: bool) -> Encoding:
 
 
 def encoded(values: list[Any], what: str) -> tuple[list[int], list[str]]:
-    """The index of every value among the sorted different ones, and their names."""
+    """The index of each value among the sorted distinct values, and their names."""
     for row, value in enumerate(values):
         if not isinstance(value, str | int | float) or (isinstance(value, float) and not value.is_integer()):
             missing = value is None or value != value

@@ -1,4 +1,4 @@
-"""Two-dimensional distributions with endless exact draws, at their natural scale within about [-4, 4]².
+"""Two-dimensional distributions with unlimited exact draws, at their natural scale within about [-4, 4]².
 
 | name | what |
 |---|---|
@@ -53,9 +53,9 @@ class Toy:
         """n draws for iteration `iteration` (from 0).
 
         Args:
-            n: Draws wanted.
+            n: Number of draws.
             seed: The user's seed.
-            iteration: Which iteration, from 0.
+            iteration: The iteration, from 0.
         """
         require_batch(n, iteration)
         return TOYS[self.name](n, rng(seed, "data", iteration))
@@ -140,4 +140,4 @@ TOYS: dict[str, Callable[[int, Generator], Tensor]] = {
     "rings": rings,
     "mixture": mixture,
 }
-"""Name to draws, (n, generator) -> (n, 2) float32."""
+"""Name -> function that draws, (n, generator) -> (n, 2) float32."""

@@ -1,4 +1,4 @@
-"""Which columns and rows of a table anything can be learned from."""
+"""The columns and rows of a table from which something can be learned."""
 
 import re
 import warnings
@@ -13,26 +13,26 @@ from anila.data.foreign import printable
 from anila.data.selection import chosen_by, marks_by
 
 MOST = 50
-"""Categories of a column at most; each comes twice on average at least."""
+"""Most categories of a column; on average, each must occur at least twice."""
 EXACT = 2.0**53
-"""From here on float64 does not tell whole numbers apart."""
+"""From here on, float64 cannot tell whole numbers apart."""
 COARSE = 1e-3
-"""Standard deviations that two float64 beside each other may be apart."""
+"""Largest distance of two neighbouring float64, in standard deviations."""
 NAMED = 10
-"""Texts among numbers up to which all are put into the setting that makes them missing cells."""
+"""Largest number of texts among numbers that are all listed in the setting that makes them missing cells."""
 ZONED = re.compile(r".*\d{1,2}:\d{2}.*(Z|[+-]\d{2}:?\d{2})")
 """A time with its zone."""
 DECORATED = re.compile(r"[$€£¥]?\s?[+\-−]?[$€£¥]?\s?\d[\d.,'’\s]*\s?([a-zµ°]{0,3}|[%‰$€£¥])")
-"""A number with a sign or a unit, with digits in groups, or with a typographic minus."""
+"""A number with a currency sign or a unit, with grouped digits, or with a typographic minus."""
 
 
 def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, list[str]]:
-    """The columns that can be learned from, and what was left out in words.
+    """The usable columns, and what was left out, in words.
 
     Args:
         rows: All columns.
-        name: Of the file.
-        asked: Whether these columns were asked for by name: none is left out then.
+        name: Name of the file.
+        asked: Whether these columns were asked for by name; then none is left out.
 
     Raises:
         ValueError: If a column that was asked for cannot be used, or none can.
@@ -56,7 +56,7 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
 
 
 def unclear_dates(cells: pa.ChunkedArray) -> list[str]:
-    """The different cells of a column of dates whose days may be months; none of another column."""
+    """The distinct cells of a column of dates whose days may be months; empty for other columns."""
     if kind_of(cells.type) != "category":
         return []
     texts = [str(text) for text in filled(cells).unique().drop_null().to_pylist()]
@@ -64,7 +64,7 @@ def unclear_dates(cells: pa.ChunkedArray) -> list[str]:
 
 
 def filled_rows(rows: pa.Table) -> np.ndarray:
-    """Which rows have a cell, (n,)."""
+    """Which rows have any cell, (n,)."""
     return np.any([~is_missing(cells) for cells in rows.columns], axis=0)
 
 
@@ -74,7 +74,7 @@ def is_missing(cells: pa.ChunkedArray) -> np.ndarray:
 
 
 def fault_of(cells: pa.ChunkedArray) -> str | None:
-    """Why nothing can be learned from a column, if so."""
+    """Why nothing can be learned from a column; None if something can."""
     kind = kind_of(cells.type)
     if kind is None:
         return f"cells of type {cells.type}"
@@ -92,7 +92,7 @@ def fault_of(cells: pa.ChunkedArray) -> str | None:
 
 
 def too_various(seen: pa.Array) -> str | None:
-    """Why categories, or texts, are too many."""
+    """Why there are too many categories or texts; None if there are not."""
     different = seen.unique()
     if len(different) <= min(MOST, len(seen) / 2):
         return None
