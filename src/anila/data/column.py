@@ -261,7 +261,7 @@ def without(cells: pa.Array, values: list[str]) -> pa.Array:
 
 
 def masked(cells: pa.Array, there: pa.Array) -> pa.Array:
-    """The cells, with null in those that are not there."""
+    """The cells, with null where `there` is true."""
     return pc.call_function("if_else", [there, pa.scalar(None, cells.type), cells])
 
 

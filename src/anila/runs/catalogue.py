@@ -1,4 +1,4 @@
-"""What can be trained by name, in words, and what can be set: read without torch, which takes seconds to import."""
+"""Names that can be trained, with their descriptions, and settings: read without torch, which imports slowly."""
 
 import difflib
 from collections.abc import Iterable, Mapping
@@ -12,15 +12,15 @@ NOT_RUN = "not yet run to its end here"
 
 
 class SettingsError(ValueError):
-    """Every problem found in a configuration, a line each."""
+    """All problems found in a configuration, one per line."""
 
 
 class Story(NamedTuple):
-    """What is told of a preset."""
+    """The description of a preset."""
 
     summary: str
     result: str
-    """What it is known to reach, with the machine; or why that is not known."""
+    """The result it is known to reach, with the machine; or why that is unknown."""
 
 
 KNOWN_TO: dict[str, Story] = {
@@ -82,17 +82,17 @@ SETTINGS: dict[str, tuple[str, ...]] = {
         "picture_every", "threads", "device", "micro_batch", "shard", "timeout",
     ),
 }  # fmt: skip
-"""The fields of each group of settings. Of groups in which something is chosen, which has options of its own, some."""
+"""The fields of each group of settings. Groups in which something with its own options is chosen are incomplete."""
 CHOSEN = ("network", "objective", "anchor", "sampler")
 WHERE = "command line"
 
 
 def require_known(what: str) -> None:
-    """Refuse PRESET|PATH where nothing is known by that name.
+    """Refuse an unknown PRESET|PATH.
 
     Raises:
-        SettingsError: Naming what is near.
-        FileNotFoundError: If it looks like a path and there is nothing.
+        SettingsError: Naming similar names.
+        FileNotFoundError: If it looks like a path that does not exist.
     """
     if not what:
         raise SettingsError("the preset or path is empty; see anila presets")
@@ -108,23 +108,23 @@ def require_known(what: str) -> None:
 
 
 def require_density(what: str, known: Iterable[str], kind: str) -> None:
-    """Refuse a word, no path and no name with a colon, where nothing is known by it and no file or folder has it.
+    """Refuse an unknown word that is not a path, a file, a folder or a name with a colon.
 
     Raises:
-        ValueError: Naming what is near.
+        ValueError: Naming similar names.
     """
     if what not in known and not set(what) & set("/\\:~.") and not Path(what).exists():
         raise ValueError(unknown_density(what, known, kind))
 
 
 def unknown_density(what: str, known: Iterable[str], kind: str) -> str:
-    """The refusal of a word that is no density."""
+    """The refusal of a word that does not name a density."""
     return f"no {kind} {what!r}{did_you_mean(what, known)}; known: {', '.join(known)}; your own is FILE.py:NAME"
 
 
 def require_keys(overrides: Iterable[str]) -> None:
-    """Refuse key=value texts that are all mistakes whatever is trained. Where one may be right, reading its value says
-    all that is wrong.
+    """Refuse key=value texts if all of them are wrong whatever is trained. If one may be right, all mistakes are
+    reported when values are read.
 
     Raises:
         SettingsError: Naming each, with the nearest known setting.
@@ -135,7 +135,7 @@ def require_keys(overrides: Iterable[str]) -> None:
 
 
 def mistake_in(text: str) -> str | None:
-    """What is wrong with a key=value text by itself, None where that depends on what is chosen."""
+    """What is wrong with a key=value text by itself; None if that depends on other choices."""
     key, equals, value = text.partition("=")
     if not equals:
         return f"expected key=value, got {text!r}"
@@ -155,8 +155,8 @@ def nearest_setting(location: list[str], known: Mapping[str, Iterable[str]], own
 
     Args:
         location: Group, or group and field.
-        known: The fields of each group, whatever is chosen in it.
-        own: Those that the group has as it is.
+        known: The fields of each group, for any choice in it.
+        own: The fields that the group has now.
     """
     if len(location) == 2:
         elsewhere = [f"{group}.{field}" for group, found in known.items() for field in found if field == location[1]]
@@ -171,5 +171,5 @@ def nearest_setting(location: list[str], known: Mapping[str, Iterable[str]], own
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """The hint that ends an unknown-name message: the closest known ones, or all."""
+    """The hint at the end of a message about an unknown name: the closest known names, or all."""
     return did_you_mean(name, known) or f"; known: {', '.join(known)}"

@@ -26,14 +26,14 @@ from anila.samplers import Sampler
 from anila.samplers.adaptation import AdaptiveSampler
 
 OWN = ("name", "held_out")
-"""Settings of data that are not for `load`."""
+"""Settings of data that are not arguments of `load`."""
 
 
 def build_data(config: settings.Data) -> DataSet:
-    """The data set; settings left at their default are not passed on, so a toy or table refuses only what was asked.
+    """The data set. Settings left at their defaults are not passed on, so a toy or table refuses only explicit ones.
 
     Raises:
-        FileNotFoundError, ValueError: As `anila.data.load`.
+        FileNotFoundError, ValueError: As in `anila.data.load`.
     """
     default = settings.Data()
     given = {field.name: getattr(config, field.name) for field in fields(settings.Data) if field.name not in OWN}
@@ -41,9 +41,9 @@ def build_data(config: settings.Data) -> DataSet:
 
 
 def divided(data: DataSet, config: settings.Data, seed: int) -> tuple[DataSet, Rows | None]:
-    """The data to learn from, and those that `data.held_out` keeps apart, a function of the seed.
+    """The training data, and the rows held out by `data.held_out`, as a function of the seed.
 
-    A toy has no rows to keep apart: its rows are always new ones.
+    A toy has no rows to hold out: its rows are always new.
     """
     apart = round(config.held_out * len(data)) if isinstance(data, Rows) else 0
     if not isinstance(data, Rows) or not apart:
@@ -53,11 +53,11 @@ def divided(data: DataSet, config: settings.Data, seed: int) -> tuple[DataSet, R
 
 
 def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: int) -> nn.Module:
-    """f = net / temperature − |x|²/(2 confine²), or logsumexp over classes of it, its parameters drawn from the seed.
+    """f = net / temperature − |x|²/(2 confine²), or its logsumexp over classes, with parameters drawn from the seed.
 
     Raises:
-        ValueError: If the network does not take points of this shape, classes is auto (see `with_classes`), levels of
-            noise would be hidden, or points that are no rows whitened.
+        ValueError: If the network does not take points of this shape, classes is auto (see `with_classes`), noise
+            levels would be hidden, or points that are not rows would be whitened.
     """
     if config.classes == "auto":
         raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
@@ -86,10 +86,10 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
 
 
 def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
-    """The settings with the number of classes that the data have, where classes are asked for.
+    """The settings with the number of classes in the data, if classes are asked for.
 
     Raises:
-        ValueError: If the data have no classes, another number of them, or a row without a label.
+        ValueError: If the data have no classes, another number of them, or rows without a label.
     """
     if config.classes is None:
         return config
@@ -108,10 +108,10 @@ def with_classes(config: settings.Network, data: DataSet) -> settings.Network:
 
 
 def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: int) -> nn.Module:
-    """What the constructor makes.
+    """The constructor's network.
 
     Raises:
-        ValueError: If it does not take points of this shape, or what it makes is no module.
+        ValueError: If it does not take points of this shape, or does not return a module.
     """
     try:
         net = fitted(config.make, event_shape, out, **config.options)
@@ -123,7 +123,7 @@ def bare_network(config: settings.Network, event_shape: tuple[int, ...], out: in
 
 
 def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """The optimiser and the course of its learning rate."""
+    """The optimiser and its learning-rate schedule."""
     o = config.optimizer
     if o.name == "sgd":
         optimizer: torch.optim.Optimizer = torch.optim.SGD(model.parameters(), o.learning_rate)
@@ -133,10 +133,10 @@ def build_optimizer(config: Experiment, model: nn.Module) -> tuple[torch.optim.O
 
 
 def choose_learned(model: nn.Module, objective: Objective, anchor: Objective | None) -> None:
-    """Of an f with an adapter, have chains at f(x) teach that alone, and any other objective all but that.
+    """If f has an adapter, train only it with chains on f(x), and everything but it with any other objective.
 
     Raises:
-        ValueError: If the anchor is of levels that the adapter has no part in.
+        ValueError: If the anchor trains levels in which the adapter has no part.
     """
     if not isinstance(model, NoiseConditional) or model.adapter is None:
         return
@@ -152,7 +152,7 @@ def choose_learned(model: nn.Module, objective: Objective, anchor: Objective | N
 
 
 def set_learning_rate(learner: Learner, rate: float) -> None:
-    """Have the course of the learning rate, from this iteration on, as if it had begun at this rate."""
+    """Continue the learning-rate schedule from this iteration on as if it had begun at this rate."""
     schedule = learner.schedule
     assert isinstance(schedule, LambdaLR)
     schedule.base_lrs = [rate] * len(schedule.base_lrs)
@@ -185,13 +185,13 @@ def build_learner(
     """The learner of an experiment, at its first iteration.
 
     Args:
-        config: Settings, of one stage.
+        config: Settings of one stage.
         data: The data set.
         device: Where f is computed.
         ranks: The processes that share the work.
-        begin: Iterations that were done before this stage; courses are counted from there.
-        after: State of the learner that made them, with whose averaged θ this one begins.
-        anew: Whether f sees the data; not where its state is loaded afterwards.
+        begin: Iterations done before this stage; its schedules count from there.
+        after: State of the learner that made them, whose averaged θ this one begins with.
+        anew: Whether f sees the data; False if its state is loaded afterwards.
     """
     t, s = config.training, config.sampler
     model = build_network(with_classes(config.network, data), data.event_shape, t.seed).to(device)
@@ -236,29 +236,29 @@ def build_learner(
 
 
 def unfilled(config: Experiment) -> Experiment:
-    """The settings where chains are put in the place of those that begin, as no data are here to begin from."""
+    """The settings with a bank of noise in place of data, which are not here; its chains are loaded later."""
     start = config.start
     fills = start.kind == "data" and start.name in ("persistent", "replay")
     return replace(config, start=replace(start, kind="normal")) if fills else config
 
 
 def best_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """θ of a learner's `state_dict()` as it is sampled: the average where there is one."""
+    """The θ of a learner's `state_dict()` that is sampled: the average if there is one."""
     average = {k.removeprefix("module."): v for k, v in state["ema"].items() if k != "n_averaged"}
     return average or state["model"]
 
 
 def seen(data: DataSet, seed: int, n: int) -> Tensor:
-    """The data points that a network sees before it learns, at most all there are."""
+    """The data points that a network sees before it learns: n, or all if there are fewer."""
     n = min(n, len(data)) if isinstance(data, Rows) else n
     return data.batch(n, rng(seed, "seen").initial_seed() % 2**31, 0)
 
 
 def build_anchor(config: Experiment) -> Objective | None:
-    """The second objective, where there is one; of classes as the first.
+    """The second objective, if there is one; it learns classes if the first does.
 
     Raises:
-        ValueError: If what the constructor makes is no objective.
+        ValueError: If the constructor does not return an objective.
     """
     chosen = config.anchor
     anchor = chosen.make(**chosen.options)
@@ -268,10 +268,10 @@ def build_anchor(config: Experiment) -> Objective | None:
 
 
 def build_objective(config: Experiment) -> Objective:
-    """What θ ascends.
+    """The objective that θ ascends.
 
     Raises:
-        ValueError: If what the constructor makes is no objective.
+        ValueError: If the constructor does not return an objective.
     """
     chosen, t = config.objective, config.training
     objective = chosen.make(**chosen.options, **({"penalty": t.penalty} if chosen.takes_penalty else {}))
@@ -281,7 +281,7 @@ def build_objective(config: Experiment) -> Objective:
 
 
 def with_classifier(config: Experiment, objective: Objective) -> Objective:
-    """The objective of an f with classes: one of these too, unless `training.classify` is 0."""
+    """The objective, extended by the classes of f unless `training.classify` is 0."""
     weight = config.training.classify
     if not (config.network.classes and weight):
         return objective
@@ -289,7 +289,7 @@ def with_classifier(config: Experiment, objective: Objective) -> Objective:
 
 
 def adaptive(config: Experiment, make: Callable[..., Sampler], begin: int) -> Sampler | AdaptiveSampler:
-    """The kernel, adapted where the settings say that it follows something, in a stage that begins there."""
+    """The kernel of a stage, adaptive if the settings say so; schedules count from `begin`."""
     s, iterations = config.sampler, config.training.iterations
     if s.accept is None and s.clipped is None and s.final_temperature is None:
         return make(s.step_size)
@@ -319,7 +319,8 @@ def choose_device(name: str) -> torch.device:
     """The device of a name; auto takes a GPU if there is one.
 
     Raises:
-        ValueError: If the name is unknown, or the device is not there or has no float64, in which chains are judged.
+        ValueError: If the name is unknown, or the device does not exist or has no float64, which chain diagnostics
+            need.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

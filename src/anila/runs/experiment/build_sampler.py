@@ -1,4 +1,4 @@
-"""From settings to a kernel bound to f, with global moves where they ask for them."""
+"""From settings to a kernel bound to f, with global moves if asked for."""
 
 from inspect import signature
 
@@ -13,7 +13,7 @@ from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.global_moves import IDLE_ROUNDS
 
 CENTRES = 200
-"""Data points that the global proposal's kernel density is centred on."""
+"""Number of data points that are centres of the global proposal's kernel density."""
 
 
 def build_sampler(
@@ -23,14 +23,14 @@ def build_sampler(
     patience: int | None = IDLE_ROUNDS,
     **changed: float | Tensor,
 ) -> Sampler:
-    """The kernel bound to f, with global moves from the proposal where the settings ask for them.
+    """The kernel bound to f, with global moves from the proposal if the settings ask for them.
 
     Args:
         config: Settings.
         f: Log-density.
-        proposal: Where candidates of global moves come from.
-        patience: Rounds without an acceptance after which they stop; None goes on, as chains shared by processes must.
-        changed: What the kernel has in place of the settings, e.g. `step_size`.
+        proposal: Source of candidates for global moves.
+        patience: Rounds without an acceptance after which they stop; None never stops, as several processes require.
+        changed: Values that replace those of the settings, e.g. `step_size`.
     """
     kernel = config.make(f, **{"step_size": config.step_size} | known_shape(config, f) | config.options | changed)
     if proposal is None or not config.global_every:
@@ -39,7 +39,7 @@ def build_sampler(
 
 
 def known_shape(config: settings.Sampler, f: LogDensity) -> dict[str, Tensor]:
-    """The preconditioner that f knows, for a kernel that takes one."""
+    """The preconditioner that f provides, for a kernel that takes one."""
     if not isinstance(f, nn.Module) or "preconditioner" not in signature(config.make).parameters:
         return {}
     known = next((part.preconditioner() for part in f.modules() if isinstance(part, Whitened)), None)
@@ -47,7 +47,7 @@ def known_shape(config: settings.Sampler, f: LogDensity) -> dict[str, Tensor]:
 
 
 def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Proposal | None:
-    """A kernel density of data points, where the sampler makes global moves.
+    """A kernel density of data points, if the sampler makes global moves.
 
     Raises:
         ValueError: If the data are images, where no global move is ever accepted.

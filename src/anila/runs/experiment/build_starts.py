@@ -1,4 +1,4 @@
-"""From settings to where chains start: banks, fresh chains, and draws of an f with levels of noise."""
+"""From settings to starts of chains: banks, fresh chains, and draws of an f with noise levels."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,7 +20,7 @@ from anila.runs.experiment.experiment import Experiment
 from anila.samplers.annealed import draw_annealed
 
 POOLED, MOST_POOLED = 2, 256
-"""Annealed draws from which chains restart: so many banks, and at most so many draws if that is more than run."""
+"""Annealed draws from which chains restart: twice the bank, but at most so many, or as many as chains run."""
 
 
 def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
@@ -29,10 +29,10 @@ def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
     Args:
         config: Settings.
         data: Data points.
-        model: f, of which annealed starts are draws.
+        model: f, from which annealed starts are drawn.
 
     Raises:
-        ValueError: If points that are not images are to be kept as pixels, or as `build_fresh`.
+        ValueError: If points that are not images are to be stored as pixels, or as in `build_fresh`.
     """
     start, seed = config.start, config.training.seed
     if start.storage == "uint8" and len(data.event_shape) != 3:
@@ -62,7 +62,7 @@ def build_start(config: Experiment, data: DataSet, model: nn.Module) -> Start:
 
 
 def pool(fresh: Start, data: DataSet, size: int, generator: torch.Generator, storage: Any = None) -> Persistent:
-    """So many new chains, made when the first is drawn."""
+    """A bank of `size` new chains, made at the first draw."""
     return Persistent(torch.zeros(size, *data.event_shape), storage, partial(fresh.draw, size, generator))
 
 
@@ -70,7 +70,7 @@ def build_fresh(config: Experiment, data: DataSet, model: nn.Module) -> Start:
     """Where new chains start.
 
     Raises:
-        ValueError: If they are to be annealed and f has no levels.
+        ValueError: If they are annealed draws but f has no levels.
     """
     start = config.start
     if isinstance(model, ClosedForm):
@@ -102,9 +102,9 @@ def annealed(
     y: int | None = None,
     watch: Callable[[float, Tensor], None] = lambda *_: None,
 ) -> Tensor:
-    """n draws of f(x), or of its class y, by the kernel of the settings at every level, each shown to `watch`.
+    """n draws from f(x), or from its class y, with the kernel of the settings at every level; `watch` sees each level.
 
-    They have the noise that is part of its law.
+    They keep the noise that is part of its law.
     """
     with frozen(f) if isinstance(f, nn.Module) else nullcontext():
         make = partial(build_sampler, config)

@@ -1,4 +1,4 @@
-"""Settings with changes laid over them: another choice keeps what it has too, and brings what goes with it."""
+"""Apply changes to settings: a new choice keeps the options that it shares with the old, and brings its defaults."""
 
 from contextlib import suppress
 from dataclasses import fields
@@ -9,20 +9,20 @@ from anila.runs.experiment.choice import Choice
 from anila.runs.experiment.settings import Anchor, Network, Objective, Sampler
 
 CHOICES: dict[str, type[Choice]] = {choice.GROUP: choice for choice in (Network, Objective, Anchor, Sampler)}
-"""Groups whose fields depend on what is named."""
+"""Groups whose fields depend on the name chosen."""
 Changes = dict[str, dict[str, Any]]
 """Group -> field -> value."""
 BY_SEEING: Changes = {"training": {"iterations": 1, "minutes": None, "ema": 0.0, "penalty": 0.0}}
-"""What changes with it when a network that learns gives way to one that is found when it sees the data."""
+"""What else changes when a network that learns is replaced by one that seeing the data determines."""
 
 
 def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[str, Any]:
-    """Settings with the changes laid over them, unknown keys and all; another choice brings what goes with it.
+    """Settings with the changes applied, including unknown keys; a new choice brings what goes with it.
 
     Args:
         settings: Group -> field -> value.
-        changes: The same, of what changes.
-        exact: What changes with it when an unadjusted sampler gives way to a Metropolis one.
+        changes: The changes, in the same form.
+        exact: What else changes when an unadjusted sampler is replaced by a Metropolis one.
     """
     for group, choice in CHOICES.items():
         name = changes.get(group, {}).get("name")
@@ -32,18 +32,18 @@ def apply(settings: dict[str, Any], changes: Changes, exact: Changes) -> dict[st
 
 
 def is_known(choice: type[Choice], name: str) -> bool:
-    """Whether there is something of this name; if not, that is said when the settings are checked."""
+    """Whether this name exists; if not, the check of the settings reports it."""
     with suppress(ValueError):
         return bool(choice.kind(name))
     return False
 
 
 def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: Changes) -> dict[str, Any]:
-    """Settings for what is named now: those that it has too stay, the others go, and a sampler that becomes exact
+    """Settings for the new name: fields that it shares stay, the others are dropped, and a sampler that becomes exact
     brings what goes with it.
 
     Raises:
-        SettingsError: If the name stands for something that is no sampler.
+        SettingsError: If the name stands for something that is not a sampler.
     """
     if choice is Sampler:
         try:
@@ -60,13 +60,13 @@ def switched(settings: dict[str, Any], choice: type[Choice], name: str, exact: C
 
 
 def by_seeing(name: str) -> bool:
-    """Whether a network of this name is found when it sees the data."""
+    """Whether seeing the data determines a network of this name."""
     return bool(getattr(Network.kind(name).make, "by_seeing", False))
 
 
 def carried(choice: type[Choice], name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Those settings of a group that what is named now has too. A temperature stays until it is refused: it would be
-    another law.
+    """The settings of a group that the new name has too. A temperature stays, to be refused: dropping it would change
+    the law.
     """
     has = {f.name for f in fields(choice.kind(name))} - {"name", "code"}  # pyright: ignore[reportArgumentType]
     if choice is Sampler and Sampler.typical(name).exact:
@@ -75,7 +75,7 @@ def carried(choice: type[Choice], name: str, settings: dict[str, Any]) -> dict[s
 
 
 def without_truism(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings without the temperature of an exact sampler where it is 1: it has no other."""
+    """The settings without a temperature of 1 for an exact sampler, as it has no other."""
     sampler = settings.get("sampler", {})
     name = str(sampler.get("name"))
     if str(sampler.get("temperature")) not in ("1", "1.0") or not is_known(Sampler, name):
@@ -86,5 +86,5 @@ def without_truism(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def lay_over(settings: dict[str, Any], changes: Changes) -> dict[str, Any]:
-    """Settings with every change made."""
+    """Settings with all changes applied."""
     return settings | {group: {**settings.get(group, {}), **values} for group, values in changes.items()}

@@ -1,10 +1,10 @@
-"""Settings that depend on what is named: those of a whole group, and the options of the constructor of that name.
+"""Settings that depend on a name: the fields of the group, and the options of the constructor with that name.
 
     sampler=hmc            the fields of `Sampler`, and leapfrog_steps, which `hmc` takes besides f and step_size
     sampler=mine.py:kick   the fields of `Sampler`, and whatever the user's function `kick` takes; and its file's sha256
 
-A constructor's signature says all that there is to know of its options: name, type, range (`Annotated`) and default.
-What cannot be written down, as a tensor, is no option.
+A constructor's signature defines its options: name, type, range (`Annotated`) and default. An argument that cannot be
+written as text, such as a tensor, is not an option.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,18 +23,18 @@ from anila.runs.plain import STRICT
 
 
 class Choice:
-    """The settings of a group, whose options are those of the constructor that `name` says.
+    """The settings of a group, with the options of the constructor called `name`.
 
-    To call the group is to choose: `Sampler(name="hmc", leapfrog_steps=4)` has the options of `hmc`.
+    Calling the group makes the choice: `Sampler(name="hmc", leapfrog_steps=4)` has the options of `hmc`.
     """
 
     GROUP: ClassVar[str]
     TABLE: ClassVar[Mapping[str, Callable[..., Any]]]
     """Name -> constructor."""
     GIVEN: ClassVar[tuple[str, ...]]
-    """Arguments of a constructor that are no options."""
+    """Arguments of a constructor that are not options."""
     FORMER: ClassVar[tuple[str, ...]]
-    """Options that version 0.1.0 wrote down whatever the name."""
+    """Options that version 0.1.0 saved for any name."""
 
     name: str
     make: ClassVar[Callable[..., Any]]
@@ -42,9 +42,9 @@ class Choice:
     own: ClassVar[tuple[str, ...]] = ()
     """Its options."""
     needed: ClassVar[tuple[str, ...]] = ()
-    """Those without a default."""
+    """Options without a default."""
 
-    if TYPE_CHECKING:  # which fields there are, the name decides
+    if TYPE_CHECKING:  # the name decides which fields exist
 
         def __init__(self, **settings: Any) -> None: ...
 
@@ -58,30 +58,30 @@ class Choice:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What the constructor takes, as it is set here."""
+        """The values of the constructor's options."""
         return {name: getattr(self, name) for name in self.own}
 
     @property
     def has_changed(self) -> bool:
-        """Whether the file that it is from is another by now than the settings say."""
+        """Whether the constructor's file has changed since the settings were made."""
         return getattr(self, "code", None) != getattr(type(self), "code", None)
 
     @classmethod
     def group(cls) -> Any:
-        """The settings of the group, of which those of a name are a kind."""
+        """The class of the group, of which the classes of names are subclasses."""
         return cls.__base__ if "make" in vars(cls) else cls
 
     @classmethod
     def kind(cls, name: str) -> Any:
-        """The settings of this name.
+        """The class of settings for this name.
 
         Raises:
-            ValueError: If there is nothing of that name, or its options cannot be told.
+            ValueError: If the name is unknown, or its options cannot be determined.
         """
         if is_code(name):
             try:
                 code = load_code(name, cls.GROUP)
-            except FileNotFoundError as error:  # settings are refused by one kind of error
+            except FileNotFoundError as error:  # settings are refused with one type of error
                 raise ValueError(str(error)) from None
             return with_options(cls.group(), code.word, code.thing, code.digest)
         if name not in cls.TABLE:
@@ -96,13 +96,13 @@ class Choice:
 
     @classmethod
     def refusal(cls, name: str, option: str, value: Any) -> str:  # noqa: ARG003
-        """Why a setting is refused that something of this name does not have; empty where nothing has it."""
+        """Why a setting that this name does not have is refused; empty if no name has it."""
         owners = cls.owners(option)
         return f"{name} has no {option}, which is a setting of {listed(owners, 'and')}" if owners else ""
 
 
 def listed(names: list[str], last: str) -> str:
-    """Names as a sentence has them.
+    """Names as in a sentence.
 
     >>> listed(["a", "b", "c"], "or")
     'a, b or c'
@@ -111,11 +111,11 @@ def listed(names: list[str], last: str) -> str:
 
 
 def chosen(group: type[Choice], settings: Any) -> Any:
-    """The settings that a dictionary holds, checked.
+    """The checked settings of a dictionary.
 
     Raises:
         ValidationError: Naming every mistake.
-        ValueError: As `Choice.kind`.
+        ValueError: As in `Choice.kind`.
     """
     if isinstance(settings, group):
         return settings
@@ -126,16 +126,16 @@ def chosen(group: type[Choice], settings: Any) -> Any:
 
 
 def reasons(error: ValidationError) -> str:
-    """What is wrong with settings, without a library's words around it."""
+    """What is wrong with settings, without the library's phrases."""
     return "; ".join(str(e.get("ctx", {}).get("error") or e["msg"]) for e in error.errors())
 
 
 @cache
 def with_options(group: type[Choice], name: str, make: Callable[..., Any], digest: str | None = None) -> Any:
-    """The settings of a group with the options of a constructor, and the digest of the file that it is from.
+    """The class of a group's settings with the options of a constructor, and the digest of its file.
 
     Raises:
-        ValueError: As `options`, or if an option is called as a setting that all of the group have.
+        ValueError: As in `options`, or if an option has the name of a field of the group.
     """
     own = options(make, group.GIVEN, f"{group.GROUP} {name}")
     if both := [p.name for p in own if p.name in (*group.__annotations__, "code")]:
@@ -153,10 +153,10 @@ def with_options(group: type[Choice], name: str, make: Callable[..., Any], diges
 
 
 def options(make: Callable[..., Any], given: tuple[str, ...], what: str) -> list[Parameter]:
-    """The arguments of a constructor that can be written down, each with its type.
+    """The arguments of a constructor that can be written as text, with their types.
 
     Raises:
-        ValueError: If one that must be given cannot be written, or does not say its type.
+        ValueError: If a required one cannot be written, or has no type annotation.
     """
     found = []
     for p in signature(make, eval_str=True).parameters.values():
@@ -171,7 +171,7 @@ def options(make: Callable[..., Any], given: tuple[str, ...], what: str) -> list
 
 
 def written(kind: Any) -> Any:
-    """What of a type can be written down; None where that is nothing.
+    """The part of a type that can be written as text; None if there is none.
 
     >>> from torch import Tensor
     >>> written(float | Tensor), written(Tensor | None)

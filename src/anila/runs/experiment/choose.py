@@ -1,4 +1,4 @@
-"""What a user means by PRESET|PATH: a preset, a TOML file, or data with the preset that suits it."""
+"""What a user means by PRESET|PATH: a preset, a TOML file, or data with a suitable preset."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from anila.runs.experiment.presets import PRESETS, Preset
 from anila.runs.experiment.settings import Data, Network
 
 UNLEARNED = {f"training.{name}" for name in ("seed", "threads", "device", "log_to", "timeout")}
-"""Settings of training that say nothing of how something is learned."""
+"""Settings of training that do not affect how something is learned."""
 
 
 def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
@@ -26,8 +26,8 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
         overrides: key=value texts.
 
     Raises:
-        SettingsError: If nothing is known by that name, or a setting is refused.
-        FileNotFoundError: If it looks like a path and there is nothing.
+        SettingsError: If the name is unknown, or a setting is refused.
+        FileNotFoundError: If it looks like a path that does not exist.
     """
     require_known(what)
     path = expanded(what)
@@ -42,7 +42,7 @@ def choose(what: str, overrides: list[str]) -> tuple[str, Experiment]:
 
 
 def resolved(preset: Preset, overrides: list[str]) -> Experiment:
-    """A preset with the overrides applied, and beneath them what suits a GPU where it learns on one."""
+    """A preset with the overrides applied, on top of its settings for a GPU if it learns on one."""
     found = resolve(preset.experiment, overrides, preset.exact)
     if not preset.on_gpu or choose_device(found.training.device).type == "cpu":
         return found
@@ -50,8 +50,8 @@ def resolved(preset: Preset, overrides: list[str]) -> Experiment:
 
 
 def for_path(path: Path, overrides: list[str]) -> Preset:
-    """The preset for a user's own data: `flowers` without flips for images; for tables `kernel`, or `table` where the
-    settings ask for what learns.
+    """The preset for a user's own data: `flowers` without flips for images; for tables `kernel`, or `table` if the
+    overrides ask for a network that learns.
     """
     is_array, data = suffix_of(path) in SUFFIXES, Data(name=str(path))
     asked = resolve(Experiment(data=data), [text for text in overrides if text.startswith("data.")])
@@ -64,7 +64,7 @@ def for_path(path: Path, overrides: list[str]) -> Preset:
 
 
 def asks_to_learn(overrides: list[str]) -> bool:
-    """Whether settings are for a network that learns, or for how one does."""
+    """Whether overrides ask for a network that learns, or set how it learns."""
     keys = [text.partition("=")[0].strip() for text in overrides]
     named = [text.partition("=")[2].strip() for text in overrides if text.startswith(("network=", "network.name="))]
     if named:

@@ -1,7 +1,7 @@
-"""Code of the user's own, FILE.py:NAME. Loading it runs that file: it is the user's code, not data.
+"""The user's own code, FILE.py:NAME. Loading it runs that file: it is trusted code, not data.
 
-A file is run once for each content it has had, so that the same words give the same things. Its sha256 says which
-content that was.
+A file is run once for each of its contents, so that the same name gives the same object. Its sha256 identifies the
+content.
 """
 
 import sys
@@ -16,7 +16,7 @@ from anila.messages import did_you_mean
 
 
 class Code(NamedTuple):
-    """Something that a file of Python defines."""
+    """An object that a Python file defines."""
 
     word: str
     """FILE.py:NAME, with the whole path."""
@@ -26,7 +26,7 @@ class Code(NamedTuple):
 
 
 def is_code(word: str) -> bool:
-    """Whether it is spelled as FILE.py:NAME.
+    """Whether a word has the form FILE.py:NAME.
 
     >>> is_code("mine.py:kick"), is_code("mala")
     (True, False)
@@ -35,15 +35,15 @@ def is_code(word: str) -> bool:
 
 
 def load_code(word: str, what: str) -> Code:
-    """What a file calls by a name.
+    """The object of this name in a file.
 
     Args:
         word: "FILE.py:NAME".
-        what: What it is for, with which messages begin.
+        what: Its purpose, with which messages begin.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be run, or has no such name.
+        ValueError: If the file cannot be run, or has no such name.
     """
     where, _, name = word.rpartition(":")
     if not where or not name.isidentifier():
@@ -66,13 +66,13 @@ def load_code(word: str, what: str) -> Code:
 
 
 def is_usable(value: Any) -> bool:
-    """Whether it can be called, or is a distribution."""
+    """Whether the value can be called, or is a distribution."""
     return callable(value) or hasattr(value, "log_prob")
 
 
 @cache
 def run(path: Path, content: bytes) -> ModuleType:
-    """The module that this content of the file makes."""
+    """The module made by running this content of the file."""
     module = ModuleType(f"{path.stem}-{digest(content)[:12]}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
@@ -81,5 +81,5 @@ def run(path: Path, content: bytes) -> ModuleType:
 
 
 def digest(content: bytes) -> str:
-    """sha256."""
+    """The sha256 of a content."""
     return sha256(content).hexdigest()

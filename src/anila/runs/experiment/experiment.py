@@ -1,7 +1,7 @@
-"""An experiment is all that a run is a function of, and its stages are the experiment with some settings changed.
+"""An experiment is everything a run depends on, and its stages are the experiment with some settings changed.
 
-A run goes through its stages one after another. Each begins with the θ and the average that the one before it ended
-with; its optimiser, its courses, its guard and its chains begin anew. Without stages the run is one stage.
+A run goes through its stages one after another. Each begins with the final θ and average of the previous one; its
+optimiser, schedules, guard and chains start afresh. Without stages the run is one stage.
 """
 
 from dataclasses import asdict, field
@@ -21,24 +21,24 @@ OF_THE_WHOLE = {
     "data": None, "network": None, "stages": None,
     "training": ("iterations", "minutes", "seed", "threads", "device", "shard", "timeout", "log_to"),
 }  # fmt: skip
-"""Groups, or fields of them, that no stage changes."""
+"""Groups, or fields, that no stage may change."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Stage:
-    """Some iterations of a run, with settings of their own."""
+    """Some iterations of a run, with their own settings."""
 
     iterations: Count | None = None
-    """How many; None for `training.iterations`."""
+    """Number of iterations; None for `training.iterations`."""
     share: Positive = 1.0
     """Its part of `training.minutes`, relative to those of the other stages."""
     changes: Changes = field(default_factory=dict)
-    """Group -> field -> value, where it is not that of the experiment."""
+    """Group -> field -> value, for settings that differ from the experiment's."""
 
 
 @dataclass(frozen=True, config=STRICT)
 class Experiment:
-    """All that a run is a function of."""
+    """Everything a run depends on."""
 
     data: Data = Data()
     network: Annotated[Network, PlainValidator(partial(chosen, Network))] = Network()
@@ -49,7 +49,7 @@ class Experiment:
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
     stages: tuple[Stage, ...] = ()
-    """What changes in each stage; none for a run of one."""
+    """The stages; empty for a run of one stage."""
 
     @property
     def lengths(self) -> list[int]:
@@ -58,7 +58,7 @@ class Experiment:
 
     @property
     def ends(self) -> list[int]:
-        """Iterations of the run that are done at the end of each stage."""
+        """Iterations done in the run at the end of each stage."""
         return list(accumulate(self.lengths))
 
     @property
@@ -72,7 +72,7 @@ class Experiment:
         return [self.stage(number) for number in range(1, len(self.lengths) + 1)]
 
     def stage(self, number: int) -> "Experiment":
-        """The experiment of a stage, which has no stages; stages are numbered from 1.
+        """The experiment of a stage, which itself has no stages; stages are numbered from 1.
 
         Raises:
             ValidationError: If its settings are refused.
@@ -80,14 +80,14 @@ class Experiment:
         return schema().validate_python(stage_settings(asdict(self), number)) if self.stages else self
 
     def of_lengths(self, lengths: list[int]) -> "Experiment":
-        """The same with so many iterations in each stage."""
+        """The same experiment with these numbers of iterations in its stages."""
         if not self.stages:
             return self.changed(training={"iterations": lengths[0]})
         stages = [asdict(stage) | {"iterations": n} for stage, n in zip(self.stages, lengths, strict=True)]
         return schema().validate_python(asdict(self) | {"stages": stages})
 
     def changed(self, **changes: dict[str, Any]) -> "Experiment":
-        """The same with some settings changed."""
+        """The same experiment with some settings changed."""
         return schema().validate_python(lay_over(asdict(self), changes))
 
     @model_validator(mode="after")
@@ -105,12 +105,12 @@ class Experiment:
 
 @cache
 def schema() -> Any:
-    """Checks the settings of an experiment."""
+    """The schema that checks the settings of an experiment."""
     return TypeAdapter(Experiment)
 
 
 def stage_settings(settings: dict[str, Any], number: int) -> dict[str, Any]:
-    """The settings of a stage, not checked."""
+    """The settings of a stage, unchecked."""
     stage = settings["stages"][number - 1]
     own = {"minutes": None} | ({} if stage.get("iterations") is None else {"iterations": stage["iterations"]})
     return apply(settings | {"stages": ()}, lay_over(stage.get("changes", {}), {"training": own}), {})
@@ -120,7 +120,7 @@ def require_own(number: int, changes: Changes) -> None:
     """Refuse a stage that changes what all stages share.
 
     Raises:
-        ValueError: Saying where it is set.
+        ValueError: Saying where to set it.
     """
     if "stages" in changes:
         raise ValueError(f"stage {number}: a stage has no stages of its own")
@@ -136,10 +136,10 @@ def require_own(number: int, changes: Changes) -> None:
 
 
 def require_fit(config: Experiment) -> None:
-    """Refuse groups that do not go together.
+    """Refuse groups that do not fit together.
 
     Raises:
-        ValueError: Saying what does.
+        ValueError: Saying what fits.
     """
     t, start, objective, sampler = config.training, config.start, config.objective, config.sampler
     require_seeing(config)
@@ -163,7 +163,7 @@ def require_fit(config: Experiment) -> None:
 
 
 def require_seeing(config: Experiment) -> None:
-    """Refuse to teach a network that is found when it sees the data, and one that is not to learn nothing.
+    """Refuse to train a network that seeing the data determines, and not to train any other.
 
     Raises:
         ValueError: Saying what to set.

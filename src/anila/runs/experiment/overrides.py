@@ -1,7 +1,7 @@
-"""From words to settings: `key=value` overrides, TOML files, and every mistake named at once.
+"""From text to settings: `key=value` overrides and TOML files, with all mistakes reported at once.
 
 An override is `group.field=value`; `group=value` sets the group's name (`sampler=mala` is `sampler.name=mala`). Lists
-are written `[128, 128]`, nothing is written `none`. `stages.2.group.field=value` is for the second stage alone, and
+are written `[128, 128]`, and None is written `none`. `stages.2.group.field=value` is for the second stage alone, and
 `stages=none` leaves all stages out.
 """
 
@@ -19,7 +19,7 @@ from anila.runs.plain import parse, worded
 
 GROUPS: dict[str, Any] = {f.name: f.default.__class__ for f in fields(Experiment) if f.name != "stages"}
 OF_STAGE = ("iterations", "share")
-"""Settings of a stage that are in no group."""
+"""Settings of a stage that belong to no group."""
 
 
 def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None) -> Experiment:
@@ -28,11 +28,11 @@ def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None
     Args:
         base: Settings to start from.
         overrides: e.g. ["sampler=mala", "training.iterations=500", "stages.2.sampler.steps=20"].
-        exact: What changes with it when an unadjusted sampler gives way to a Metropolis one.
+        exact: What else changes when an unadjusted sampler is replaced by a Metropolis one.
 
     Raises:
-        SettingsError: Naming every unknown key (with the nearest known one), wrong type, value out of range and
-            combination that is wrong, and what has no effect as every stage has its own.
+        SettingsError: Naming every unknown key (with the nearest known one), wrong type, value out of range, wrong
+            combination, and override without effect because every stage has its own value.
     """
     settings, changes, problems = asdict(base), dict[str, dict[str, Any]](), list[str]()
     for text in overrides:
@@ -60,7 +60,7 @@ def resolve(base: Experiment, overrides: list[str], exact: Changes | None = None
 
 
 def staged(stages: Any, key: str, text: str) -> list[dict[str, Any]]:
-    """The stages with one setting changed: NUMBER.GROUP.FIELD, or no key for none of them.
+    """The stages with one setting changed: NUMBER.GROUP.FIELD, or no key to remove all stages.
 
     Raises:
         ValueError: If there can be no stage of this number.
@@ -90,7 +90,7 @@ def staged(stages: Any, key: str, text: str) -> list[dict[str, Any]]:
 
 
 def without_effect(settings: dict[str, Any], changes: Changes) -> list[str]:
-    """What is changed for all stages and hidden in each, and what to type instead."""
+    """Changes for all stages that every stage hides, and what to type instead."""
     hidden = [
         "iterations" if (group, field) == ("training", "iterations") else f"{group}.{field}".removesuffix(".name")
         for group, values in changes.items()
@@ -104,7 +104,7 @@ def without_effect(settings: dict[str, Any], changes: Changes) -> list[str]:
 
 
 def hides(stage: dict[str, Any], group: str, field: str, settings: dict[str, Any]) -> bool:
-    """Whether a stage has its own value of a field, or another choice that does not take it over."""
+    """Whether a stage has its own value of a field, or another choice that does not inherit it."""
     changes = stage["changes"].get(group, {})
     if (group, field) == ("training", "iterations"):
         return stage.get("iterations") is not None
@@ -115,7 +115,7 @@ def hides(stage: dict[str, Any], group: str, field: str, settings: dict[str, Any
 
 
 def from_toml(path: Path, presets: dict[str, Experiment]) -> Experiment:
-    """The experiment a TOML file describes: an optional `preset = "name"` and a table a group.
+    """The experiment that a TOML file describes: an optional `preset = "name"` and one table per group.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -143,7 +143,7 @@ def tables_of_stages(tables: Any, path: Path) -> list[dict[str, Any]]:
     """The stages that the [[stages]] tables of a TOML file describe.
 
     Raises:
-        SettingsError: If they are no such tables.
+        SettingsError: If they are not such tables.
     """
     if tables == "none":
         return []
@@ -157,7 +157,7 @@ def tables_of_stages(tables: Any, path: Path) -> list[dict[str, Any]]:
 
 
 def changes_of(content: dict[str, Any]) -> Changes:
-    """What TOML says of groups; a word in the place of a table is the group's name."""
+    """The changes of groups in TOML; a word in place of a table is the group's name."""
     return {k: v if isinstance(v, dict) else {"name": v} for k, v in content.items()}
 
 
@@ -175,7 +175,7 @@ def validate(settings: dict[str, Any], problems: list[str], lines: dict[str, int
 
 
 def mistakes_in_stages(settings: dict[str, Any], lines: dict[str, int], where: str) -> list[str]:
-    """What is wrong with the experiments of the stages; what is wrong with all of them is said once."""
+    """Mistakes in the experiments of the stages; one that all of them share is reported once."""
     found: dict[str, list[int]] = {}
     stages = range(1, len(settings["stages"]) + 1)
     for number in stages:
@@ -194,7 +194,7 @@ def mistakes_in_stages(settings: dict[str, Any], lines: dict[str, int], where: s
 
 
 def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: str) -> str:
-    """One line for one mistake: where, which key, what was expected and what was got."""
+    """One line for one mistake: where, which key, what was expected and what was given."""
     location = [str(part + 1 if isinstance(part, int) and i == 1 else part) for i, part in enumerate(error["loc"])]
     key = ".".join(location)
     at = f"{where}:{lines[key]}" if key in lines else where
@@ -214,13 +214,13 @@ def problem(error: Any, settings: dict[str, Any], lines: dict[str, int], where: 
 
 
 def fields_of(group: str, names: list[str]) -> list[str]:
-    """The settings of a group, where something of these names is chosen."""
+    """The settings of a group if one of these names is chosen."""
     kinds = [CHOICES[group].kind(name) for name in names] if group in CHOICES else [GROUPS[group]]
     return list(dict.fromkeys(f.name for kind in kinds for f in fields(kind)))
 
 
 def lines_of(text: str) -> dict[str, int]:
-    """The line each `group.field` of a TOML text stands on."""
+    """The line number of each `group.field` in a TOML text."""
     found: dict[str, int] = {}
     group, stages = "", 0
     for number, line in enumerate(text.splitlines(), 1):

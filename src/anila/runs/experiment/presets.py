@@ -1,7 +1,7 @@
 """What can be trained by name: our best known settings, and the papers' own, with the result each is known to reach.
 
 `-stanley` presets follow Karimi, Xie & Li 2023 (arXiv 2310.12667) and the authors' public scripts, `-anatomy` presets
-Nijkamp et al. 2020 (arXiv 1903.12370). Where the source is silent the summary says what was put in. In our
+Nijkamp et al. 2020 (arXiv 1903.12370). Where the source is silent, the summary says what we chose. In our
 parametrisation the papers' noise scale ε is temperature ε² at step_size 1; the anatomy study's x ← x − ∂F + εz is
 step_size ε², temperature 1 and f = −2F/ε², hence network.temperature ε²/2.
 """
@@ -16,16 +16,16 @@ from anila.runs.experiment.settings import Data, Network, Objective, Optimizer, 
 
 
 class Preset(NamedTuple):
-    """Settings with their story."""
+    """Settings with their description."""
 
     experiment: Experiment
     summary: str
     result: str
-    """What it is known to reach, with the machine; or why that is not known."""
+    """The result it is known to reach, with the machine; or why that is unknown."""
     exact: Changes = {}  # noqa: RUF012
-    """What changes with it when a Metropolis sampler is chosen in place of an unadjusted one."""
+    """What else changes when a Metropolis sampler replaces an unadjusted one."""
     on_gpu: tuple[str, ...] = ()
-    """Settings, key=value, where it learns on a GPU: a net as wide, and batches as large, as that has time for."""
+    """Settings, key=value, for learning on a GPU: a net as wide and batches as large as it has time for."""
 
 
 RINGS = Experiment(
@@ -74,7 +74,7 @@ MNIST_CHAINS = replace(FLOWERS_CHAINS, data=Data(name="mnist", size=32))
 CIFAR10_CHAINS = replace(FLOWERS_CHAINS, data=Data(name="cifar10", size=32, flip=True))
 
 LEVELS, LOWEST = (0.04, 6.0), 0.1
-"""Levels of noise that images are learned at, and that of f(x)."""
+"""Noise levels at which images are learned, and the level of f(x)."""
 WITHOUT_CHAINS = Stage(share=0.85)
 ON_THE_FINAL_LAW = Stage(
     share=0.15,
@@ -85,7 +85,7 @@ ON_THE_FINAL_LAW = Stage(
         "training": {"data_noise": LOWEST, "max_grad_norm": 1.0, "ema": 0.99, "checkpoint_every": 100},
     },
 )
-"""Algorithm 1 teaches the adapter. Its gradient is limited to the length of the anchor's: it would drown that."""
+"""Algorithm 1 trains the adapter. Its gradient is limited to the norm of the anchor's, which it would swamp."""
 FLOWERS = Experiment(
     data=Data(name="flowers102", size=32, flip=True),
     network=Network(
@@ -117,7 +117,7 @@ FASTER = replace(
     ON_THE_FINAL_LAW,
     changes=ON_THE_FINAL_LAW.changes | {"optimizer": {"learning_rate": 1e-3, "momentum": 0.5, "warmup": 20}},
 )
-"""At half of that rate f did not learn where chains from photographs of things go: they roughened."""
+"""At half of that rate f did not learn where chains from photographs of objects go: they became rough."""
 CIFAR10 = replace(WITH_CLASSES, data=Data(name="cifar10", size=32, flip=True), stages=(WITHOUT_CHAINS, FASTER))
 
 EXACT_IMAGES: Changes = {
@@ -126,9 +126,9 @@ EXACT_IMAGES: Changes = {
     "start": {"name": "persistent", "size": None},
     "training": {"max_grad_norm": None},
 }
-"""Exact chains of images: temperature 1, a base measure, a step that follows acceptance, every chain moved each time.
+"""Exact chains of images: temperature 1, a base measure, an adaptive step size, all chains moved in each iteration.
 
-At the low temperature of the unadjusted recipe nothing would be accepted: its drift is far longer than its noise.
+At the low temperature of the unadjusted recipe nothing would be accepted: its drift is far larger than its noise.
 """
 
 AS_PRINTED = Training(batch=100, rollbacks=None)

@@ -1,4 +1,4 @@
-"""Settings that were written down, by this version or an earlier one, as this one knows them."""
+"""Saved settings, of this version or an earlier one, in the terms of this version."""
 
 from pathlib import Path
 from typing import Any
@@ -7,11 +7,11 @@ from anila.runs.experiment.choice import Choice
 from anila.runs.experiment.settings import Network, Sampler
 
 FORMER_TABLES = (".npy", ".npz", ".csv", ".parquet")
-"""Tables that version 0.1.0 read."""
+"""Formats of tables that version 0.1.0 read."""
 
 
 def current(experiment: Any) -> Any:
-    """What config.json or an export says of an experiment, without what version 0.1.0 wrote of other choices."""
+    """The experiment in config.json or an export, without options of other choices that version 0.1.0 saved."""
     if not isinstance(experiment, dict):
         return experiment
     found = {
@@ -25,13 +25,13 @@ def current(experiment: Any) -> Any:
 
 
 def with_former_columns(data: Any) -> Any:
-    """What is learned, with a coordinate for every column of a table where it was written before that was a choice."""
+    """Settings of data, with a coordinate for every column of a table if they were saved before that was a choice."""
     is_table = isinstance(data, dict) and Path(str(data.get("name"))).suffix.lower() in FORMER_TABLES
     return {"dependent": True} | data if is_table else data
 
 
 def without_former(choice: type[Choice], settings: dict[str, Any]) -> dict[str, Any]:
-    """A group without the options that what is named there does not have."""
+    """A group without the options that its name does not have."""
     name = str(settings.get("name"))
     if name not in choice.TABLE:
         return settings  # a name that version 0.1.0 did not have

@@ -1,6 +1,6 @@
-"""Every setting of an experiment, typed, ranged and frozen, in groups.
+"""All settings of an experiment in groups: typed, with ranges, frozen.
 
-What a field means, its unit and its range stand beside it; `anila train --dry-run` prints the resolved values.
+The meaning of each field, its unit and its range stand beside it; `anila train --dry-run` prints the resolved values.
 """
 
 from collections import ChainMap
@@ -27,8 +27,8 @@ __all__ = ["STRICT", "Anchor", "Data", "Network", "Objective", "Optimizer", "Sam
 
 @dataclass(frozen=True, config=STRICT, init=False)
 class Network(Choice):
-    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or logsumexp over classes of as many of them;
-    of rows of a table perhaps with C^(−1/2) (x − m) in place of x, m and C their mean and covariance.
+    """f, the log-density: net(x) / temperature − |x|² / (2 confine²), or the logsumexp of one such function per class;
+    for rows of a table optionally with C^(−1/2) (x − m) in place of x, with m and C their mean and covariance.
 
     The options of the net are the arguments of its constructor in `NETWORKS`, or in FILE.py:NAME.
     """
@@ -38,24 +38,24 @@ class Network(Choice):
 
     name: str = "mlp"
     spectral: bool = False
-    """Divide every weight by its largest singular value, so that no layer stretches a distance."""
+    """Divide every weight by its largest singular value, so that no layer stretches distances."""
     whitened: bool = False
-    """Whether it sees rows of a table, and is confined, in uncorrelated coordinates of variance 1."""
+    """Whether it sees rows of a table, and is confined, in whitened coordinates."""
     classes: Literal["auto"] | Several | None = None
-    """Outputs, one a class of the data: auto for as many as they have, or their number; None for no classes."""
+    """Number of outputs, one per class of the data: auto counts them; None for no classes."""
     confine: Positive | None = None
-    """Scale of the Gaussian base measure that makes Z finite, in units of what the net sees; None for none."""
+    """Scale of the Gaussian base measure that makes Z finite, in units of the net's input; None for none."""
     temperature: Positive = 1.0
-    """Divides the net's output. ε²/2 writes down the anatomy study's f = −2F/ε²."""
+    """Divides the net's output. ε²/2 gives the anatomy study's f = −2F/ε²."""
 
     @property
     def is_of_vectors(self) -> bool:
-        """Whether it sees a point as a list of coordinates."""
+        """Whether it takes a point as a vector of coordinates."""
         return is_of_vectors(self.make)
 
     @property
     def by_seeing(self) -> bool:
-        """Whether it is found when it sees the data, and learns nothing afterwards."""
+        """Whether seeing the data determines it, without further learning."""
         return bool(getattr(self.make, "by_seeing", False))
 
 
@@ -75,15 +75,15 @@ class Sampler(Choice):
 
     name: str = "anisotropic_mala"
     steps: Count = 40
-    """K, transitions an iteration."""
+    """K, transitions per iteration."""
     step_size: Positive = 1.0
     """γ where the landscape is flat, in squared units of x."""
     clipped: Fraction | None = None
-    """Fraction of coordinates above the threshold that it is adapted to between iterations; None keeps it."""
+    """Fraction of coordinates above the threshold to which it is adapted between iterations; None keeps it fixed."""
     final_temperature: Positive | None = None
-    """Temperature at the end of training, reached along a geometric course; None keeps it."""
+    """Temperature at the end of training, reached geometrically; None keeps it constant."""
     accept: Fraction | None = None
-    """Metropolis samplers: acceptance that step_size is adapted to between iterations; None keeps step_size."""
+    """Metropolis samplers: acceptance rate to which step_size is adapted between iterations; None keeps it fixed."""
     global_every: CountOrZero = 0
     """Transitions between global moves of a Metropolis sampler; 0 for none."""
     global_sd: Positive = 0.3
@@ -91,18 +91,18 @@ class Sampler(Choice):
     draw_steps: Count | None = None
     """Transitions from the stored chains, or after annealing, when samples are drawn; None for `steps`."""
     levels: Several = 24
-    """Levels of noise of an annealed draw, of an f that has some."""
+    """Number of noise levels of an annealed draw, if f has levels."""
     level_steps: CountOrZero = 2
-    """Transitions at each of them, in units of its noise, besides the step down."""
+    """Transitions at each level, in units of its noise, besides the step down."""
     guidance: NonNegative = 0.0
-    """w of the laws p(x | y) p(y | x)^w that an annealed draw of an f of classes goes down; 0 for those of f."""
+    """w of the laws p(x | y) p(y | x)^w of annealed draws if f has classes; 0 for the laws of f."""
 
     @property
     def kernel(self) -> Kernel:
-        """The kernel bound to no f in particular: it says the facts that follow from these settings.
+        """The kernel bound to a dummy f, for the facts that follow from these settings.
 
         Raises:
-            ValueError: If what the name stands for makes no kernel.
+            ValueError: If the named constructor does not return a kernel.
         """
         try:
             kernel = self.make(nowhere, step_size=self.step_size, **self.options)
@@ -114,23 +114,23 @@ class Sampler(Choice):
 
     @property
     def target_temperature(self) -> float:
-        """T of the law exp(f / T) that chains aim at; that of exp f for chains without noise, which have no law."""
+        """T of the law exp(f / T) that chains sample; 1 for chains without noise, which have no law."""
         return float(self.kernel.temperature) or 1.0
 
     @property
     def gradients(self) -> int:
-        """Evaluations of ∇f a chain in an iteration: those of its steps, and one for every round of global moves."""
+        """Evaluations of ∇f per chain and iteration: those of its steps, and one for every round of global moves."""
         kernel, rounds = self.kernel, self.steps // self.global_every if self.global_every else 0
         return round(self.steps * kernel.gradients) + kernel.ahead + rounds
 
     @classmethod
     def typical(cls, name: str) -> Kernel:
-        """The kernel of this name at its defaults, for the facts that do not depend on settings."""
+        """The kernel of this name with default settings, for the facts that do not depend on settings."""
         return typical(cls.kind(name))
 
     @classmethod
     def switched_off(cls, name: str) -> dict[str, Any]:
-        """The settings switched off that a sampler of this name does not have."""
+        """Values that switch off the settings that a sampler of this name does not have."""
         own = cls.kind(name).own
         off: dict[str, Any] = {} if cls.typical(name).exact else {"global_every": 0, "accept": None}
         off |= {} if "threshold" in own else {"clipped": None}
@@ -138,7 +138,7 @@ class Sampler(Choice):
 
     @classmethod
     def refusal(cls, name: str, option: str, value: Any) -> str:
-        """Why a setting is refused that something of this name does not have; empty where nothing has it."""
+        """Why a setting that this name does not have is refused; empty if no name has it."""
         if option == "temperature" and cls.typical(name).exact:
             return (
                 f"{name} is exact at temperature 1 only, and got temperature {value}: its accept step would sample "
@@ -165,16 +165,16 @@ class Sampler(Choice):
 
 
 def nowhere(x: Tensor) -> Tensor:
-    """The f of a kernel that is only asked for its facts."""
+    """A dummy f for a kernel that is only asked for its facts."""
     return torch.zeros(len(x))
 
 
 @cache
 def typical(kind: type[Sampler]) -> Kernel:
-    """The kernel at its defaults; 1 stands for a number that has none.
+    """The kernel with default settings; 1 stands for a number without a default.
 
     Raises:
-        ValueError: As `Sampler.kernel`.
+        ValueError: As in `Sampler.kernel`.
     """
     try:
         return kind(**dict.fromkeys(kind.needed, 1)).kernel
@@ -184,7 +184,7 @@ def typical(kind: type[Sampler]) -> Kernel:
 
 @dataclass(frozen=True, config=STRICT, init=False)
 class Objective(Choice):
-    """What θ ascends.
+    """The objective that θ ascends.
 
     The options of the objective are the arguments of its constructor in `OBJECTIVES`, or in FILE.py:NAME; its penalty
     is `training.penalty`.
@@ -207,7 +207,7 @@ def none() -> None:
 
 @dataclass(frozen=True, config=STRICT, init=False)
 class Anchor(Choice):
-    """A second objective, without chains, whose gradient is limited apart and added.
+    """A second objective, without chains, whose gradient is limited separately and added.
 
     Its options are the arguments of its constructor in `OBJECTIVES`, or in FILE.py:NAME.
     """

@@ -1,8 +1,8 @@
 """Checkpoints: nested dictionaries of tensors and numbers, in safetensors and JSON, with a checksum for every file.
 
 A checkpoint is a folder named by its iteration. It is written under a temporary name, flushed to disk and renamed, and
-renamed again before it is deleted, so a folder with a number is complete at every moment; `manifest.json` holds the
-sha256 of every other file, so damage is seen. Nothing is ever unpickled.
+renamed again before it is deleted, so a folder with a number is always complete; `manifest.json` holds the sha256 of
+every other file, so damage is noticed. Nothing is ever unpickled.
 
 .writing-N     being written            .replaced-N   the former N, until the new one has its name
 .dropped-N     being deleted
@@ -25,15 +25,15 @@ from torch import Tensor
 from anila.runs.folder.whole import write_atomically
 
 KEPT = 2
-"""Newest checkpoints kept: the last, and one to fall back on should it be damaged."""
+"""Number of newest checkpoints kept: the last, and one to fall back on if it is damaged."""
 SETTLED = 20
-"""Iterations after which training that has not run away proves a checkpoint good; one such is kept too."""
+"""A checkpoint has proved good if training has not run away for this many iterations; one such is kept too."""
 TENSOR, PAIRS = "$tensor", "$pairs"
 WINDOWS = os.name == "nt"
 
 
 class Damaged(ValueError):
-    """A checkpoint that is incomplete, does not match its checksums, or is of something else."""
+    """A checkpoint that is incomplete, does not match its checksums, or belongs to something else."""
 
 
 def save(folder: Path, iteration: int, parts: dict[str, Any], floor: int = 0) -> Path:
@@ -44,10 +44,10 @@ def save(folder: Path, iteration: int, parts: dict[str, Any], floor: int = 0) ->
         iteration: Names the checkpoint.
         parts: Name -> nested dictionaries, lists, numbers, strings and tensors; each becomes NAME.safetensors and
             NAME.json.
-        floor: The iteration of a checkpoint that is needed all the time: the one that a stage began with.
+        floor: The iteration of a checkpoint that must stay: the one with which a stage began.
 
     Raises:
-        OSError: As the file system has it (disk full, no permission); older checkpoints stay as they are.
+        OSError: From the file system (disk full, no permission); older checkpoints stay as they are.
     """
     final, aside = folder / f"{iteration:09d}", folder / f".writing-{iteration:09d}"
     recover(folder)
@@ -84,7 +84,7 @@ def save(folder: Path, iteration: int, parts: dict[str, Any], floor: int = 0) ->
 
 
 def recover(folder: Path) -> None:
-    """Undo what a process that died while it wrote or deleted here left half done; for the one process that writes."""
+    """Clean up after a process that died while writing or deleting here; only for the one process that writes."""
     for former in folder.glob(".replaced-*"):
         final = folder / former.name.removeprefix(".replaced-")
         if final.exists():
@@ -96,7 +96,7 @@ def recover(folder: Path) -> None:
 
 
 def drop(path: Path) -> None:
-    """Delete a checkpoint so that no half of it keeps its name."""
+    """Delete a checkpoint so that no part of it keeps its name."""
     gone = path.with_name(f".dropped-{path.name.rpartition('-')[2]}")
     shutil.rmtree(gone, ignore_errors=True)
     path.rename(gone)
@@ -104,10 +104,10 @@ def drop(path: Path) -> None:
 
 
 def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
-    """A safetensors file.
+    """Write a safetensors file.
 
     Raises:
-        OSError: As the file system has it, which safetensors puts into words of its own.
+        OSError: From the file system, which safetensors reports in its own words.
     """
     try:
         save_file(in_memory_apart(tensors), path)
@@ -118,7 +118,7 @@ def write_tensors(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def in_memory_apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors on the CPU, each with memory of its own: safetensors refuses weights that are tied."""
+    """The tensors on the CPU, each with its own memory: safetensors refuses tied weights."""
     found: dict[str, Tensor] = {}
     taken = set[int]()
     for name, value in tensors.items():
@@ -174,9 +174,10 @@ def verify(path: Path) -> dict[str, Any]:
 
 
 def newest(folder: Path, check: Callable[[Path], Any] = verify) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint that `check` does not find damaged, and a notice for each newer one.
+    """The newest checkpoint that `check` finds undamaged, and a notice for each newer one.
 
-    One that goes while it is read, as old ones do while a run trains, is no damage: there are newer ones by then.
+    One that disappears while it is read, as old ones do while a run trains, does not count: there are newer ones by
+    then.
     """
     notices, seen = [], set[Path]()
     while left := [path for path in listed(folder) if path not in seen]:
@@ -192,7 +193,7 @@ def newest(folder: Path, check: Callable[[Path], Any] = verify) -> tuple[Path | 
 
 
 def proved(folder: Path, iteration: int, floor: int = 0) -> Path | None:
-    """The newest sound checkpoint of that iteration or an earlier one, down to the floor; None where there is none."""
+    """The newest sound checkpoint at or before this iteration, down to the floor; None if there is none."""
     for path in reversed(up_to(folder, iteration)):
         if int(path.name) < floor:
             break
@@ -203,12 +204,12 @@ def proved(folder: Path, iteration: int, floor: int = 0) -> Path | None:
 
 
 def up_to(folder: Path, iteration: int) -> list[Path]:
-    """The checkpoints of that iteration and earlier ones, oldest first."""
+    """The checkpoints up to this iteration, oldest first."""
     return [path for path in listed(folder) if int(path.name) <= iteration]
 
 
 def forget_after(folder: Path, iteration: int) -> None:
-    """Delete the checkpoints of later iterations, newest first, and the mark of the best where it was one of them."""
+    """Delete the checkpoints of later iterations, newest first, and the mark of the best if it was one of them."""
     for path in reversed(listed(folder)):
         if int(path.name) > iteration:
             drop(path)
@@ -217,23 +218,23 @@ def forget_after(folder: Path, iteration: int) -> None:
 
 
 def listed(folder: Path) -> list[Path]:
-    """Complete checkpoints, oldest first; numbers order them, not dates. Folders called otherwise are their owner's."""
+    """Complete checkpoints, ordered by number, oldest first. Folders with other names belong to the user."""
     named = (p for p in folder.glob("[0-9]*") if p.name.isdecimal() and p.name == f"{int(p.name):09d}")
     return sorted((p for p in named if p.is_dir()), key=lambda p: int(p.name))
 
 
 def mark_best(folder: Path, path: Path, score: float) -> None:
-    """Remember path as the best checkpoint; lower scores are better."""
+    """Mark path as the best checkpoint; lower scores are better."""
     write_atomically(folder / "best.json", json.dumps({"checkpoint": path.name, "score": score}))
 
 
 def forget_best(folder: Path) -> None:
-    """Have no checkpoint marked as best."""
+    """Remove the mark of the best checkpoint."""
     (folder / "best.json").unlink(missing_ok=True)
 
 
 def best_of(folder: Path) -> Path | None:
-    """The checkpoint marked as best, if it is there."""
+    """The checkpoint marked as best, if it exists."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         name = json.loads((folder / "best.json").read_text())["checkpoint"]
         return next((path for path in listed(folder) if path.name == name), None)
@@ -241,14 +242,14 @@ def best_of(folder: Path) -> Path | None:
 
 
 def best_score(folder: Path) -> float:
-    """The score of the best checkpoint, infinite where none is marked."""
+    """The score of the best checkpoint; infinite if none is marked."""
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
         return float(json.loads((folder / "best.json").read_text())["score"])
     return float("inf")
 
 
 def split(value: Any, tensors: dict[str, Tensor], path: str = "") -> Any:
-    """The outline of value in JSON's types; its tensors go to `tensors` under their path."""
+    """The structure of value in JSON's types; its tensors go to `tensors` under their paths."""
     if isinstance(value, Tensor):
         tensors[path] = value
         return {TENSOR: path}
@@ -279,7 +280,7 @@ def digest(path: Path) -> str:
 
 
 def flush(*paths: Path) -> None:
-    """Have files and folders on disk before what relies on them is done; Windows opens no folder."""
+    """Flush files and folders to disk before anything relies on them; Windows cannot open folders."""
     for path in paths:
         if not (WINDOWS and path.is_dir()):
             with descriptor(path) as fd:
@@ -288,7 +289,7 @@ def flush(*paths: Path) -> None:
 
 @contextlib.contextmanager
 def descriptor(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)  # there, only what may be written can be flushed
+    fd = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)  # Windows flushes only files opened for writing
     try:
         yield fd
     finally:

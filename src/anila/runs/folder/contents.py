@@ -1,10 +1,10 @@
-"""What the folder of a run holds. Only this is ever deleted there: what else lies in it is its owner's.
+"""The contents of a run's folder. Only these are ever deleted there: everything else in it belongs to the user.
 
 config.json      the resolved settings, the version, the data's fingerprint
-stats.jsonl      one object a log line: metrics, or an event: a return of the divergence guard or that it gave up, the
+stats.jsonl      one object per line: metrics, or an event: a return of the divergence guard or that it gave up, the
                  beginning of a stage
-series.csv       one short line an iteration: the metrics whose course anila.evaluation.training reads
-checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two, the best, the one that a stage began with
+series.csv       one short line per iteration: the metrics whose course anila.evaluation.training reads
+checkpoints/     NUMBER/ (see anila.runs.folder.checkpoint); the newest two, the best, the one with which a stage began
 samples/         pictures of training; those that `anila evaluate` and `anila diagnose` draw
 scores.json      what `anila evaluate` found
 diagnosis.json   what `anila diagnose` found
@@ -30,16 +30,16 @@ OWN = (
     *(f"{folder}.*.writing" for folder in ("", "checkpoints/", "samples/")),
     *("stats.jsonl", "series.csv", "scores.json", "diagnosis.json", "report.html", "log.txt", "config.json"),
 )
-"""Patterns of the files and folders that a run writes; config.json, which makes the folder a run, is the last."""
+"""Patterns of the files and folders that a run writes; config.json, which makes the folder a run, comes last."""
 
 
 def own(folder: Path) -> list[Path]:
-    """What a run wrote into its folder, config.json last."""
+    """Paths that a run wrote into its folder, config.json last."""
     return [path for pattern in OWN for path in folder.glob(pattern)]
 
 
 def foreign(folder: Path) -> list[str]:
-    """What lies in the folder of a run and is not the run's, as relative paths."""
+    """Relative paths in the folder of a run that do not belong to the run."""
     known = {*own(folder), *(folder / name for name in (*FOLDERS, *LOCKS))}
     rooms = [folder, *(folder / name for name in FOLDERS)]
     found = [path for room in rooms if room.is_dir() for path in room.iterdir()]
@@ -47,12 +47,12 @@ def foreign(folder: Path) -> list[str]:
 
 
 def run_of(path: Path) -> Path | None:
-    """The run that a file is part of; a page of it may be written anew, so is none."""
+    """The run to which a file belongs; its page may be rewritten, so it does not count."""
     rooms = [room for room in path.parents[:2] if (room / "config.json").is_file() and (room / "checkpoints").is_dir()]
     return next((room for room in rooms if path in own(room) and path.suffix != ".html"), None)
 
 
 def describes_a_run(config: dict[str, Any]) -> bool:
-    """Whether a config.json is that of a run: other programs have files of this name too."""
+    """Whether a config.json belongs to a run: other programs use this name too."""
     versions = config.get("versions")
     return isinstance(config.get("experiment"), dict) and isinstance(versions, dict) and "anila" in versions

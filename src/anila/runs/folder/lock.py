@@ -1,7 +1,7 @@
-"""One process at a time trains in a folder, and the file `lock` there says which.
+"""Only one process at a time trains in a folder, and the file `lock` there says which.
 
-The kernel's lock, on `.lock`, decides between processes of one machine and ends with the process. What `lock` says
-decides between machines, and on a file system that has no locks.
+The operating system's lock, on `.lock`, decides between processes of one machine and ends with the process. The content
+of `lock` decides between machines, and on a file system without locks.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from filelock import FileLock, Timeout
 
 
 class RunError(ValueError):
-    """A folder that cannot be this run: in use, another run's, or not writable."""
+    """A folder that cannot hold this run: it is in use, holds another run, or is not writable."""
 
 
 class Lost(OSError):
-    """A run's folder that was moved, removed or closed to writing while it trained."""
+    """A run's folder was moved, removed or made read-only while it trained."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder; that of a dead process is taken over.
+    """Hold the lock of a folder; the lock of a dead process is taken over.
 
     Raises:
         RunError: If a live process holds it.
@@ -52,17 +52,17 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):  # the folder may be another one by now
+            with contextlib.suppress(OSError):  # the folder may have been replaced
                 if lock.read_text() == mine:
                     lock.unlink()
 
 
 def holder_of(lock: Path, alone: bool = False) -> str | None:
-    """Who holds a lock, None if that process is dead or the file says nothing.
+    """The holder of a lock; None if that process is dead or the file does not tell.
 
     Args:
         lock: The file.
-        alone: Whether the kernel knows of no other process of this machine: then another has this number by now.
+        alone: Whether no other process of this machine holds the system's lock: then its number has been reused.
     """
     try:
         holder = json.loads(lock.read_text())
@@ -74,8 +74,8 @@ def holder_of(lock: Path, alone: bool = False) -> str | None:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether another process of this machine has this number."""
-    if sys.platform == "win32":  # os.kill would send Ctrl-C; there, the kernel's lock has decided
+    """Whether another process of this machine has this process id."""
+    if sys.platform == "win32":  # os.kill would send Ctrl-C; the system's lock has decided
         return False
     try:
         os.kill(pid, 0)

@@ -1,7 +1,7 @@
-"""Metrics and pictures for TensorBoard and Weights & Biases, beside stats.jsonl, which is always written.
+"""Metrics and pictures for TensorBoard and Weights & Biases, besides stats.jsonl, which is always written.
 
-A writer is four verbs, and its library an extra that is imported when it is asked for. Nothing here ends a training: a
-writer that fails is said once and left.
+A writer has four methods, and its library is an extra that is imported on request. Nothing here ends training: a writer
+that fails is reported once and dropped.
 """
 
 import uuid
@@ -18,19 +18,19 @@ from PIL import Image
 
 
 class Writer(Protocol):
-    """Somewhere metrics go."""
+    """A destination of metrics and pictures."""
 
     def scalars(self, iteration: int, metrics: dict[str, float]) -> None:
-        """The metrics of an iteration."""
+        """Write the metrics of an iteration."""
 
     def picture(self, iteration: int, path: Path) -> None:
-        """The picture that an iteration left at this path."""
+        """Write the picture of an iteration from this path."""
 
     def rewind(self, iteration: int) -> None:
-        """Training goes on from there; what came later does not count."""
+        """Training continues from this iteration; later entries no longer count."""
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """Close the writer."""
 
 
 class TensorBoard:
@@ -38,7 +38,7 @@ class TensorBoard:
 
     Args:
         folder: The run folder.
-        iteration: Where training goes on from.
+        iteration: The iteration from which training continues.
     """
 
     def __init__(self, folder: Path, iteration: int, _: dict[str, Any]):
@@ -67,10 +67,10 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run of project `anila` named like the folder, the iteration its axis; a resumed run is the same one.
+    """A run of project `anila` with the folder's name and the iteration as its axis; resuming continues the same run.
 
     Args:
-        folder: The run folder; `wandb sync RUN/wandb/offline-*` sends what was written with WANDB_MODE=offline.
+        folder: The run folder; `wandb sync RUN/wandb/offline-*` uploads what was written with WANDB_MODE=offline.
         config: The settings, for the record.
     """
 
@@ -93,7 +93,7 @@ class Wandb:
         self.run.log({"iteration": iteration, "samples": self.image(str(path))})
 
     def rewind(self, iteration: int) -> None:
-        """What comes again is drawn again: W&B forgets nothing."""
+        """Repeated iterations are drawn twice: W&B cannot forget."""
 
     def close(self) -> None:
         self.run.finish()
@@ -123,7 +123,7 @@ class Logs:
 
     @contextmanager
     def open(self, names: Sequence[str], folder: Path, iteration: int, config: dict[str, Any]) -> Iterator[None]:
-        """Have these writers for a while, from that iteration on."""
+        """Open these writers inside the context, from this iteration on."""
         try:
             for name in names:
                 with self.surviving(name):
@@ -134,14 +134,14 @@ class Logs:
             self.writers.clear()
 
     def each(self, act: Callable[[Writer], None]) -> None:
-        """Have every writer do something."""
+        """Apply an action to every writer."""
         for name, writer in list(self.writers.items()):
             with self.surviving(name):
                 act(writer)
 
     @contextmanager
     def surviving(self, name: str) -> Iterator[None]:
-        """Whatever a writer's library raises, it is said, and that writer is left."""
+        """Report any error of a writer's library and drop that writer."""
         try:
             yield
         except Exception as error:
@@ -155,7 +155,7 @@ class Logs:
 
 @contextmanager
 def surviving_disk(path: Path) -> Iterator[None]:
-    """A file that cannot be written is said, and training goes on without it."""
+    """Report a file that cannot be written, and let training continue without it."""
     try:
         yield
     except OSError as error:

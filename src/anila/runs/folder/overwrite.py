@@ -1,14 +1,14 @@
-"""Overwriting a run so that nothing is lost: the old one lies aside until the new one has a checkpoint.
+"""Overwriting a run so that nothing is lost: the old run is set aside until the new one has a checkpoint.
 
-What the old run wrote is renamed into folders `.overwritten` beside it, so nothing leaves its file system, and a mount
-point or a link stays what it is. Renaming many files is not one step, so config.json says how far it came, should the
-process die:
+The files of the old run are renamed into folders `.overwritten` next to them, so nothing leaves its file system, and
+mount points and links stay as they are. Renaming many files is not atomic, so config.json tells how far it came if the
+process dies:
 
-    config.json aside, and a checkpoint past iteration 0    the new run stands: delete what lies aside
+    config.json aside, and a checkpoint past iteration 0    the new run stands: delete the old one
     config.json aside, no such checkpoint                   it does not: delete it, and put the old one back
-    other files aside                                       they were on their way: put the old one back
+    other files aside                                       the move was interrupted: put the old one back
 
-For that, config.json goes aside last, comes back first, and is deleted last.
+For this, config.json is set aside last, put back first, and deleted last.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ ASIDE = ".overwritten"
 
 
 def set_aside(folder: Path) -> None:
-    """Move the run in a folder aside; for the process that holds its lock."""
+    """Set the run in a folder aside; only for the process that holds its lock."""
     for path in own(folder):
         aside = path.parent / ASIDE
         aside.mkdir(exist_ok=True)
@@ -31,7 +31,7 @@ def set_aside(folder: Path) -> None:
 
 
 def settle(folder: Path) -> bool:
-    """Keep one of two runs: the new one if it stands, else the old one; for the process that holds the lock.
+    """Keep one of two runs: the new one if it stands, else the old one; only for the process that holds the lock.
 
     Returns:
         Whether the old one is back.
@@ -40,7 +40,7 @@ def settle(folder: Path) -> bool:
 
 
 def let_go(folder: Path) -> bool:
-    """Delete the old run if the new one stands; whether it does."""
+    """Delete the old run if the new one stands, and return whether it does."""
     if not new_one_stands(folder):
         return False
     try:
@@ -53,7 +53,7 @@ def let_go(folder: Path) -> bool:
 
 
 def put_back(folder: Path) -> bool:
-    """Have the old run where it was; whether there is one."""
+    """Put the old run back, and return whether there is one."""
     aside = lying_aside(folder)
     if folder / ASIDE / "config.json" in aside:
         for path in own(folder):
@@ -65,24 +65,24 @@ def put_back(folder: Path) -> bool:
 
 
 def is_unsettled(folder: Path) -> bool:
-    """Whether the run in a folder is not whole: some of it lies aside, and no new one stands in its place."""
+    """Whether the run in a folder is incomplete: parts are set aside, and no new run has taken its place."""
     return bool(lying_aside(folder)) and not new_one_stands(folder)
 
 
 def new_one_stands(folder: Path) -> bool:
-    """Whether a run was overwritten by one that has come past iteration 0."""
+    """Whether a run was overwritten by one that has passed iteration 0."""
     newest = checkpoint.listed(folder / "checkpoints")[-1:]
     return (folder / ASIDE / "config.json").exists() and any(int(path.name) > 0 for path in newest)
 
 
 def lying_aside(folder: Path) -> list[Path]:
-    """What was moved aside, config.json first."""
+    """Paths that were set aside, config.json first."""
     found = [path for name in ("", *FOLDERS) for path in (folder / name / ASIDE).glob("*")]
     return sorted(found, key=lambda path: path != folder / ASIDE / "config.json")
 
 
 def remove_empty(folder: Path) -> None:
-    """Delete the folders that things lay aside in."""
+    """Delete the emptied folders of files set aside."""
     for name in ("", *FOLDERS):
         with contextlib.suppress(OSError):
             (folder / name / ASIDE).rmdir()

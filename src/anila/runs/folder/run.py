@@ -1,6 +1,6 @@
 """The run folder: everything a run leaves behind, and the only thing that reports and later commands read.
 
-What lies in it is listed in `anila.runs.folder.contents`.
+Its contents are listed in `anila.runs.folder.contents`.
 """
 
 import contextlib
@@ -26,10 +26,10 @@ class Run:
     """The run in one folder.
 
     Args:
-        path: The folder; made by `claim`.
+        path: The folder; created by `claim`.
 
     Attributes:
-        lost: What happened to the folder while the run was written, None if nothing did.
+        lost: What happened to the folder while the run was written; None if nothing did.
     """
 
     def __init__(self, path: Path | str):
@@ -90,7 +90,7 @@ class Run:
         return run
 
     def config(self) -> dict[str, Any] | None:
-        """What config.json says, None where there is none yet.
+        """The content of config.json; None if there is none yet.
 
         Raises:
             RunError: If the file is unreadable, or missing beside checkpoints.
@@ -113,10 +113,10 @@ class Run:
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
-        """Make the folder, prove it can be written, and hold its lock.
+        """Create the folder, check that it can be written, and hold its lock.
 
         Raises:
-            RunError: If it cannot be written, holds something else than a run, or another process runs in it.
+            RunError: If it cannot be written, holds something other than a run, or another process trains in it.
         """
         with self.refusing():
             self.path.mkdir(parents=True, exist_ok=True)
@@ -132,13 +132,13 @@ class Run:
                 self.place.close()
 
     def make_rooms(self) -> None:
-        """Have the folders for pictures and checkpoints."""
+        """Create the folders for pictures and checkpoints."""
         with self.refusing():
             self.samples.mkdir(parents=True, exist_ok=True)
             self.checkpoints.mkdir(exist_ok=True)
 
     def follow(self) -> bool:
-        """Whether the folder was moved, removed or emptied; then the run is where it is now, or anew where it was."""
+        """Whether the folder was moved, removed or emptied; the run then follows it, or is created anew."""
         if self.lost or self.place is None:
             return self.lost is not None
         there = self.place.holds()
@@ -148,7 +148,7 @@ class Run:
         if not there and (now := self.place.now()):
             self.path, self.lost = now, f"the run's folder {former} was moved to {now} while it was written"
             return True
-        if not there and self.path.exists():  # somebody else's by now
+        if not there and self.path.exists():  # it belongs to someone else by now
             self.path = Path(tempfile.mkdtemp(prefix=f"{self.path.name}-saved-", dir=former.parent))
         self.lost = f"what the run's folder {former} held was removed while it was written"
         try:
@@ -160,20 +160,20 @@ class Run:
 
     @contextlib.contextmanager
     def refusing(self) -> Iterator[None]:
-        """Say of a folder that the file system does not take that no run can be there."""
+        """Turn errors of the file system into the refusal that no run can be in this folder."""
         try:
             yield
         except OSError as error:
             raise RunError(f"cannot write the run to {self.path.absolute()}: {error.strerror}") from None
 
     def settle(self) -> bool:
-        """Have the run whole again that a process was overwriting when it died.
+        """Restore a run that a process was overwriting when it died.
 
         Returns:
             Whether there was one.
 
         Raises:
-            RunError: If that process lives, or the folder cannot be written.
+            RunError: If that process is alive, or the folder cannot be written.
         """
         if not overwrite.is_unsettled(self.path):
             return False
@@ -182,10 +182,10 @@ class Run:
 
     @contextlib.contextmanager
     def overwriting(self, say: Say) -> Iterator[None]:
-        """Have the run that is here aside; it is back where the one made meanwhile has no checkpoint in the end.
+        """Inside, the existing run is set aside; it is put back if the new one ends without a checkpoint.
 
         Raises:
-            RunError: If one that was overwritten before is still there.
+            RunError: If an earlier overwritten run is still set aside.
         """
         if self.config() is None:
             yield
@@ -205,7 +205,7 @@ class Run:
         """Write a checkpoint; if it is the first after a run was overwritten, the old run is deleted.
 
         Args:
-            iteration: As of `checkpoint.save`.
+            iteration: As in `checkpoint.save`.
             parts: As there.
             floor: As there.
 
@@ -216,7 +216,7 @@ class Run:
         overwrite.let_go(self.path)
 
     def mark_if_best(self, line: dict[str, Any]) -> None:
-        """Mark the checkpoint of an iteration whose KL, by its line of stats.jsonl, is the lowest so far."""
+        """Mark the checkpoint of an iteration as best if the KL in its line of stats.jsonl is the lowest so far."""
         path, score = self.checkpoints / f"{line['iteration']:09d}", line.get("kl")
         if isinstance(score, float | int) and score < checkpoint.best_score(self.checkpoints) and path.is_dir():
             with surviving_disk(path.with_name("best.json")):
@@ -233,15 +233,15 @@ class Run:
         write_atomically(self.diagnosis_path, as_json(diagnosis, indent=2))
 
     def scores(self) -> dict[str, Any]:
-        """What `anila evaluate` found; empty before."""
+        """The findings of `anila evaluate`; empty before it ran."""
         return read_json(self.scores_path)
 
     def diagnosis(self) -> dict[str, Any]:
-        """What `anila diagnose` found; empty before."""
+        """The findings of `anila diagnose`; empty before it ran."""
         return read_json(self.diagnosis_path)
 
     def append_stats(self, line: dict[str, Any]) -> None:
-        """One more line of stats.jsonl, metrics to the other writers too; none that fails ends a training."""
+        """Append a line to stats.jsonl, and send metrics to the other writers; failures do not end training."""
         with surviving_disk(self.stats_path):
             append_line(self.stats_path, as_json(line))
         if "event" not in line:
@@ -249,24 +249,24 @@ class Run:
             self.logs.each(lambda writer: writer.scalars(line["iteration"], metrics))
 
     def show(self, iteration: int, path: Path) -> None:
-        """A picture to the other writers."""
+        """Send a picture to the other writers."""
         self.logs.each(lambda writer: writer.picture(iteration, path))
 
     def stats(self) -> list[dict[str, Any]]:
-        """The metrics in stats.jsonl, a line an iteration that was logged."""
+        """The metrics in stats.jsonl, one line per logged iteration."""
         return [numbers_in(line) for line in self.lines() if "event" not in line]
 
     def events(self) -> list[dict[str, Any]]:
-        """What the divergence guard wrote to stats.jsonl."""
+        """The lines that the divergence guard wrote to stats.jsonl."""
         found = [e for e in self.lines() if e.get("event") == "rollback" and {"from", "why", "change"} <= e.keys()]
         return [event for event in found if isinstance(event["from"], int)]
 
     def switches(self) -> list[int]:
-        """The iterations after which a stage but the first began."""
+        """The iterations after which a later stage began."""
         return [line["iteration"] for line in self.lines() if line.get("event") == "stage"]
 
     def failure(self) -> dict[str, Any] | None:
-        """Where and why training was given up, None if it was not, or went on since."""
+        """Where and why training was given up; None if it was not, or has continued since."""
         last = self.lines()[-1:]
         return last[0] if last and last[0].get("event") == "failure" and "why" in last[0] else None
 
@@ -275,7 +275,7 @@ class Run:
         return [f"from {e['from']} back to {e['iteration']} with {e['change']} ({e['why']})" for e in self.events()]
 
     def lines(self) -> list[dict[str, Any]]:
-        """The lines of stats.jsonl; what was cut short is left out."""
+        """The lines of stats.jsonl, without truncated ones."""
         if not self.stats_path.exists():
             return []
         lines = []
@@ -285,7 +285,7 @@ class Run:
         return [line for line in lines if isinstance(line, dict) and isinstance(line.get("iteration"), int)]
 
     def append_series(self, iteration: int, metrics: Mapping[str, float]) -> None:
-        """One more line of series.csv; metrics that no line had before get columns of their own."""
+        """Append a line to series.csv; new metrics get new columns."""
         with surviving_disk(self.series_path):
             if not self.series_path.exists():
                 append_line(self.series_path, ",".join(["iteration", *metrics]))
@@ -296,14 +296,14 @@ class Run:
             append_line(self.series_path, series_line([float(iteration), *values]))
 
     def widen_series(self, new: list[str]) -> list[str]:
-        """Have more columns in series.csv, empty so far; the names of all."""
+        """Add empty columns to series.csv, and return the names of all."""
         names, rows = self.series_rows()
         lines = [",".join(names + new), *(series_line(row + [math.nan] * len(new)) for row in rows)]
         write_atomically(self.series_path, "".join(line + "\n" for line in lines))
         return names + new
 
     def series(self, after: int = 0) -> dict[str, list[float]]:
-        """The columns of series.csv; a line cut short is left out.
+        """The columns of series.csv, without truncated lines.
 
         Args:
             after: Iterations up to this one are left out too.
@@ -312,12 +312,12 @@ class Run:
         return {name: [row[k] for row in rows if row[0] > after] for k, name in enumerate(names)}
 
     def series_names(self) -> list[str]:
-        """The first line of series.csv."""
+        """The names in the first line of series.csv."""
         with self.series_path.open(encoding="utf-8", errors="replace") as file:
             return file.readline().rstrip("\n").split(",")
 
     def series_rows(self) -> tuple[list[str], list[list[float]]]:
-        """The names in the first line of series.csv, and its other lines that are complete."""
+        """The names in the first line of series.csv, and its complete other lines."""
         if not self.series_path.exists():
             return ["iteration"], []
         rows = []
@@ -330,7 +330,7 @@ class Run:
         return names, [row for row in rows if len(row) == len(names)]
 
     def forget_after(self, iteration: int) -> None:
-        """Drop what iterations left that the checkpoint resumed from does not know; returns of the guard stay."""
+        """Drop the records of iterations after the checkpoint from which the run resumes; returns of the guard stay."""
         known = [line for line in self.lines() if line.get("event") != "failure"]
         kept = [line for line in known if line.get("event") == "rollback" or line["iteration"] <= iteration]
         names, rows = self.series_rows()
@@ -345,21 +345,21 @@ class Run:
         self.logs.each(lambda writer: writer.rewind(iteration))
 
     def log(self, text: str) -> None:
-        """One more line of log.txt."""
+        """Append a line to log.txt."""
         path = self.path / "log.txt"
         with surviving_disk(path):
             append_line(path, text)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What a file says; nothing where it is not there or damaged."""
+    """The content of a JSON file; empty if it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
         return dict(json.loads(path.read_text(encoding="utf-8")))
     return {}
 
 
 def numbers_in(line: dict[str, Any]) -> dict[str, Any]:
-    """What of a line is a number that a float holds; what nobody but a stranger writes there is left out."""
+    """The entries of a line that are numbers and fit a float; foreign entries are left out."""
     return {
         k: v
         for k, v in line.items()
@@ -368,12 +368,12 @@ def numbers_in(line: dict[str, Any]) -> dict[str, Any]:
 
 
 def series_line(values: Sequence[float]) -> str:
-    """A line of series.csv, six digits a value but whole iterations; nothing where there is no value."""
+    """A line of series.csv: six digits per value, whole iterations, and empty cells for missing values."""
     return ",".join([f"{values[0]:.0f}", *("" if math.isnan(value) else f"{value:.6g}" for value in values[1:])])
 
 
 def append_line(path: Path, text: str) -> None:
-    """A line at the end of a file, on a line of its own should the last one have been cut short."""
+    """Append a line to a file, on a new line even if the last one was truncated."""
     with path.open("ab+") as file:
         end = file.tell()
         file.seek(max(0, end - 1))

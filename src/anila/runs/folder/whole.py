@@ -1,6 +1,6 @@
-"""A file that is there whole or not at all: written under a name of its own, flushed to disk, and renamed.
+"""Atomic writes: a file is written under a temporary name, flushed to disk, and renamed.
 
-The name is another one each time, so several processes may write the same file: the last one's is there in the end.
+The temporary name is unique, so several processes may write the same file: the last one wins.
 """
 
 import os
@@ -13,10 +13,10 @@ from uuid import uuid4
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """A file that takes its name once all of it is written: a full disk leaves what was there as it was.
+    """A file that gets its name once it is completely written: a full disk leaves the old file as it was.
 
     Raises:
-        OSError: As the file system has it, naming the path.
+        OSError: From the file system, naming the path.
     """
     path = path.resolve()
     aside = path.with_name(f".{uuid4().hex[:12]}.writing")
@@ -33,6 +33,6 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a small file whole or not at all."""
+    """Write a small file atomically."""
     with whole_file(path) as file:
         file.write(text.encode())

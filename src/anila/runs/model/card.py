@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on and how, how good it is known to be, and what it is not good for."""
+"""The model card: how and on what a model was trained, how good it is known to be, and its limits."""
 
 import html
 import json
@@ -16,33 +16,33 @@ from anila.runs.experiment.settings import STRICT, Count, CountOrZero, Positive
 
 @dataclass(frozen=True, config=STRICT)
 class Record:
-    """What is known of an exported model."""
+    """What is known about an exported model."""
 
     format: Literal[1]
     preset: str | None
     """A name of `PRESETS`."""
     iteration: CountOrZero
     experiment: Experiment
-    """Settings; the sampler's are where training left them."""
+    """Settings; those of the sampler are as training left them."""
     event_shape: tuple[Count, ...]
     data: str
     rows: Count | None
-    """Rows of data; None where they are drawn afresh."""
+    """Number of rows of data; None if they are always drawn anew."""
     fingerprint: str
-    """sha256 of the data and how they were read."""
+    """sha256 of the data and of how they were read."""
     classes: tuple[str, ...]
     columns: tuple[str, ...]
     mean: tuple[float, ...]
     scale: tuple[Positive, ...]
     held_out: str
-    """Where the rows are from whose f judges outliers."""
+    """Origin of the rows whose f calibrates outlier scores."""
     unseen: bool
     returns: CountOrZero
-    """How often the divergence guard went back."""
+    """Number of returns of the divergence guard."""
     scores: dict[str, Any]
     versions: dict[str, str]
     encoding: Encoding | None = None
-    """How rows of a table become points and come back."""
+    """The encoding of rows of a table as points."""
 
     @model_validator(mode="after")
     def check(self) -> "Record":
@@ -64,9 +64,9 @@ def card(record: Record, name: str, annealed: bool) -> str:
     """The card in Markdown, with the front matter that the Hugging Face Hub reads.
 
     Args:
-        record: What is known of the model.
-        name: What it is called.
-        annealed: Whether f has levels of noise, down which samples go.
+        record: What is known about the model.
+        name: Its name.
+        annealed: Whether f has noise levels, along which samples are annealed.
     """
     sections = {
         "Use": use(record, name),
@@ -83,7 +83,7 @@ def card(record: Record, name: str, annealed: bool) -> str:
 
 
 def plain(text: str) -> str:
-    r"""Foreign text as Markdown and HTML show it: nothing in it is markup.
+    r"""Foreign text escaped for Markdown and HTML, so that nothing in it is markup.
 
     >>> plain("<script>*a*")
     '&lt;script&gt;\\*a\\*'
@@ -92,7 +92,7 @@ def plain(text: str) -> str:
 
 
 def use(record: Record, name: str) -> str:
-    """How to call it and draw from it."""
+    """How to call the model and draw from it."""
     shape = ", ".join(map(str, record.event_shape))
     label = f", label={json.dumps(record.classes[0])}" if record.classes else ""
     name = printable(name)
@@ -104,13 +104,13 @@ def use(record: Record, name: str) -> str:
 
 
 def drawing(name: str, record: Record) -> str:
-    """The command that draws from it."""
+    """The command that draws from the model."""
     out = f"samples.{'png' if len(record.event_shape) == 3 else 'csv'}"
     return as_typed("anila", "sample", name, "--count", 64, "--out", out)
 
 
 def data(record: Record) -> str:
-    """What it was trained on."""
+    """The data on which the model was trained."""
     lines = [
         f"- {plain(record.data)}: {counted(record.rows, 'row') if record.rows else 'drawn afresh'}, points of shape "
         f"{record.event_shape}{', images in [-1, 1]' if len(record.event_shape) == 3 else ''}",
@@ -124,7 +124,7 @@ def data(record: Record) -> str:
 
 
 def training(record: Record) -> str:
-    """How it was trained."""
+    """How the model was trained."""
     e = record.experiment
     if e.network.by_seeing:
         return f"- network `{e.network.name}`: found in closed form from the rows of the data, nothing was trained"
@@ -139,7 +139,7 @@ def training(record: Record) -> str:
 
 
 def sampler(record: Record, annealed: bool) -> str:
-    """The recipe that the chains of training followed, and samples do."""
+    """The recipe of the chains in training, which samples follow too."""
     s = record.experiment.sampler
     if record.experiment.network.by_seeing:
         return "None: draws are exact."
@@ -176,7 +176,7 @@ def shown(value: Any) -> str:
 
 
 def limits(record: Record, annealed: bool) -> list[str]:
-    """What must be known before it is relied on."""
+    """Limits to know before relying on the model."""
     e, found = record.experiment, []
     if e.network.by_seeing:
         evaluated = [] if record.scores else ["Not evaluated: no score is known."]

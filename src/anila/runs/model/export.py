@@ -1,13 +1,13 @@
-"""Models to pass on: a folder that holds all it takes to use one, and nothing that runs.
+"""Exported models: a folder that holds everything needed to use a model, and no code.
 
 anila.json           settings, the sampler's recipe, what the points are, scores, versions
-model.safetensors    parameters of f: averaged ones where there are some
-chains.safetensors   kept chains, and f of held-out rows, which judges outliers
+model.safetensors    parameters of f, averaged ones if there are any
+chains.safetensors   kept chains, and f of held-out rows, which calibrates outlier scores
 manifest.json        sha256 of these three
 README.md            the model card
 
-The rows of data stay behind, but for those that `network=kernel` is made of. Nothing is ever unpickled, no memory is
-taken on a file's word, and what does not match its checksum is refused.
+The rows of data are not exported, except those of which `network=kernel` consists. Nothing is ever unpickled, no memory
+is allocated on a file's word, and files that do not match their checksums are refused.
 
     anila.load("digits")           a folder made by `anila export`, or a run
     anila.load("hub:me/digits")    the same from the Hugging Face Hub (extra `hub`)
@@ -53,23 +53,23 @@ RECORD, WEIGHTS, CHAINS, MANIFEST, CARD = FILES = (
     "anila.json", "model.safetensors", "chains.safetensors", "manifest.json", "README.md"
 )  # fmt: skip
 CALIBRATED, DRAWN = 5000, 500
-"""Held-out rows of which f is kept; samples that are kept where a run has no chains and starts from data."""
+"""Number of held-out rows whose f is kept, and of samples kept if a run has no chains and starts from data."""
 MOST_TEXT = 2**24
-"""Bytes of a JSON file that are read."""
+"""Most bytes of a JSON file that are read."""
 TRAINING_HERE: dict[str, Any] = {"minutes": None, "device": "auto", "threads": None, "log_to": (), "compile": False}
-"""Settings of training that say something of the machine, as they are without one."""
+"""Settings of training that depend on the machine, with neutral values."""
 STORED = {"float32": torch.float32, "bf16": torch.bfloat16, "uint8": torch.uint8}
 
 
 class ShareError(ValueError):
-    """A folder that is no sound export, or cannot become one."""
+    """A folder that is not a sound export, or cannot become one."""
 
 
 def load(source: str | Path) -> Model:
     """The model of an exported folder, of a run, of a repository of the Hugging Face Hub, or of the package.
 
     Args:
-        source: A folder, "hub:OWNER/NAME", with "@REVISION" behind it for one version, or "pretrained:NAME".
+        source: A folder, "hub:OWNER/NAME", followed by "@REVISION" for one version, or "pretrained:NAME".
 
     Raises:
         ValueError: If no model of that name comes with the package.
@@ -92,16 +92,16 @@ def export(run: Run, path: Path | str) -> "Shared":
 
     Args:
         run: The run.
-        path: The folder; it must not be there yet.
+        path: The folder; it must not exist yet.
 
     Returns:
-        What `load` gives of it.
+        The model that `load` returns for it.
 
     Raises:
-        ShareError: If something is there already, the folder around it is not, or the network is code of the user's
-            own, which no export carries.
+        ShareError: If the path exists, its parent folder does not, or the network is the user's own code, which an
+            export does not include.
         RunError: If the run has no sound checkpoint.
-        OSError: As the file system has it; then nothing is left behind.
+        OSError: From the file system; then nothing is left behind.
     """
     path = Path(path)
     if path.exists():
@@ -119,13 +119,13 @@ def export(run: Run, path: Path | str) -> "Shared":
 
 
 def write(trained: Trained, run: Run, path: Path, name: str) -> None:
-    """Write a run's model into a new folder, all or nothing.
+    """Write a run's model into a new folder, atomically.
 
     Args:
         trained: The model.
         run: The run, for its scores and the returns of its guard.
         path: The folder.
-        name: What the card calls it, and `load` takes.
+        name: Its name in the card, and for `load`.
     """
     chains, calibration = kept_chains(trained), trained.calibration(CALIBRATED)
     record = record_of(run, trained, calibration)
@@ -146,7 +146,7 @@ def write(trained: Trained, run: Run, path: Path, name: str) -> None:
 
 
 def narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Those of float32 in float16 where that loses nothing: the numbers were rounded so before."""
+    """float32 tensors as float16 if that loses nothing, as their numbers were rounded to it before."""
     return {
         name: value.half() if value.dtype == torch.float32 and torch.equal(value.half().float(), value) else value
         for name, value in tensors.items()
@@ -154,8 +154,8 @@ def narrowed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def kept_chains(trained: Trained) -> Tensor | None:
-    """The bank of chains as it is stored; samples where chains start from data; None where they start from noise, as
-    those of an f with levels can.
+    """The bank of chains as stored; samples if chains start from data; None if they start from noise, as they can if f
+    has levels.
     """
     if isinstance(trained.start, Persistent):
         return trained.start.bank
@@ -163,7 +163,7 @@ def kept_chains(trained: Trained) -> Tensor | None:
 
 
 def record_of(run: Run, trained: Trained, calibration: Calibration) -> Record:
-    """What anila.json holds: no path and no row of the data."""
+    """The content of anila.json, without any path or row of the data."""
     config, data, saved = trained.config, trained.data, run.config() or {}
     shown: Experiment = replace(
         config,
@@ -201,9 +201,9 @@ class Shared(Model):
     """The model of an exported folder.
 
     Args:
-        record: What anila.json says.
+        record: The content of anila.json.
         f: The log-density.
-        start: Kept chains, or where new ones come from.
+        start: Kept chains, or the source of new ones.
         held_out: f of held-out rows, (n,).
     """
 
@@ -219,28 +219,28 @@ class Shared(Model):
 
     @property
     def sampler(self) -> settings.Sampler:
-        """The sampler's settings where training left them."""
+        """The sampler's settings as training left them."""
         return self.config.sampler
 
     @property
     def start(self) -> Start:
-        """Kept chains, or where new ones come from."""
+        """Kept chains, or the source of new ones."""
         return self.kept
 
     @property
     def iteration(self) -> int:
-        """Iterations it was trained for."""
+        """Number of iterations of training."""
         return self.record.iteration
 
     def proposal(self) -> Proposal | None:
-        """A kernel density of data points; of kept chains where the data are not here."""
+        """A kernel density of data points, or of kept chains if the data are not here."""
         if not isinstance(self.data, Elsewhere):
             return build_proposal(self.sampler, self.data, self.config.training.seed)
         return self.proposal_of_chains()
 
     @own_defaults()
     def reference_data(self, n: int) -> Tensor:
-        """Up to n rows of data, or chains where the data are not here, (n, *event)."""
+        """Up to n rows of data, or chains if the data are not here, (n, *event)."""
         if not isinstance(self.data, Elsewhere):
             return self.data.batch(n, self.config.training.seed, 0)
         return self.chains_as_data(n)
@@ -250,17 +250,17 @@ class Shared(Model):
         """Fresh draws of a toy.
 
         Raises:
-            ValueError: Where the data are not here.
+            ValueError: If the data are not here.
         """
         return HeldOut(self.data.batch(n, self.config.training.seed, 0), self.data.name, True)
 
     def calibration(self, n: int) -> Calibration:
-        """f of the rows that were held out where it was exported."""
+        """f of the rows that were held out where the model was exported."""
         return Calibration(self.values[:n], self.record.held_out, self.record.unseen)
 
 
 def data_of(record: Record) -> DataSet:
-    """A toy, which can be drawn anywhere; of other data what is known without the rows."""
+    """A toy, which can be drawn anywhere; for other data, what is known without the rows."""
     if record.data in TOYS and (toy := Toy(record.data)).fingerprint == record.fingerprint:
         return toy
     units = Units(record.columns, record.mean, record.scale, record.encoding)
@@ -302,7 +302,7 @@ def require_sums(path: Path) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file of reasonable length holds."""
+    """The content of a JSON file of reasonable size."""
     if not path.is_file():
         raise ShareError(f"{path} is missing; copy or download the folder again")
     if path.stat().st_size > MOST_TEXT:
@@ -314,7 +314,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_record(path: Path) -> Record:
-    """What anila.json says, every field checked."""
+    """The content of anila.json, with every field checked."""
     found = read_json(path)
     if isinstance(found, dict) and found.get("format") != 1:
         raise ShareError(f"{path} has format {found.get('format')!r}; this version of anila reads format 1: update it")
@@ -325,10 +325,10 @@ def read_record(path: Path) -> Record:
 
 
 def without_code(found: Any) -> Any:
-    """What anila.json says, in this version's words, and such that no file named there is run.
+    """The content of anila.json in this version's terms, such that no file named there is run.
 
     Raises:
-        ValueError: If its network or objective is one.
+        ValueError: If its network or objective is such a file.
     """
     experiment = current(found.get("experiment")) if isinstance(found, dict) else None
     if not isinstance(experiment, dict):
@@ -353,7 +353,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module:
-    """f with these parameters; first without memory, to see that the settings ask for no more than the file holds."""
+    """f with these parameters; first built without memory, to check that the settings need no more than is there."""
     network, seed, there = record.experiment.network, record.experiment.training.seed, numbers(weights)
     try:
         with torch.device("meta"):
@@ -371,7 +371,7 @@ def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module
 
 
 def numbers(tensors: dict[str, Tensor]) -> int:
-    """How many numbers they hold together."""
+    """Total number of elements of the tensors."""
     return sum(value.numel() for value in tensors.values())
 
 

@@ -1,6 +1,6 @@
-"""Exported folders on the Hugging Face Hub: pushed and pulled by its own client, huggingface_hub (extra `hub`).
+"""Exported folders on the Hugging Face Hub, pushed and pulled by its own client, huggingface_hub (extra `hub`).
 
-Who may push is the client's affair: `hf auth login`, or the variable HF_TOKEN.
+The client handles authentication: `hf auth login`, or the variable HF_TOKEN.
 """
 
 from pathlib import Path
@@ -8,11 +8,11 @@ from typing import Any
 
 PREFIX = "hub:"
 WANTED = ("*.json", "*.safetensors", "README.md")
-"""What is pulled of a repository; a model is nothing else."""
+"""Patterns of the files that are pulled from a repository; a model consists of nothing else."""
 
 
 def client() -> Any:
-    """huggingface_hub.
+    """The module huggingface_hub.
 
     Raises:
         ImportError: If it is not installed.
@@ -25,19 +25,19 @@ def client() -> Any:
 
 
 def push(folder: Path, name: str, private: bool = False) -> str:
-    """Upload an exported folder; the repository is made if it is not there.
+    """Upload an exported folder; the repository is created if it does not exist.
 
     Args:
         folder: Made by `anila export`.
         name: OWNER/NAME.
-        private: Whether a repository made now is seen by its owner only.
+        private: Whether a repository created now is private.
 
     Returns:
-        What `anila.load` takes.
+        The argument for `anila.load`.
 
     Raises:
         ImportError: If the extra is not installed.
-        ValueError, OSError: As the client has it: name, permission, network.
+        ValueError, OSError: From the client: name, permission, network.
     """
     api = client().HfApi(library_name="anila")
     api.create_repo(repo_id=name, private=private, exist_ok=True)
@@ -46,14 +46,14 @@ def push(folder: Path, name: str, private: bool = False) -> str:
 
 
 def pull(source: str) -> Path:
-    """The folder of a repository in the client's cache, downloaded if it is not there.
+    """The folder of a repository in the client's cache, downloaded if it is missing.
 
     Args:
         source: "hub:OWNER/NAME", or "hub:OWNER/NAME@REVISION".
 
     Raises:
         ImportError: If the extra is not installed.
-        ValueError, OSError: As the client has it: no such repository, network.
+        ValueError, OSError: From the client: no such repository, network.
     """
-    name, _, revision = source.removeprefix(PREFIX).replace("\\", "/").partition("@")  # a path of Windows, by then
+    name, _, revision = source.removeprefix(PREFIX).replace("\\", "/").partition("@")  # maybe a Windows path by now
     return Path(client().snapshot_download(name, revision=revision or None, allow_patterns=list(WANTED)))

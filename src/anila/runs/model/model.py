@@ -1,6 +1,6 @@
-"""What a trained model is to those who use it: f, the sampler's recipe, chains to start from, what its points are.
+"""A trained model from a user's view: f, the sampler's recipe, chains to start from, and the meaning of its points.
 
-A run gives one (see `trained`), an exported folder another (see `export`); `anila.load` gives whichever is there:
+A run gives one (see `trained`), an exported folder another (see `export`); `anila.load` returns either:
 
     model = anila.load("runs/digits")
     model(x)                  f of points, (n, *event) -> (n,)
@@ -34,19 +34,19 @@ from anila.runs.experiment.build_starts import annealed
 from anila.samplers import Proposal, kernel_density, sample
 
 BATCH = 1000
-"""Chains that run together when samples are drawn."""
+"""Number of chains that run together when samples are drawn."""
 OF_ARRAYS, OF_TABLES = 4, 24
-"""Bytes that a number of a sample takes until it is written; in a table it is also one of its column's kind."""
+"""Bytes per number of a sample until it is written; in a table, each number also exists in its column's type."""
 ENOUGH = 200
-"""Kept chains that tell how far draws lie from a frequent value."""
+"""Number of kept chains that tell how far draws lie from a frequent value."""
 JUDGED, KEPT = 64, 20
-"""Chains whose convergence is judged, and positions of each."""
+"""Number of chains whose convergence is judged, and of positions of each."""
 LOOKED_AT, IN_A_ROW = 400, 8
-"""Kept chains that a notebook shows: points of the plane, and images."""
+"""Number of kept chains that a notebook shows: points of the plane, and images."""
 
 
 def batches(count: int) -> Iterator[tuple[int, int]]:
-    """The first of the samples that are drawn together, and how many these are.
+    """The first index and the size of each batch of samples that are drawn together.
 
     >>> list(batches(2500))
     [(0, 1000), (1000, 1000), (2000, 500)]
@@ -55,7 +55,7 @@ def batches(count: int) -> Iterator[tuple[int, int]]:
 
 
 def on_the_way(watch: Callable[[int], None], first: int, levels: int) -> Callable[[float, Tensor], None]:
-    """What counts samples from `first` on that pass so many levels, in part at each."""
+    """A watcher that counts samples from `first` on while they pass `levels` levels, fractionally at each."""
     passed = 0
 
     def at_level(_: float, x: Tensor) -> None:
@@ -67,10 +67,10 @@ def on_the_way(watch: Callable[[int], None], first: int, levels: int) -> Callabl
 
 
 def require_memory(count: int, model: "Model") -> None:
-    """Refuse samples that find no room, before the first is drawn.
+    """Refuse samples that do not fit into memory, before the first is drawn.
 
     Raises:
-        MemoryError: Saying how many do.
+        MemoryError: Saying how many fit.
     """
     free, each = free_memory(), math.prod(model.data.event_shape) * (OF_TABLES if model.units.encoding else OF_ARRAYS)
     if free is not None and count * each > free:
@@ -81,7 +81,7 @@ def require_memory(count: int, model: "Model") -> None:
 
 
 def free_memory() -> int | None:
-    """Bytes that are free here, and that a container may take at all; None where the system does not say it."""
+    """Bytes of memory that are free here and allowed to a container; None if the system does not tell."""
     found = list[int]()
     with suppress(OSError, ValueError, IndexError):
         found.append(1024 * int(Path("/proc/meminfo").read_text().partition("MemAvailable:")[2].split()[0]))
@@ -91,31 +91,31 @@ def free_memory() -> int | None:
 
 
 class HeldOut(NamedTuple):
-    """Rows to show or to calibrate on, and what must be said of them."""
+    """Rows to show or to calibrate on, with notices about them."""
 
     x: Tensor
     source: str
     unseen: bool
-    """Whether the model was not trained on them."""
+    """Whether the model was not trained on these rows."""
 
 
 class Calibration(NamedTuple):
-    """What `Model.usual` gives of ordinary rows, (n,) float64, in random order, and what must be said of them."""
+    """`Model.usual` of ordinary rows, (n,) float64, in random order, with notices about them."""
 
     f: Tensor
     source: str
     unseen: bool
-    """Whether what judged them was not trained on them."""
+    """Whether the f that scored them was not trained on them."""
 
 
 @runtime_checkable
 class Model(Protocol):
-    """A log-density with all it takes to use it: call it like any f.
+    """A log-density with everything needed to use it: call it like any f.
 
     Attributes:
-        config: The settings it was trained with.
-        data: What it was trained on, or that without its rows.
-        notices: What must be said about how it was loaded.
+        config: The settings with which it was trained.
+        data: The data on which it was trained, possibly without their rows.
+        notices: Notices about how it was loaded.
     """
 
     config: Experiment
@@ -124,30 +124,30 @@ class Model(Protocol):
 
     @property
     def f(self) -> nn.Module:
-        """The log-density to sample and evaluate: averaged parameters where there are some."""
+        """The log-density to sample and evaluate, with averaged parameters if there are any."""
         ...
 
     @property
     def sampler(self) -> settings.Sampler:
-        """The sampler's settings where training left them."""
+        """The sampler's settings as training left them."""
         ...
 
     @property
     def start(self) -> Start:
-        """Kept chains, or where new ones come from."""
+        """Kept chains, or the source of new ones."""
         ...
 
     @property
     def iteration(self) -> int:
-        """Iterations it was trained for."""
+        """Number of iterations of training."""
         ...
 
     def proposal(self) -> Proposal | None:
-        """Where candidates of global moves come from, if the sampler makes some."""
+        """Source of candidates for global moves, if the sampler makes any."""
         ...
 
     def reference_data(self, n: int) -> Tensor:
-        """Up to n rows of data, or chains in their place, (n, *event): for frames and proposals."""
+        """Up to n rows of data, or chains in their place, (n, *event), for frames and proposals."""
         ...
 
     def proposal_of_chains(self) -> Proposal | None:
@@ -157,11 +157,11 @@ class Model(Protocol):
         return kernel_density(self.chains_as_data(CENTRES), self.sampler.global_sd)
 
     def chains_as_data(self, n: int) -> Tensor:
-        """Up to n kept chains in the place of data that are not here; samples where none are kept."""
+        """Up to n kept chains in place of data that are not here; samples if none are kept."""
         return self.start.x[:n] if isinstance(self.start, Persistent) else self.draw(n)
 
     def held_out(self, n: int) -> HeldOut:
-        """Up to n rows in random order that training did not see, where there are some.
+        """Up to n rows that training did not see, in random order, if there are any.
 
         Raises:
             ValueError: If the data are not here.
@@ -170,14 +170,14 @@ class Model(Protocol):
 
     @own_defaults()
     def calibration(self, n: int) -> Calibration:
-        """f of `held_out` rows; what an f in closed form says of rows that it did not see."""
+        """f of `held_out` rows; for an f in closed form, its own scores of rows that it did not see."""
         if isinstance(self.f, ClosedForm):
             return Calibration(-self.f.ordinary.cpu()[:n], f"rows of {self.data.name}, each judged by others", True)
         x, source, unseen = self.held_out(n)
         return Calibration(values(self.f, x.to(self.device)), source, unseen)
 
     def usual(self, x: Tensor) -> Tensor:
-        """How usual points are, (n,): f, or what an f in closed form says of it."""
+        """How usual points are, (n,): f, or minus the oddness that an f in closed form gives."""
         return -self.f.oddness(x) if isinstance(self.f, ClosedForm) else self.f(x)
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -185,11 +185,11 @@ class Model(Protocol):
         return self.f(x)
 
     def clean(self, x: Tensor) -> Tensor:
-        """Points of the law of f, (n, *event), without the noise that is part of it: as people look at them."""
+        """Points of the law of f, (n, *event), without the noise that is part of it, as shown to people."""
         return denoised(self.f, x)
 
     def _repr_html_(self) -> str:
-        """What it is, and some of its kept chains where they can be looked at."""
+        """A description of the model, and a picture of some of its kept chains if they can be shown."""
         shape, whole = tuple(self.data.event_shape), isinstance(self.f, ClosedForm)
         size, steps = sum(p.numel() for p in self.f.parameters()), self.sampler.draw_steps or self.sampler.steps
         about = {
@@ -217,28 +217,28 @@ class Model(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Where f is computed."""
+        """The device on which f is computed."""
         return next(self.f.parameters()).device
 
     @property
     def units(self) -> Units:
-        """Names and units of the columns of a table; x0, x1, ... as they are for other rows."""
+        """Names and units of the columns of a table; x0, x1, ... without units for other rows."""
         data = self.data
         return data.units if isinstance(data, Table | Elsewhere) else Units.plain(data.event_shape)
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes that f tells apart; none unless `network.classes` were asked for."""
+        """Names of the classes that f tells apart; empty unless `network.classes` was set."""
         return self.data.classes if isinstance(self.f, HasClasses) and isinstance(self.data, Labelled) else ()
 
     def given(self, label: int | str) -> nn.Module:
-        """The log-density x -> f(x)[label] of a class; that of an f with levels of noise has them too.
+        """The log-density x -> f(x)[label] of a class; it has noise levels if f has.
 
         Args:
             label: Its index as a number; its name, or else its index, as text.
 
         Raises:
-            ValueError: If f tells no classes apart, or not this one.
+            ValueError: If f has no classes, or not this one.
         """
         y, f = self.index_of(label), self.f
         assert isinstance(f, HasClasses)
@@ -268,21 +268,21 @@ class Model(Protocol):
         label: int | str | None = None,
         watch: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
-        """Samples: the sampler run from kept chains, or from new starts where none are kept.
+        """Samples: the sampler runs from kept chains, or from new starts if none are kept.
 
-        Of an f with levels of noise each is annealed, and its noise taken away at the end. Values that are frequent in
-        a column of a table are drawn as often (`anila.data.frequent`).
+        If f has noise levels, each sample is annealed, and its noise is removed at the end. Frequent values of a column
+        of a table are drawn as often as they occur (`anila.data.frequent`).
 
         Args:
-            count: How many; more than chains are kept start several from the same one.
+            count: Number of samples; if more than the kept chains, several start from the same chain.
             seed: Seed of the choice of chains and of the noise.
             steps: Transitions; by default the settings' draw_steps, else K.
-            label: Only of this class, by name or index.
-            watch: Called with how many there are, now and then; samples on their way down the levels count in part.
+            label: Draw only from this class, by name or index.
+            watch: Called with the number made so far; samples on their way down the levels count fractionally.
 
         Raises:
-            ValueError: As `given`, or if an f in closed form, whose draws are exact, is to make transitions.
-            MemoryError: If they find no room.
+            ValueError: As in `given`, or if steps are asked of an f in closed form, whose draws are exact.
+            MemoryError: If they do not fit into memory.
         """
         f = self.f if label is None else self.given(label)
         require_memory(count, self)
@@ -293,7 +293,7 @@ class Model(Protocol):
         return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
 
     def near_frequent(self) -> list[Near]:
-        """How near to a frequent value of a column a draw of a net gets it."""
+        """The widths within which draws of a net are set to frequent values of a column."""
         encoding, start = self.units.encoding, self.start
         if isinstance(self.f, ClosedForm) or not encoding or not any(column.shares for column in encoding.columns):
             return []
@@ -310,7 +310,7 @@ class Model(Protocol):
         label: int | str | None = None,
         watch: Callable[[int], None] = lambda _: None,
     ) -> Tensor:
-        """Where the sampler takes chains, without their noise."""
+        """Final positions of chains that the sampler moves, without their noise."""
         s = self.sampler
         sampler = build_sampler(s, f, self.proposal())
         drawn = torch.empty(0)
@@ -326,9 +326,7 @@ class Model(Protocol):
 
     @own_defaults()
     def convergence(self, seed: int = 0) -> Convergence | None:
-        """What chains that run as `draw` runs them say about themselves; None without any, or for fewer than 4
-        transitions.
-        """
+        """Diagnostics of chains that run as in `draw`; None if there are none, or for fewer than 4 transitions."""
         s = self.sampler
         steps = s.draw_steps or s.steps
         if steps < 4 or isinstance(self.f, ClosedForm):
@@ -345,9 +343,9 @@ class Model(Protocol):
         label: int | str | None = None,
         watch: Callable[[float, Tensor], None] = lambda *_: None,
     ) -> Tensor:
-        """Where the chains of n samples, of a class, start: where f, annealed, or else kept chains, say.
+        """Starts of the chains of n samples, of a class: annealed draws of f if possible, else kept chains.
 
-        Chains at each level on their way are shown to `watch`.
+        `watch` is called with the chains at each level.
         """
         if isinstance(self.f, Anneals):
             y = None if label is None else self.index_of(label)
@@ -356,7 +354,7 @@ class Model(Protocol):
 
     @own_defaults()
     def starts(self, n: int, generator: torch.Generator) -> Tensor:
-        """n kept chains in random order, each again where fewer are kept; new ones where none are."""
+        """n kept chains in random order, repeated if fewer are kept; new ones if none are."""
         start = self.start
         if not isinstance(start, Persistent):
             return self.origins(n, generator) if isinstance(self.f, Anneals) else start.draw(n, generator)
@@ -364,7 +362,7 @@ class Model(Protocol):
         return start.chains(order.repeat(n // len(order) + 1)[:n])
 
     def starts_of(self, given: LogDensity, n: int, generator: torch.Generator) -> Tensor:
-        """n kept chains, which follow p(x), each picked with probability p(y | x) of the class; else new ones."""
+        """n kept chains, which follow p(x), resampled with probability p(y | x) of the class; else new ones."""
         start = self.start
         if not isinstance(start, Persistent):
             return start.draw(n, generator)

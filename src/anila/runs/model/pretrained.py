@@ -1,6 +1,6 @@
-"""Models that come with the package: folders as `anila export` makes them, in src/anila/pretrained.
+"""Models that come with the package: folders made by `anila export`, in src/anila/pretrained.
 
-`scripts/pretrained.py` makes them; the card of each says how, and how good it is.
+`scripts/pretrained.py` makes them; each one's card says how, and how good it is.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parents[2] / "pretrained"
 
 
 def names() -> list[str]:
-    """Which there are."""
+    """Names of the pretrained models."""
     return sorted(path.parent.name for path in FOLDER.glob("*/anila.json"))
 
 
@@ -23,7 +23,7 @@ def folder(source: str) -> Path:
         source: "pretrained:NAME".
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If there is no model of that name.
     """
     name, known = source.removeprefix(PREFIX), names()
     if name not in known:

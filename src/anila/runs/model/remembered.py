@@ -1,4 +1,4 @@
-"""What a run remembers of its data in config.json: names and units, so that it is used without the rows."""
+"""What a run stores about its data in config.json: names and units, so that it can be used without the rows."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from anila.runs.folder.run import Run, RunError
 
 
 def remembered(data: DataSet) -> dict[str, Any]:
-    """What config.json holds of the data."""
+    """The entries of config.json about the data."""
     units = data.units if isinstance(data, Table) else Units.plain(data.event_shape)
     return {
         "fingerprint": data.fingerprint,
@@ -25,18 +25,18 @@ def remembered(data: DataSet) -> dict[str, Any]:
 
 
 def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:
-    """The data of a run, or what it remembers of them where they are another than it was trained on, or gone.
+    """The data of a run, or what it stored about them if they are gone or have changed since training.
 
     Returns:
-        The data, and what must be said of them.
+        The data, and notices about them.
 
     Raises:
-        RunError: If they have changed and the run, of an earlier version, does not remember what they were.
-        FileNotFoundError, ValueError: If they cannot be read and it does not remember them.
+        RunError: If they have changed and the run, of an earlier version, stored nothing about them.
+        FileNotFoundError, ValueError: If they cannot be read and nothing about them was stored.
     """
     saved = (run.config() or {}).get("data", {})
     try:
-        with warnings_to(lambda _: None):  # what is to be said of the data was said when they were learned
+        with warnings_to(lambda _: None):  # warnings about the data were given in training
             data = build_data(config)
     except (OSError, ValueError) as error:
         if "units" not in saved:
@@ -56,7 +56,7 @@ def elsewhere(run: Run, saved: dict[str, Any], why: str) -> Elsewhere:
     """The data without their rows.
 
     Raises:
-        RunError: If config.json says something else of them.
+        RunError: If config.json does not match them.
     """
     try:
         return TypeAdapter(Elsewhere).validate_python({**saved, "why": why})

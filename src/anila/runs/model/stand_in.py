@@ -1,7 +1,7 @@
-"""What stands in an export for what stays behind: the rows of data that chains start from, and a sampler that is code
-of the user's own, of which its facts are told and how to call it.
+"""Stand-ins in an export for what is not exported: rows of data from which chains start, and a sampler that is the
+user's own code, represented by its facts and how to call it.
 
-An export carries no code. Its f can be used with any sampler; to draw as the run did, its user takes that file:
+An export includes no code. Its f can be used with any sampler; to draw as the run did, call the user's own sampler:
 
     anila.sample(kick(model, step_size=0.02, strength=0.3), x0, 100, generator)
 """
@@ -24,13 +24,13 @@ from anila.samplers import Sampler as Kernel
 
 
 def stand_in(f: LogDensity, step_size: float, call: str, exact: bool, law: NonNegative) -> Kernel:  # noqa: ARG001
-    """A kernel that says what it stands for, and does not move.
+    """A kernel that has the facts of the sampler it stands for, and does not move.
 
     Args:
         f: Log-density.
         step_size: γ.
-        call: How the sampler is called.
-        exact: Whether it accepts or rejects.
+        call: The call that makes the sampler.
+        exact: Whether the sampler accepts or rejects.
         law: Its temperature.
     """
 
@@ -60,10 +60,10 @@ def portable(sampler: Sampler) -> Sampler:
 
 
 def ported(settings: dict[str, Any]) -> Any:
-    """What an export holds of a sampler, without a look at any file of its name.
+    """The sampler's settings in an export, without reading any file named there.
 
     Raises:
-        ValidationError: If it is no stand-in.
+        ValidationError: If it is not a stand-in.
     """
     if not is_code(str(settings.get("name"))):
         return settings
@@ -71,7 +71,7 @@ def ported(settings: dict[str, Any]) -> Any:
 
 
 def start_of(trained: Trained) -> settings.Start:
-    """Where chains start without the rows of the data: kept chains or samples, or noise."""
+    """The start of chains without the rows of the data: kept chains, samples or noise."""
     start = trained.config.start
     if isinstance(trained.start, FromNoise):
         return replace(start, name="noise")
@@ -81,5 +81,5 @@ def start_of(trained: Trained) -> settings.Start:
 
 
 def begins_from_noise(trained: Trained) -> bool:
-    """Whether new chains need no points to begin at."""
+    """Whether new chains can begin without data points."""
     return isinstance(trained.start, FromNoise | FromModel) or isinstance(trained.f, Anneals)

@@ -1,4 +1,4 @@
-"""A trained model: what a run folder gives back. f, the sampler it was trained with, and the chains it kept."""
+"""A trained model from a run folder: f, the sampler with which it was trained, and the chains it kept."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,19 +32,19 @@ from anila.samplers import Proposal
 from anila.samplers.adaptation import AdaptiveSampler
 
 CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_size", "sampler.steps")
-"""Settings that may be others in a checkpoint than in config.json."""
+"""Settings that may differ between a checkpoint and config.json."""
 
 
 @dataclass
 class Trained(Model):
-    """A learner with the data and the settings it was made from.
+    """A learner with the data and settings from which it was made.
 
     Attributes:
-        config: The settings of the stage that it is in, where the guard left them.
-        whole: The settings of the run.
+        config: The settings of the current stage, as the guard left them.
+        whole: The settings of the whole run.
         number: The stage, from 1.
-        apart: Rows that are not learned from.
-        judged: f of ordinary rows as the checkpoint that it was restored from holds it.
+        apart: Held-out rows.
+        judged: f of ordinary rows, as stored in the checkpoint from which it was restored.
     """
 
     config: Experiment
@@ -59,7 +59,7 @@ class Trained(Model):
     @classmethod
     @own_defaults()
     def load(cls, run: Run) -> "Trained":
-        """The trained model of a run: its best checkpoint where one is marked, else the newest sound one.
+        """The trained model of a run: its best checkpoint if one is marked, else the newest sound one.
 
         Raises:
             RunError: If the run has no sound checkpoint.
@@ -94,8 +94,8 @@ class Trained(Model):
         Args:
             config: All settings.
             ranks: The processes.
-            anew: As of `build_learner`.
-            known: The data, and what must be said of them; read as the settings say by default.
+            anew: As in `build_learner`.
+            known: The data, and notices about them; by default read as the settings say.
 
         Raises:
             ValueError, FileNotFoundError: If data or settings are refused.
@@ -112,14 +112,14 @@ class Trained(Model):
         return cls(first, data, learner, notices, config, apart=apart)
 
     def restore(self, path: Path) -> dict[str, Any]:
-        """Be where a checkpoint was written, with the settings that the guard had changed until then.
+        """Return to the state of a checkpoint, with the settings that the guard had changed until then.
 
         Returns:
-            The state of the guard at that moment.
+            The state of the guard at that time.
 
         Raises:
-            Damaged: As `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
-            RunError: If the settings are not those that it was made with.
+            Damaged: As in `checkpoint.load`, or if it does not fit the settings; then nothing of it is kept.
+            RunError: If the settings differ from those with which it was made.
         """
         iteration, parts = checkpoint.load(path, "learner", "guard", "recipe")
         try:
@@ -145,7 +145,7 @@ class Trained(Model):
         return parts["guard"]
 
     def change(self, remedies: list[str]) -> None:
-        """Go on from this iteration with these settings changed, as `key=value`."""
+        """Continue from this iteration with these settings changed, as `key=value`."""
         state = self.learner.state_dict()
         self.config = resolve(self.config, remedies)
         self.rebuild(anew=False)
@@ -153,54 +153,54 @@ class Trained(Model):
         set_learning_rate(self.learner, self.config.optimizer.learning_rate)
 
     def restart(self) -> None:
-        """Be at iteration 0."""
+        """Return to iteration 0."""
         self.number, self.config = 1, self.whole.stage(1)
         self.rebuild()
 
     def enter_next_stage(self) -> None:
-        """Go on in the next stage: with θ, its average and the iteration as they are, and all else anew."""
+        """Continue in the next stage, with the same θ, average and iteration, and everything else new."""
         after = self.learner.state_dict()
         self.number, self.config = self.number + 1, self.whole.stage(self.number + 1)
         self.rebuild(after)
 
     def rebuild(self, after: dict[str, Any] | None = None, anew: bool = True) -> None:
-        """The learner of this stage, at its first iteration."""
+        """Rebuild the learner of this stage, at its first iteration."""
         self.learner = build_learner(self.config, self.data, self.device, self.learner.ranks, self.begin, after, anew)
 
     @property
     def begin(self) -> int:
-        """Iterations done before this stage."""
+        """Number of iterations done before this stage."""
         return self.end - self.whole.lengths[self.number - 1]
 
     @property
     def end(self) -> int:
-        """Iterations done at the end of this stage."""
+        """Number of iterations done at the end of this stage."""
         return self.whole.ends[self.number - 1]
 
     @property
     def f(self) -> nn.Module:
-        """The log-density to sample and evaluate: averaged parameters where there are some."""
+        """The log-density to sample and evaluate, with averaged parameters if there are any."""
         return self.learner.best_model
 
     @property
     def sampler(self) -> settings.Sampler:
-        """The sampler's settings where training left them."""
+        """The sampler's settings as training left them."""
         adaptive = self.learner.chains.sampler if self.learner.chains else None
         now = adaptive.settings(self.learner.iteration) if isinstance(adaptive, AdaptiveSampler) else {}
         return replace(self.config.sampler, **now)
 
     @property
     def start(self) -> Start:
-        """Kept chains, or where new ones come from."""
+        """Kept chains, or the source of new ones."""
         return self.learner.chains.start if self.learner.chains else build_fresh(self.config, self.data, self.f)
 
     @property
     def iteration(self) -> int:
-        """Iterations done."""
+        """Number of iterations done."""
         return self.learner.iteration
 
     def batch(self) -> tuple[Tensor, ...]:
-        """The data of this iteration, and their classes where they are learned."""
+        """The data of this iteration, and their classes if these are learned."""
         t, i = self.config.training, self.learner.iteration
         x = self.data.batch(t.batch, t.seed, i).to(self.device)
         if not (self.learner.needs_classes and isinstance(self.data, Labelled)):
@@ -209,14 +209,14 @@ class Trained(Model):
 
     @own_defaults()
     def reference_data(self, n: int) -> Tensor:
-        """Up to n rows of data in an order apart from that of training, (n, *event): for frames and scores."""
+        """Up to n rows of data in another order than in training, (n, *event), for frames and scores."""
         if isinstance(self.data, Elsewhere):
             return self.chains_as_data(n)
         n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
         return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
 
     def noisy(self, x_data: Tensor, generator: torch.Generator) -> Tensor:
-        """Data as points of the law that f is to hold: with the noise of its own level, else with that of training."""
+        """Data as points of the law that f models: with the noise of its lowest level, else with that of training."""
         if isinstance(self.f, Anneals):
             return noised(self.f, x_data, generator)
         return self.learner.noisy(x_data, generator)
@@ -228,26 +228,26 @@ class Trained(Model):
         return build_proposal(self.sampler, self.data, self.config.training.seed)
 
     def calibration(self, n: int) -> Calibration:
-        """As `Model.calibration`; where the data are not here, as they were when the run was saved."""
+        """As in `Model.calibration`; if the data are not here, as stored when the run was saved."""
         if isinstance(self.data, Elsewhere) and self.judged:
             return self.judged._replace(f=self.judged.f[:n])
         return super().calibration(n)
 
     def require_data(self) -> None:
-        """Refuse what needs the data themselves.
+        """Refuse uses that need the data themselves.
 
         Raises:
-            ValueError: If they are not here.
+            ValueError: If the data are not here.
         """
         if isinstance(self.data, Elsewhere):
             self.data.batch(1, 0, 0)
 
     @own_defaults()
     def held_out(self, n: int) -> HeldOut:
-        """Up to n rows in random order that training did not see, where there are some.
+        """Up to n rows that training did not see, in random order, if there are any.
 
-        Rows of a table that are not learned from, fresh draws of a toy, the test images of a set that was trained on
-        its train images; else the rows of training.
+        These are held-out rows of a table, fresh draws of a toy, or the test images of a set if its train images were
+        learned; else the training rows.
         """
         if self.apart:
             rows = self.apart.rows(range(min(n, len(self.apart))))
@@ -260,7 +260,7 @@ class Trained(Model):
 
 
 def calibration_in(path: Path) -> Calibration | None:
-    """f of ordinary rows as a checkpoint holds it; None where it does not."""
+    """f of ordinary rows stored in a checkpoint; None if it has none."""
     if not (path / "calibration.json").is_file():
         return None
     kept = checkpoint.load(path, "calibration")[1]["calibration"]
@@ -268,7 +268,7 @@ def calibration_in(path: Path) -> Calibration | None:
 
 
 def test_split(config: settings.Data, data: DataSet) -> Rows | None:
-    """The test images of the set that was trained on, in the model's channels; None where there are none."""
+    """The test images of the training set's source, in the model's channels; None if there are none."""
     if not isinstance(data, Images) or config.split != "train":
         return None
     try:
@@ -282,7 +282,7 @@ def remedies_in(guard: dict[str, Any]) -> list[str]:
     """The settings that the guard had changed, as `key=value`.
 
     Raises:
-        ValueError: If it never changes such a setting.
+        ValueError: If the guard never changes such a setting.
     """
     remedies = [str(remedy) for remedy in guard["remedies"]]
     if foreign := [r for r in remedies if r.partition("=")[0] not in CHANGED_BY_GUARD]:
@@ -291,10 +291,10 @@ def remedies_in(guard: dict[str, Any]) -> list[str]:
 
 
 def differing(config: Experiment, data: DataSet, recipe: dict[str, Any]) -> list[str]:
-    """Settings of network, sampler and start that are not those of a checkpoint, in words.
+    """Settings of network, sampler and start that differ from those of a checkpoint, in words.
 
     Raises:
-        ValueError, KeyError: If the recipe is none.
+        ValueError, KeyError: If the recipe is not valid.
     """
     saved, found = current(recipe), []
     pairs = {
@@ -313,7 +313,7 @@ def differing(config: Experiment, data: DataSet, recipe: dict[str, Any]) -> list
 
 
 def stage_in(learner: dict[str, Any], config: Experiment) -> int:
-    """The stage that a learner's state is of; runs of version 0.1.0 had one and did not say it.
+    """The stage to which a learner's state belongs; runs of version 0.1.0 had one and did not store it.
 
     Raises:
         ValueError: If there is no such stage.
@@ -325,7 +325,7 @@ def stage_in(learner: dict[str, Any], config: Experiment) -> int:
 
 
 def require_fit(learner: Learner, iteration: int) -> None:
-    """Refuse what `load_state_dict` takes unseen.
+    """Refuse errors that `load_state_dict` does not notice.
 
     Raises:
         ValueError: If a moment of the optimiser has another shape than its parameter, or the iteration is another.
@@ -339,10 +339,10 @@ def require_fit(learner: Learner, iteration: int) -> None:
 
 
 def config_of(run: Run) -> Experiment:
-    """The settings that config.json holds.
+    """The settings in config.json.
 
     Raises:
-        RunError: If they are not settings this version knows.
+        RunError: If this version does not know these settings.
     """
     saved: dict[str, Any] = run.config() or {}
     try:
@@ -360,7 +360,7 @@ def is_known(trained: Trained) -> bool:
 
 
 def exact_kl(trained: Trained, x_data: Tensor, heat: float = 1.0) -> float | None:
-    """KL(data ‖ exp(f/heat)) by grid, in nats; None where the data's density is not known."""
+    """KL(data ‖ exp(f/heat)) on a grid, in nats; None if the data's density is unknown."""
     if not is_known(trained):
         return None
     truth = DENSITIES[trained.config.data.name]()

@@ -1,4 +1,4 @@
-"""Pictures of a run on its way: what its chains look like, and the curves of its metrics."""
+"""Pictures of a run during training: its chains, and the curves of its metrics."""
 
 import gc
 import math
@@ -18,11 +18,11 @@ from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 
 SHOWN, SHOWN_POINTS = 64, 2000
-"""Images in a grid, points in a scatter."""
+"""Number of images in a grid, and of points in a scatter plot."""
 
 
 def draw_pictures(run: Run, trained: Trained) -> None:
-    """In the plane: data, chains, density, energy. Of images: a grid of the chains."""
+    """In the plane: data, chains, density and energy. For images: a grid of the chains."""
     i, shape = trained.learner.iteration, trained.data.event_shape
     path = run.samples / f"{i:09d}.png"
     generator = rng(trained.config.training.seed, "picture")
@@ -43,11 +43,11 @@ def draw_pictures(run: Run, trained: Trained) -> None:
         watched = {metric.name: metric for config in trained.whole.flat for metric in build_objective(config).watched}
         drawn = (*watched.values(), KL)
         keep(pictures.training_curves(curves, drawn, run.switches()), run.samples / "curves.png")
-    gc.collect()  # a figure is a circle of references, of ten megabytes and more
+    gc.collect()  # figures are reference cycles of ten megabytes and more
 
 
 def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -> None:
-    """Write a picture if the disk takes it, and show it where a run's metrics go besides."""
+    """Write a picture if the disk allows, and send it to the run's other writers."""
     with logs.surviving_disk(path):
         pictures.save(picture, path)
         if run:
@@ -55,6 +55,6 @@ def keep(picture: Any, path: Path, run: Run | None = None, iteration: int = 0) -
 
 
 def columns(lines: list[dict[str, Any]]) -> dict[str, list[float]]:
-    """Log lines as columns; what a line does not say is NaN."""
+    """Log lines as columns; missing values are NaN."""
     names = dict.fromkeys(name for line in lines for name in line)
     return {n: [math.nan if line.get(n) is None else float(line[n]) for line in lines] for n in names}

@@ -1,32 +1,31 @@
-"""The divergence guard: sees training run away, and says which setting to change when it goes back.
+"""The divergence guard: detects training that runs away, and decides which setting to change when it returns.
 
-With d = gap / sd, sd the spread of f within the data and within the chains, windows of 10 iterations, and "before" the
-largest window of the 100 iterations before:
+Let d = gap / sd, with sd the spread of f within the data and within the chains. Windows are 10 iterations, and "before"
+means the largest window of the previous 100 iterations:
 
-    not finite    a chain, f or a gradient is NaN or infinite; seen before θ moves
+    not finite    a chain, f or a gradient is NaN or infinite; detected before θ moves
     range         chains are 10 times as far out as the data
     rejection     nothing is accepted for 50 iterations
-    clipping      over half the coordinates are clipped, once under a quarter: the gap follows (see `adaptation`)
-    overshoot     d < −1: f rates its own chains far above the data, as steps in θ that are too long make it
-    separation    d > 3, after chains had caught up once: they no longer do
+    clipping      over half the coordinates are clipped, after under a quarter were: the gap follows (see `adaptation`)
+    overshoot     d < −1: f rates its own chains far above the data, because steps in θ are too long
+    separation    d > 3, after chains had once caught up: they no longer do
     growth        |gap|, r_t or ‖∇θ‖ is 5 times what it was before
 
 Training starts with a separation that is no fault: f learns to tell data from noise before chains respond. So overshoot
-and separation count from when f has learned something, r_t three times that of the first iteration, and clipping and
+and separation count once f has learned something, i.e. r_t is three times that of the first iteration, and clipping and
 growth from 100 iterations later.
 
-Each stage has a guard of its own. After the first one f knows something already, so those 100 iterations are the first
-of the stage, and no return leads out of it. What was learned without chains may rate them far above the data; they are
-what brings it down. So overshoot counts from when the two have met, |d| < 1, and is d < −3.
+Each stage has its own guard. After the first stage f has already learned something, so those 100 iterations are the
+first of the stage, and no return leads out of it. An f that was learned without chains may rate them far above the
+data, until training with chains brings that down. So overshoot counts once the two have met, |d| < 1, and means d < −3.
 
-A rule counts where the objective reports the metrics that it looks at: without chains, only growth and what is not
-finite.
+A rule applies if the objective reports its metrics: without chains, only growth and values that are not finite.
 
-Each return changes one setting: what the chains' troubles (range, rejection) or those of learning call for in turn. But
-a value that is not finite may be a fault of the machine: the first return from one changes nothing, and training, a
-function of its settings and seed, then ends as if it had not been. If it was no such fault, it comes again in the same
-iteration, and that return and all after it change something. It is the chains' trouble where f is finite on the data,
-and so is its gradient in θ, or where chains were far out in the iteration before.
+Each return changes one setting, taking turns among those for troubles of the chains (range, rejection) or those for
+troubles of learning. But a value that is not finite may be a hardware fault: the first return from one changes nothing,
+and training, a function of its settings and seed, then ends as if nothing had happened. If it was no such fault, it
+recurs in the same iteration, and that return and all later ones change a setting. It is a trouble of the chains if f
+and its θ-gradient are finite on the data, or if chains were far out in the previous iteration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,24 +38,24 @@ from anila.runs.experiment.experiment import Experiment
 from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
 
 WINDOW, MEMORY, PATIENCE = 10, 100, 50
-"""Iterations: averaged, remembered before those, without an accepted move."""
+"""Iterations in a window, iterations remembered before it, and iterations without an accepted move."""
 FAR, CLIPPED, OVERSHOOT, SEPARATION, GROWTH, LEARNED = 10.0, 0.5, -1.0, 3.0, 5.0, 3.0
-"""Where each symptom begins; see above."""
+"""Thresholds of the symptoms; see above."""
 CHANGES = dict(zip(CHANGED_BY_GUARD, (0.2, 0.2, 2), strict=True))
 """Setting -> factor of one change."""
 ORDER = {
     "learning": ("optimizer.learning_rate", "optimizer.learning_rate", "sampler.steps", "sampler.step_size"),
     "chains": ("sampler.step_size", "sampler.step_size", "sampler.step_size", "optimizer.learning_rate"),
 }
-"""What is changed the first, second, … time, and again from the first."""
+"""The settings changed the first, second, … time, cyclically."""
 
 
 class Diverged(ArithmeticError):
-    """Training ran away and no change that the guard may make helped."""
+    """Training ran away, and no change that the guard may make helped."""
 
 
 class Trouble(NamedTuple):
-    """A symptom in words, whether it is one of `chains` or of `learning`, and whether all values are finite."""
+    """A symptom in words, whether it belongs to `chains` or `learning`, and whether all values are finite."""
 
     cause: str
     what: str
@@ -64,10 +63,10 @@ class Trouble(NamedTuple):
 
 
 class Guard:
-    """Watches the metrics that an objective lists, and remembers what was changed.
+    """Watches the metrics that an objective lists, and remembers changed settings.
 
     Args:
-        watched: Those metrics; what Algorithm 1 reports, by default.
+        watched: Those metrics; by default those of Algorithm 1.
         knows: Whether f has learned something before the first iteration.
 
     >>> guard, healthy = Guard(), {metric.name: 1.0 for metric in OF_CHAINS}
@@ -85,23 +84,23 @@ class Guard:
         self.knew = knows
         """Whether f had learned something before the first iteration."""
         self.learned = int(knows)
-        """Iterations since f has learned something."""
+        """Iterations since f learned something."""
         self.least_clipped = 1.0
-        """Least fraction clipped in a window, since 100 iterations after that."""
+        """Smallest fraction clipped in a window, from 100 iterations after that on."""
         self.met = False
-        """Whether chains have caught up with the data once."""
+        """Whether chains have once caught up with the data."""
         self.remedies: list[str] = []
         """Settings changed so far, as `key=value`."""
         self.repeated: list[int] = []
-        """Iterations whose value that was not finite was gone back from with nothing changed."""
+        """Iterations with a value that was not finite, from which a return changed nothing."""
         self.returned = 0
-        """Iteration of the last return that changed something: that checkpoint is as good as it was then."""
+        """Iteration to which the last return that changed something led: that checkpoint was good then."""
 
     def look(self, metrics: Mapping[str, float]) -> Trouble | None:
-        """Take in the metrics of an iteration.
+        """Record the metrics of an iteration.
 
         Returns:
-            The symptom seen, None if training is in order.
+            The symptom found; None if training is in order.
         """
         if not self.rows:
             self.flat = metrics.get("grad_norm", 0.0)
@@ -112,7 +111,7 @@ class Guard:
         return self.chains() or self.learning()
 
     def not_finite(self, error: NotFinite) -> Trouble:
-        """The symptom that an iteration ended with."""
+        """The symptom for an iteration that ended with this error."""
         far = bool(self.rows) and self.rows[-1].get("chain_range", 0.0) > FAR
         return Trouble("chains" if far else error.cause, error.what, finite=False)
 
@@ -136,11 +135,11 @@ class Guard:
         return None if self.settling else self.growth()
 
     def has_learned(self) -> bool:
-        """Whether f is no longer flat, as far as the objective says how steep it is."""
+        """Whether f is no longer flat, if the objective reports how steep it is."""
         return "grad_norm" not in self.rows[-1] or self.mean("grad_norm") > LEARNED * self.flat
 
     def outrun(self) -> Trouble | None:
-        """The chains are where f does not want them, or where it left them behind."""
+        """A symptom if f rates chains far above the data, or has left them behind."""
         d = self.separation()
         if d < (-SEPARATION if self.knew else OVERSHOOT) and (self.met or not self.knew):
             return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
@@ -151,11 +150,11 @@ class Guard:
 
     @property
     def settling(self) -> bool:
-        """Whether f has begun to learn and the chains have not had time to follow: no place to go back to."""
+        """Whether f has begun to learn and chains have not had time to follow: no state to return to."""
         return 0 < self.learned <= MEMORY
 
     def growth(self) -> Trouble | None:
-        """A metric far above the largest window before."""
+        """A symptom if a metric is far above its largest window before."""
         clipped = self.mean("clipped") if "clipped" in self.rows[-1] else 0.0
         self.least_clipped = min(self.least_clipped, clipped)
         if clipped > CLIPPED > 2 * self.least_clipped:
@@ -180,17 +179,17 @@ class Guard:
         return max(sum(sizes[i : i + WINDOW]) for i in range(len(sizes) - WINDOW + 1)) / WINDOW
 
     def separation(self) -> float:
-        """Mean over the window of gap / sd, single values limited to ±5; 0 where f has no spread."""
+        """Mean over the window of gap / sd, with single values limited to ±5; 0 if f has no spread."""
         ratios = [r["energy_gap"] / r["energy_sd"] if r["energy_sd"] else 0.0 for r in self.rows[-WINDOW:]]
         return sum(max(-5.0, min(5.0, ratio)) for ratio in ratios) / WINDOW
 
     @property
     def returns(self) -> int:
-        """How often training went back."""
+        """Number of returns."""
         return len(self.remedies) + len(self.repeated)
 
     def may_be_chance(self, trouble: Trouble, iteration: int) -> bool:
-        """Whether the iteration may go well if it is made again."""
+        """Whether repeating the iteration may go well."""
         return not (trouble.finite or iteration in self.repeated or self.remedies)
 
     def remedy(self, trouble: Trouble, config: Experiment) -> str:
@@ -201,14 +200,14 @@ class Guard:
         return f"{key}={getattr(getattr(config, group), field) * CHANGES[key]:.6g}"
 
     def may_change(self, key: str, config: Experiment) -> bool:
-        """Whether a setting has a say: none of chains without any, nor a step that follows an acceptance."""
+        """Whether changing a setting has an effect: not for chains if there are none, nor for an adapted step_size."""
         if key.startswith("sampler."):
             return "chain_range" in self.names and not (key == "sampler.step_size" and config.sampler.accept)
         return True
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The watched metrics' names."""
+        """Names of the watched metrics."""
         return tuple(metric.name for metric in self.watched)
 
     def state_dict(self) -> dict[str, Any]:
@@ -229,10 +228,10 @@ def guard_of(trained: Trained) -> Guard:
 
 
 def what_to_change(config: Experiment, needs_chains: bool) -> str:
-    """What may keep training from running away that is not done yet.
+    """Advice that may keep training from running away and is not followed yet.
 
     Args:
-        config: The settings with which it did.
+        config: The settings with which it ran away.
         needs_chains: Whether the objective moves chains.
     """
     limited, steered = config.training.max_grad_norm is not None, config.sampler.accept is not None

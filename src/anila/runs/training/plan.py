@@ -1,9 +1,9 @@
-"""From minutes to iterations: how long each stage takes is measured before a run begins, and what follows is written
-down, so that the run is a function of its settings.
+"""From minutes to iterations: the time of each stage is measured before a run begins, and the resulting iterations are
+recorded, so that the run is a function of its settings.
 
-    iterations of a stage = (its share of the minutes − seconds until it begins) / seconds an iteration
+    iterations of a stage = (its share of the minutes − seconds until it begins) / seconds per iteration
 
-Seconds are those of the clock on this machine. What a run saves and draws comes on top.
+Seconds are wall-clock time on this machine. Saving and drawing pictures come on top.
 """
 
 import math
@@ -16,13 +16,13 @@ from anila.runs.training.timing import Pace, pace
 
 
 def planned(trained: Trained, run: Run, anew: bool, say: Say) -> Experiment:
-    """The settings with the iterations that `training.minutes` ask for: those noted in the run's folder, else measured.
+    """The settings with the iterations for `training.minutes`: those recorded in the run's folder, else measured.
 
     Args:
         trained: The experiment at iteration 0.
         run: Its folder.
-        anew: Whether a run that is there is overwritten.
-        say: Takes the plan in a line.
+        anew: Whether an existing run is overwritten.
+        say: Called with the plan in one line.
     """
     config, ranks = trained.whole, trained.learner.ranks
     if config.training.minutes is None:
@@ -36,7 +36,7 @@ def planned(trained: Trained, run: Run, anew: bool, say: Say) -> Experiment:
 
 
 def recorded(run: Run, config: Experiment) -> list[int]:
-    """The iterations of each stage that were planned when the run began; none where it was no such run."""
+    """The iterations of each stage that were planned when the run began; empty if it was not planned."""
     if run.config() is None:
         return []
     lengths, minutes = config_of(run).lengths, config_of(run).training.minutes
@@ -44,14 +44,14 @@ def recorded(run: Run, config: Experiment) -> list[int]:
 
 
 def lengths_in(paces: list[Pace], config: Experiment) -> list[int]:
-    """Iterations of each stage, one at least."""
+    """Iterations of each stage, at least one."""
     shares = [stage.share for stage in config.stages] or [1.0]
     seconds = [60 * (config.training.minutes or 0) * share / math.fsum(shares) for share in shares]
     return [max(1, int((s - p.beginning) / p.iteration)) for s, p in zip(seconds, paces, strict=True)]
 
 
 def in_words(config: Experiment) -> str:
-    """How long the stages are.
+    """The lengths of the stages, in words.
 
     >>> in_words(Experiment())
     'likelihood 1,000 iterations'

@@ -1,4 +1,4 @@
-"""Before anything runs: how large the network is, how far chains reach, what it takes of memory and time."""
+"""Before anything runs: the size of the network, the reach of chains, and the memory and time that training takes."""
 
 import ctypes
 import math
@@ -32,14 +32,14 @@ from anila.runs.training.timing import estimate, in_stage, own_data, pace, start
 from anila.samplers.phase import quantile
 
 CHECKPOINTS = KEPT + 4
-"""On the disk at once: the newest, the best, that of a stage, one that proved good, and the one being written."""
+"""Checkpoints on disk at once: the newest, the best, that of a stage, one proved good, and the one being written."""
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Of mallopt(3)."""
+"""Parameters of mallopt(3)."""
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """What is known before anything runs."""
+    """Findings before anything runs."""
 
     parameters: int
     warnings: list[str]
@@ -48,7 +48,7 @@ class Preflight:
 
 
 class AboutStage(NamedTuple):
-    """What is known of a stage before it begins: lines, warnings, seconds an iteration."""
+    """Findings about a stage before it begins: lines, warnings, seconds per iteration."""
 
     lines: list[str]
     warnings: list[str]
@@ -56,7 +56,7 @@ class AboutStage(NamedTuple):
 
     @property
     def said(self) -> list[str]:
-        """What is said of it."""
+        """The lines and warnings to report."""
         return [*self.lines, *(f"warning: {text}" for text in self.warnings)]
 
 
@@ -71,11 +71,11 @@ def look_ahead(config: Experiment) -> Preflight:
 
 
 def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
-    """Size, reach and time, found out without moving anything.
+    """Size, reach and time, determined without moving anything.
 
     Args:
         trained: The experiment.
-        stages: The same in each of its stages; by default in the one that it is in.
+        stages: The same in each of its stages; by default in the current one.
     """
     data, learner, whole = trained.data, trained.learner, (stages or [trained])[0].whole
     config, parameters = trained.config, sum(p.numel() for p in learner.model.parameters())
@@ -98,7 +98,7 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
 
 
 def size_in_words(model: nn.Module) -> str:
-    """Parameters of a network; centres of one in closed form, and their width."""
+    """The number of parameters of a network; the centres of one in closed form, and their width."""
     if isinstance(model, Kernel):
         return (
             f"{counted(len(model.energy.centres), 'centre')} of width {model.energy.bandwidth:.2g} sd, in closed form"
@@ -107,14 +107,14 @@ def size_in_words(model: nn.Module) -> str:
 
 
 def about_tables(trained: Trained) -> str:
-    """What this network is good for on a table, and which one is for the rest."""
+    """What this network is good for on a table, and which one suits the rest."""
     if trained.config.network.by_seeing:
         return "good for  odd rows, at once; network=mlp takes 20 seconds and is closer in new rows and missing cells"
     return "good for  new rows and missing cells; network=kernel finds odd rows better, and at once"
 
 
 def about_stage(trained: Trained) -> AboutStage:
-    """Reach, memory and time of the stage that an experiment is in."""
+    """Reach, memory and time of the current stage of an experiment."""
     config, learner, t = trained.config, trained.learner, trained.config.training
     if not learner.objective.moves:
         return AboutStage([], [], 0.0)
@@ -132,7 +132,7 @@ def about_stage(trained: Trained) -> AboutStage:
 
 
 def stage_line(trained: Trained) -> list[str]:
-    """Which stage it is, where there are several."""
+    """The current stage, if there are several."""
     whole, name, first = trained.whole, trained.config.objective.name, trained.begin + 1
     if not whole.stages:
         return []
@@ -140,10 +140,10 @@ def stage_line(trained: Trained) -> list[str]:
 
 
 def try_objective(trained: Trained) -> None:
-    """Ask the objective once where f goes up and where down; what f itself does wrong its own check says.
+    """Evaluate the objective's contrast once; errors of f itself are reported by its own check.
 
     Raises:
-        ValueError: If it cannot be asked, or answers something else.
+        ValueError: If that fails, or does not return a contrast.
     """
     learner, name = trained.learner, trained.config.objective.name
     x = trained.batch()[0][:2]
@@ -164,7 +164,7 @@ def try_objective(trained: Trained) -> None:
 
 
 def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tuple[list[str], list[str]]:
-    """How far chains reach and how steep f is where they start; and a warning where they do not reach the data."""
+    """How far chains reach and how steep f is where they start; and a warning if they do not reach the data."""
     config = trained.config
     s, chains = config.sampler, config.training.chains or config.training.batch
     kernel = s.kernel
@@ -191,7 +191,7 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
 
 
 def memory(learner: Learner, both: Tensor) -> str:
-    """What lives at once: θ with its gradient, averages and momenta; kept chains; what one gradient of f keeps."""
+    """What is in memory at once: θ with its gradient, averages and momenta; kept chains; a gradient's activations."""
     model, start = learner.model, learner.chains.start if learner.chains else None
     state = [*model.parameters(), *model.buffers()]
     copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
@@ -214,7 +214,7 @@ def memory(learner: Learner, both: Tensor) -> str:
 
 
 def disk_warning(learner: Learner, folder: Path) -> list[str]:
-    """A warning where a run's checkpoints may find no room: each holds θ, its averages and momenta, and kept chains."""
+    """A warning if a run's checkpoints may not fit: each holds θ, its averages and momenta, and kept chains."""
     start = learner.chains.start if learner.chains else None
     copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
     chains = size([start.bank]) if isinstance(start, Persistent) else 0
@@ -230,7 +230,7 @@ def disk_warning(learner: Learner, folder: Path) -> list[str]:
 
 @contextmanager
 def memory_explained(config: Experiment) -> Iterator[None]:
-    """Say what takes the memory where there is not enough.
+    """Explain what takes the memory if there is not enough.
 
     Raises:
         MemoryError: With the sizes that decide, the peak on a GPU, and what to lower.
@@ -250,14 +250,14 @@ def memory_explained(config: Experiment) -> Iterator[None]:
 
 
 def size(tensors: list[Tensor]) -> int:
-    """Bytes."""
+    """Bytes of these tensors."""
     return sum(x.numel() * x.element_size() for x in tensors)
 
 
 def keep_freed_memory() -> None:
-    """What is freed stays with this process (glibc): activations are asked for again at the next step.
+    """Keep freed memory in this process (glibc), as activations are needed again at the next step.
 
-    Given back to the system and touched anew each time, they cost a tenth of a step of images.
+    Returning it to the system and touching it again each time costs a tenth of a step of images.
     """
     with suppress(OSError, AttributeError):
         for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
@@ -276,7 +276,7 @@ def duration(seconds: float) -> str:
 
 
 def cores() -> int:
-    """Those that this process is bound to, or OMP_NUM_THREADS if fewer: threads beyond them wait for one another."""
+    """Number of cores of this process, or OMP_NUM_THREADS if smaller: more threads would wait for each other."""
     bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(bound, int(asked)) if asked.isdecimal() and int(asked) else bound

@@ -1,4 +1,4 @@
-"""Where the time of an iteration goes: its parts measured, and what of the transitions is the gradient of f."""
+"""Where the time of an iteration goes: its measured parts, and the share of ∇f in the transitions."""
 
 from collections.abc import Callable
 from statistics import median
@@ -15,7 +15,7 @@ from anila.runs.training.preflight import set_threads
 from anila.runs.training.timing import timed
 
 WARM, MEASURED = 2, 5
-"""Iterations before the clock runs (compiling, first allocations), and with it."""
+"""Iterations before timing starts (compiling, first allocations), and timed ones."""
 OF_LEARNER = {
     "noisy": "noise on the data",
     "contrasts": "where f goes up and down",
@@ -24,15 +24,15 @@ OF_LEARNER = {
     "ascend": "step and average of θ",
 }
 OF_CHAINS = {"draw": "chains from the bank", "run": "transitions", "report": "numbers of the chains"}
-"""Methods of `Learner` and of its `Chains`, and what they do."""
+"""Methods of `Learner` and its `Chains`, and what they do."""
 
 
 def profile(config: Experiment) -> dict[str, float]:
-    """Seconds an iteration of each part, medians over a few iterations; nothing is written.
+    """Seconds per iteration of each part, medians over a few iterations; nothing is written.
 
     Returns:
-        The parts, which add up to `iteration` but for what lies between them; and `∇f × K`, the time of as many bare
-        gradients of f as the transitions need: the floor of `transitions` (where these are not compiled).
+        The parts, which add up to `iteration` except for the time between them; and `∇f × K`, the time of the bare
+        gradients of f that the transitions need: the floor of `transitions` (unless these are compiled).
     """
     set_threads(config)
     trained = Trained.untrained(config)
@@ -67,6 +67,6 @@ def profile(config: Experiment) -> dict[str, float]:
 
 
 def each_iteration(seconds: list[float]) -> list[float]:
-    """Sums over the calls of each iteration, which are as many in every one."""
+    """Sums over the calls of each iteration, whose number is the same in all."""
     calls = len(seconds) // (WARM + MEASURED)
     return [sum(seconds[k * calls : (k + 1) * calls]) for k in range(WARM + MEASURED)]

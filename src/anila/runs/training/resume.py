@@ -1,4 +1,4 @@
-"""Going on with the run in a folder, or starting one: only with the same settings and data, or not at all."""
+"""Resuming the run in a folder, or starting one: only with the same settings and data, or not at all."""
 
 import platform
 import re
@@ -24,10 +24,10 @@ CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.pictu
 
 
 def refuse_other_folders(run: Run, say: Say) -> None:
-    """Never mix a run with other files; one that a dead process was overwriting is put back first.
+    """Never mix a run with other files; a run that a dead process was overwriting is put back first.
 
     Raises:
-        RunError: If the folder is a file, cannot be a name, or holds something that is not a run.
+        RunError: If the folder is a file, has an impossible name, or holds something that is not a run.
     """
     try:
         is_there = run.path.exists()
@@ -42,7 +42,7 @@ def refuse_other_folders(run: Run, say: Say) -> None:
 
 
 def as_begun(run: Run, config: Experiment) -> Experiment:
-    """The settings; those that the version did not know which began the run are as they were then."""
+    """The settings, with those that the version that began the run did not know as they were then."""
     saved = run.config()
     if saved is None or not describes_a_run(saved):
         return config
@@ -53,7 +53,7 @@ def as_begun(run: Run, config: Experiment) -> Experiment:
 
 
 def not_a_run(run: Run) -> str | None:
-    """Why a folder that is there can neither be gone on with nor overwritten, None if it can."""
+    """Why an existing folder can be neither resumed nor overwritten; None if it can."""
     config = run.config()
     if config is not None:
         return None if describes_a_run(config) else "is not a run: its config.json does not hold settings of one"
@@ -62,10 +62,10 @@ def not_a_run(run: Run) -> str | None:
 
 
 def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guard:
-    """Be where the newest sound checkpoint of the run is, or note a new run down.
+    """Restore the newest sound checkpoint of the run, or record a new run.
 
     Returns:
-        The guard of that moment.
+        The guard of that time.
 
     Raises:
         RunError: If the run was made with other settings or data, or no checkpoint of it is sound.
@@ -101,10 +101,10 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
 
 
 def restored(trained: Trained, path: Path) -> Guard:
-    """The guard of the moment when a checkpoint was written, and the model as it was then.
+    """Restore the model of a checkpoint, and return the guard of that time.
 
     Raises:
-        Damaged: As `Trained.restore`, or if the guard's part of it is damaged.
+        Damaged: As in `Trained.restore`, or if the guard's part of it is damaged.
     """
     state = trained.restore(path)
     guard = guard_of(trained)
@@ -116,7 +116,7 @@ def restored(trained: Trained, path: Path) -> Guard:
 
 
 def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], saved: dict[str, Any]) -> None:
-    """Show what differs from the settings of the run, where it would change what is computed."""
+    """Refuse settings that differ from those of the run and would change what is computed, showing the differences."""
     old, new = flat(config_of(run)), flat(config)
     last = f"stages.{len(config.stages)}.iterations" if config.stages else "training.iterations"
     longer = last if config.flat[-1].optimizer.decay == "constant" else ""
@@ -132,24 +132,24 @@ def refuse_other_settings(run: Run, config: Experiment, record: dict[str, Any], 
 
 
 def accepting_code(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """How to go on though a file of the user's own has changed."""
+    """How to resume although a file of the user's own code has changed."""
     changed = [key for key in old if key.endswith(".code") and key in new and old[key] != new[key]]
     names = {key: new[key.replace("code", "name")] for key in changed}
     return [f"to go on with {name} as it is now, add {key}={old[key]}" for key, name in names.items()]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """`name: before -> now` of what both have and differs."""
+    """`name: before -> now` for entries that both have and that differ."""
     return [f"{name}: {old[name]} -> {new[name]}" for name in new if name in old and old[name] != new[name]]
 
 
 def is_changeable(key: str) -> bool:
-    """Whether a setting may differ on resume, of a stage too."""
+    """Whether a setting, also of a stage, may differ on resume."""
     return re.sub(r"^stages\.\d+\.", "", key) in CHANGEABLE
 
 
 def flat(config: Experiment) -> dict[str, Any]:
-    """{"group.field": value}, and {"stages.NUMBER.group.field": value} where there are stages."""
+    """{"group.field": value}, and {"stages.NUMBER.group.field": value} if there are stages."""
     found: dict[str, Any] = {"stages": len(config.stages), "training.minutes": config.training.minutes}
     for number, stage in enumerate(config.flat, 1):
         groups = ((group.name, getattr(stage, group.name)) for group in fields(Experiment) if group.name != "stages")

@@ -1,7 +1,7 @@
-"""`training.precision=auto`: what is faster on this machine, measured before a run begins and written down in it.
+"""`training.precision=auto`: the faster precision on this machine, measured before a run begins and recorded in it.
 
 Some processors have no instructions for bf16 and take several times as long with it; on others, and on GPUs, it halves
-an iteration. What a run began with it keeps, on any machine.
+the time of an iteration. A run keeps the precision with which it began, on any machine.
 """
 
 from dataclasses import replace
@@ -17,17 +17,17 @@ from anila.runs.training.timing import pace
 Rounds = Literal["bf16", "fp16", "tf32"] | None
 PRECISIONS: tuple[Rounds, ...] = (None, "bf16", "fp16", "tf32")
 WORTH = 0.9
-"""Share of the time that an iteration may take at most if it is to be rounded."""
+"""Largest relative time of an iteration for which rounding is chosen."""
 
 
 def settled(trained: Trained, run: Run, anew: bool, say: Say) -> Experiment:
-    """The settings with a precision: the one noted in the run's folder, else the faster one.
+    """The settings with a precision: the one recorded in the run's folder, else the faster one.
 
     Args:
         trained: The experiment at iteration 0.
         run: Its folder.
-        anew: Whether a run that is there is overwritten.
-        say: Takes the choice in a line.
+        anew: Whether an existing run is overwritten.
+        say: Called with the choice in one line.
     """
     config, ranks = trained.whole, trained.learner.ranks
     known = recorded(run) if ranks.first and not anew else None
@@ -43,12 +43,12 @@ def settled(trained: Trained, run: Run, anew: bool, say: Say) -> Experiment:
 
 
 def recorded(run: Run) -> int | None:
-    """Which of `PRECISIONS` the run began with, None where there is no run."""
+    """Index in `PRECISIONS` of the precision with which the run began; None if there is no run."""
     return None if run.config() is None else PRECISIONS.index(config_of(run).training.precision)
 
 
 def may_round(trained: Trained) -> bool:
-    """Whether the objectives of all stages bear it."""
+    """Whether the objectives of all stages allow rounding."""
     objectives = [build_objective(stage) for stage in trained.whole.flat]
     anchor = trained.learner.anchor
     return all(objective.may_round for objective in [*objectives, *([anchor] if anchor else [])])

@@ -1,4 +1,4 @@
-"""Stopping when asked: the iteration is finished and saved first, on every process alike."""
+"""Stopping on request: the iteration is finished and saved first, on every process."""
 
 import signal
 import threading
@@ -10,15 +10,15 @@ from anila.learning.distributed import Ranks
 
 
 class Stop:
-    """Which signal asked this process to stop, and which one all of them stop by."""
+    """The signal that asked this process to stop, and the one on which all processes stop."""
 
     asked: int | None = None
     number: int | None = None
     lost: bool = False
-    """Whether all stop because one of them has lost the run's folder."""
+    """Whether all processes stop because one of them has lost the run's folder."""
 
     def agreed(self, ranks: Ranks, lost: bool = False) -> bool:
-        """Whether any process was asked, or has lost the run's folder; then all stop after the same iteration."""
+        """Whether any process was asked to stop or lost the run's folder; then all stop after the same iteration."""
         asked, gone = ranks.gather([float(self.asked or 0), float(lost)]).max(0).values.tolist()
         self.lost = bool(gone)
         self.number = int(asked) or (int(signal.SIGTERM) if gone else None)
@@ -27,8 +27,8 @@ class Stop:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """SIGINT or SIGTERM asks to stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not, as
-    launchers and batch systems each send one. In another thread than the main one signals are left as they are.
+    """SIGINT or SIGTERM requests a stop after the iteration. A second Ctrl-C acts at once; a second SIGTERM does not,
+    as launchers and batch systems each send one. Outside the main thread, signals are left as they are.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():

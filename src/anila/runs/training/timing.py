@@ -1,4 +1,4 @@
-"""How long an iteration takes: estimated from its parts, or measured by a learner that is thrown away."""
+"""The time of an iteration: estimated from its parts, or measured with a learner that is thrown away."""
 
 import math
 import time
@@ -22,27 +22,27 @@ from anila.runs.model.trained import Trained
 from anila.samplers.sample import transitions
 
 WARM, MEASURED, ENOUGH = 2, 9, 3.0
-"""Iterations before the clock runs; iterations timed, or fewer that took so many seconds."""
+"""Iterations before timing starts; most iterations timed; seconds after which fewer are enough."""
 LONG = 5.0
-"""Seconds of an iteration above which the estimate does."""
+"""Seconds per iteration above which the estimate is used."""
 
 
 class Pace(NamedTuple):
-    """Seconds of an iteration, and until the first one begins: to build the learner and fill its chains."""
+    """Seconds per iteration, and seconds until the first one begins, to build the learner and fill its chains."""
 
     iteration: float
     beginning: float
 
 
 def pace(trained: Trained, number: int) -> Pace:
-    """How long a stage takes, agreed by all processes; nothing of the experiment moves."""
+    """The pace of a stage, agreed among all processes; nothing in the experiment moves."""
     made: list[Trained] = []
     beginning = timed(lambda: made.append(begun(trained, number)))
     return Pace(*trained.learner.ranks.gather([seconds_an_iteration(made[0]), beginning])[0].tolist())
 
 
 def begun(trained: Trained, number: int) -> Trained:
-    """The same with its chains filled, where it has some."""
+    """The same with its chains filled, if it has chains."""
     stage = in_stage(trained, number)
     if stage.learner.chains:
         start_of_chains(stage)
@@ -50,7 +50,7 @@ def begun(trained: Trained, number: int) -> Trained:
 
 
 def in_stage(trained: Trained, number: int) -> Trained:
-    """The experiment at the first iteration of a stage with a learner of its own, whose f has learned nothing."""
+    """The experiment at the first iteration of a stage, with a learner of its own whose f is untrained."""
     config, ranks = trained.whole.stage(number), trained.learner.ranks
     begin = sum(trained.whole.lengths[: number - 1])
     learner = build_learner(config, trained.data, trained.device, ranks, begin)
@@ -58,7 +58,7 @@ def in_stage(trained: Trained, number: int) -> Trained:
 
 
 def seconds_an_iteration(trained: Trained) -> float:
-    """Median time of whole updates, which move θ; a quick estimate where they are long."""
+    """Median time of whole updates, which move θ; a quick estimate if they are long."""
     ranks = trained.learner.ranks
     guess = ranks.gather([estimate(trained)])[0].item()
     if guess > LONG:
@@ -78,7 +78,7 @@ def seconds_an_iteration(trained: Trained) -> float:
 
 
 def estimate(trained: Trained) -> float:
-    """Seconds of an iteration, from the parts of one."""
+    """Seconds per iteration, estimated from its parts."""
     learner, x, micro = trained.learner, own_data(trained), trained.config.training.micro_batch
     chain_free = ([] if learner.chains else [learner.objective]) + ([learner.anchor] if learner.anchor else [])
     seconds = math.fsum(seconds_of_matching(trained, each) for each in chain_free) * len(x) / len(x[:micro])
@@ -96,7 +96,7 @@ def own_data(trained: Trained) -> Tensor:
 
 
 def start_of_chains(trained: Trained) -> Tensor:
-    """Where this process's chains of the first iteration may start."""
+    """Possible starts of this process's chains in the first iteration."""
     t, ranks, device = trained.config.training, trained.learner.ranks, trained.device
     if isinstance(trained.start, Paired):
         return trained.noisy(own_data(trained), rng(t.seed, "preflight"))
@@ -105,7 +105,7 @@ def start_of_chains(trained: Trained) -> Tensor:
 
 
 def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: Tensor) -> float:
-    """Time of K transitions, from the first few, plus that of one gradient in θ."""
+    """Time of K transitions, extrapolated from the first few, plus that of one gradient in θ."""
     steps = chains.steps if chains.compile else min(chains.steps, 5)
     generator = rng(0, "timing", device=x0.device)
     both = torch.cat([x_data, x0])
@@ -113,7 +113,7 @@ def seconds_per_iteration(learner: Learner, chains: Chains, x_data: Tensor, x0: 
     def run(k: int) -> None:
         kernel = chains.kernel(learner.iteration, x0.device)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # a few steps need not come to a global move
+            warnings.simplefilter("ignore", UserWarning)  # a few steps may not include a global move
             transitions(kernel, x0, k, generator, precision=chains.precision, compile=chains.compile)
 
     def ascent() -> None:

@@ -1,10 +1,10 @@
-"""Training: Algorithm 1 in a loop, in a run folder, resumable bit for bit.
+"""Training: Algorithm 1 in a loop, in a run folder, resumable bitwise.
 
-A run is a function of (settings, seed, iteration): the same command again goes on from the newest sound checkpoint and
-ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration, saves, and says how to go on.
+A run is a function of (settings, seed, iteration): repeating the command resumes from the newest sound checkpoint and
+ends where the uninterrupted run would have ended. Ctrl-C finishes the iteration, saves, and says how to resume.
 
-Under `torchrun` every process calls `train`: they share data and chains (see `distributed`), stop together, and the
-first one speaks and writes. A checkpoint does not depend on how many there were.
+Under `torchrun` every process calls `train`: they share data and chains (see `distributed`) and stop together, and the
+first one prints and writes. A checkpoint does not depend on the number of processes.
 """
 
 import time
@@ -44,7 +44,7 @@ from anila.runs.training.rounding import settled
 from anila.runs.training.stop import Stop, stop_signals
 
 CALIBRATED, CALIBRATED_IMAGES = 5000, 1000
-"""Ordinary rows of a table at most of which f is kept, and images."""
+"""Most ordinary rows of a table whose f is kept, and most images."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Outcome:
     run: Run
     iteration: int
     stopped_by: int | None
-    """The signal that stopped it; None if it is complete."""
+    """The signal that stopped it; None if training is complete."""
 
 
 Watch = Callable[[int, dict[str, float]], None]
@@ -69,18 +69,18 @@ def train(
     overwrite: bool = False,
     begins: Callable[[Experiment], None] = lambda _: None,
 ) -> Outcome:
-    """Train, or go on training, the run in a folder.
+    """Train the run in a folder, or resume it.
 
     Args:
         config: All settings.
-        path: The run folder; made if it is not there.
-        say: Takes a line of text for the user.
+        path: The run folder; created if it does not exist.
+        say: Called with lines of text for the user.
         watch: Called after every iteration, on every process, with its number (from 1) and metrics.
         preset: The preset's name, for the record.
-        overwrite: Start anew. The run in the folder is deleted once the new one has a checkpoint; if that one ends
-            before, the old one is back.
-        begins: Called before the first iteration, on every process, with the settings of the whole run: with the
-            iterations that `training.minutes` came to.
+        overwrite: Start anew. The old run is deleted once the new one has a checkpoint, and put back if the new one
+            ends before that.
+        begins: Called before the first iteration, on every process, with the settings of the whole run, including the
+            iterations planned from `training.minutes`.
 
     Raises:
         RunError: If the folder cannot be this run.
@@ -88,9 +88,9 @@ def train(
         ImportError: If training.log_to names an extra that is not installed.
         Diverged: If training runs away and the divergence guard has no return left; the last checkpoint stays.
         RankLost: If another process ended or hung.
-        Lost: If the run's folder was moved, removed or closed to writing; what could be saved is.
-        OSError: If the last checkpoint cannot be written; what else cannot be is said, and training goes on.
-        MemoryError: Saying what takes it.
+        Lost: If the run's folder was moved, removed or made read-only; whatever could be saved is.
+        OSError: If the last checkpoint cannot be written; other failed writes are reported, and training continues.
+        MemoryError: Saying what takes the memory.
     """
     with own_defaults(), memory_explained(config), joined(config.training.timeout) as ranks:
         speak = surviving(say) if ranks.first else unsaid
@@ -98,7 +98,7 @@ def train(
 
 
 def unsaid(text: str) -> None:
-    """What processes after the first say."""
+    """The `say` of processes after the first: nothing."""
 
 
 def train_among(
@@ -111,7 +111,7 @@ def train_among(
     overwrite: bool,
     begins: Callable[[Experiment], None],
 ) -> Outcome:
-    """`train`, on this one of several processes."""
+    """`train`, on one of several processes."""
     run = Run(path)
     logs.require(config.training.log_to)
     if ranks.first:
@@ -159,7 +159,7 @@ def train_among(
 
 
 def first_look(trained: Trained) -> list[str]:
-    """What is said before the first iteration.
+    """The lines reported before the first iteration.
 
     Raises:
         ValueError: If f is not a log-density.
@@ -213,12 +213,12 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
 
 
 def due(iteration: int, every: int, end: int) -> bool:
-    """Whether something done every so many iterations, and at the end of a stage, is done now."""
+    """Whether something done every `every` iterations, and at the end of a stage, is due now."""
     return iteration % every == 0 or iteration == end
 
 
 def enter_next_stage(run: Run, trained: Trained, say: Say) -> Guard:
-    """Go on in the next stage, and say and write down that it begins.
+    """Continue in the next stage, and report and record that it begins.
 
     Returns:
         Its guard.
@@ -236,12 +236,13 @@ def enter_next_stage(run: Run, trained: Trained, say: Say) -> Guard:
 
 
 def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say) -> Guard:
-    """Return to the newest checkpoint that had proved good, with one setting changed, and write down what and why.
+    """Return to the newest checkpoint that had proved good, with one setting changed, and record what and why.
 
-    From a value that is not finite, at first, to the newest of all, with nothing changed. Never out of the stage.
+    The first return from a value that is not finite leads to the newest checkpoint of all, with nothing changed. No
+    return leads out of the stage.
 
     Raises:
-        Diverged: If that was done as often as the settings allow.
+        Diverged: If the settings allow no more returns.
     """
     i, t, ranks = trained.learner.iteration, trained.config.training, trained.learner.ranks
     if guard.returns >= (t.rollbacks or 0):
@@ -271,8 +272,8 @@ def go_back(run: Run, trained: Trained, guard: Guard, trouble: Trouble, say: Say
 
 
 def back_in(trained: Trained, path: Path) -> Guard:
-    """Be where a checkpoint of this stage was written, or at its beginning if it is the last one of the stage before;
-    the guard of that moment.
+    """Restore a checkpoint of this stage, or the beginning of the stage if it is the last one of the previous stage;
+    returns the guard of that time.
     """
     number = trained.number
     guard = restored(trained, path)
@@ -283,10 +284,10 @@ def back_in(trained: Trained, path: Path) -> Guard:
 
 
 def begin_again(run: Run, trained: Trained, trouble: Trouble) -> Guard:
-    """Be at the beginning of the stage, with a guard that knows nothing.
+    """Return to the beginning of the stage, with a new guard.
 
     Raises:
-        Diverged: If the checkpoint that the stage began with is damaged.
+        Diverged: If the checkpoint with which the stage began is damaged.
     """
     if trained.number == 1:
         trained.restart()
@@ -298,17 +299,17 @@ def begin_again(run: Run, trained: Trained, trouble: Trouble) -> Guard:
 
 
 def given_up(run: Run, trained: Trained, trouble: Trouble) -> Diverged:
-    """That no return is left, written down and in words."""
+    """Record that no return is left; returns the error."""
     if trained.learner.ranks.first:
         run.append_stats({"iteration": trained.learner.iteration, "event": "failure", "why": trouble.what})
     return Diverged(diagnosis(run, trained, trouble))
 
 
 def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
-    """Write a checkpoint, there for every process: learner, guard, the model to sample, and how to sample it.
+    """Write a checkpoint: learner, guard, the model to sample, and how to sample it. All processes wait for it.
 
     Raises:
-        Lost, OSError: If it cannot be written and is the last one; of others that is said.
+        Lost, OSError: If the last checkpoint cannot be written; for others, this is only reported.
     """
     config, learner = trained.config, trained.learner
     network = with_classes(config.network, trained.data)
@@ -323,13 +324,13 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
         try:
             with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
                 run.save(learner.iteration, parts, floor=trained.begin)
-        except PermissionError as error:  # there was permission when it began: no mistake in the command
+        except PermissionError as error:  # permission existed when it began: the command was right
             raise Lost(f"{error}; open the folder to writing, and the same command again goes on") from error
     learner.ranks.wait()
 
 
 def calibrated(trained: Trained, last: bool) -> int:
-    """How many ordinary rows a checkpoint holds f of, to tell outliers without the data; of images the last alone."""
+    """How many ordinary rows a checkpoint keeps f of, to find outliers without the data; for images only if last."""
     if isinstance(trained.data, Table):
         return CALIBRATED
     return CALIBRATED_IMAGES if last and isinstance(trained.data, Images) else 0
@@ -343,7 +344,7 @@ def measure(trained: Trained) -> dict[str, float]:
 
 
 def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
-    """What happened, what was tried, the last log lines, and what to change."""
+    """A diagnosis: what happened, what was tried, the last log lines, and what to change."""
     i, objective, tried = trained.learner.iteration, trained.learner.objective, "; ".join(run.returns())
     shown = [metric for metric in trained.learner.watched if metric.short]
     lines = [(line, [m for m in shown if line.get(m.name) is not None]) for line in run.stats()[-3:]]
@@ -359,7 +360,7 @@ def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
 
 
 def said_and_logged(run: Run, say: Say) -> Say:
-    """Say a line and write it to log.txt."""
+    """A `say` that also writes to log.txt."""
 
     def both(text: str) -> None:
         run.log(lines_printable(text))
