@@ -36,7 +36,7 @@ class BarkerNoise(NamedTuple):
 
 
 def barker(f: LogDensity, step_size: Number, preconditioner: Tensor | None = None) -> Sampler:
-    """Metropolis-adjusted Barker proposal: y = x ± √γ |ξ|, with P(+) = sigmoid(√γ |ξ| ∂f). One gradient a step.
+    """Metropolis-adjusted Barker proposal: y = x ± √γ |ξ|, with P(+) = sigmoid(√γ |ξ| ∂f). One gradient per step.
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).

@@ -4,7 +4,7 @@
 
 As step_size → 0 this becomes a diffusion with stationary law exp f; `anisotropic` does not, as it lacks ∂ᵢγᵢ. The
 divergence is estimated with one Rademacher probe v, E[v ⊙ ∇(γ · v)] = (∂ᵢγᵢ)ᵢ (Hutchinson 1990), exact in one dimension
-and for separable f. It costs about 3 gradients a step and needs an f that can be differentiated twice.
+and for separable f. It costs about 3 gradients per step and needs an f that can be differentiated twice.
 
 **Where it fails.** ∂ᵢγᵢ jumps from 0 to ∓step_size ∂ᵢᵢf / b where |∂ᵢf| = b, so with a small b the chain is thrown far
 there. Stationary variance for N(0, 1), whose variance is 1:

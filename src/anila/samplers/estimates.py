@@ -4,9 +4,9 @@
     ESS                            independent draws that would estimate as well as these
     MCSE = sd / √ESS               standard error of a mean over the draws
 
-All are computed by ArviZ (rank-normalised, split chains). Draws come as `sample` keeps them in `trace["x"]`, (kept,
-chains, *event), and each function returns one number per coordinate, (*event). Limits are those of Stan and ArviZ: R̂
-at most 1.01, and 400 effective samples in bulk and tail.
+All are computed by ArviZ (rank-normalised, split chains). Draws come as `sample` keeps them in `trace["x"]`,
+(kept, chains, *event), and each function returns one number per coordinate, (*event). Limits are those of Stan and
+ArviZ: R̂ at most 1.01, and 400 effective samples in bulk and tail.
 
 Reference: Vehtari et al. 2021, sections 4, 4.1 and 4.3.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Coordinates in the table: those with the fewest effective samples. Named parameters are all shown."""
 MONITORED = 64
-"""At most so many coordinates are looked at, evenly spaced."""
+"""Largest number of coordinates that are looked at, evenly spaced."""
 
 
 def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:

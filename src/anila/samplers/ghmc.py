@@ -61,7 +61,7 @@ class GhmcNoise(NamedTuple):
 def ghmc(
     f: LogDensity, step_size: Number, persistence: Positive | Tensor = 1.0, preconditioner: Tensor | None = None
 ) -> Sampler:
-    """Generalised HMC: p ← exp(−ε/persistence) p + noise, then a leapfrog step of ε = √step_size. One gradient a step.
+    """Generalised HMC: p ← exp(−ε/persistence) p + noise, then one leapfrog step of ε = √step_size (one gradient).
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).

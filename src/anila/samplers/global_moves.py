@@ -91,7 +91,7 @@ def with_global_moves(
 
     Raises:
         ValueError: If every is below 1, or (at `init`) the kernel is not a local Metropolis kernel.
-        TypeError: If every is no whole number.
+        TypeError: If every is not a whole number.
     """
     if whole("every", every) < 1:
         raise ValueError(f"every must be at least 1; got {every}")

@@ -63,7 +63,7 @@ def hmc(
 
     Raises:
         ValueError: If step_size or spread is not positive or leapfrog_steps is below 1.
-        TypeError: If leapfrog_steps is no whole number.
+        TypeError: If leapfrog_steps is not a whole number.
     """
     scales.require_positive("step_size", step_size)
     scales.require_positive("spread", spread)

@@ -57,7 +57,7 @@ class MoveInfo(NamedTuple):
 
 
 class PointState(NamedTuple):
-    """Positions with f and ∇f there: all that a Metropolis kernel with one gradient a step remembers."""
+    """Positions with f and ∇f there: all that a Metropolis kernel with one gradient per step remembers."""
 
     x: Float[Tensor, "chains *event"]
     value: Float[Tensor, "chains"]

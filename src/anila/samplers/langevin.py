@@ -148,7 +148,7 @@ def anisotropic_mala(
 def unadjusted(
     f: LogDensity, scale: Scale, temperature: Number = 1.0, threshold: Number = math.inf, refresh: Refresh = "step"
 ) -> Sampler:
-    """The kernel that always moves: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ. One gradient a step."""
+    """The kernel that always moves: z' = z + γ/2 ∇f(z) + √(temperature · γ) ξ. One gradient per step."""
     if not is_number(temperature) or not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be a number of at least 0; got {temperature!r}")
     held = holds_gamma(refresh)
@@ -166,7 +166,7 @@ def unadjusted(
 
 
 def metropolis(f: LogDensity, scale: Scale, threshold: Number = math.inf, refresh: Refresh = "step") -> Sampler:
-    """The kernel that accepts or rejects, at temperature 1. One gradient a step: that of the proposal is kept."""
+    """The kernel that accepts or rejects, at temperature 1. One gradient per step: that of the proposal is kept."""
     held = holds_gamma(refresh)
 
     def at(x: Tensor, value: Tensor, grad: Tensor) -> LangevinState:

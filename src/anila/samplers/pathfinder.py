@@ -36,7 +36,7 @@ DRAWS = 8
 MOST_PATHS, FEWEST_PATHS, NUMBERS = 32, 4, 400_000
 """Largest and smallest number of paths; in between, the number of entries in all their H together."""
 DONE, PATIENCE = 0.01, 5
-"""Nats per number that a step should gain or promise; a path ends after so many steps in a row below that."""
+"""Nats per number that a step should gain or promise; a path ends after this many steps in a row below it."""
 PASSED = 50
 """A path ends after this many looks at q in a row, plus ten per number, without a better one."""
 TRIES = 30

@@ -86,7 +86,7 @@ def replica_exchange(
 
     Raises:
         ValueError: If temperatures do not rise from 1, every is below 1, or `make` gives no local Metropolis kernel.
-        TypeError: If every is no whole number.
+        TypeError: If every is not a whole number.
     """
     if whole("every", every) < 1:
         raise ValueError(f"every must be at least 1; got {every}")

@@ -2,9 +2,8 @@
 
     ½ w E |u − ∇f(x_t)|²         what θ descends; u is the slope that f should have at a noisy point x_t
 
-Let r = u − ∇f(x_t), the slope that f lacks. Minus the θ-gradient of ½ |u − ∇f|² is the θ-gradient of r · ∇f(x_t) with r
-held fixed, i.e. of the slope of f along r. Up to O(η²) it is the difference of f between two points on either side of
-x_t,
+Let r = u − ∇f(x_t), the slope that f lacks. Minus the θ-gradient of ½ |u − ∇f|² is that of r · ∇f(x_t) with r held
+fixed, the slope of f along r. Up to O(η²) it is the difference of f between two points on either side of x_t,
 
     up = x_t + η r      down = x_t − η r      weights w / (2η)
 
