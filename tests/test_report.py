@@ -135,8 +135,8 @@ class TestSections:
         page = report(table_run)
         assert page.sections == ALWAYS | {"table"}
         assert all(page.text.count(name) >= 3 for name in ("height", "mood", "luck"))
-        assert "nats likelier beside the rest" in page.text
-        assert f"Not scored yet: anila evaluate {table_run}, then anila report {table_run}" in page.text
+        assert "nats likelier given the rest" in page.text
+        assert f"Not scored yet. Run anila evaluate {table_run}, then anila report {table_run}" in page.text
 
     def test_of_images(self, image_run: Path, tmp_path: Path, undrawn: Callable[..., None]):
         run = Run(shutil.copytree(image_run, tmp_path / "run"))
@@ -240,7 +240,7 @@ class TestEndings:
         config["experiment"]["training"]["iterations"] = 60
         (copied / "config.json").write_text(json.dumps(config))
         page = report(copied)
-        assert "stopped Stopped at iteration 6 of 60. The same command again goes on." in page.text
+        assert "stopped Stopped at iteration 6 of 60. Run the same command to continue." in page.text
         assert page.sections > ALWAYS
 
     def test_failed(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -251,7 +251,7 @@ class TestEndings:
         page = report(tmp_path / "run")
         assert "failed Training ran away at iteration" in page.text
         assert "The divergence guard went back: from" in page.text
-        assert "Said by the divergence guard" in page.text
+        assert "From the divergence guard" in page.text
         assert {"verdict", "repeat"} <= page.sections
 
     @pytest.mark.parametrize("lost", ["checkpoints", "scores.json", "series.csv", "stats.jsonl", "samples"])

@@ -142,7 +142,7 @@ def reason(trained: Trained, x: Tensor, there: Tensor, f: float, tried: Tensor) 
     j, units = columns[k], trained.units
     was, usual = (units.mean[j] + units.scale[j] * float(v) for v in (x[j], tried[q, j]))
     if gain[k, q] <= 0:
-        return "no single column: every other value is less likely still"
+        return "no single column: every other value is even less likely"
     return f"{units.columns[j]} {number(float(f'{was:.4g}'))}: {number(float(f'{usual:.4g}'))} is " + (
-        f"{number(round(gain[k, q].item(), 1))} nats likelier beside the rest"
+        f"{number(round(gain[k, q].item(), 1))} nats likelier given the rest"
     )

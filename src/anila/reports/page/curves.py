@@ -71,7 +71,7 @@ def marks_of(record: Record) -> list[Mark]:
         if i in begins
     ]
     returns = [
-        Mark(e["from"], f"the guard went back to {e['iteration']:,} with {e['change']}, as {e['why']}", "return")
+        Mark(e["from"], f"the guard went back to {e['iteration']:,} with {e['change']}, because {e['why']}", "return")
         for e in record.run.events()
     ]
     failed = record.failure

@@ -28,10 +28,10 @@ MOMENTS = (12, 8, 5, 3, 2, 1)
 NAMED = 3
 """Runs that are named in the title."""
 LEFT_BEHIND = {
-    "long_chains": "f of long chains, and their looks beside the data",
-    "ladder": "the same chains after ever more transitions",
-    "course": "the course of training with its correlations",
-    "coupling": "the bound on the distance from exp f that coupled chains give",
+    "long_chains": "f along long chains, and samples from them beside the data",
+    "ladder": "the same chains after more and more transitions",
+    "course": "metrics of training over iterations, with their correlations",
+    "coupling": "upper bound from coupled chains on the distance from exp f",
 }
 """Pictures of `anila diagnose`, its evidence."""
 
@@ -101,12 +101,12 @@ class View:
         """What the verdict rests on."""
         found = self.record.diagnosis
         if self.seen.fit:
-            return "By the fit itself, of rows that it leaves out."
+            return "From the fit itself, on rows that it leaves out."
         if self.record.failure:
-            return "Said by the divergence guard, which had no return left."
+            return "From the divergence guard, which had no returns left."
         if self.more:
-            return "Read off the series of training."
-        return f"By anila diagnose: {found.get('transitions'):,} transitions at iteration {found.get('iteration')}."
+            return "From the series of training."
+        return f"From anila diagnose: {found.get('transitions'):,} transitions at iteration {found.get('iteration')}."
 
     @property
     def more(self) -> str | None:

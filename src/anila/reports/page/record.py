@@ -77,10 +77,10 @@ class Record:
             made = f"All {planned:,} iterations are done." if planned > 1 else "Its one iteration is done."
             return Status("complete", "Fitted in closed form." if fitted else made)
         if holder := holder_of(self.run.path / "lock"):
-            return Status("training", f"Iteration {done:,} of {planned:,}; {holder} trains here now.")
+            return Status("training", f"Iteration {done:,} of {planned:,}; {holder} is training here now.")
         if not done:
-            return Status("not begun", f"None of {counted(planned, 'iteration')} was written down.")
-        return Status("stopped", f"Stopped at iteration {done:,} of {planned:,}. The same command again goes on.")
+            return Status("not begun", f"None of {counted(planned, 'iteration')} was recorded.")
+        return Status("stopped", f"Stopped at iteration {done:,} of {planned:,}. Run the same command to continue.")
 
     @cached_property
     def failure(self) -> dict[str, Any] | None:

@@ -78,7 +78,7 @@ def label(key: str, records: Sequence[Record]) -> str:
 def best(key: str, records: Sequence[Record]) -> str:
     """What a perfect model has: that of other data, where it was measured."""
     other = [shown(record.scores[f"{key}_data"]) for record in records if f"{key}_data" in record.scores]
-    return f"{other[0]}, as other data have" if other else WORDS.get(key, ("", ""))[1]
+    return f"{other[0]}, from other data" if other else WORDS.get(key, ("", ""))[1]
 
 
 def cell(key: str, scores: dict[str, Any]) -> str:

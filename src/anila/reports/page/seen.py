@@ -134,7 +134,7 @@ def walked(chains: Walk, judged: bool) -> str:
     """What the chains did, and which part of it was judged."""
     start = "the lowest level of noise" if chains.way_down else "noise"
     said = f"{counted(chains.x.shape[1], 'chain')} made {counted(chains.transitions, 'transition')} from {start}."
-    return f"{said} The second half of them is judged; anila diagnose judges longer ones." if judged else said
+    return f"{said} The verdict is on the second half of them; anila diagnose judges longer chains." if judged else said
 
 
 def energies(trained: Trained, x_model: Tensor) -> Chart | None:
