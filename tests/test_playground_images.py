@@ -190,7 +190,7 @@ def test_other_nets_come_as_films(films: Path):
     made = subject_of(str(films))
     assert [film["title"] for film in made["films"]] == [
         "chains from noise",
-        "chains going on",
+        "chains continued",
         "the lower half, filled in",
     ]
     for film in made["films"]:

@@ -31,7 +31,7 @@ def films_of(model: Model) -> list[dict[str, Any]]:
     """{title, chains, data}: the frames of a film one behind the other, as bytes of its images in base64."""
     made = {
         "chains from noise": from_noise(model),
-        "chains going on": walked(model, model.starts(CHAINS, rng(0, "film", 1, device=model.device))),
+        "chains continued": walked(model, model.starts(CHAINS, rng(0, "film", 1, device=model.device))),
         "the lower half, filled in": filled(model),
     }
     most = max(2, ROOM // (len(made) * CHAINS * math.prod(model.data.event_shape)))

@@ -108,8 +108,8 @@ function enable({ state }) {
 }
 
 function hint({ slow, state }) {
-  if (slow) return "Arrow: the slope ∇f. Ring: the proposal. Green: accepted. Red cross: refused.";
-  if (state.target === "yours") return "Drag over a picture to scatter points. Further down, train a net on them.";
+  if (slow) return "Arrow: the slope ∇f. Ring: the proposal. Green: accepted. Red cross: rejected.";
+  if (state.target === "yours") return "Drag over a picture to scatter points. Further down you can train a net on them.";
   return "Click a picture: all chains start there.";
 }
 

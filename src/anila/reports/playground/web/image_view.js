@@ -22,7 +22,7 @@ export function expect(app) {
   if (!app.live) return;
   places(app, app.state.chains);
   clearWay(app);
-  setText(find("#numbers"), "The network begins. The first images come in a moment.");
+  setText(find("#numbers"), "The network is starting. The first images appear in a moment.");
 }
 
 /** A button with a picture for each chain; a press takes it for the brush. */
@@ -108,6 +108,6 @@ function numbers(app) {
   const { s } = app.frame[0];
   const f = app.frame.reduce((sum, { value }) => sum + value, 0) / app.frame.length;
   const rate = 1000 / (app.busy || 1);
-  const speed = app.done ? "done" : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} steps a second`;
+  const speed = app.done ? "done" : `${rate < 10 ? rate.toFixed(1) : Math.round(rate)} steps per second`;
   return `step ${app.shown + 1} of ${app.length} · noise s = ${s.toFixed(2)} · mean f = ${signed(f.toFixed(0))} · ${speed}`;
 }

@@ -21,7 +21,7 @@ const options = {
   left: titles(SAMPLERS),
   right: titles(SAMPLERS),
   show: SHOWS,
-  objective: { denoising: "denoising, no chains", likelihood: "likelihood, by kept chains", recovery: "recovery, by short chains" },
+  objective: { denoising: "denoising, no chains", likelihood: "likelihood, kept chains", recovery: "recovery, short chains" },
   target: { ...(subject.title ? { own: nameOf(subject) } : {}), ...titles(TARGETS), yours: "yours" },
   story: STORIES,
 };

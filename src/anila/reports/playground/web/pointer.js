@@ -88,13 +88,13 @@ function paste(app, refresh) {
   const text = find("#paste").value, points = parsePoints(text).slice(0, MOST);
   const lines = text.split("\n").filter((line) => line.trim()).length;
   if (points.length < 2) {
-    find("#pasted").textContent = "Two numbers a line are needed, and two lines at least.";
+    find("#pasted").textContent = "Paste at least two lines, with two numbers per line.";
     return;
   }
   const { low, high } = frameOf(points);
   const onSheet = (x, i) => SHEET.low[i] + ((SHEET.high[i] - SHEET.low[i]) * (x - low[i])) / (high[i] - low[i]);
   own(app, points.map((x) => [onSheet(x[0], 0), onSheet(x[1], 1)]));
   const of = lines > points.length ? ` of ${lines} lines` : "";
-  find("#pasted").textContent = `${points.length} points${of}, stretched to the picture.`;
+  find("#pasted").textContent = `${points.length} points${of}, scaled to fit the picture.`;
   refresh();
 }
