@@ -1,4 +1,4 @@
-"""Doctests in the reference: griffe's extension that fences them, as `>>>` alone would be read as quotations."""
+"""Doctests in the reference: griffe's extension that fences them, because a bare `>>>` is read as a quotation."""
 
 import re
 from typing import Any

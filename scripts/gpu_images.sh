@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# What a GPU is for, within 12 minutes: the speed of sampling beside the bare gradient and matrix products, then CIFAR-10
-# at width, its grid and its distances. The same command goes on where it was stopped.
+# What a GPU gives in 12 minutes: the speed of sampling compared with the bare gradient and with matrix products, then a
+# wide net on CIFAR-10, its grid of samples and its distances. The same command continues where it was stopped.
 #
 #   ANILA_DATA=FOLDER scripts/gpu_images.sh             # figures and pictures in $OUT, or in runs/gpu
-#   LENGTH=toy scripts/gpu_images.sh                    # seconds of everything, on any processor
+#   LENGTH=toy scripts/gpu_images.sh                    # a few seconds of everything, on any processor
 #
 # PYTHON names the interpreter, DATA the images (cifar10, or a path), WORK the folder of checkpoints.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Run the notebooks in place, so that they show what they make.
+"""Run the notebooks in place and keep their outputs.
 
 python scripts/notebooks.py [NAME]...        all of them, or notebooks/NAME.ipynb; about ten minutes on a core
 """

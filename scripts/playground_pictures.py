@@ -1,4 +1,4 @@
-"""The pictures of docs/playground.md: the playground's own page and that of the digits, in chromium without a window.
+"""The pictures of docs/playground.md: the plain playground and that of the digits, in headless chromium.
 
 python scripts/playground_pictures.py [NAME]...        writes docs/pictures/playground_NAME.png, or all of them
 """

@@ -3,8 +3,8 @@
     python scripts/pretrained.py                  # all of them
     python scripts/pretrained.py mnist cifar10    # some
 
-A run that stands finished in WORK/NAME is taken as it is; the same command again goes on with one that does not.
-Parameters and kept chains are rounded to float16 before they are scored: the scores are those of what is stored.
+A run in WORK/NAME that is finished is used as it is; for an unfinished one, the same command continues training.
+Parameters and kept chains are rounded to float16 before scoring, so the scores are those of what is stored.
 """
 
 import argparse

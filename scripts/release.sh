@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The sdist, and the wheel made of it, installed into an environment of its own and tried as a user would.
+# Build the sdist, and the wheel from it, install the wheel in a separate environment and try it as a user would.
 #
 #     scripts/release.sh [FOLDER]     keeps both files in FOLDER
 set -euo pipefail

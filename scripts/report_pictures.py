@@ -1,4 +1,4 @@
-"""The pictures of docs/report.md: pages of two runs, in chromium without a window.
+"""The pictures of docs/report.md: pages of two runs, in headless chromium.
 
 anila train rings --run runs/rings && anila evaluate runs/rings
 anila train mnist --run runs/mnist

@@ -1,8 +1,8 @@
-"""The documentation site: its pages staged in build/pages, then built by zensical into build/site.
+"""The documentation site: its pages are collected in build/pages, then built by zensical into build/site.
 
 python scripts/site.py        what `make docs` runs; a warning stops it
 
-Pages are those of docs/, CONTRIBUTING.md, CHANGELOG.md and the notebooks as they are committed, with their outputs.
+The pages are those of docs/, CONTRIBUTING.md, CHANGELOG.md and the notebooks as they are committed, with their outputs.
 A link to a file of the package becomes a link to its reference.
 """
 

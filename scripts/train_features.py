@@ -3,8 +3,8 @@
     python scripts/train_features.py CIFAR10_FOLDER --work runs/features
 
 10 epochs of SGD with Nesterov momentum on a one-cycle learning rate, label smoothing, mirror images and shifts of up to
-4 pixels; convolutions in bf16, channels last. State is kept after every epoch, and the same command again goes on. The
-test images are looked at once, at the end: nothing is chosen by them.
+4 pixels; convolutions in bf16, channels last. State is saved after every epoch, and the same command continues from
+it. The test images are used once, at the end: nothing is chosen by them.
 
 References: Page 2018, "How to train your ResNet"; Smith & Topin 2018 (one cycle); Szegedy et al. 2016 (smoothing).
 """

@@ -1,4 +1,4 @@
-"""The rooms of the package, a line each, from the layers of pyproject.toml and the first lines of docstrings.
+"""The rooms of the package, one line each, from the layers of pyproject.toml and the first lines of docstrings.
 
     python scripts/tree.py             print the tree
     python scripts/tree.py --write     put it into CONTRIBUTING.md
