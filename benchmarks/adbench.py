@@ -5,14 +5,14 @@
 
 Two protocols. one-class (Livernoche et al. 2024): a random half of the normal rows trains; the other half and all
 anomalies are tested. contaminated (Han et al. 2022): a random 70% of all rows trains, anomalies among them; the others
-are tested. Every detector sees the same split. The others are given standardised columns, `EnergyDetector` the columns
-as they are.
+are tested. Every detector sees the same split. `EnergyDetector` gets the columns as they are, the other detectors
+standardised ones.
 
-Printed: AUROC and average precision, means over tables of means over seeds; the mean rank and the wins by AUROC to
+It prints AUROC and average precision, means over tables of means over seeds; the mean rank and the wins by AUROC to
 three digits (ties share); p of Wilcoxon's signed-rank test over tables against `EnergyDetector`, after Holm; CPU
-seconds to fit and score, and the memory that this takes. Every fit has a process of its own.
+seconds to fit and score, and the memory that this takes. Every fit runs in its own process.
 
-The file keeps each figure as it is found: the same command again goes on. Run with OMP_NUM_THREADS=1. `--deep` adds
+Each figure is saved as soon as it is found, and the same command continues. Run with OMP_NUM_THREADS=1. `--deep` adds
 PyOD's nets on tables of at most 2,500 rows and 100 columns.
 """
 

@@ -1,10 +1,10 @@
-"""Whether promises of false alarms are kept, on the normal rows of ADBench's tables.
+"""Are promised rates of false alarms kept? On the normal rows of ADBench's tables.
 
     python benchmarks/alarms.py FOLDER --seeds 0 1 2
     python benchmarks/alarms.py FOLDER --seeds 0 1 2 --trimmed 0.2
 
-A random half of the normal rows (3,000 at most) is learned, the other half is new. Printed: the share of new rows that
-are called outliers at each rate, over all tables that have rows enough to promise it, by network=kernel and by
+A random half of the normal rows (3,000 at most) is learned, the other half is new. It prints the share of new rows that
+are called outliers at each rate, over all tables with enough rows to promise it, by network=kernel and by
 `EnergyDetector.predict_proba`; and the binomial error of that share, √Σ w² r(1 − r)(1/old + 1/new), w the share of the
 new rows that a split has. Splits of one table share rows, so the error over several seeds is larger.
 """

@@ -1,11 +1,11 @@
-"""How much better does f know the images it learned than others? The share of noise that denoising leaves in each.
+"""Has f memorised the images it learned? The share of noise that denoising leaves in them and in others.
 
     anila train FOLDER stages.1.iterations=4000 stages.2.iterations=450 --run runs/photos
     python benchmarks/by_heart.py runs/photos --others OTHERS
 
-E |x − y|² / (s² d) for noisy x + s ξ, denoised to y by f(·, s), at levels s: of up to 256 images that a run learned,
-and of as many from a folder or archive that it did not see. Where the first is much below the second, f has learned its
-images by heart, and takes too little noise off anything else.
+E |x − y|² / (s² d) for noisy x + s ξ, denoised to y by f(·, s), at levels s: for up to 256 images that a run learned,
+and for as many from a folder or archive that it did not see. If the first is much below the second, f has memorised its
+images, and removes too little noise from anything else.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What a warm-up costs beside the sampling that it prepares, compiled and not: ten public posteriors.
+"""What a warm-up costs compared with the sampling that it prepares, compiled and not: ten public posteriors.
 
     python benchmarks/compiled_warm_ups.py --out runs/compiled-warm-ups             (docs/speed.md; 1 seed)
 
 The protocol is that of `posteriors.py`: 32 chains in float64 from N(0, 10²), `tune` with `anisotropic_mala` for 1,000
-steps, then 2,000 steps. Seconds are those of the processor, of the C++ compiler too. Tracing and compiling are counted
-apart: they are the same for warm-up and sampling, which share them.
+steps, then 2,000 steps. Seconds are CPU seconds, including those of the C++ compiler. Tracing and compiling are counted
+separately, because warm-up and sampling share them.
 """
 
 import argparse

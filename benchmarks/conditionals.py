@@ -3,12 +3,12 @@
     python benchmarks/conditionals.py FOLDER --out runs/conditionals
 
 A random half of the normal rows of each table is learned. In up to 100 rows of the other half one cell at a time is
-hidden, in up to 6 columns, and drawn 50 times given the others, 10 times by the net. Printed: the mean CRPS, in
+hidden, in up to 6 columns, and drawn 50 times given the others, 10 times by the net. It prints the mean CRPS, in
 standard deviations of the column, the lower the better: E|X − y| − ½ E|X − X'|, whose mean does not depend on the
 number of draws. ridge + noise: RidgeCV, and its residuals' deviation. IterativeImputer: scikit-learn's,
 sample_posterior=True. The runs stay in the folder: anila evaluate FOLDER/TABLE-mlp.
 
-FOLDER/crps.json keeps the figures of a table as they are found: the same command again goes on. Run with
+FOLDER/crps.json saves the figures of a table as soon as they are found, and the same command continues. Run with
 OMP_NUM_THREADS=1.
 
 Reference: Gneiting & Raftery 2007 (CRPS).

@@ -1,9 +1,9 @@
-"""Kernels that count or choose, uncompiled and with compiled moves: microseconds a step of 100 chains.
+"""Kernels that count or choose, uncompiled and with compiled moves: microseconds per step of 100 chains.
 
     python benchmarks/counting.py                                                   (docs/speed.md; a minute)
 
-Of a toy net (2 numbers, two layers of 128) and of the normal law. Each figure is the median of seven runs of 200 steps,
-all kernels in turn, seconds of the processor; what a first call takes to compile is left out.
+The targets are a toy net (2 numbers, two layers of 128) and a normal law. Each figure is the median of seven runs of
+200 steps, all kernels in turn, in CPU time; compiling in the first call is left out.
 """
 
 import platform

@@ -1,10 +1,11 @@
-"""What sampling costs on a GPU beside the bare gradient and matrix products. Part of scripts/gpu_images.sh.
+"""What sampling costs on a GPU compared with the bare gradient and with matrix products. Part of scripts/gpu_images.sh.
 
     python benchmarks/gpu_speed.py --out OUT
 
-Milliseconds of a step of all chains, by `sample` step by step and compiled (CUDA graphs on a GPU), exact and rounded;
-of ∇f alone; and of products of 4096 × 4096 matrices (512 × 512 with --toy) with as many operations as ∇f has. f is the
-U-Net of the preset cifar10 on a GPU. Without one all runs on the CPU; --toy makes nets and everything small.
+It prints milliseconds per step of all chains, by `sample` step by step and compiled (CUDA graphs on a GPU), exact and
+rounded; of ∇f alone; and of products of 4096 × 4096 matrices (512 × 512 with --toy) with as many operations as ∇f has.
+f is the U-Net of the preset cifar10 on a GPU. Without a GPU everything runs on the CPU; --toy makes nets and all else
+small.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""What a trained image model is worth: its draws, its classes and its completions, beside images held out.
+"""How good a trained image model is: its draws, classes and completions, compared with held-out images.
 
     python benchmarks/image_models.py pretrained:mnist --set mnist --data FOLDER --out runs/models
     python benchmarks/image_models.py runs/flowers --set flowers --data ZIP --out runs/models
 
 Draws are scored by the Fréchet distance of features (fd), that of images averaged to 8 × 8 pixels (coarse), the kernel
-distance, precision and recall. Of digits a judge, trained on the training images, says how many draws it takes for
-one at more than .9, how evenly its classes are spread, which share of draws of a class it reads as that class, and
-which share of completed lower halves it takes for a digit, and for the digit that was there. Prints a table, and writes
-it with its protocol to OUT/NAME.json, the draws beside it to OUT/NAME.png.
+distance, precision and recall. For digits a judge, trained on the training images, says how many draws it takes for
+one digit at more than .9, how evenly its classes are spread, which share of the draws of a class it reads as that
+class, and which share of completed lower halves it takes for a digit, and for the digit that was there. It prints a
+table, and writes it with its protocol to OUT/NAME.json, and the draws to OUT/NAME.png.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Recipes that learn images within a budget of CPU seconds: ours, and what users would take instead.
+"""Recipes that learn images within a budget of CPU seconds: ours, and what users would use instead.
 
-Ours are settings of `anila train`: the preset of the set, and what becomes of it when one part is left out or another
-put in its place; minutes of the clock are planned as `training.minutes`. One more is made of the product's pieces:
-f(x) learns by transport, then by Algorithm 1 with transport as its anchor.
+Ours are settings of `anila train`: the preset of the set, and the same with one part left out or replaced; minutes of
+the clock are planned as `training.minutes`. One more is made from parts of the package: f(x) learns by transport, then
+by Algorithm 1 with transport as its anchor.
 """
 
 import importlib.util

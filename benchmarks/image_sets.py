@@ -1,4 +1,4 @@
-"""Images to train on, images held out, and a judge of digits: what the benchmarks of images share."""
+"""What the image benchmarks share: images to train on, held-out images, and a judge of digits."""
 
 import math
 import platform

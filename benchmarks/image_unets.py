@@ -1,11 +1,11 @@
-"""What a user would take who needs no density: U-Nets that learn a velocity (flow matching) or a denoiser (diffusion).
+"""What a user who needs no density would use: U-Nets that learn a velocity (flow matching) or a denoiser (diffusion).
 
     flow         x_t = (1 − t) x₀ + t x₁,  θ descends |U(x_t, (1 − t)/t) − (x₁ − x₀)|²           (Lipman et al. 2023)
                  x ← x + h U at the midpoint of the step, from t = 0 to 1
     diffusion    D(y; s) = c_skip y + c_out U(c_in y, s),  θ descends |D(x + s ξ; s) − x|² / c_out²
                  Heun's steps down 18 levels from 80 to 0.002                 (Karras et al. 2022, table 1, algorithm 1)
 
-U is the product's own U-Net. Both train as our recipes do: Adam, a cosine course over the budget, averaged weights.
+U is the product's own U-Net. Both train as our recipes do: Adam, a cosine schedule over the budget, averaged weights.
 """
 
 from collections.abc import Callable

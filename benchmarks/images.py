@@ -1,4 +1,4 @@
-"""Images beside what users would take instead: equal CPU seconds on one core, equal parameters, equal images held out.
+"""Image models against what users would use instead: equal CPU seconds on one core, parameters and held-out images.
 
     python benchmarks/images.py --out runs/images                                                   (docs; hours)
     python benchmarks/images.py --out runs/images --data mnist --seconds 300 --recipes Anila        (part of it)
@@ -6,12 +6,13 @@
 
 Data are looked for as `anila train` does: $ANILA_DATA/NAME, ./data/NAME; or name=path. Recipes: `image_recipes.py`. A
 budget is CPU seconds of this process, sampling of banks included; the learning rate falls to 0 with it. Scored on 1,000
-draws (640 of flowers) beside as many images held out: fd, the Fréchet distance on anila-features-1; KID on the same
-features; coarse, that of 8 × 8 means; precision and recall; of digits the share that a held-out classifier takes for
-one at > 0.9, and the entropy of its classes. `real images` are others of the training set: what a perfect model scores.
+draws (640 of flowers) against as many held-out images: fd, the Fréchet distance on anila-features-1; KID on the same
+features; coarse, that of 8 × 8 means; precision and recall; for digits the share that a held-out classifier takes for
+one digit at > 0.9, and the entropy of its classes. `real images` are others of the training set: what a perfect model
+scores.
 
-Each result is a file in --out, with its 64 first draws beside it; what is there is not run again, so that the same
-command goes on where it was stopped, and several may share the work. At the end: a table, grids side by side, and
+Each result is a file in --out, with its 64 first draws beside it. What is there is not run again, so the same command
+continues where it was stopped, and several may share the work. At the end: a table, grids side by side, and
 docs/numbers/images.json, or another place by --json.
 """
 

@@ -6,8 +6,8 @@
     python benchmarks/inpainting.py runs/flowers runs/langevin --box 8,8,16,16 --out flowers.png
 
 Each run completes the same images with its own sampler, from its own kept chains nearest to what is seen, by as many
-transitions. Printed, with standard errors over images: mean squared error of the hidden pixels against the truth (in
-units of x, images in [-1, 1]), that of the mean image of the data, and f of the completions less f of the truth. A
+transitions. It prints, with standard errors over images: mean squared error of the hidden pixels against the truth (in
+units of x, images in [-1, 1]), that of the mean image of the data, and f of the completions minus f of the truth. A
 completion need not be the truth; an error far above that of the mean image says that it is not even near the data.
 """
 

@@ -1,4 +1,4 @@
-"""Why a step for each coordinate kills acceptance in many dimensions, and steps that do not.
+"""Why a step size for each coordinate ruins acceptance in many dimensions, and step sizes that do not.
 
     γᵢ = h b / max(b, |∂ᵢf|)                          y = x + γ/2 ∇f + √γ ξ           the anisotropic proposal
 

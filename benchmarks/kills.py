@@ -1,7 +1,7 @@
-"""Kill -9 a run at random moments: is it always resumable, and does it end as if nothing had been?
+"""Kill -9 a run at random moments: can it always be resumed, and does it end as if nothing had happened?
 
 A process trains with a checkpoint every iteration, so that much of its time goes into writing. One in ten is killed
-while it starts, the others a time after their first new checkpoint, drawn uniformly; the next one goes on. After each
+while it starts, the others a uniformly drawn time after their first new checkpoint; the next one continues. After each
 kill every numbered checkpoint must be sound. At the end the newest is compared, bit for bit, with that of a run of as
 many iterations that nobody disturbed.
 

@@ -2,9 +2,9 @@
 
     python benchmarks/many_rows.py --rows 10000 100000 1000000
 
-Rows of 10 columns in three crowds, one column following another closely. `EnergyDetector` is fitted to them and scores
-all of them, with and without trimming; network=kernel is found from them and scores all of them. Printed: CPU seconds
-of both, and the memory that they take beyond the rows, in a process of its own. Run with OMP_NUM_THREADS=1.
+The rows have 10 columns and form three clusters; one column follows another closely. `EnergyDetector` is fitted to them
+and scores all of them, with and without trimming; network=kernel is found from them and scores all of them. It prints
+CPU seconds of both, and the memory that they take beyond the rows, each in its own process. Run with OMP_NUM_THREADS=1.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Eight posteriors of usual kinds with data from a seed, against a long run of another kernel.
+"""Eight posteriors of common kinds with seeded data, compared with a long run of another kernel.
 
     python benchmarks/more_posteriors.py --out runs/more-posteriors
     python benchmarks/more_posteriors.py --out runs/garch --only garch --seeds 0
 
-It keeps what it has run and goes on where it stopped.
+It saves what it has run and continues where it stopped.
 
 Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune(f)` for
 `--warm-up` steps, then `--steps`, compiled. The reference is `anisotropic_mala`, tuned for twice as many steps from

@@ -1,4 +1,4 @@
-"""Outliers beside what is known of them: images of other kinds, and a table whose outliers are planted.
+"""Detection of known outliers: images of other kinds, and a table with planted outliers.
 
     anila train cifar10-chains network.width=8 training.batch=16 training.precision=bf16 training.seed=0 \
         --run runs/cifar10-0                                                       # and of 1, 2

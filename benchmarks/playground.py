@@ -1,10 +1,10 @@
-"""What a frame of the playground costs with 1,000 chains on each side, in chromium without a window.
+"""What a frame of the playground costs with 1,000 chains on each side, in headless chromium.
 
     python benchmarks/playground.py [--chains 1000] [--seconds 5]
 
-Printed for each law: milliseconds of processor time that a frame takes of the page's own thread, a step of both sides
-and its drawing, and the frames a second for which one core has time. Time that others take on the machine does not
-count, nor does what chromium's other processes do to bring the frame to a screen.
+For each law it prints the milliseconds of CPU time that a frame (a step of both sides and its drawing) takes in the
+page's own thread, and the frames per second that one core can make. Time of other processes on the machine does not
+count, and neither does what chromium's other processes do to bring the frame to a screen.
 """
 
 import argparse

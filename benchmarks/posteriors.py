@@ -4,18 +4,18 @@
     python benchmarks/posteriors.py --out runs/gp --only gp_pois_regr --kernel hmc
     python benchmarks/posteriors.py --out runs/nuts --compile --seeds 0 --nuts far near dense      (docs/sampling.md)
 
-It keeps what it has run and goes on where it stopped.
+It saves what it has run and continues where it stopped.
 
 Each is sampled with default settings: 32 chains in float64 from N(0, 10²) on the unconstrained scale, `tune` of f alone
-or of a kernel that is named for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
+or of a named kernel for 1,000 steps, then 2,000 steps. Wrong means: error of a mean in posterior
 standard deviations, and of a standard deviation relative to it, the largest over the reference's quantities. Both
 should be below 0.1. Wrong shares: how far the share of draws below the reference's quantiles is from 5, 25, 50, 75 and
 95%. ESS is of all steps, the least of bulk and tail over the same quantities.
 
 `--nuts` runs BlackJAX's NUTS beside it: as many chains and steps, its own `window_adaptation` for as long a warm-up.
-"far" starts where ours does, "near" where Stan does, at U(−2, 2), and "dense" there with a dense mass matrix; else it
-is diagonal, BlackJAX's default. Its models are those of `posteriors_jax.py`, whose values and gradients are compared
-with the ones here first. Seconds are those of the processor and count compiling, warm-up and steps of both. Compiling
+"far" starts where ours does, "near" where Stan does, at U(−2, 2), and "dense" there with a dense mass matrix; otherwise
+it is diagonal, BlackJAX's default. Its models are those of `posteriors_jax.py`, whose values and gradients are first
+compared with the ones here. Seconds are CPU seconds and count compiling, warm-up and steps of both. Compiling
 is done once for all seeds of a command, and each seed is charged for it.
 
 Models, data and reference draws are those of posteriordb (github.com/stan-dev/posteriordb), read from the folder

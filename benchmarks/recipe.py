@@ -1,11 +1,11 @@
-"""Which parts of a training recipe help? The image presets with one part added or taken away, several seeds.
+"""Which parts of a training recipe help? The image presets with one part added or removed, several seeds.
 
     python benchmarks/recipe.py mnist-chains=FOLDER flowers-chains=ZIP --out runs/recipe         (docs; 3 seeds)
 
-Width 8, 16 chains, bank of 500, one thread, 400 iterations, ∇f in float32 or bf16, whichever is quicker here. Scored,
-after the last one, on 1,000 chains of K transitions from noise and 1,000 of the bank, beside 1,000 data points: squared
-Fréchet distance of the images averaged down to 8 × 8 pixels. Reported: mean ± standard error over the seeds, the
-difference to the preset's paired by seed, the largest |d| after iteration 100, and the mean r of the last 100.
+Width 8, 16 chains, bank of 500, one thread, 400 iterations, ∇f in float32 or bf16, whichever is faster here. Scored,
+after the last one, on 1,000 chains of K transitions from noise and 1,000 of the bank, against 1,000 data points:
+squared Fréchet distance of the images averaged down to 8 × 8 pixels. Reported: mean ± standard error over the seeds,
+the difference to the preset's paired by seed, the largest |d| after iteration 100, and the mean r of the last 100.
 
 `KL term` is a part that Anila does not have, written here to be measured: the gradient of −E f(z_K) through the last
 transition (Du et al. 2021, "Improved contrastive divergence training", eq. 8, without its entropy).

@@ -1,4 +1,4 @@
-"""float32 or bf16: bf16 is quicker where the processor has its instructions, and several times slower elsewhere."""
+"""float32 or bf16: bf16 is faster on processors that have instructions for it, and several times slower on others."""
 
 import time
 

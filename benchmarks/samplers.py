@@ -1,4 +1,4 @@
-"""Effective samples per gradient and per second on ten targets, beside BlackJAX in the same run.
+"""Effective samples per gradient and per second on ten targets, compared with BlackJAX in the same run.
 
     python benchmarks/samplers.py --out runs/samplers              (docs/samplers.md; 5 seeds)
     python benchmarks/samplers.py --out runs/bench --short         (1 seed, fewer steps)

@@ -1,11 +1,11 @@
 """Hours of interruptions: does a run that is stopped, killed and paused every few minutes end as one that never was?
 
 One process trains undisturbed. Another trains the same run, and every few minutes is sent SIGTERM, SIGINT, SIGKILL, or
-SIGSTOP and a while later SIGCONT; a new one goes on. After each, every checkpoint must be sound and none lost. At the
+SIGSTOP and a while later SIGCONT; a new one continues. After each, every checkpoint must be sound and none lost. At the
 end both are compared bit for bit, and resident memory, noted every hundred iterations, must not have grown by more
 than 2% since the first quarter of each process's life (it is read from /proc, so on Linux).
 
-The same command again goes on with the minutes that are left; the undisturbed run is then begun anew.
+The same command continues with the minutes that are left; the undisturbed run then starts again.
 
     python benchmarks/soak.py --minutes 120 --out runs/soak
 """

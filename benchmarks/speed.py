@@ -1,4 +1,4 @@
-"""Microseconds of a Langevin step, and milliseconds of a training iteration, beside the bare gradient and the peers.
+"""Microseconds of a Langevin step and milliseconds of a training iteration, against the bare gradient and the peers.
 
     python benchmarks/speed.py --out runs/speed                                (docs)
     python benchmarks/speed.py --out runs/bench --short                        (small nets, few rounds: minutes)

@@ -1,4 +1,4 @@
-"""Provoked divergences: what becomes of training, in Anila, in TorchEBM and in the plain loop of tutorials.
+"""Provoked divergences: what happens to training, in Anila, in TorchEBM and in the plain loop of tutorials.
 
     python benchmarks/stability.py --data mnist-folder --out runs/stability              (docs; 5 seeds)
     python benchmarks/stability.py --data mnist-folder --out runs/bench --short          (1 seed, 60 iterations)

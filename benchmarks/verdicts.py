@@ -3,9 +3,9 @@
     python benchmarks/verdicts.py --out runs/verdicts               (docs/diagnostics.md; seed 1)
 
 A verdict on a wrong set-up is right if it is not "good enough" and names the fault. A verdict on a right one is right
-if it is "good enough" and doubts nothing. 32 chains in float64 where nothing else is said, no compilation. Limits were
-not chosen by these set-ups: they are those of the literature, or have a rate of false alarms (`samplers.remedy`,
-`samplers.heat`).
+if it is "good enough" and doubts nothing. 32 chains in float64 unless something else is said, no compilation. Limits
+were not chosen on these set-ups: they are those of the literature, or follow from a rate of false alarms
+(`samplers.remedy`, `samplers.heat`).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What a short warm-up loses: effective samples per gradient after 300 steps of `tune` and after 1,000.
+"""What a short warm-up costs: effective samples per gradient after 300 steps of `tune` and after 1,000.
 
     python benchmarks/warm_ups.py --out runs/warm-ups               (docs/sampling.md; 5 seeds)
 
