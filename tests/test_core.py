@@ -9,7 +9,8 @@ from beartype import beartype
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor, nn
 
-from anila.density.log_density import check_log_density, from_energy, from_numpy, value_and_grad
+from anila.density.check import check_log_density
+from anila.density.log_density import from_energy, from_numpy, value_and_grad
 from anila.evaluation.chains import total_variation
 from anila.rng import rng
 from exact import as_users_run_it

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from anila.density.log_density import check_log_density, value_and_grad
+from anila.density.check import check_log_density
+from anila.density.log_density import value_and_grad
 from anila.density.targets import DENSITIES, Density, banana, double_well, funnel, gaussian, mixture, rings
 from anila.rng import rng
 from exact import cell_cdf, distance, distance_at

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from anila.density.log_density import check_log_density, value_and_grad
+from anila.density.check import check_log_density
+from anila.density.log_density import value_and_grad
 from anila.density.networks import (
     Conditional,
     Confined,

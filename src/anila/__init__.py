@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from anila.rng import rng  # a module of this name is there too: whoever imports it last must not win
 
 if TYPE_CHECKING:
+    from anila.density.check import check_log_density
     from anila.density.log_density import (
         LogDensity,
-        check_log_density,
         from_energy,
         from_jax,
         from_numpy,
@@ -59,10 +59,8 @@ if TYPE_CHECKING:
     from anila.samplers.warm_up import Tuned, tune
 
 WHERE = {
-    "anila.density.log_density": (
-        "LogDensity", "check_log_density", "from_energy", "from_jax", "from_numpy", "gradient",
-        "value_and_grad",
-    ),
+    "anila.density.check": ("check_log_density",),
+    "anila.density.log_density": ("LogDensity", "from_energy", "from_jax", "from_numpy", "gradient", "value_and_grad"),
     "anila.density.transform": ("Transformed", "transform"),
     "anila.samplers": (
         "SAMPLERS", "Info", "Noise", "Sampler", "anisotropic", "anisotropic_corrected", "anisotropic_ghmc",

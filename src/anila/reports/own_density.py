@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from anila.density.log_density import LogDensity, check_log_density
+from anila.density.check import check_log_density
+from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
 from anila.evaluation.likelihood import density
 from anila.evaluation.likelihood.grid import plane_grid

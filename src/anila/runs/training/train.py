@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from anila.data import TOYS, Images, Table
-from anila.density.log_density import ClosedForm, check_log_density
+from anila.density.check import check_log_density
+from anila.density.log_density import ClosedForm
 from anila.density.precision import own_defaults
 from anila.evaluation import training
 from anila.learning.chains import NotFinite
