@@ -9,6 +9,7 @@ from beartype import beartype
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor, nn
 
+from anila import hmc, mala, replica_exchange, sample, tune
 from anila.density.check import check_log_density
 from anila.density.log_density import from_energy, from_numpy, value_and_grad
 from anila.evaluation.chains import total_variation
@@ -210,3 +211,56 @@ def test_shapes_are_checked_while_tests_run(call):
     with as_users_run_it():
         assert column(torch.zeros(2, 3), d=-1).shape == (3,)
         total_variation(torch.zeros(1), torch.zeros(3))
+
+
+STUDENT = torch.distributions.MultivariateNormal(torch.zeros(2), torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda law, _: mala(law, 0.1),
+        lambda law, _: hmc(law, 0.1),
+        lambda law, _: replica_exchange(lambda f: mala(f, 0.1), law, (1.0, 2.0)),
+        lambda law, x: tune(law, x, 40, 0),
+        check_log_density,
+    ],
+)
+def test_a_distribution_in_place_of_a_function_is_told_what_to_give(give: Any):
+    """Sees "object is not callable", which does not say that its log_prob is wanted."""
+    with as_users_run_it(), pytest.raises(TypeError, match="got MultivariateNormal: give its log_prob"):
+        give(STUDENT, torch.zeros(4, 2))
+
+
+@pytest.mark.parametrize("run", [lambda f, x: sample(mala(f, 0.1), x, 5, 0), lambda f, x: tune(f, x, 40, 0)])
+def test_data_of_another_precision_than_the_starts_are_said(run: Any):
+    """Sees a bare error of torch, or advice on how to make kernels, where NumPy's float64 meets float32 starts."""
+    data = torch.ones(3, 2, dtype=torch.float64)
+    with pytest.raises(
+        (TypeError, ValueError), match="f does not take x of torch.float32 on cpu; convert what f reads"
+    ):
+        run(lambda x: -(x @ data.T).square().sum(1), [[0.0, 1.0], [1.0, 0.0]])
+
+
+def test_a_distribution_of_each_coordinate_is_told_to_be_made_one():
+    """Sees a wrong shape without a word of what makes it right."""
+    law = torch.distributions.Normal(torch.zeros(2), 1.0)
+    with pytest.raises(ValueError, match=r"add \.sum\(-1\), or .* torch.distributions.Independent"):
+        sample(mala(law.log_prob, 0.1), torch.zeros(4, 2), 5, 0)
+
+
+def test_what_is_given_for_a_kernel_and_the_reverse_is_named():
+    """Sees a kernel given to tune, and what tune returns given to sample, without the way out."""
+    kernel = mala(STUDENT.log_prob, 0.1)
+    with as_users_run_it(), pytest.raises(TypeError, match="tune makes the kernel: give f"):
+        tune(kernel, torch.zeros(4, 2), 40, 0)
+    with as_users_run_it(), pytest.raises(TypeError, match=r"got Tuned: give its \.sampler"):
+        sample(tune(STUDENT.log_prob, torch.randn(4, 2, generator=rng(0)), 40, 0), torch.zeros(4, 2), 5, 0)
+
+
+def test_starts_that_are_no_points_are_refused_before_f_is_blamed():
+    """Sees advice on f where x0 is a dictionary, or a number."""
+    with pytest.raises(ValueError, match="x0 must be numbers"):
+        tune(STUDENT.log_prob, {"mu": [0.0]}, 40, 0)
+    with pytest.raises(ValueError, match=r"\[\[0.5\]\] is one chain"):
+        tune(STUDENT.log_prob, 0.5, 40, 0)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, exact_value, kind, strangers, value_and_grad
+from anila.density.log_density import LogDensity, exact_value, kind, require_function, strangers, value_and_grad
 
 
 def check_log_density(f: LogDensity, x: Tensor) -> None:
@@ -17,7 +17,9 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
             differentiated, is random (as dropout in training mode is), or couples the rows of a batch (as batch norm
             in training mode does): chains must be independent.
+        TypeError: If f is no function.
     """
+    require_function(f)
     two = x[:2]
     try:
         both, grad = value_and_grad(f, two)

@@ -235,7 +235,7 @@ def laid_out_as(x: Tensor, grad: Tensor) -> Tensor:
 def exact_value(f: LogDensity, x: Tensor) -> Tensor:
     """f(x) without rounding, (chains,)."""
     with torch.no_grad(), precision.exact(x.device):
-        value = f(apart(x))
+        value = inside(f, apart(x))
     require_one_number_a_row(value, x)
     return value
 
@@ -285,8 +285,9 @@ def inside(f: LogDensity, x: Tensor) -> Any:
             raise
         if "in-place operation" in str(error):
             raise ValueError(f"f writes into x: let it begin with x = x.clone(). PyTorch says: {error}") from error
-        if not (found := strangers(f, x)):
+        if not (found := strangers(f, x)) and "dtype" not in str(error):
             raise
+        found = found or "; convert what f reads with .to(x), or start from x0 of its dtype"
         raise ValueError(f"f does not take x of {kind(x)}{found}: {error}") from error
     except ValueError as error:
         if "within the support" not in str(error):
@@ -297,12 +298,26 @@ def inside(f: LogDensity, x: Tensor) -> Any:
         ) from error
 
 
+def require_function(f: object) -> None:
+    """Refuse what cannot be called, as a distribution of torch cannot.
+
+    Raises:
+        TypeError: Saying what to give.
+    """
+    if not callable(f):
+        hint = "give its log_prob" if hasattr(f, "log_prob") else "e.g. lambda x: -x.square().sum(1) / 2"
+        raise TypeError(f"f must be a function, (chains, *event) -> (chains,); got {type(f).__name__}: {hint}")
+
+
 def require_one_number_a_row(value: object, x: Tensor) -> None:
     """Refuse an f whose value would be broadcast, or that cannot be differentiated in x."""
     if not isinstance(value, Tensor):
         raise ValueError(f"f must return a tensor of shape ({len(x)},); got {type(value).__name__}")
     if value.shape != x.shape[:1]:
         hint = "; add .squeeze(-1)" if value.shape == (len(x), 1) else ""
+        if value.shape == x.shape:
+            hint = "; add .sum(-1)" if x.ndim == 2 else "; add .flatten(1).sum(1)"
+            hint += ", or make a distribution of one by torch.distributions.Independent"
         raise ValueError(
             f"f must return one number a row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
             f"got {tuple(value.shape)}{hint}"

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anila.density.log_density import LogDensity
+from anila.density.log_density import LogDensity, require_function
 from anila.density.precision import exact
 from anila.samplers.kernel import Sampler
 
@@ -35,7 +35,9 @@ def preconditioned(f: LogDensity, preconditioner: Tensor | None, make: Callable[
 
     Raises:
         ValueError: If L is not finite or, at `init`, does not fit the points.
+        TypeError: If f is no function.
     """
+    require_function(f)
     if preconditioner is None:
         return make(f)._replace(f=f)
     if not bool(torch.isfinite(preconditioner).all()):

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.density.log_density import LogDensity, require_function, require_one_number_a_row
 from anila.density.precision import current
 from anila.messages import whole
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis
@@ -139,6 +139,7 @@ def replica_exchange(
 
 def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: Sequence[float]) -> Sampler:
     """The local kernel on (chains · rungs) rows; row r has the temperature of rung r mod rungs."""
+    require_function(f)
 
     def t(x: Tensor) -> Tensor:
         return torch.tensor(temperatures).to(x).repeat(len(x) // len(temperatures))

@@ -86,7 +86,8 @@ def sample(
         RuntimeWarning: About chains that start or arrive where f is NaN or infinite, run away or get stuck.
     """
     if not hasattr(sampler, "step"):
-        raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}")
+        hint = ": give its .sampler" if hasattr(sampler, "sampler") else ""
+        raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}{hint}")
     steps, keep_every = whole("steps", steps), whole("keep_every", keep_every)
     x0, generator = as_points(x0, sampler.f), as_generator(generator, "sample")
     return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile, look=True)
@@ -260,9 +261,9 @@ def require_points(x: Tensor) -> None:
         )
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         n = len(x) if x.ndim == 1 else 0
-        hint = (
-            f"; x0[None] is one chain of {counted(n, 'number')}, x0[:, None] {counted(n, 'chain')} of one" if n else ""
-        )
+        hint = "; [[0.5]] is one chain of one number" if x.ndim == 0 else ""
+        if n:
+            hint = f"; x0[None] is one chain of {counted(n, 'number')}, x0[:, None] {counted(n, 'chain')} of one"
         raise ValueError(
             "x0 must be a floating-point batch of points (chains, *event); got "
             f"{x.dtype} of shape {tuple(x.shape)}{hint}"

@@ -11,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila.density.log_density import inside, require_function
 from anila.density.transform import Transformed
 from anila.samplers.hmc import hmc
+from anila.samplers.kernel import Sampler
 from anila.samplers.phase import Make, Settings
 from anila.samplers.precondition import DENSE_LIMIT
-from anila.samplers.sample import as_points
+from anila.samplers.sample import as_points, require_points
 
 PROBES: Settings = {
     "step_size": 1.0, "threshold": 1.0, "preconditioner": None, "persistence": 1.0, "leapfrog_steps": 2, "spread": 1.0,
@@ -46,18 +48,26 @@ def tensors(names: tuple[str, ...], x: Tensor) -> dict[str, Tensor]:
 
 def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
     """The function that makes the kernel, `hmc` if only a log-density is given, and the settings that it takes."""
+    if isinstance(make, Sampler):
+        raise TypeError("tune makes the kernel: give f, or tune(lambda **settings: mala(f, **settings), ...)")
+    require_function(make)
     try:
         return make, keywords(make)
     except TypeError as error:
         refusal = error
     if isinstance(make, Transformed):
         return (usual := partial(hmc, make)), keywords(usual)
+    x = as_points(x0, make)
+    require_points(x)
     try:
-        if isinstance(make(as_points(x0, make)), Tensor):
+        if isinstance(inside(make, x), Tensor):
             return (usual := partial(hmc, make)), keywords(usual)
     except Exception as error:
         refusal = error
-    raise TypeError(f"give a log-density, or what takes step_size and makes a Sampler; it said: {refusal}") from refusal
+    raise TypeError(
+        "give a log-density, (chains, *event) -> (chains,), or what takes step_size and makes a Sampler, e.g. "
+        f"lambda **settings: mala(f, **settings); with x0 of shape {tuple(x.shape)} it said: {refusal}"
+    ) from refusal
 
 
 def keywords(make: Callable[..., Any]) -> tuple[str, ...]:
