@@ -176,6 +176,12 @@ def counting() -> Sampler:
 
 COUNTING: dict[str, Callable[[Any], Sampler]] = {
     "global moves": lambda f: with_global_moves(mala(f, 0.1), kernel_density(X0, 0.3), every=2),
+    "global moves, preconditioned": lambda f: with_global_moves(
+        barker(f, 0.1, preconditioner=torch.tensor([1.0, 0.5])), kernel_density(X0, 0.3), every=2
+    ),
+    "global moves, dense": lambda f: with_global_moves(
+        mala(f, 0.1, preconditioner=torch.tensor([[1.0, 0.0], [0.3, 0.5]])), kernel_density(X0, 0.3), every=2
+    ),
     "mixture": lambda f: mixture([mala(f, 0.1), barker(f, 0.5), anisotropic_mala(f, 1.0, 0.1)], [1.0, 1.0, 1.0]),
     "replicas": lambda f: replica_exchange(lambda f: mala(f, 0.1), f, (1.0, 2.0, 5.0), every=2),
     "replicas with momentum": lambda f: replica_exchange(lambda f: ghmc(f, 0.1), f, (1.0, 2.0)),

@@ -63,11 +63,13 @@ def stretched(
 ) -> Sampler:
     """The kernel that `make` binds to u ↦ f(x + stretch u), with u = 0 where the chain stands."""
     here: dict[str, Tensor] = {}  # set before each use, so that a step stays a function of (state, noise)
+    fits = set[torch.Size]()  # looked at once, for inside a compiled move nobody can decide by values
     kernel = make(lambda u: f(here["x"] + stretch(u)))
 
     def init(x: Tensor) -> Any:
-        if check:
+        if check and x.shape[1:] not in fits:
             check(x)
+            fits.add(x.shape[1:])
         here["x"] = x
         state = kernel.init(torch.zeros_like(x))
         require_local(state)
