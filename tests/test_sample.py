@@ -208,6 +208,20 @@ def test_a_summary_needs_no_positions():
         assert "accept_prob" in trace.summary()
 
 
+@pytest.mark.parametrize(
+    ("chains", "steps", "keep_every", "why"),
+    [
+        (64, 40, 0, "no positions were kept; sample(..., keep_every=10) keeps some"),
+        (64, 30, 10, "3 positions of each chain were kept, and it takes 4; make more steps"),
+        (1, 40, 2, "one chain can only agree with itself; start several, far apart"),
+    ],
+)
+def test_a_summary_says_why_it_does_not_judge(chains: int, steps: int, keep_every: int, why: str):
+    """Sees draws of one chain, or none at all, passed over in silence."""
+    _, trace = sample(mala(banana(), 0.5), start(0, chains), steps, rng(0), keep_every)
+    assert trace.summary().splitlines()[-1] == f"not judged: {why}"
+
+
 def test_a_table_shows_the_worst_of_many_coordinates():
     """Sees a summary as long as an image, or that leaves the slowest coordinate out."""
     scale = torch.ones(50)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
+from anila.messages import counted
 from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, funnel, judged, narrow, stuck, uneven
 
 if TYPE_CHECKING:
@@ -88,6 +89,19 @@ def can_be_judged(x: Tensor) -> bool:
     return len(x) >= 4 and x.shape[1] >= 2 and bool(torch.isfinite(x).all())
 
 
+def unjudged(x: Tensor) -> str:
+    """Why nothing is known of draws that cannot be judged, and what to do."""
+    if not len(x):
+        why = "no positions were kept; sample(..., keep_every=10) keeps some"
+    elif not bool(torch.isfinite(x).all()):
+        why = "chains ran away to positions that are not finite"
+    elif x.shape[1] < 2:
+        why = "one chain can only agree with itself; start several, far apart"
+    else:
+        why = f"{counted(len(x), 'position')} of each chain were kept, and it takes 4; make more steps"
+    return f"not judged: {why}"
+
+
 def coordinates(x: Tensor, f: LogDensity | None = None) -> tuple[list[str], Float[Tensor, "kept chains coordinates"]]:
     """The coordinates that are looked at, and their names in f."""
     flat = x.flatten(2)
@@ -122,16 +136,16 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
 
 
 def estimates(trace: "Trace") -> list[str]:
-    """A table of means over kept draws, and a line on whether to trust them; empty if too little was kept.
+    """A table of means over kept draws, and a line on whether to trust them; if they cannot be judged, only why not.
 
     If f has named parameters, the table shows all of them, in the order of declaration.
 
     Args:
-        trace: Of any kernel, with at least 4 finite positions of at least 2 chains to be judged.
+    """A table of means over kept draws, and a line on whether to trust them; if they cannot be judged, only why not.
     """
     x = trace["x"]
     if not can_be_judged(x):
-        return []
+        return [unjudged(x)]
     f = trace.f
     if isinstance(f, Transformed):
         lines = table(f.names, f.numbers(x), len(f.names))
