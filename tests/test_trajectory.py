@@ -1,5 +1,6 @@
 """What a warm-up gives trajectories, and where it says that they diverge."""
 
+import re
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_divergences_are_told_where_they_began():
     named = transform(mean=Normal(torch.zeros(2), 1.0), sd=positive)
     told = divergences_told(torch.tensor([[0.0, 0.0, 5.0]]), 4, start(100, 3), named)
     assert "mostly where sd is about 148" in told
+
+
+def test_divergences_at_the_end_of_a_support_are_not_put_down_to_long_steps():
+    """Sees "steps are too long" of a law that ends, whose remedy is another: shorter steps lead outside as well."""
+
+    def gamma(x: Tensor) -> Tensor:
+        return torch.where(x > 0, x.abs().log() - x, -torch.inf).sum(1)
+
+    report = tune(gamma, 1 + torch.rand(16, 1, generator=rng(0)), 80, rng(0)).report
+    assert re.search("divergences .*beyond the end of a support: anila.transform keeps chains inside", report)
 
 
 def test_a_divergence_in_the_first_step_of_a_window_began_where_the_window_did():

@@ -38,7 +38,7 @@ def next_accepted(accept_prob: Tensor) -> Tensor:
     return accept_prob[1:][accept_prob[:-1] < DIVERGES]
 
 
-def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity | None) -> str:
+def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity | None, outside: int = 0) -> str:
     """How many proposals diverged, and which parameter at their starting points differs most from its usual values.
 
     Args:
@@ -46,6 +46,7 @@ def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity
         proposals: Number of all proposals.
         points: Positions visited, (points, *event).
         f: The log-density, which may have names for its parameters.
+        outside: At how many of them f is not finite.
     """
     if not len(left):
         return f"none of {counted(proposals, 'proposal')}"
@@ -55,8 +56,16 @@ def divergences_told(left: Tensor, proposals: int, points: Tensor, f: LogDensity
     name = f.names[k] if isinstance(f, Transformed) else f"x{k}"
     return (
         f"{len(left):,} of {counted(proposals, 'proposal')}, mostly where {name} is about {at[k]:.3g} "
-        f"(all points: {mean[k]:.3g} ± {sd[k]:.3g}): steps are too long there"
+        f"(all points: {mean[k]:.3g} ± {sd[k]:.3g}): {cause(len(left), outside, f)}"
     )
+
+
+def cause(diverged: int, outside: int, f: LogDensity | None) -> str:
+    """Why proposals diverged: most of them at the end of a support, or because steps are too long."""
+    if 2 * outside <= diverged:
+        return "steps are too long there"
+    inside = "" if isinstance(f, Transformed) else ": anila.transform keeps chains inside"
+    return f"f is not finite where {outside:,} of them lead, as beyond the end of a support{inside}"
 
 
 def numbers(x: Tensor, f: LogDensity | None) -> Tensor:

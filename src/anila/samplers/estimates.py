@@ -141,7 +141,7 @@ def estimates(trace: "Trace") -> list[str]:
     If f has named parameters, the table shows all of them, in the order of declaration.
 
     Args:
-    """A table of means over kept draws, and a line on whether to trust them; if they cannot be judged, only why not.
+        trace: From any kernel. It is judged if it has at least 4 finite positions of at least 2 chains.
     """
     x = trace["x"]
     if not can_be_judged(x):

@@ -81,6 +81,8 @@ class Phase(NamedTuple):
     """Acceptance and step_size of every window, (windows, 2, chains)."""
     diverged: Tensor
     """Starting points of the proposals that diverged, (divergences, *event)."""
+    outside: int
+    """How many of these led to where f is not finite."""
     proposals: int
     next_accepted: float
     """Mean acceptance of the steps that follow a divergence; 1 where there was none."""
@@ -102,7 +104,8 @@ def run_phase(
 ) -> Phase:
     """Run windows of a fixed kernel, and update step_size and threshold after each."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, stood, jumps, points, grads, history, diverged, after = [], [], [], [], [], [], [], [], []
+    log_steps, accepts, stood, jumps, points, grads, history = [], [], [], [], [], [], []
+    diverged, outside, after = [], [], []
     here = Point(x)
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
@@ -116,6 +119,7 @@ def run_phase(
         points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
         grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
         diverged.append(began(here.x, seen.x, seen.accept_prob))
+        outside.append(int((seen.accept_prob == 0).sum()))
         after.append(next_accepted(seen.accept_prob))
         settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
@@ -129,7 +133,7 @@ def run_phase(
     jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
     return Phase(
         here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, mean(stood[half:]), moved, way,
-        torch.cat(diverged[half:]), WINDOW * len(x) * (windows - half),
+        torch.cat(diverged[half:]), sum(outside[half:]), WINDOW * len(x) * (windows - half),
         torch.cat(after[half:]).mean().nan_to_num(1.0).item(),
     )  # fmt: skip
 

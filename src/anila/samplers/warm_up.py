@@ -361,6 +361,7 @@ def frozen(
     """The kernel with the settings of the last phase, and the report on them."""
     settings, sampler = phase.settings, kernel(phase.settings)
     quantiles = ", ".join(f"{q:.0%} {quantile(phase.grads, q):.3g}" for q in (0.5, 0.85, 0.95))
+    diverged = divergences_told(phase.diverged, phase.proposals, phase.points, sampler.f, phase.outside)
     lines = [
         f"acceptance      {phase.accept_prob:.3f} (aimed at {phase.target:.2f})",
         f"step_size       {settings['step_size']:.4g}",
@@ -373,7 +374,7 @@ def frozen(
         f"persistence     {settings['persistence']:.3g}" if "persistence" in settings else "",
         f"preconditioner  {verdict}",
         f"starts          {began}",
-        f"divergences     {divergences_told(phase.diverged, phase.proposals, phase.points, sampler.f)}",
+        f"divergences     {diverged}",
         f"careful         {trouble}" if trouble else "",
         f"stranded        moved onto other chains {counted(moved, 'time')}, all during the warm-up" if moved else "",
     ]
