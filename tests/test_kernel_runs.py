@@ -120,6 +120,29 @@ def test_alarms_keep_their_rate_where_columns_are_categories():
         assert 0.6 * rate - error < np.mean(found) < rate + error
 
 
+def test_rows_that_break_what_always_held_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees a currency that no row of training had, or a copy that is none, counted as ordinary without a word."""
+    g = np.random.default_rng(0)
+    size, town = g.normal(80.0, 20.0, 60).round(1), g.choice(["Bonn", "Ulm"], 60)
+    lines = [f"{a},{a},EUR,{b}" for a, b in zip(size, town, strict=True)]
+    run, learned, new = tmp_path / "run", tmp_path / "flats.csv", tmp_path / "new.csv"
+    learned.write_text("\n".join(["size,copy,currency,town", *lines]) + "\n")
+    new.write_text("size,copy,currency,town\n80,80,EUR,Ulm\n80,80,USD,Bonn\n80,8,EUR,Rom\n")
+    assert anila("train", learned, "--run", run) == 0
+    assert anila("outliers", run, learned) == 0
+    assert "rows of training: " not in capsys.readouterr().err
+    assert anila("outliers", run, new) == 0
+    said = capsys.readouterr().err
+    assert "copy = size (1 row, the first is 2); currency = EUR (1 row, the first is 1)" in said
+    assert "never seen in training: town=Rom (1 row, the first is 2)" in said
+    for given, rule in (
+        ("currency=USD,size=70", "currency = EUR (1 row"),
+        ("town=Rom", "never seen in training: town=Rom"),
+    ):
+        assert anila("inpaint", run, "--given", given, "--out", tmp_path / "out.csv") == 0
+        assert rule in capsys.readouterr().err
+
+
 def test_results_stand_beside_columns_of_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """A model of columns `score` and `energy`, which cannot be renamed: the model asks for them. Sees a refusal, and
     cells of the table that are written over."""

@@ -109,7 +109,7 @@ def fill(
     with warnings_to(note):
         table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
         tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
-    y = tables.points(table, units, missing=True, absent=True)
+        y = tables.points(table, units, missing=True, absent=True)
     require_memory(count * len(y), model)
     hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
     beside = BesideTable(table, units, kept=True)

@@ -5,12 +5,16 @@ factorisation of the correlations that skips columns whose pivot, the remaining 
 follow from these, v = c + Σ a_j v_j, by least squares; they are dropped only if that holds in every complete row.
 """
 
+import warnings
+
 import numpy as np
 import pyarrow as pa
 from jaxtyping import Float64
 
 from anila.data.column import Column
 from anila.data.encoding import TOLERANCE, Encoding
+from anila.data.foreign import printable
+from anila.messages import counted
 
 MOST = 500
 """Largest number of columns among which totals are looked for."""
@@ -95,3 +99,25 @@ def law(column: Column) -> str:
         parts.append((column.constant, f"{abs(column.constant):.9g}"))
     text = " ".join(f"{'-' if a < 0 else '+'} {part}" for a, part in parts)
     return f"{column.name} = {text.removeprefix('+ ')}"
+
+
+def warn_of_broken(rows: pa.Table, encoding: Encoding) -> None:
+    """Warn of rows that break what held in every row that was learned: columns without coordinates are not judged.
+
+    Args:
+        rows: As of `Encoding.encode`.
+        encoding: Of the model.
+    """
+    columns, broken, unseen = {c.name: c for c in encoding.columns}, list[str](), list[str]()
+    for name, at in encoding.broken(rows).items():
+        first = int(at.argmax())
+        where = f"({counted(int(at.sum()), 'row')}, the first is {first})"
+        if columns[name].mean:
+            unseen.append(f"{name}={rows.column(name)[first].as_py()} {where}")
+        else:
+            broken.append(f"{law(columns[name])} {where}")
+    if broken:
+        said = f"the model does not see where rows break what held in all rows of training: {'; '.join(broken)}"
+        warnings.warn(printable(said), stacklevel=3)
+    if unseen:
+        warnings.warn(printable(f"never seen in training: {'; '.join(unseen)}"), stacklevel=3)

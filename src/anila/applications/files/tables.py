@@ -17,6 +17,7 @@ from torch import Tensor
 from anila.data import Units
 from anila.data.column import kind_of
 from anila.data.dates import dated, form_of
+from anila.data.dependent import warn_of_broken
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
 from anila.messages import counted
@@ -98,9 +99,13 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
 
     Raises:
         ValueError: If they may not be and are, a column is of another kind, or nothing is there.
+
+    Warns:
+        UserWarning: Of rows that break what held in all rows of training.
     """
-    encoding = units.rows
-    x = encoding.encode(named(table, encoding.names), absent=absent)
+    encoding, table = units.rows, named(table, units.rows.names)
+    x = encoding.encode(table, absent=absent)
+    warn_of_broken(table, encoding)
     if not len(x):
         raise ValueError("the table has no rows")
     holes = {name: np.isnan(x[:, at]).any(1) for name, at in encoding.slices.items()}
