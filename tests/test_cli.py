@@ -155,7 +155,18 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "rings", "data=no-such-data"], "no data called 'no-such-data'"),
         (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; a run is made by"),
         (["evaluate", "no-run"], "is not a folder"),
-        (["evaluate", __file__], "is a file, not the folder of a run; a run is made by: anila train PRESET --run NEW"),
+        (
+            ["evaluate", sys.executable],
+            "is a file, not the folder of a run; a run is made by: anila train PRESET --run NEW",
+        ),
+        (
+            ["evaluate", __file__],
+            "is a file, not the folder of a run; a density of your own is for: anila diagnose FILE",
+        ),
+        (
+            ["report", "mine.py:f"],
+            "is not a folder; a density of your own is for: anila diagnose FILE.py:NAME, and anila",
+        ),
         (["outliers", "pretrained:iris", str(Path(__file__).parent)], "is a folder: give one table of it"),
         (["sample", "no-run", "--count", "0", "--out", "x.npz"], "--count"),
         (["sample", "no-run", "--count", "1", "--out", "x.exe"], "expected one of .npz"),

@@ -289,6 +289,8 @@ def test_a_model_of_named_parameters_is_diagnosed_by_its_names(mine: str, capsys
         (["diagnose", "wrong.py:Net", "--dim", "2"], "it is a class; name an instance of it"),
         (["diagnose", "wrong.py:nothing", "--dim", "2"], "f does not take x of"),
         (["diagnose", "wrong.py:stop", "--dim", "2"], "f ends the process"),
+        (["diagnose", "wrong.py:batch"], r"of shape \(2,\); torch.distributions.Independent makes one of it"),
+        (["diagnose", "wrong.py:single"], r"of one number make it Independent\(law.expand\(\[1\]\), 1\)"),
         (["diagnose", "ends.py:f", "--dim", "2"], "cannot be run: SystemExit"),
         (["diagnose", "mine.py:normal", "--dim", "2"], "its points have 3 numbers, not 2"),
         (["diagnose", "gaussian", "--dim", "2"], "--dim is for a log-density in FILE.py:NAME"),
@@ -299,7 +301,9 @@ def test_a_model_of_named_parameters_is_diagnosed_by_its_names(mine: str, capsys
 def test_code_that_does_not_fit_is_one_message(words: list[str], message: str, mine: str, capsys: Any):  # noqa: ARG001
     """Sees a traceback, or a run folder begun for an objective that cannot be asked."""
     Path("wrong.py").write_text(
-        "import sys\nfrom torch import nn\nfrom anila import Objective\ndef nothing(): ...\ndef stop(x): sys.exit()\n"
+        "import sys\nfrom torch import nn, zeros\nfrom torch.distributions import Beta, Normal\n"
+        "batch, single = Normal(zeros(2), 1.0), Beta(2.0, 3.0)\nfrom anila import Objective\n"
+        "def nothing(): ...\ndef stop(x): sys.exit()\n"
         "class Net(nn.Module): ...\n"
         "def two(): return Objective(lambda f, x: f, ())\ndef number(): return Objective(lambda *_: 1, ())\n"
     )

@@ -84,12 +84,21 @@ def found_by_chains(f: LogDensity, dim: int, n: int, seed: int) -> Found:
 
 
 def own_draws(target: Any, where: str, n: int, seed: int) -> Tensor:
-    """n draws of a distribution of torch, (n, d)."""
+    """n draws of a distribution of torch, (n, d).
+
+    Raises:
+        ValueError: If it is several distributions, or its points are no vectors.
+    """
+    if shape := tuple(getattr(target, "batch_shape", ())):
+        raise ValueError(
+            f"{where}: a batch of distributions of shape {shape}; torch.distributions.Independent makes one of it"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng(seed, "draws").initial_seed())
         draws = target.sample((n,))
     if draws.ndim != 2:
-        raise ValueError(f"{where}: expected points (d,); its draws have shape {tuple(draws.shape[1:])}")
+        hint = "; of one number make it Independent(law.expand([1]), 1)" if draws.ndim == 1 else ""
+        raise ValueError(f"{where}: expected points (d,); its draws have shape {tuple(draws.shape[1:])}{hint}")
     return draws
 
 

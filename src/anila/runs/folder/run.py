@@ -84,6 +84,8 @@ class Run:
             do = f"a run is made by: {as_typed('anila', 'train', 'PRESET', '--run', 'NEW_FOLDER' if taken else path)}"
             if runs:
                 do = f"runs in it: {', '.join(runs)}"
+            elif run.path.name.partition(":")[0].endswith(".py"):
+                do = "a density of your own is for: anila diagnose FILE.py:NAME, and anila playground FILE.py:NAME"
             elif (run.path / "anila.json").is_file():
                 do = "it is an exported model: give the run that it is from"
             raise RunError(f"{run.path.absolute()} {what}; {do}")
