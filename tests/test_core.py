@@ -9,7 +9,7 @@ from beartype import beartype
 from jaxtyping import Float, TypeCheckError, jaxtyped
 from torch import Tensor, nn
 
-from anila import hmc, mala, replica_exchange, sample, tune
+from anila import hmc, langevin, load, mala, replica_exchange, sample, tune
 from anila.density.check import check_log_density
 from anila.density.log_density import from_energy, from_numpy, value_and_grad
 from anila.evaluation.chains import total_variation
@@ -251,11 +251,23 @@ def test_a_distribution_of_each_coordinate_is_told_to_be_made_one():
 
 def test_what_is_given_for_a_kernel_and_the_reverse_is_named():
     """Sees a kernel given to tune, and what tune returns given to sample, without the way out."""
-    kernel = mala(STUDENT.log_prob, 0.1)
+    kernel: Any = mala(STUDENT.log_prob, 0.1)
+    tuned: Any = tune(STUDENT.log_prob, torch.randn(4, 2, generator=rng(0)), 40, 0)
     with as_users_run_it(), pytest.raises(TypeError, match="tune makes the kernel: give f"):
         tune(kernel, torch.zeros(4, 2), 40, 0)
     with as_users_run_it(), pytest.raises(TypeError, match=r"got Tuned: give its \.sampler"):
-        sample(tune(STUDENT.log_prob, torch.randn(4, 2, generator=rng(0)), 40, 0), torch.zeros(4, 2), 5, 0)
+        sample(tuned, torch.zeros(4, 2), 5, 0)
+
+
+def test_kernels_and_models_print_what_they_are():
+    """Sees addresses of functions and objects, which tell nothing."""
+    f = STUDENT.log_prob
+    shown = repr(hmc(f, 0.1, leapfrog_steps=3, preconditioner=torch.ones(2)))
+    assert shown == "<Sampler: accepts or rejects, so exact for exp f; gradients a step: 3; preconditioner (2,)>"
+    assert repr(langevin(f, 0.1)) == "<Sampler: takes every proposal; gradients a step: 1>"
+    lines = repr(load("pretrained:iris")).splitlines()
+    assert lines[0] == "Model"
+    assert lines[1].split(maxsplit=1) == ["data", "iris.csv, points of shape (4,)"]
 
 
 def test_starts_that_are_no_points_are_refused_before_f_is_blamed():

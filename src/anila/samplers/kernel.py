@@ -162,6 +162,17 @@ class Sampler(NamedTuple):
         """Whether the kernel accepts or rejects, and so leaves exp f invariant."""
         return self.target_accept is not None
 
+    def __repr__(self) -> str:
+        """Its facts in a line, and not the addresses of its functions.
+
+        >>> from anila import mala
+        >>> mala(lambda x: -x.square().sum(1) / 2, 0.1)
+        <Sampler: accepts or rejects, so exact for exp f; gradients a step: 1>
+        """
+        law = "accepts or rejects, so exact for exp f" if self.exact else "takes every proposal"
+        stretched = "" if self.preconditioner is None else f"; preconditioner {tuple(self.preconditioner.shape)}"
+        return f"<Sampler: {law}; gradients a step: {self.gradients:g}{stretched}>"
+
 
 def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
     """The kernel for some of the chains, each with the noise that it gets when all run together."""

@@ -188,8 +188,15 @@ class Model(Protocol):
         """Points of the law of f, (n, *event), without the noise that is part of it, as shown to people."""
         return denoised(self.f, x)
 
+    def __repr__(self) -> str:
+        """What it is, a line for each fact."""
+        return "\n".join(["Model", *(f"  {name:12} {text}" for name, text in self._about().items())])
+
     def _repr_html_(self) -> str:
         """A description of the model, and a picture of some of its kept chains if they can be shown."""
+        return notebook.table(self._about()) + self._drawn()
+
+    def _about(self) -> dict[str, str]:
         shape, whole = tuple(self.data.event_shape), isinstance(self.f, ClosedForm)
         size, steps = sum(p.numel() for p in self.f.parameters()), self.sampler.draw_steps or self.sampler.steps
         about = {
@@ -200,7 +207,7 @@ class Model(Protocol):
             "sampler": "" if whole else f"{self.sampler.name}, {counted(steps, 'transition')} a sample",
             "classes": ", ".join(self.classes),
         }
-        return notebook.table({name: text for name, text in about.items() if text}) + self._drawn()
+        return {name: text for name, text in about.items() if text}
 
     @own_defaults()
     def _drawn(self) -> str:
