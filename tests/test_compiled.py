@@ -19,6 +19,7 @@ from torch.distributions import Bernoulli, Exponential, Independent, Normal
 import anila
 from anila.density.log_density import from_numpy, gradient
 from anila.density.networks import mlp, vanilla
+from anila.density.precision import gradients_in
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent
 from anila.rng import rng
@@ -45,6 +46,7 @@ from anila.samplers.compiled.graphs import GRAPHS, Graphs
 from anila.samplers.compiled.variables import Unsupported
 from anila.samplers.compiled.vocabulary import ARITHMETIC
 from anila.samplers.kernel import Noise
+from anila.samplers.replica import ladder
 from anila.samplers.sample import blocks, transitions
 from anila.samplers.trace import Trace
 from anila.samplers.warm_up import tune
@@ -203,6 +205,14 @@ def test_moves_of_kernels_that_count_are_compiled(kind: str):
         for p in f.parameters():
             p.mul_(3.0)
     assert_same(*both(kernel, steps=5))
+
+
+def test_why_steps_are_not_cpp_is_said_of_all_chains():
+    """Sees what a trace of one chain alone ran into, where a ladder's rows come in fours: "expected (1,), got (0,)"."""
+    kernel = ladder(lambda f: mala(f, 0.1), net(), (1.0, 2.0, 4.0, 8.0))
+    with gradients_in("bf16"):
+        found = Graphs(kernel.step, kernel.init(X0), kernel.draw_noise(X0, rng(0)))
+    assert isinstance(found.why_not, Unsupported)
 
 
 @pytest.mark.parametrize("make", [

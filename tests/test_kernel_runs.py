@@ -387,6 +387,11 @@ def test_a_table_is_written_as_it_came(
     assert (tmp_path / "odd.csv").read_text(encoding="utf-8").splitlines()[5].count(decimal) >= 5
     assert anila("inpaint", tmp_path / "run", tmp_path / "holed.csv", "--out", tmp_path / "out.parquet") == 0
     assert pyarrow.parquet.read_schema(tmp_path / "out.parquet").metadata is None
+    assert (
+        anila("inpaint", tmp_path / "run", tmp_path / "holed.csv", "--count", "1", "--out", tmp_path / "out.tsv") == 0
+    )
+    tabs = list(csv.reader((tmp_path / "out.tsv").read_text(encoding="utf-8").splitlines(), delimiter="\t"))
+    assert [row[:6] for row in tabs] == [row[:6] for row in written]
 
 
 def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -274,7 +274,7 @@ def sample(
     out: Annotated[
         Path,
         typer.Option(
-            help="FILE.npz, .npy, .csv, .parquet, or .png for a picture.", callback=samples_file, is_eager=True
+            help="FILE.npz, .npy, .csv, .tsv, .parquet, or .png for a picture.", callback=samples_file, is_eager=True
         ),
     ],
     steps: Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions from the kept chains.")] = None,

@@ -16,7 +16,7 @@ LISTED = 20
 def classify(
     run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to classify.")],
-    out: Annotated[Path | None, typer.Option(help="Classes joined to the rows: FILE.csv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Classes joined to the rows: FILE.csv, .tsv or .parquet.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say which class rows or images are of, and how sure the model is."""

@@ -17,7 +17,7 @@ def compose(
         typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.", callback=all_there),
     ],
     count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of samples.")],
-    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .parquet, or .png for a grid of images.")],
+    out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .tsv, .parquet, or .png for a grid of images.")],
     weights: Annotated[str | None, typer.Option(help="A number for each run, e.g. 1,-0.5; below 0 negates.")] = None,
     rule: Annotated[Literal["product", "mixture"], typer.Option(help="Likely under all, or under some.")] = "product",
     steps: Annotated[

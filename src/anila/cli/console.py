@@ -104,8 +104,8 @@ def require_words(args: list[str]) -> None:
             raise ValueError(f"{what} is empty: expected something there; is a variable of the command not set?")
 
 
-SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".parquet": "", ".png": "for a picture"}
-TABLES = {".csv": "", ".parquet": ""}
+SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".tsv": "", ".parquet": "", ".png": "for a picture"}
+TABLES = {".csv": "", ".tsv": "", ".parquet": ""}
 IMAGES = {".png": "for a picture", ".npz": "for the images and their energies"}
 """Suffix -> what it gives, where that needs saying."""
 

@@ -24,7 +24,7 @@ def outliers(
     top: Annotated[
         int, typer.Option(min=0, max=MOST, help="How many of the oddest are listed; FILE[0] is the first row.")
     ] = 10,
-    out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv, .tsv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="FILE.png with the oddest.")] = None,
     as_json: AsJson = False,
 ) -> None:

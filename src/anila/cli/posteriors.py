@@ -26,7 +26,9 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(metavar="[INPUT]...", help="Image files, folders, archives, arrays; held-out images by default."),
 ]
-Out = Annotated[Path, typer.Option(help="Images: FILE.png for a picture, .npz for arrays. Tables: .csv or .parquet.")]
+Out = Annotated[
+    Path, typer.Option(help="Images: FILE.png for a picture, .npz for arrays. Tables: .csv, .tsv or .parquet.")
+]
 Pictures = Annotated[Path, typer.Option("--out", help="FILE.png for a picture, .npz for arrays.")]
 Count = Annotated[int, typer.Option(min=1, max=MOST, help="Draws for each input.")]
 Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions; by default by the run's sampler.")]

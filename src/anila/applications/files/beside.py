@@ -92,5 +92,5 @@ class BesideTable:
         return with_columns(table, {"draw": np.tile(np.arange(1, k + 1), n), "energy": energy})
 
     def write(self, draws: Draws, path: Path) -> None:
-        """By suffix, .csv or .parquet."""
+        """By suffix: .csv, .tsv or .parquet."""
         write_table(self.joined(draws), path)

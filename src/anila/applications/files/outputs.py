@@ -1,4 +1,4 @@
-"""What jobs write, by suffix: samples as .npz, .npy, .csv, .parquet or .png; tables as .csv or .parquet."""
+"""What jobs write, by suffix: samples as .npz, .npy, .csv, .tsv, .parquet or .png; tables as .csv, .tsv, .parquet."""
 
 import math
 import re
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anila.data import Elsewhere
 from anila.data.column import kind_of
-from anila.data.style import plain, style_of, write_csv
+from anila.data.style import plain, style_of, styled, write_csv
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.messages import counted
@@ -22,7 +22,7 @@ from anila.runs.folder.whole import whole_file
 from anila.runs.model.model import Model
 
 SHOWN = 400
-LEAST = {".csv": 8, ".npy": 4, ".npz": 3, ".parquet": 3, ".png": 0}
+LEAST = {".csv": 8, ".tsv": 8, ".npy": 4, ".npz": 3, ".parquet": 3, ".png": 0}
 """Suffix -> bytes that a number of a sample takes in a file, at the least."""
 
 
@@ -43,7 +43,7 @@ def write_samples(model: Model, x: Tensor, path: Path) -> None:
         case ".npz":
             with whole_file(path) as file:
                 np.savez_compressed(file, x=values, columns=names)
-        case ".csv" | ".parquet":
+        case ".csv" | ".tsv" | ".parquet":
             write_table(model.units.rows.decode(x), path)
 
 
@@ -69,7 +69,7 @@ def require_form(shape: tuple[int, ...], path: Path) -> None:
         ValueError: Saying which to use.
     """
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".parquet") and len(shape) != 1:
+    if suffix in (".csv", ".tsv", ".parquet") and len(shape) != 1:
         raise ValueError(f"images of shape {shape} do not go into {suffix}; use .npz or .png")
     if suffix == ".png" and len(shape) != 3 and not in_plane(shape):
         raise ValueError(f"points of {counted(shape[0], 'coordinate')} make no picture; use .npz, .csv or .parquet")
@@ -84,19 +84,22 @@ def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """By suffix; a .csv as the table came (`anila.data.style`), in UTF-8.
+    """By suffix; a .csv in the style in which the table came (`anila.data.style`), a .tsv with tabs; both in UTF-8.
 
     Warns:
         UserWarning: If it came in another encoding.
     """
-    is_csv, came = path.suffix.lower() == ".csv", style_of(table).encoding
+    suffix, style = path.suffix.lower(), style_of(table)
+    is_text = suffix in (".csv", ".tsv")
+    if suffix == ".tsv":
+        table = styled(table, style._replace(separator="\t"))
     with whole_file(path) as file:
-        if is_csv:
+        if is_text:
             write_csv(without_formulas(table), file)
         else:
             pyarrow.parquet.write_table(plain(table), file)
-    if is_csv and came:
-        warnings.warn(f"{path} is UTF-8, and the table came in {came}", stacklevel=2)
+    if is_text and style.encoding:
+        warnings.warn(f"{path} is UTF-8, and the table came in {style.encoding}", stacklevel=2)
 
 
 FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\d.eE+-]", re.DOTALL)

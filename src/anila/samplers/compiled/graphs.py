@@ -129,7 +129,7 @@ class Graphs:
             except Unsupported as error:
                 self.why_not = error
             except Exception as error:  # TorchInductor is left
-                self.why_not = error
+                self.why_not = self.why_not or error
                 return None
         return None
 
