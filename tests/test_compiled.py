@@ -258,7 +258,7 @@ def test_why_there_is_no_cpp_is_said_where_there_should_be_some(monkeypatch: pyt
     monkeypatch.setattr(graphs, "graph_compiled", as_traced)
     monkeypatch.setattr(lanes, "cpp_compiled", never)
     kernel = langevin(net(), 0.1)
-    with pytest.warns(RuntimeWarning, match="run in graphs and not in C\\+\\+, because no working") as said:
+    with pytest.warns(RuntimeWarning, match="run in graphs, not in C\\+\\+, because no working") as said:
         both(kernel, steps=23)
     assert len(said) == 1, "once a kernel"
 
@@ -301,7 +301,7 @@ def test_tensors_of_another_kind_than_was_traced_take_the_steps_uncompiled(chang
     kernel = mala(quadratic, 0.1)
     sample(kernel, X0, 2, rng(0), compile=True)
     state, noise = change(kernel.init(X0), Noise(torch.ones(1, 8, 2), torch.zeros(1, 8)))
-    with pytest.warns(RuntimeWarning, match="it was traced as torch.float32 of shape"):
+    with pytest.warns(RuntimeWarning, match="it was compiled for torch.float32 of shape"):
         last, info, _ = graphs_of(kernel)(state, noise)
     expected, told = kernel.step(state, Noise(noise.normal[0], noise.uniform[0]))
     assert torch.equal(last.x, expected.x)
@@ -319,7 +319,7 @@ def test_a_parameter_may_become_another_between_two_calls():
         w.data = torch.ones(2)
         return sample(kernel, X0, 1002, rng(0), keep_every=1000, callback=grow, compile=compile)[0]
 
-    with pytest.warns(RuntimeWarning, match="became another one between two calls"):
+    with pytest.warns(RuntimeWarning, match="was replaced between two calls"):
         compiled = run(True)
     torch.testing.assert_close(compiled, run(False))
 

@@ -117,7 +117,7 @@ def test_an_unadjusted_kernel_is_refused(local: Sampler):
 ])  # fmt: skip
 def test_a_kernel_of_several_is_refused(several: Sampler):
     """Sees a kernel that counts fail in the arithmetic of an acceptance; a mixture may hold one with global moves."""
-    with pytest.raises(ValueError, match="go around one local kernel"):
+    with pytest.raises(ValueError, match="wrap one local kernel"):
         sample(with_global_moves(several, kernel_density(lopsided())), in_one_mode(10), 2, rng(0))
 
 

@@ -249,7 +249,7 @@ class TestLongChains:
         assert (found.name, found.ok) == (UNDECIDED, False)
         assert "--steps" in found.remedies[0]
 
-    @pytest.mark.filterwarnings("ignore:.*ran away", "ignore:.*follow no law")
+    @pytest.mark.filterwarnings("ignore:.*ran away", "ignore:.*do not sample exp f")
     def test_chains_that_leave_are_lost(self):
         upwards = lambda x: x.square().sum(1)  # noqa: E731
         found = judged(long_chains_of(langevin(upwards, 0.5), upwards))
@@ -258,7 +258,7 @@ class TestLongChains:
         assert "network.confine" in found.remedies[0]
         assert found.verdict().numbers["ladder"]["groups"]["data"][-1]["lost"] == 100
 
-    @pytest.mark.filterwarnings("ignore:.*ran away", "ignore:.*follow no law")
+    @pytest.mark.filterwarnings("ignore:.*ran away", "ignore:.*do not sample exp f")
     def test_chains_at_infinity_stay_lost_and_the_others_go_on(self):
         hole = lambda x: torch.where(x[:, 0] > 0, x[:, 0] * 1e38, -x.square().sum(1) / 2)  # noqa: E731
         long = long_chains_of(langevin(hole, 1e3), hole)

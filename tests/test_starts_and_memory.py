@@ -113,7 +113,7 @@ def test_starts_where_f_is_minus_infinity_are_said_at_once(name: str):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         sample(MADE[name](half_line), x0, 1, rng(0))
-    assert "f is -inf at 3 of 8 starts: these chains follow no law" in str(said[0].message)
+    assert "f is -inf at 3 of 8 starts: these chains do not sample exp f" in str(said[0].message)
 
 
 @pytest.mark.parametrize("name", UNADJUSTED)
@@ -124,7 +124,7 @@ def test_an_unadjusted_chain_that_walks_outside_is_said(name: str, outside: floa
     def slab(x: Tensor) -> Tensor:
         return torch.where(x[:, 0].abs() < 0.3, 0 * x[:, 0], outside)
 
-    with pytest.warns(RuntimeWarning, match="of 50 chains (went where f is NaN or infinite|ran away)"):
+    with pytest.warns(RuntimeWarning, match="of 50 chains (passed through points where f is NaN or infinite|ran away)"):
         sample(MADE[name](slab), torch.zeros(50, 1), 20, rng(0))
 
 
@@ -138,7 +138,9 @@ def test_a_proper_f_is_not_warned_of(name: str):
 
 def test_tune_names_the_start_and_not_the_steps():
     """Sees a warm-up that can find nothing blame its length."""
-    with pytest.raises(ValueError, match="starts at which f and its gradient are finite; they are at none of the 20"):
+    with pytest.raises(
+        ValueError, match="starts where f and its gradient are finite; they are finite at none of the 20"
+    ):
         tune(lambda **kw: mala(half_line, **kw), -torch.ones(20, 1), 100, rng(0))
 
 

@@ -324,7 +324,7 @@ def require_one_number_a_row(value: object, x: Tensor) -> None:
         )
     if value.is_complex() or (value.dtype in ROUNDED and not precision.is_rounded()):
         raise ValueError(
-            f"f must return float32 or float64; got {value.dtype}, in which no acceptance is right: compute it in "
+            f"f must return float32 or float64; got {value.dtype}, which makes acceptances wrong: compute it in "
             'float32 (precision="bf16" or "fp16" rounds the gradients alone)'
         )
     if x.requires_grad and not value.requires_grad:

@@ -70,10 +70,10 @@ def sample_annealed(
     True
     """
     if not levels or min(levels) <= 0 or any(a <= b for a, b in pairwise(levels)):
-        raise ValueError(f"levels must be positive and descend, the noisiest first; got {list(levels)}")
+        raise ValueError(f"levels must be positive and descending, the noisiest first; got {list(levels)}")
     if (kernel is None) == (steps > 0):
         raise ValueError(
-            f"kernel and steps belong together; got {counted(steps, 'step')} {'with' if kernel else 'without'} a kernel"
+            f"give kernel and steps together; got {counted(steps, 'step')} {'with' if kernel else 'without'} a kernel"
         )
     x, traces = x0, []
     for s, lower in pairwise([*levels, 0.0]):

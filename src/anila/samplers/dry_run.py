@@ -41,9 +41,9 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
             f"{after[worst]:.6g} beside copies of one; chains would not be independent (batch norm in training mode? "
             "call model.eval())"
         )
-    says = "f is random: ‖∇f‖ at one point is another each time (dropout in training mode? call model.eval())"
+    says = "f is random: ‖∇f‖ at one point changes from call to call (dropout in training mode? call model.eval())"
     if sampler.exact:
-        raise ValueError(f"{says}; no acceptance is right then")
+        raise ValueError(f"{says}; its acceptances would be wrong")
     warnings.warn(says, RuntimeWarning, stacklevel=5)
 
 

@@ -152,7 +152,7 @@ def estimates(trace: "Trace") -> list[str]:
     else:
         lines = table(*coordinates(x), SHOWN)
     found = symptoms(trace)
-    head = f"R̂ up to {found.rhat:.3f} (at most {RHAT}), ESS from {found.ess:.0f} (at least {ESS}): "
+    head = f"largest R̂ {found.rhat:.3f} (at most {RHAT}), smallest ESS {found.ess:.0f} (at least {ESS}): "
     return [*lines, head + judged(found)]
 
 

@@ -105,7 +105,7 @@ def with_global_moves(
             )
         if any(not isinstance(field, Tensor | None) for field in local):
             raise ValueError(
-                f"global moves go around one local kernel; got one with a {type(local).__name__}: give a mixture a "
+                f"global moves wrap one local kernel; got one with a {type(local).__name__}: give a mixture a "
                 "kernel that has global moves, and leave them out of replica exchange"
             )
         return GlobalState(x, local, 0, 0)

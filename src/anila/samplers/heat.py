@@ -99,7 +99,7 @@ def virials(x: Tensor, grad: Tensor, named: list[str]) -> tuple[list[str], list[
     columns = [torch.cat([each.mean(2, keepdim=True), each[..., evenly(d, MONITORED)]], 2)]
     names = ["over all coordinates", *(f"along {name}" for name in named)]
     if 1 < d <= MONITORED and x[:, ::2].flatten(0, 1).shape[0] >= 10 * d and x.shape[1] >= 4:
-        names += ["along its coldest direction", "along its hottest direction"]
+        names += ["along the coldest direction", "along the hottest direction"]
         columns.append(extremes(x[:, ::2], grad[:, ::2], x[:, 1::2], grad[:, 1::2]))
     return names, columns
 

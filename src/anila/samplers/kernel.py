@@ -200,7 +200,7 @@ def require_metropolis(kernel: Sampler, what: str) -> None:
             "anisotropic_mala, ghmc, barker or hmc"
         )
     if kernel.held:
-        raise ValueError(f'{what} starts kernels anew on the way, which refresh="iteration" must not be: use "step"')
+        raise ValueError(f'{what} restarts kernels on the way, which refresh="iteration" does not allow: use "step"')
 
 
 def where_chain(chosen: Bool[Tensor, "chains"], yes: Any, no: Any) -> Any:

@@ -147,7 +147,7 @@ def chosen(finite: Tensor, d: int) -> Tensor:
     rows = finite.nonzero().flatten()
     if not len(rows):
         raise ValueError(
-            f"expected starts at which f and its gradient are finite; they are at none of the {len(finite)}: start "
+            f"expected starts where f and its gradient are finite; they are finite at none of the {len(finite)}: start "
             "nearer"
         )
     paths = min(len(rows), max(FEWEST_PATHS, min(MOST_PATHS, NUMBERS // d**2)))

@@ -87,7 +87,7 @@ def require_local(state: Any) -> None:
     """Refuse kernels that remember more than the current point: the rest would not move with x."""
     if any(not isinstance(field, Tensor | None) for field in state):
         raise ValueError(
-            f"preconditioners and replica exchange go around one local kernel; got one with a {type(state).__name__}: "
+            f"preconditioners and replica exchange wrap one local kernel; got one with a {type(state).__name__}: "
             "put the mixture, the global moves or the ladder outside"
         )
 
@@ -101,8 +101,8 @@ def require_fit(L: Tensor, x: Tensor) -> None:
         diagonal = L.diagonal()
     else:
         raise ValueError(
-            f"preconditioner must be a scale a coordinate, of shape {tuple(x.shape[1:])}, or the lower Cholesky factor "
-            f"of a covariance, ({d}, {d}) with at most {DENSE_LIMIT} rows; got shape {tuple(L.shape)}"
+            f"preconditioner must be one scale per coordinate, of shape {tuple(x.shape[1:])}, or the lower Cholesky "
+            f"factor of a covariance, ({d}, {d}) with at most {DENSE_LIMIT} rows; got shape {tuple(L.shape)}"
             + (", not lower triangular" if L.shape == (d, d) and d <= DENSE_LIMIT else "")
         )
     if not bool((diagonal > 0).all()):

@@ -53,8 +53,8 @@ FEWEST, LASTING, SHARE, WIDER = 8, 4, 0.5, 1.25
 sd is WIDER times smaller without it."""
 STILL_STEPS, STILL = 50, 0.05
 """A chain is stuck if its acceptance probabilities over this many last steps add up to less than STILL."""
-EXACT = "use mala or anisotropic_mala, or see by anila diagnose how far off it is"
-INEXACT = f"the kernel takes every proposal, so its law depends on step_size; {EXACT}"
+EXACT = "use mala or anisotropic_mala, or run anila diagnose to see how far off it is"
+INEXACT = f"the kernel accepts every proposal, so what it samples depends on step_size; {EXACT}"
 
 
 class Symptoms(NamedTuple):
@@ -116,7 +116,7 @@ def another_law(s: Symptoms) -> list[str]:
         return []
     if s.heat.wrong_slope:
         return [f"{slope_said(s.heat)}: correct it, or {EXACT}"]
-    return [f"{s.heat.told}, and 1 is that of exp f: {INEXACT}"] if s.heat.off else []
+    return [f"{s.heat.told}, but exp f has temperature 1: {INEXACT}"] if s.heat.off else []
 
 
 def unproven(s: Symptoms) -> list[str]:
@@ -129,12 +129,12 @@ def unproven(s: Symptoms) -> list[str]:
 
 
 def slope_said(heat: "Heat") -> str:
-    return f"its gradient is not that of f (off by {heat.slope_off:.0%} in the median)"
+    return f"its gradient is not that of f (median error {heat.slope_off:.0%})"
 
 
 def approximate(heat: "Heat") -> str:
     """How close to exp f the law of a kernel that accepts every proposal is known to be."""
-    return f"an approximate kernel, whose temperature is 1 as that of exp f to within {heat.resolution:.2g}"
+    return f"an approximate kernel, whose temperature is that of exp f, 1, to within {heat.resolution:.2g}"
 
 
 def nearly(s: Symptoms) -> list[str]:
@@ -146,27 +146,27 @@ def doubts(s: Symptoms) -> list[str]:
     """What the chains may have missed although they agree."""
     found = []
     if s.funnel:
-        found.append(f"{funnel_said(*s.funnel)}, whose neck they may have missed")
+        found.append(f"they may have missed the neck of {funnel_said(*s.funnel)}")
     if s.narrow is not None:
         found.append(
-            f"they started close together ({s.narrow:.2g} times the draws' spread), so R̂ does not see modes that none "
+            f"they started close together ({s.narrow:.2g} times the draws' spread), so R̂ cannot see modes that none "
             "of them has reached: start them twice as wide as the draws"
         )
     if s.decided:
         who, sd, without = s.decided
         found.append(
-            f"one chain of {s.chains} decides the sd of {who}, {sd:.3g} with it and {without:.3g} without: it was far "
-            "away for a while, where few chains come: run more chains for longer"
+            f"one chain of {s.chains} decides the sd of {who} ({sd:.3g} with it, {without:.3g} without): it spent a "
+            "while far away, where few chains go: run more chains for longer"
         )
     if s.exact and not s.border and s.heat and s.heat.off and not s.heat.wrong_slope:
-        found.append(f"they missed part of the mass, for {s.heat.told} is not the 1 of exp f")
+        found.append(f"they missed part of the mass: {s.heat.told}, but exp f has temperature 1")
     return found
 
 
 def notes(s: Symptoms) -> list[str]:
     """What is not ideal, but harmless."""
     wrong = s.exact and s.heat and s.heat.wrong_slope
-    return [f"{slope_said(s.heat)}: the kernel is exact all the same, only slower"] if wrong and s.heat else []
+    return [f"{slope_said(s.heat)}: the kernel is still exact, only slower"] if wrong and s.heat else []
 
 
 def remedy(s: Symptoms) -> str:
@@ -191,7 +191,7 @@ def remedy(s: Symptoms) -> str:
     if s.rhat > APART and s.alone >= ALONE:
         return (
             "each chain has mixed where it is, but not with the others: move between modes (with_global_moves or "
-            "replica_exchange; sampler.global_every=1 in a run), or further where that is done (sampler.global_sd)"
+            "replica_exchange; sampler.global_every=1 in a run), or further if you already do (sampler.global_sd)"
         )
     times = longer(s)
     if s.uneven > UNEVEN and not s.tuned:
@@ -200,7 +200,7 @@ def remedy(s: Symptoms) -> str:
             "samples of the widest"
         )
     if s.rhat > APART or times > PATIENCE:
-        first = "take other coordinates" if s.tuned else "let tune find a preconditioner"
+        first = "reparameterise" if s.tuned else "let tune find a preconditioner"
         return f"chains are slow, not short: {first}, or longer trajectories (hmc, more leapfrog_steps)"
     return f"run {max(2, math.ceil(times))} times as long"
 

@@ -208,7 +208,7 @@ def require_no_graph(x: Tensor) -> None:
     if x.grad_fn is not None:
         raise ValueError(
             "a setting of the kernel (step_size, threshold, temperature or preconditioner) requires a gradient, which "
-            "chains do not carry; give it without one: step_size.detach()"
+            "chains do not carry; pass it without one: step_size.detach()"
         )
 
 
@@ -224,7 +224,7 @@ def room_for(steps: int, chains: int, like: Tensor) -> Tensor:
         if not lacks_memory(error):
             raise
         what = f"{counted(steps, 'step')} of {counted(chains, 'chain')}"
-        raise MemoryError(f"not enough memory for what {what} report: make fewer steps at a time") from None
+        raise MemoryError(f"not enough memory for the records of {what}: run fewer steps at a time") from None
 
 
 def dense(x: Tensor) -> Tensor:
@@ -256,8 +256,8 @@ def require_points(x: Tensor) -> None:
     """Refuse starts from which no chain can run."""
     if x.dtype in ROUNDED:
         raise ValueError(
-            f"x0 must be float32 or float64; got {x.dtype}, in which acceptances are wrong: x0.float(), and "
-            'precision="bf16" or "fp16" rounds the gradients alone'
+            f"x0 must be float32 or float64; got {x.dtype}, which makes acceptances wrong: use x0.float(); "
+            'precision="bf16" or "fp16" rounds only the gradients'
         )
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         n = len(x) if x.ndim == 1 else 0
@@ -287,7 +287,7 @@ def warn_of_starts(value: Tensor | None) -> None:
     kinds = " or ".join(sorted({str(v) for v in value[wrong].tolist()}))
     warnings.warn(
         f"f is {kinds} at {int(wrong.flatten(1).any(1).sum() if wrong.ndim > 1 else wrong.sum())} of {len(value)} "
-        "starts: these chains follow no law; start them where f is finite",
+        "starts: these chains do not sample exp f; start them where f is finite",
         RuntimeWarning,
         stacklevel=5,
     )
@@ -305,8 +305,8 @@ def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
         )
     if visited is not None and bool((outside := ~torch.isfinite(visited) & ~lost).any()):
         warnings.warn(
-            f"{int(outside.sum())} of {counted(len(x), 'chain')} went where f is NaN or infinite, and on from there: "
-            "they follow no law; use a Metropolis kernel, which rejects such steps",
+            f"{int(outside.sum())} of {counted(len(x), 'chain')} passed through points where f is NaN or infinite: "
+            "they do not sample exp f; use a Metropolis kernel, which rejects such steps",
             RuntimeWarning,
             stacklevel=4,
         )
@@ -346,7 +346,7 @@ def warn_of_no_global_move(infos: Trace) -> None:
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):
         warnings.warn(
-            f"no global move was made in {len(tried)} steps: `every` is larger; lower it, or make more steps",
+            f"no global move was made in {len(tried)} steps: `every` is larger than that; lower it, or run more steps",
             UserWarning,
             stacklevel=4,
         )

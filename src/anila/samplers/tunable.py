@@ -65,7 +65,7 @@ def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
     except Exception as error:
         refusal = error
     raise TypeError(
-        "give a log-density, (chains, *event) -> (chains,), or what takes step_size and makes a Sampler, e.g. "
+        "give a log-density, (chains, *event) -> (chains,), or a function of step_size that returns a Sampler, e.g. "
         f"lambda **settings: mala(f, **settings); with x0 of shape {tuple(x.shape)} it said: {refusal}"
     ) from refusal
 

@@ -77,7 +77,7 @@ class Tuned(NamedTuple):
     def __repr__(self) -> str:
         """How long the warm-up was, and the report."""
         windows, chains = self.history["step_size"].shape
-        head = f"Tuned by {counted(windows * WINDOW, 'step')} of {counted(chains, 'chain')}"
+        head = f"Tuned in {counted(windows * WINDOW, 'step')} of {counted(chains, 'chain')}"
         return "\n  ".join([head, *self.report.splitlines()])
 
     def _repr_html_(self) -> str:
@@ -211,9 +211,9 @@ def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch
     """Where the chains begin, and a note on how these points were found."""
     d = x0[0].numel()
     if d > DENSE_LIMIT:
-        return x0, f"as given: an optimiser moves far ones that have at most {DENSE_LIMIT} numbers; x has {d:,}"
+        return x0, f"as given: far ones are moved only in up to {DENSE_LIMIT} dimensions; x has {d:,}"
     if len(x0) > 1 and not alike:
-        return x0, "as given: f compares each row with something of its own, so no chain can take another's place"
+        return x0, "as given: f differs from row to row, so no chain can take another's place"
 
     def at(x: Tensor) -> Point:
         state = kernel.init(x.view(-1, *x0.shape[1:]).to(x0))
@@ -221,8 +221,8 @@ def begun(kernel: Sampler, x0: Tensor, alike: bool, steps: int, generator: torch
 
     found = starts(at, x0.flatten(1).double().cpu(), steps, generator)
     if not found.far:
-        return x0, "as given: none is far from where chains belong"
-    told = f"{found.far} of {len(x0)} were far out and moved along the best {found.kept} of {found.paths} paths uphill"
+        return x0, "as given: none is far out"
+    told = f"{found.far} of {len(x0)} were far out and moved along the best {found.kept} of {found.paths} uphill paths"
     return found.x.view_as(x0).to(x0), told
 
 
@@ -283,9 +283,9 @@ def described(L: Tensor, points: Tensor) -> str:
     """A preconditioner in words: its kind, what it was made from, and what was missing for a better one."""
     d, n = points[0].numel(), len(points)
     if L.shape == points.shape[1:]:
-        why = f"a dense one is for at most {DENSE_LIMIT}" if d > DENSE_LIMIT else "too few that differ for a dense one"
+        why = f"a dense one has at most {DENSE_LIMIT}" if d > DENSE_LIMIT else "too few that differ for a dense one"
         return f"diagonal, from {counted(n, 'point')} of {counted(d, 'number')} ({why})"
-    lacking = f" (rough: {ENOUGH * d:,} are enough)" if n < ENOUGH * d else ""
+    lacking = f" (rough: {ENOUGH * d:,} would be enough)" if n < ENOUGH * d else ""
     return f"dense, from {counted(n, 'point')} of {counted(d, 'number')}{lacking}"
 
 
@@ -311,7 +311,7 @@ def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple
     still = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases" if stood else ""
     after = "" if lasts else f" (acceptance of the next step: {phase.next_accepted:.2f})"
     fell = f"{share:.1%} of proposals diverged{after}" if diverged else ""
-    told = f"{' and '.join(filter(None, (still, fell)))} when {phase.target:.2f} was aimed at"
+    told = f"{' and '.join(filter(None, (still, fell)))} at target acceptance {phase.target:.2f}"
     mixed = {"spread": SPREAD} if diverged and "spread" in phase.settings else {}
     return run("careful", phase.x, phase.settings | mixed, phase.quantile, aim, more=1), told
 
@@ -363,12 +363,12 @@ def frozen(
     quantiles = ", ".join(f"{q:.0%} {quantile(phase.grads, q):.3g}" for q in (0.5, 0.85, 0.95))
     diverged = divergences_told(phase.diverged, phase.proposals, phase.points, sampler.f, phase.outside)
     lines = [
-        f"acceptance      {phase.accept_prob:.3f} (aimed at {phase.target:.2f})",
+        f"acceptance      {phase.accept_prob:.3f} (target {phase.target:.2f})",
         f"step_size       {settings['step_size']:.4g}",
         f"threshold       {settings['threshold']:.4g}" if "threshold" in settings else "",
         f"|∂f| quantiles  {quantiles}" + (" (of Lᵀ∇f)" if settings.get("preconditioner") is not None else ""),
         f"leapfrog_steps  {settings['leapfrog_steps']}" if "leapfrog_steps" in settings else "",
-        f"spread          {spread:g}: some steps are as much shorter"
+        f"spread          {spread:g}: step lengths vary about {spread:g}-fold"
         if (spread := settings.get("spread", 1)) > 1
         else "",
         f"persistence     {settings['persistence']:.3g}" if "persistence" in settings else "",
@@ -387,7 +387,7 @@ def frozen(
 def amiss(phase: Phase) -> str:
     """What is wrong with the acceptance reached, and what to do; "" if nothing is."""
     if phase.accept_prob < phase.target / 2:
-        return "acceptance is far below its aim: more steps, or a start where f is less steep"
+        return "acceptance is far below its target: run more steps, or start where f is less steep"
     if phase.accept_prob > (1 + phase.target) / 2:
-        return "acceptance is far above its aim: step_size was still growing; more steps, or a start nearer"
+        return "acceptance is far above its target: step_size was still growing; run more steps, or start nearer"
     return ""

@@ -59,7 +59,7 @@ class Graphs:
     def __init__(self, step: Callable[..., Any], state: Any, noise: Any):
         given = tensors_of(state, noise)
         if current() not in (None, "bf16"):
-            raise ValueError(f"gradients in {current()} cannot be compiled; take bf16 or none")
+            raise ValueError(f"gradients in {current()} cannot be compiled; use bf16 or none")
         self.fields = [name for name, field in state._asdict().items() if field is not None]
         self.absent = {name: None for name in state._fields if name not in self.fields}
         self.state = type(state)
@@ -164,7 +164,7 @@ class Graphs:
             return "in C++"
         if self.refused:
             return f"uncompiled, because {self.refused}"
-        return f"in TorchInductor's graphs and not in C++, because {reason(self.why_not)}"
+        return f"in TorchInductor's graphs, not in C++, because {reason(self.why_not)}"
 
     def is_right(self, state: Any, noise: Any) -> bool:
         """Whether a C++ step still agrees with an uncompiled one: a number that f reads may have changed."""
@@ -219,14 +219,14 @@ class Graphs:
     def misfit(self, given: list[Tensor]) -> str:
         """In which way tensors no longer fit the trace, in words; "" if they fit."""
         if self.are_outdated():
-            return "a tensor that f reads became another one between two calls"
+            return "a tensor that f reads was replaced between two calls"
         steps, fields = given[-1].shape[:1], len(self.fields)
         for k, (name, x, (shape, dtype, device)) in enumerate(zip(self.names, given, self.kinds, strict=True)):
             expected = steps + shape if k >= fields else shape
             if x.shape != expected or x.dtype != dtype or x.device != device:
                 return (
-                    f"{name} is {x.dtype} of shape {tuple(x.shape)} on {x.device}; it was traced as {dtype} of shape "
-                    f"{tuple(expected)} on {device}"
+                    f"{name} is {x.dtype} of shape {tuple(x.shape)} on {x.device}; it was compiled for {dtype} of "
+                    f"shape {tuple(expected)} on {device}"
                 )
         return ""
 
@@ -267,7 +267,7 @@ class Graphs:
                         self.refused = reason(error)
                         say(f"run uncompiled, because {self.refused}", stacklevel=5)
                 if made and not self.unrolled and not isinstance(self.why_not, Unsupported):
-                    say(f"run in graphs and not in C++, because {reason(self.why_not)}", stacklevel=5)
+                    say(f"run in graphs, not in C++, because {reason(self.why_not)}", stacklevel=5)
                 self.unrolled[key] = made
             return self.unrolled[key]
 
@@ -382,7 +382,7 @@ def say(how: str, stacklevel: int) -> None:
 def reason(error: BaseException | None) -> str:
     """The first line of an error."""
     if type(error).__name__ == "GuardOnDataDependentSymNode":  # importing it takes half a second
-        return "f decides by values (a torch.distributions object made in it does, but for validate_args=False)"
+        return "f branches on values (as torch.distributions objects made in it do, unless validate_args=False)"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
@@ -394,5 +394,5 @@ def tensors_of(state: Any, noise: Any) -> list[Tensor]:
     """
     fields = [field for field in state if field is not None]
     if not isinstance(noise, tuple) or any(not isinstance(field, Tensor) for field in (*fields, *noise)):
-        raise ValueError("this kernel remembers more than tensors, e.g. how many steps it made")
+        raise ValueError("this kernel remembers more than tensors, e.g. a count of its steps")
     return [field.detach() for field in (*fields, *noise)]

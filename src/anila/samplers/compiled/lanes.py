@@ -65,7 +65,7 @@ class Lanes:
         own = [self.step.stored(node) for node in self.state]
         ends = [self.step.packed(node) for node in outputs]
         if any(self.step.variables[end.name][0] != "V" for end in ends):
-            raise Unsupported("truth values in a state or info")
+            raise Unsupported("booleans in a state or info")
         if any(a.name != b.name and b.name in {s.name for s in own} for a, b in zip(own, ends, strict=False)):
             raise Unsupported("a state that takes the place of another")
         shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)

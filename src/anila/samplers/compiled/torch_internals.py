@@ -111,5 +111,5 @@ class Checks(TorchFunctionMode):
         """
         rows = [valid.flatten(1).all(1) if valid.ndim > 1 else valid for valid in self.asked]
         if any(len(valid) != chains for valid in rows):
-            raise ValueError("f decides by values of several chains")
+            raise ValueError("f branches on values of several chains")
         return torch.stack(rows, 1).all(1) if rows else None

@@ -67,7 +67,7 @@ class Translation:
         """Translations of the nodes that depend on chains."""
         for node in moving:
             if kind(node) == "M":
-                raise Unsupported("truth values in state or noise")
+                raise Unsupported("booleans in state or noise")
             self.found[node] = self.store(node)
         for node in graph.nodes:
             if node.op == "call_function" and self.found.keys() & {*node.all_input_nodes}:
@@ -301,7 +301,7 @@ class Translation:
         if form is None or ignored:
             raise Unsupported(f"{target} is not known here")
         if kind(node) == "M" and target not in LOGICAL and any(kind(arg) == "M" for arg in node.all_input_nodes):
-            raise Unsupported(f"{target} of truth values")
+            raise Unsupported(f"{target} of booleans")
         numeric = kind(node) == "V" and (target not in LOGICAL or target is aten.mul.Tensor)
 
         def operand(arg: Any) -> str:
