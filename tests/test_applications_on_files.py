@@ -170,7 +170,7 @@ def test_outlier_scores_are_joined_to_the_table(table_run: Path, tmp_path: Path,
     assert anila("outliers", table_run, tmp_path / "new.csv", "--held-out", people, "--rate", "0.05", "--typical") == 0
     captured = capsys.readouterr()
     assert "trained on" not in captured.err
-    assert "of ordinary rows lie above it, by 200 rows of " in captured.out
+    assert "of ordinary rows lie above it, calibrated on 200 rows of " in captured.out
 
 
 def test_images_are_completed(image_run: Path, tmp_path: Path, capsys):
@@ -392,7 +392,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "IMAGES", "--given", "a=1", "--out", "x.png"], "--given is for tables, and this run is on images"),
         (["denoise", "IMAGES", "--out", "x.png"], "held-out images have no noise"),
         (["denoise", "IMAGES", "plain.npy", "--out", "x.png"], "no noise found in plain.npy"),
-        (["restore", "IMAGES", "--out", "x.png"], "give one of --blur or --downsample"),
+        (["restore", "IMAGES", "--out", "x.png"], "give one of --blur, --downsample"),
         (["restore", "IMAGES", "--downsample", "3", "--out", "x.png"], "must divide both sides"),
         (["purify", "TABLE", "--within", "0.1", "--out", "x.png"], "for runs on images"),
         (["inpaint", "TABLE", "--box", "0,0,1,1", "--out", "x.csv"], "--box is for images"),
@@ -408,7 +408,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected .csv, .tsv or .parquet"),
         (["denoise", "TABLE", "words.csv", "--out", "x.csv"], "give --sd"),
         (["outliers", "TABLE", "few.csv"], "the table has no column 'height', 'luck'"),
-        (["outliers", "TABLE", "whole.csv", "--picture", "x.png"], "those on tables by network=kernel"),
+        (["outliers", "TABLE", "whole.csv", "--picture", "x.png"], "on tables with network=kernel"),
         (["outliers", "TABLE", "whole.csv", "--rate", "2"], "between 0 and 1"),
         (["outliers", "TABLE", "whole.csv", "few.csv"], "give one table"),
         (["outliers", "TABLE", "notes.txt"], "expected one of .npy"),

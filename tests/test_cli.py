@@ -134,7 +134,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert anila("train", "rings", *TINY, "--run", tmp_path / "run", "--dry-run") == 0
     out = capsys.readouterr().out
     assert "training" in out
-    assert "an iteration" in out
+    assert "per iteration" in out
     assert "reach" in out
     assert not (tmp_path / "run").exists()
     assert anila("train", "rings", *TINY, "--dry-run", "--json") == 0
@@ -153,11 +153,11 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["train", "no/such/folder"], "no file or folder"),
         (["train", "nowhere/"], "no file or folder"),
         (["train", "rings", "data=no-such-data"], "no data called 'no-such-data'"),
-        (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; a run is made by"),
+        (["sample", "no-run", "--count", "3", "--out", "x.npz"], "is not a folder; make a run with"),
         (["evaluate", "no-run"], "is not a folder"),
         (
             ["evaluate", sys.executable],
-            "is a file, not the folder of a run; a run is made by: anila train PRESET --run NEW",
+            "is a file, not the folder of a run; make a run with: anila train PRESET --run NEW",
         ),
         (
             ["evaluate", __file__],
@@ -209,7 +209,7 @@ def test_a_stop_before_anything_was_done_says_to_overwrite_again(tmp_path: Path,
     monkeypatch.setattr(Stop, "agreed", lambda stop, *_: setattr(stop, "number", signal.SIGTERM) is None)
     assert anila("train", "rings", *TINY, "sampler.steps=3", "--run", tmp_path / "run", "--overwrite") == 143
     err = capsys.readouterr().err
-    assert "the run that was to be overwritten is back" in err
+    assert "the old run was put back" in err
     assert err.rstrip().endswith("--overwrite")
 
 
@@ -253,7 +253,7 @@ def test_a_run_stopped_before_its_first_checkpoint_says_how_it_goes_on(run: Path
     """Sees a refusal that names no way on."""
     shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("0*"))
     assert anila("sample", tmp_path / "run", "--count", "3", "--out", tmp_path / "x.csv") == 2
-    assert "the command that began it goes on" in capsys.readouterr().err
+    assert "the command that began it continues it" in capsys.readouterr().err
 
 
 def test_many_samples_say_how_far_they_are(run: Path, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch):
@@ -302,10 +302,10 @@ STARTS: list[tuple[list[str], int, str]] = [
     (["train", ""], 2, "a word of the command is empty"),
     (["train", "rings", "--run", "", "--dry-run"], 2, "--run is empty"),
     (["sample", "no-run", "--count", "3", "--out="], 2, "--out is empty"),
-    (["report", "pretrained:rings"], 2, "this command needs the run that it is from"),
-    (["export", "pretrained:rings", "--out", "x"], 2, "this command needs the run that it is from"),
-    (["evaluate", "pretrained:rings"], 2, "this command needs the run that it is from"),
-    (["diagnose", "pretrained:rings"], 2, "this command needs the run that it is from"),
+    (["report", "pretrained:rings"], 2, "this command needs the run it came from"),
+    (["export", "pretrained:rings", "--out", "x"], 2, "this command needs the run it came from"),
+    (["evaluate", "pretrained:rings"], 2, "this command needs the run it came from"),
+    (["diagnose", "pretrained:rings"], 2, "this command needs the run it came from"),
     (["compare", "rings", "--out", f"{__file__}/x"], 2, "is a file; --out takes a folder"),
     (["reproduce", "rings", "--out", f"{__file__}/x"], 2, "is a file; --out takes a folder"),
     (["diagnose", "rings", "--out", __file__], 2, "is a file; --out takes a folder"),
@@ -315,9 +315,9 @@ STARTS: list[tuple[list[str], int, str]] = [
     (["train", "rings", "training"], 2, "expected key=value, got 'training'"),
     (["diagnose", "ringz"], 2, "no density or run 'ringz'; did you mean 'rings'"),
     (["playground", "ringz"], 2, "no density, run or file 'ringz'; did you mean 'rings'"),
-    (["report", "no-run"], 2, "is not a folder; a run is made by"),
-    (["outliers", "no-run", "a.csv"], 2, "is not a folder; a run is made by"),
-    (["evaluate", "no-run"], 2, "is not a folder; a run is made by"),
+    (["report", "no-run"], 2, "is not a folder; make a run with"),
+    (["outliers", "no-run", "a.csv"], 2, "is not a folder; make a run with"),
+    (["evaluate", "no-run"], 2, "is not a folder; make a run with"),
     (["evaluate", "pretrained:ring"], 2, "did you mean 'rings'"),
     (["compare", "ringz"], 2, "did you mean 'rings'"),
     (["train", "rings", "training.batch=0"], 2, "greater than or equal to 1; got '0'"),

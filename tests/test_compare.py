@@ -247,7 +247,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert anila(*words) == 0
     printed = capsys.readouterr().out
     assert "| descent |" in printed
-    assert "nothing is told apart" in printed
+    assert "none can be told apart" in printed
     found = json.loads((tmp_path / "out" / "comparison.json").read_text())
     assert found["samplers"]["langevin"]["gradients"] == [20, 40, 60]
     assert found["protocol"]["seeds"] == [0]

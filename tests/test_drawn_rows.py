@@ -75,8 +75,8 @@ def test_a_verdict_names_the_columns_that_differ():
     found = Differences(Difference(0.4, 0.001, 1), Difference(0.3, 0.5, 2), Difference(0.6, 0.02, 0))
     x = torch.zeros(20, 3)
     lines = verdict(found, 0.5, ("age", "height", "mood"), Sides(x, x, x, "new rows"))
-    assert "a difference is seen (p = 0.001); most in height, by 0.40" in lines[1]
-    assert "not seen (p = 0.5); most of age and mood, by 0.30" in lines[2]
+    assert "a difference is seen (p = 0.001); largest in height, 0.40" in lines[1]
+    assert "no difference is seen (p = 0.5); largest of age and mood, 0.30" in lines[2]
     assert lines[-1] == "the rows do not pass: columns"
 
 
@@ -146,13 +146,13 @@ def test_few_rows_say_what_they_cannot_show(tmp_path: Path, capsys: pytest.Captu
     assert said in capsys.readouterr().err
     x = normal(80, "x")
     lines = verdict(two_samples(x, normal(80, "y"), rng(0, "d")), 0.5, ("a", "b", "c"), Sides(x, x, x, "new rows"))
-    assert lines[0] == "80 drawn rows beside new rows; so few show a difference of a column from about 0.28 on"
+    assert lines[0] == "80 drawn rows beside new rows; with so few, a difference in a column shows only from about 0.28"
 
 
 def test_draws_that_copy_rows_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     scores = evaluated(tmp_path, ["network.bandwidth=0.01"], capsys)
     assert scores["nearer"] > 0.9
-    assert any("rows of training can be recognised" in line for line in scores["protocol"]["drawn_rows"]["verdict"])
+    assert any("training rows can be recognised" in line for line in scores["protocol"]["drawn_rows"]["verdict"])
 
 
 def test_a_net_that_learned_nothing_does_not_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

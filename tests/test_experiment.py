@@ -142,7 +142,7 @@ def test_overrides_are_typed():
         ("sampler.temperature=0.5", "anisotropic_mala is exact at temperature 1 only"),
         ("network.fourier=3", "network.fourier: input should be a multiple of 2"),
         ("start.size=3", "start.size=3 keeps fewer chains than the 500 that run"),
-        ("start=paired", "start=paired compares each chain with a data point, and training.chains=500 is not"),
+        ("start=paired", "start=paired pairs each chain with a data point, and training.chains=500 is not"),
         ("optimizer.decay=exponential", "needs optimizer.final_rate above 0"),
     ],
 )

@@ -386,7 +386,7 @@ def test_training_outlives_a_full_disk(tmp_path: Path, whole: Path, monkeypatch:
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["000000004"]
     said = [line for line in heard if "cannot write" in line]
     assert [Path(line.split(":")[1].removeprefix(" cannot write ")).name for line in said] == ["000000002", "best.json"]
-    assert all("No space left on device; training goes on without it" in line for line in said)
+    assert all("No space left on device; training continues without it" in line for line in said)
     assert_same_end(tmp_path / "run", whole)
 
 
@@ -401,7 +401,7 @@ def test_the_last_checkpoint_must_be_written(tmp_path: Path, monkeypatch: pytest
         app.main()
     err = capsys.readouterr().err
     assert stop.value.code == 1
-    assert "anila: /the/file: No space left on device; make room and give the same command again" in err
+    assert "anila: /the/file: No space left on device; make room and run the same command again" in err
     assert "Traceback" not in err
 
 

@@ -271,7 +271,7 @@ def test_it_gives_up_with_what_it_tried(tmp_path: Path, monkeypatch: pytest.Monk
     """Sees endless returns, and a reason that leaves out what was tried."""
     hits = inject(monkeypatch, at=25, times=1000)
     with pytest.raises(
-        Diverged, match=r"training stopped, iteration 25: f\(data\) = nan.*Tried: .*learning_rate.*steps"
+        Diverged, match=r"training stopped at iteration 25: f\(data\) = nan.*Tried: .*learning_rate.*steps"
     ):
         train(small("training.rollbacks=4"), tmp_path / "run", quiet)
     assert len(hits) == 5

@@ -310,7 +310,7 @@ def test_a_table_alone_is_fitted_and_settings_of_learning_ask_for_a_net(tmp_path
         (["network=kernel", "network.confine=3"], "set network.confine=none"),
         (["network=kernel", "network.confine=none", "network.whitened=true"], "set network.whitened=false"),
         (["network=kernel", "objective=denoising"], "set objective=none"),
-        (["objective=none"], "objective=none learns nothing, and network mlp has to"),
+        (["objective=none"], "objective=none learns nothing, and network mlp must learn"),
     ],
 )
 def test_what_is_found_at_once_is_not_taught(words: list[str], message: str):
@@ -403,9 +403,9 @@ def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, 
     found = {row["index"]: row for row in json.loads(captured.out)["top"]}
     assert [found[i]["outlier"] for i in range(4)] == [False, True, True, False]
     assert found[3]["percentile"] == pytest.approx(50, abs=1)
-    assert "rows without a cell: 1; nothing is known of them, so they count as ordinary" in captured.err
+    assert "rows with no values: 1; nothing is known about them, so they count as ordinary" in captured.err
     assert [reason["column"] for reason in found[1]["reasons"]] == ["height"]
-    assert "rows with missing cells: 2; the others judge them" in captured.err
+    assert "rows with missing cells: 2; judged by their other cells" in captured.err
     path.write_text("age,height,weight\n50,50,50\n")
     assert anila("outliers", run, path) == 2
 
@@ -419,7 +419,7 @@ def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.Captu
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert (found["rate"], found["rate_wanted"]) == (pytest.approx(1 / 41), 0.01)
-    assert "40 ordinary rows can promise a rate of 0.024 at best: it is that, not 0.01; --rate 0.07" in captured.err
+    assert "40 ordinary rows can guarantee a rate of 0.024 at best, which replaces 0.01; --rate 0.07" in captured.err
     two = write(tmp_path / "two.csv", rows(2, "two"))
     assert anila("outliers", tmp_path / "run", two, "--held-out", two) == 0
     assert "--rate 0.5 finds more" in capsys.readouterr().err  # and not a rate of 1, which is none
@@ -499,7 +499,7 @@ def test_a_net_judges_rows_with_holes_by_what_it_draws_there(tmp_path: Path, cap
     assert anila("outliers", tmp_path / "run", tmp_path / "new.csv", "--rate", "0.2", "--json") == 0
     captured = capsys.readouterr()
     assert "rows with missing cells: 2; judged by the mean over 20 draws of these cells" in captured.err
-    assert "rows without a cell: 1" in captured.err
+    assert "rows with no values: 1" in captured.err
     score = {row["index"]: row["score"] for row in json.loads(captured.out)["top"]}
     assert score[2] > max(score[0], score[1], score[3]) + 10
     assert score[1] > score[0]

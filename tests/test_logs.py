@@ -146,7 +146,7 @@ def test_a_log_that_fails_is_said_once_and_left(tmp_path: Path, wandb: FakeWandb
     assert train(small("training.log_to=wandb"), tmp_path / "run", heard.append).iteration == 4
     said = [line for line in heard if "wandb" in line]
     assert said == [
-        "warning: wandb failed, and training goes on without it: ConnectionError: api.wandb.ai cannot be reached"
+        "warning: wandb failed, and training continues without it: ConnectionError: api.wandb.ai cannot be reached"
     ]
     assert len(attempts) == 1
     assert len(Run(tmp_path / "run").stats()) == 4

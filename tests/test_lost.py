@@ -50,8 +50,8 @@ def empty(run: Path) -> None:
 FOUND: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "moved": (move, "elsewhere", "run was moved to"),
     "moved, and another in its place": (replace, "elsewhere", "run was moved to"),
-    "removed": (shutil.rmtree, "run", "held was removed while it was written"),
-    "emptied": (empty, "run", "held was removed while it was written"),
+    "removed": (shutil.rmtree, "run", "were removed during the run"),
+    "emptied": (empty, "run", "were removed during the run"),
 }
 
 
@@ -66,7 +66,7 @@ def test_a_run_whose_folder_is_taken_away_stops_and_is_saved(tmp_path: Path, who
         if i == 5:
             act(run)
 
-    with pytest.raises(Lost, match=f"{says}.*; iteration 5 is saved: go on with --run"):
+    with pytest.raises(Lost, match=f"{says}.*; iteration 5 is saved: continue with --run"):
         train(eight_rings(), run, quiet, watch)
     assert seen == [1, 2, 3, 4, 5]
     train(eight_rings(), tmp_path / where, quiet)
@@ -96,7 +96,7 @@ def test_a_run_taken_away_is_status_1(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     words = ["network.hidden=[8]", "training.batch=20", "training.chains=10", "training.iterations=4"]
     assert anila("train", "rings", *words, "--run", tmp_path / "run") == 1
-    assert "was removed while it was written; iteration 1 is saved" in capsys.readouterr().err
+    assert "were removed during the run; iteration 1 is saved" in capsys.readouterr().err
 
 
 def test_the_best_checkpoint_is_marked_on_resume(tmp_path: Path, whole: Path):
@@ -244,7 +244,7 @@ def test_what_is_read_is_not_written_over(table_run: Path, image_run: Path, clas
         ("outliers", class_run, photo, "--picture", pet),
     ):
         assert anila(*words) == 2
-        assert "this file is read here and would be lost; choose another name" in capsys.readouterr().err
+        assert "this file is an input and would be overwritten; choose another name" in capsys.readouterr().err
     assert (people.read_bytes(), photo.read_bytes(), pet.read_bytes()) == before
 
 
@@ -261,7 +261,7 @@ def test_what_a_run_wrote_is_not_written_over(table_run: Path, whole: Path, caps
     for run, name in ((whole, "series.csv"), (table_run, "series.csv"), (whole, "samples/000000008.png")):
         (whole / name).touch()
         assert anila("sample", run, "--count", "2", "--out", whole / name) == 2
-        assert f"this file is the run's in {whole} and would be lost" in capsys.readouterr().err
+        assert f"this file belongs to the run in {whole} and would be overwritten" in capsys.readouterr().err
 
 
 # Room for it (FAULTS 13)

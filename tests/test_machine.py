@@ -131,9 +131,9 @@ def test_a_folder_that_becomes_read_only(open_to_all: Path, whole: Path):
 
     assert in_a_child(work) == 7
     said = heard.read_text()
-    assert "Permission denied; training goes on without it" in said
+    assert "Permission denied; training continues without it" in said
     assert "refused: [Errno 13] Permission denied" in said
-    assert "open the folder to writing, and the same command again goes on" in said
+    assert "make the folder writable, then run the same command again to continue" in said
     assert checkpoint.listed(run / "checkpoints")[-1].name == "000000004"
     for path in (run, *run.rglob("*")):
         path.chmod(0o777)

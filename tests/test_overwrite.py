@@ -127,7 +127,7 @@ def test_peoples_own_files_stay(run: Path):
     heard: list[str] = []
     train(NEW, run, heard.append, overwrite=True)
     assert all((run / name).read_text() == f"mine: {name}" for name in own)
-    assert "left as it is, not being the run's own: checkpoints/readme, notes.txt, samples/own.png, thesis" in heard
+    assert "left in place, as not the run's own: checkpoints/readme, notes.txt, samples/own.png, thesis" in heard
     assert not list(run.rglob(".overwritten"))
 
 
@@ -213,7 +213,7 @@ def test_the_old_run_is_back_if_the_new_one_fails(
         train(small("sampler.steps=3", "training.rollbacks=1"), run, heard.append, overwrite=True)
     assert files(run) == before
     assert not list(run.rglob(".overwritten"))
-    assert ("the run that was to be overwritten is back" in "\n".join(heard)) == (name in ("update", "save"))
+    assert ("the old run was put back" in "\n".join(heard)) == (name in ("update", "save"))
 
 
 def test_a_stop_before_the_first_iteration_puts_the_old_run_back(run: Path, monkeypatch: pytest.MonkeyPatch):
@@ -287,7 +287,7 @@ def test_a_run_whose_overwriting_was_killed_is_sampled_and_gone_on_with(run: Pat
     assert files(run) == files(old)
     heard: list[str] = []
     train(small(), spare, heard.append)
-    assert "the run that was to be overwritten is back" in heard[0]
+    assert "the old run was put back" in heard[0]
     assert "resumed at iteration 4 of 4" in heard
 
 

@@ -218,7 +218,7 @@ def test_a_changed_file_is_refused_unless_it_is_accepted(mine: str, capsys: pyte
     assert anila(*words) == 2
     (remedy,) = [word for word in capsys.readouterr().err.split() if word.startswith("sampler.code=")]
     assert anila(*words, remedy) == 0
-    assert "mine.py:kick is another file than the one that the run began with" in capsys.readouterr().err
+    assert "mine.py:kick is not the file that the run began with" in capsys.readouterr().err
     assert anila(*words) == 2
 
 

@@ -294,10 +294,10 @@ def test_a_manifest_that_is_none_is_refused(text: str, table: Path, tmp_path: Pa
 def test_mistakes_are_one_message_and_status_2(table_run: Path, table: Path, images: Path, tmp_path: Path, capsys: Any):
     (tmp_path / "empty").mkdir()
     for words, message in {
-        ("export", table_run, "--out", table): "is there already",
+        ("export", table_run, "--out", table): "already exists",
         ("export", table_run, "--out", tmp_path / "no/where"): "there is no folder",
         ("export", tmp_path / "empty", "--out", tmp_path / "x"): "is not a run",
-        ("export", table, "--out", tmp_path / "x"): "this command needs the run that it is from",
+        ("export", table, "--out", tmp_path / "x"): "this command needs the run it came from",
         ("evaluate", table): "an exported model without its data",
         ("inpaint", images, "--box", "0,0,2,2", "--out", tmp_path / "x.png"): "came without its data (photos)",
         ("sample", tmp_path / "empty", "--count", "1", "--out", tmp_path / "x.csv"): "is not a run",

@@ -143,7 +143,7 @@ def test_training_ends_with_a_verdict_and_a_stop_does_not(tmp_path: Path):
     heard = Heard()
     train(small("training.iterations=45"), tmp_path / "run", heard)
     assert any(line.startswith("steady: ") for line in heard)
-    assert f"for a verdict by long chains: anila diagnose {tmp_path / 'run'}" in heard
+    assert f"for a verdict from long chains: anila diagnose {tmp_path / 'run'}" in heard
     assert "steady: " in (tmp_path / "run/log.txt").read_text()
     stopped = Heard()
     train(small("training.iterations=45"), tmp_path / "stopped", stopped, stop_at(41))
@@ -228,7 +228,7 @@ def test_divergence_stops_with_a_reason_and_keeps_the_checkpoint(tmp_path: Path)
     """Sees NaN trained on: the last checkpoint stays, the message says what to change."""
     wild = small("sampler=langevin", "sampler.step_size=1e9", "training.checkpoint_every=1", "network.confine=none",
                  "optimizer.learning_rate=1e18", "training.iterations=50")  # fmt: skip
-    with pytest.raises(Diverged, match=r"training stopped, iteration \d+: .*Lower optimizer.learning_rate"):
+    with pytest.raises(Diverged, match=r"training stopped at iteration \d+: .*Lower optimizer.learning_rate"):
         train(wild, tmp_path / "run", quiet)
     path, notices = checkpoint.newest(tmp_path / "run/checkpoints")
     assert not notices

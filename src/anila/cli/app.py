@@ -75,7 +75,7 @@ def main() -> None:
             raise
         fail(f"not enough memory: ask for less at a time ({str(error).splitlines()[0]})", 1)
     except OSError as error:
-        room = "; make room and give the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        room = "; make room and run the same command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         fail(in_words(error) + room, 1)
 
 
@@ -155,7 +155,7 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME by default.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print settings, reach and time; run nothing.")] = False,
     times: Annotated[bool, typer.Option("--profile", help="Print where time goes; write nothing.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start anew in the folder of a run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start over in the folder of a run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train; the same command again resumes. On N GPUs: torchrun --nproc-per-node N -m -- anila train …"""
@@ -183,7 +183,7 @@ def train(
             outcome = train_run(config, path, say, progress.watch, name, overwrite, progress.begin)
     except Diverged:
         if is_first():
-            note(f"what there is: {written(path)}")
+            note(f"report so far: {written(path)}")
         raise
     if outcome.stopped_by is not None:
         if is_first():
@@ -296,7 +296,7 @@ def sample(
         write_samples(trained, x, out)
     echo(f"{counted(count, 'sample')} in {out}")
     if isinstance(trained.data, Table):
-        echo(f"how such rows compare with rows that were not learned: {as_typed('anila', 'evaluate', run)}")
+        echo(f"to compare such rows with rows kept out of training: {as_typed('anila', 'evaluate', run)}")
 
 
 @app.command(cls=Command)
@@ -341,7 +341,7 @@ def evaluate(
 
 @app.command(cls=Command)
 def diagnose(
-    what: Annotated[str, typer.Argument(metavar="RUN|TARGET|FILE.py:NAME", help="A run, a density, or your own.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|TARGET|FILE.py:NAME", help="A run, a density, or your own f.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Sampler settings.")] = None,
     sampler: Annotated[
         str | None, typer.Option(help="Name or FILE.py:NAME; by default the run's, or anisotropic_mala.")
@@ -351,13 +351,13 @@ def diagnose(
         typer.Option(min=200, max=MOST, help="Transitions: 100 K of a run's long chains, 1000 of a density's."),
     ] = None,
     dim: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Coordinates of a point, for your own log-density.")
+        int | None, typer.Option(min=1, max=MOST, help="Coordinates per point of your own log-density.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the figures; RUN/samples for a run.")] = None,
     seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Is it any good: a run's regime and its chains, a verdict in plain words, and figures."""
+    """Judge a run, or chains on a density: its regime, a verdict in plain words, and figures."""
     from anila.runs.catalogue import DENSITIES, require_density
 
     require_folder(out)

@@ -16,10 +16,10 @@ LISTED = 20
 def classify(
     run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to classify.")],
-    out: Annotated[Path | None, typer.Option(help="Classes joined to the rows: FILE.csv, .tsv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows with their classes: FILE.csv, .tsv or .parquet.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which class rows or images are of, and how sure the model is."""
+    """Classify rows or images, and say how sure the model is."""
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import write_table
     from anila.applications.on_runs import classify

@@ -15,19 +15,19 @@ def compare(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings for all samplers.")
     ] = None,
-    samplers: Annotated[str, typer.Option(help="Names or FILE.py:NAME, with commas between.")] = "langevin,anisotropic",
+    samplers: Annotated[str, typer.Option(help="Names or FILE.py:NAME, separated by commas.")] = "langevin,anisotropic",
     seeds: Annotated[int, typer.Option(min=1, max=MOST, help="Runs of each sampler.")] = 3,
     budget: Annotated[
         int | None,
-        typer.Option(min=1, max=MOST, help="Gradient evaluations of a chain in a run; the preset's by default."),
+        typer.Option(min=1, max=MOST, help="Gradient evaluations per chain and run; the preset's by default."),
     ] = None,
     points: Annotated[int, typer.Option(min=1, max=MOST, help="How often each run is scored.")] = 10,
-    samples: Annotated[int, typer.Option(min=10, max=MOST, help="Samples that a score is made from.")] = 1000,
+    samples: Annotated[int, typer.Option(min=10, max=MOST, help="Samples per score.")] = 1000,
     jobs: Annotated[int, typer.Option(min=1, max=MOST, help="Runs at a time.")] = 1,
     out: Annotated[Path | None, typer.Option(help="Folder of the runs; runs/compare-PRESET by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare samplers: same nets and seeds, equal gradients; the same command again goes on."""
+    """Compare samplers: same nets and seeds, equal gradients; the same command again resumes."""
     from anila.runs.catalogue import require_keys, require_known
 
     require_folder(out)
@@ -45,7 +45,7 @@ def compare(
         with warnings_to(note):
             race(planned, jobs, note)
     except Stopped as stopped:
-        note("stopped and saved; the same command again goes on")
+        note("stopped and saved; run the same command again to continue")
         raise typer.Exit(128 + stopped.number) from None
     outcome = outcome_of(planned)
     outcome.save(planned)

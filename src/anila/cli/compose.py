@@ -14,15 +14,13 @@ from anila.messages import counted
 def compose(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN RUN...", help="Run folders whose points have one shape.", callback=all_there),
+        typer.Argument(metavar="RUN RUN...", help="Run folders with points of the same shape.", callback=all_there),
     ],
     count: Annotated[int, typer.Option(min=1, max=MOST, help="Number of samples.")],
     out: Annotated[Path, typer.Option(help="FILE.npz, .npy, .csv, .tsv, .parquet, or .png for a grid of images.")],
     weights: Annotated[str | None, typer.Option(help="A number for each run, e.g. 1,-0.5; below 0 negates.")] = None,
     rule: Annotated[Literal["product", "mixture"], typer.Option(help="Likely under all, or under some.")] = "product",
-    steps: Annotated[
-        int | None, typer.Option(min=1, max=MOST, help="Transitions; by default by the first run's sampler.")
-    ] = None,
+    steps: Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions; the first run's by default.")] = None,
     seed: Seed = 0,
 ) -> None:
     """Draw samples of a product, a mixture or a negation of models."""

@@ -31,7 +31,7 @@ def require_there(path: Path) -> Path:
     elif ":" not in name and not path.exists():
         near = did_you_mean(path.name, [config.parent.name for config in path.parent.glob("*/config.json")])
         made = as_typed("anila", "train", "PRESET", "--run", path)
-        raise ValueError(f"{path.absolute()} is not a folder{near}; a run is made by: {made}")
+        raise ValueError(f"{path.absolute()} is not a folder{near}; make a run with: {made}")
     return path
 
 
@@ -39,7 +39,7 @@ def require_run(path: Path) -> Path:
     """Refuse what is not there, and a model without the run that it is from."""
     path = require_there(path)
     if str(path).startswith(MODELS) or (path / "anila.json").is_file():
-        raise ValueError(f"{path} is an exported model without its data; this command needs the run that it is from")
+        raise ValueError(f"{path} is an exported model without its data; this command needs the run it came from")
     return path
 
 
@@ -71,7 +71,7 @@ ModelFolder = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.", callback=require_run)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data as JSON.")]
-Label = Annotated[str | None, typer.Option("--class", "--label", help="Only of this class, by name or index.")]
+Label = Annotated[str | None, typer.Option("--class", "--label", help="Only this class, by name or index.")]
 Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
@@ -101,7 +101,7 @@ def require_words(args: list[str]) -> None:
         option, equals, value = word.partition("=")
         if not word or (equals and not value and option.startswith("--")):
             what = option or (before if before.startswith("--") else "a word of the command")
-            raise ValueError(f"{what} is empty: expected something there; is a variable of the command not set?")
+            raise ValueError(f"{what} is empty; is a variable in the command not set?")
 
 
 SAMPLES = {".npz": "", ".npy": "", ".csv": "", ".tsv": "", ".parquet": "", ".png": "for a picture"}
@@ -144,7 +144,7 @@ def require_out(
     if not path.absolute().parent.is_dir():
         raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
     if path.is_dir():
-        raise ValueError(f"{option} {path}: there is a folder of this name; choose another")
+        raise ValueError(f"{option} {path}: a folder has this name; choose another")
     spare(path, spared, option)
 
 
@@ -186,9 +186,11 @@ def spare(path: Path, spared: Iterable[str | Path | None], option: str = "--out"
 
     there, read = path.resolve(), [expanded(name) for name in spared if name is not None]
     if any(place.exists() and (path.samefile(place) or there.is_relative_to(place.resolve())) for place in read):
-        raise ValueError(f"{option} {path}: this file is read here and would be lost; choose another name")
+        raise ValueError(f"{option} {path}: this file is an input and would be overwritten; choose another name")
     if run := run_of(there):
-        raise ValueError(f"{option} {path}: this file is the run's in {run} and would be lost; choose another name")
+        raise ValueError(
+            f"{option} {path}: this file belongs to the run in {run} and would be overwritten; choose another name"
+        )
 
 
 def echo(text: object = "") -> None:

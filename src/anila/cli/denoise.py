@@ -97,7 +97,7 @@ def noise_of(model: "Model", names: list[str], y: "Tensor", sd: float | None) ->
         low, high = f"{found.min():.3g}", f"{found.max():.3g}"
         note(f"noise estimated: sd {low if low == high else f'{low} to {high}'}")
         clean = ", ".join(name for name, noise in zip(names, found, strict=True) if not noise > 0)
-        require(not clean, f"no noise found in {clean}: leave it out, or say how much there is by --sd")
+        require(not clean, f"no noise found in {clean}: leave it out, or give its noise with --sd")
     require_stable(model.sampler, found.min().item(), "")
     return found
 

@@ -1,4 +1,4 @@
-"""anila export: a run as a folder to pass on."""
+"""anila export: a run as a folder to share."""
 
 import shutil
 from collections.abc import Callable
@@ -14,11 +14,11 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Option(help="The folder to make.")],
     push: Annotated[str | None, typer.Option(help="OWNER/NAME: upload it to the Hugging Face Hub too.")] = None,
-    private: Annotated[bool, typer.Option("--private", help="A repository made now is for its owner only.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is new.")] = False,
 ) -> None:
-    """Make a folder to pass on: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
+    """Make a folder to share: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
     if private and push is None:
-        raise ValueError("--private is for a repository that --push OWNER/NAME makes")
+        raise ValueError("--private is for a repository that --push OWNER/NAME creates")
     from anila.runs.folder.run import Run
     from anila.runs.model import hub
     from anila.runs.model.card import drawing

@@ -36,9 +36,7 @@ def inpaint(
     box: Annotated[str | None, typer.Option(help="Hide TOP,LEFT,HEIGHT,WIDTH in pixels.")] = None,
     random: Annotated[float | None, typer.Option(help="Hide this fraction of pixels.")] = None,
     given: Annotated[str | None, typer.Option(help="Tables: one row's known columns, a=1,b=2.")] = None,
-    sd: Annotated[
-        float | None, typer.Option(help="Noise of what is seen, images in [-1, 1]; exact by default.")
-    ] = None,
+    sd: Annotated[float | None, typer.Option(help="Noise in what is seen, images in [-1, 1]; none by default.")] = None,
     count: Count = 4,
     steps: Steps = None,
     images: Images = SHOWN,
@@ -61,7 +59,7 @@ def inpaint(
 
     refuse({"--given": given}, "is for tables, and this run is on images")
     ways = [way for way in (mask, box, random) if way is not None]
-    require(len(ways) == 1, "give one of --mask, --box or --random: what is hidden")
+    require(len(ways) == 1, "give one of --mask, --box or --random to say what is hidden")
     seen = images_in(model, inputs, images, out)
     spare(out, [mask])
     hidden = mask_of(model, mask, box, random, seed)

@@ -14,7 +14,7 @@ from anila.messages import counted
 def outliers(
     run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to judge.")],
-    rate: Annotated[float, typer.Option(help="Most false alarms, as a share of ordinary rows.")] = 0.01,
+    rate: Annotated[float, typer.Option(help="Allowed false alarms, as a share of ordinary rows.")] = 0.01,
     held_out: Annotated[
         str | None, typer.Option(help="A file of ordinary rows kept out of training; by default the run's own.")
     ] = None,
@@ -22,9 +22,9 @@ def outliers(
         bool, typer.Option("--typical", help="Score the distance from the typical f, on either side.")
     ] = False,
     top: Annotated[
-        int, typer.Option(min=0, max=MOST, help="How many of the oddest are listed; FILE[0] is the first row.")
+        int, typer.Option(min=0, max=MOST, help="How many of the oddest to list; FILE[0] is the first row.")
     ] = 10,
-    out: Annotated[Path | None, typer.Option(help="Scores joined to the rows: FILE.csv, .tsv or .parquet.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the rows with their scores: FILE.csv, .tsv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="FILE.png with the oddest.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +44,7 @@ def outliers(
         if path is not None:
             spare(path, data_of(trained), option)
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
-        raise ValueError("--picture is for runs on images, and those on tables by network=kernel")
+        raise ValueError("--picture is for runs on images, or on tables with network=kernel")
     with warnings_to(note):
         rows = rows_from(files, trained, RESULTS if out else (), missing=True)
         found = judged(trained, rows, rate, held_out, typical)
@@ -69,8 +69,8 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
         return
     echo(
         f"{counted(summary['outliers'], 'outlier')} in {counted(summary['rows'], 'row')}: {summary['score']} above "
-        f"{summary['threshold']:.5g}. At most {100 * summary['rate']:.3g}% of ordinary rows lie above it, by "
-        f"{summary['held_out_rows']:,} {by}"
+        f"{summary['threshold']:.5g}. At most {100 * summary['rate']:.3g}% of ordinary rows lie above it, calibrated "
+        f"on {summary['held_out_rows']:,} {by}"
     )
     for row in oddest:
         mark = "outlier" if row["outlier"] else ""

@@ -12,7 +12,7 @@ from anila.cli.console import echo, note, require_out
 def playground(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="RUN|TARGET|FILE.py:NAME|POINTS", help="A law, a run, your own f, or points.csv."),
+        typer.Argument(metavar="RUN|TARGET|FILE.py:NAME|POINTS", help="A density, a run, your own f, or points.csv."),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("playground.html"),
     serve: Annotated[bool, typer.Option("--serve", help="Serve it on 127.0.0.1 instead.")] = False,

@@ -31,10 +31,8 @@ Out = Annotated[
 ]
 Pictures = Annotated[Path, typer.Option("--out", help="FILE.png for a picture, .npz for arrays.")]
 Count = Annotated[int, typer.Option(min=1, max=MOST, help="Draws for each input.")]
-Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions; by default by the run's sampler.")]
-Images = Annotated[
-    int, typer.Option("--images", min=1, max=MOST, help="Held-out images taken where no INPUT is given.")
-]
+Steps = Annotated[int | None, typer.Option(min=1, max=MOST, help="Transitions; the run's by default.")]
+Images = Annotated[int, typer.Option("--images", min=1, max=MOST, help="Held-out images to use if no INPUT is given.")]
 
 
 class Seen(NamedTuple):

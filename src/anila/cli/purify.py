@@ -20,7 +20,7 @@ def purify(
     label: Label = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw likely images within so much of the inputs in every pixel: takes adversarial changes out."""
+    """Draw likely images that are close to the inputs in every pixel: removes adversarial changes."""
     from anila import applications
     from anila.applications.files.beside import BesideImages
     from anila.applications.on_runs.draws import drawn

@@ -12,11 +12,11 @@ from anila.cli.console import all_runs, echo, require_out
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Runs' folders; several go side by side.", callback=all_runs),
+        typer.Argument(metavar="RUN...", help="Run folders; several are shown side by side.", callback=all_runs),
     ],
     out: Annotated[Path | None, typer.Option(help="FILE.html; RUN/report.html for a single run.")] = None,
 ) -> None:
-    """One page of HTML on a run, or on several: scores, verdict, curves, samples, chains. It loads nothing."""
+    """Write one self-contained page of HTML on runs: scores, verdict, curves, samples, chains."""
     if out is None and len(runs) > 1:
         raise ValueError(f"{len(runs)} runs go into one page: say where, with --out FILE.html")
     from anila.reports.page import write_page

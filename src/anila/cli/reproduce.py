@@ -21,7 +21,7 @@ def reproduce(
     jobs: Annotated[int, typer.Option(min=1, max=MOST, help="Runs at a time.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder of runs and figures.")] = Path("runs/reproduce"),
 ) -> None:
-    """Run the papers' experiments and make their figures; the same command again goes on."""
+    """Run the papers' experiments and make their figures; the same command again resumes."""
     require_folder(out)
     from anila.messages import warnings_to
     from anila.reports.comparison import race
@@ -36,7 +36,7 @@ def reproduce(
                 with warnings_to(note):
                     race(plan, jobs, note)
             except Stopped as stopped:
-                note("stopped and saved; the same command again goes on")
+                note("stopped and saved; run the same command again to continue")
                 raise typer.Exit(128 + stopped.number) from None
             if experiment == "inpainting":
                 echo(inpainting_figure(plan))

@@ -23,7 +23,7 @@ def restore(
     downsample: Annotated[int | None, typer.Option(min=2, max=MOST, help="Inputs are reduced by this factor.")] = None,
     degrade: Annotated[
         str | None,
-        typer.Option(metavar="FILE.py:FUNCTION", help="Your own map of rows. This runs the code in FILE.py."),
+        typer.Option(metavar="FILE.py:FUNCTION", help="Your own degradation of rows. This runs the code in FILE.py."),
     ] = None,
     sd: Annotated[float, typer.Option(help="Noise of the degraded image, in [-1, 1].")] = 0.05,
     degraded: Annotated[bool, typer.Option("--degraded", help="Inputs are degraded already.")] = False,
@@ -33,14 +33,14 @@ def restore(
     label: Label = None,
     seed: Seed = 0,
 ) -> None:
-    """Draw images whose degraded view is seen; inputs are degraded here first, so the truth is shown too."""
+    """Draw images given a degraded view; inputs are degraded here first, so the truth is shown too."""
     from anila.applications.files.beside import BesideImages
     from anila.applications.on_runs.draws import drawn, restoring
     from anila.applications.on_runs.kernel import require_stable
     from anila.applications.on_runs.observed import Observed
 
     ways = [way for way in (blur, downsample, degrade) if way is not None]
-    require(len(ways) == 1, "give one of --blur or --downsample or --degrade: how images were degraded")
+    require(len(ways) == 1, "give one of --blur, --downsample or --degrade to say how images were degraded")
     require(downsample is None or not degraded, "--degraded is for --blur: inputs come in the model's size")
     model = load(run, label)
     seen = images_in(model, inputs, images, out)

@@ -67,7 +67,7 @@ def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None)
                 if progress:
                     progress(done, total)
     if done < total:
-        raise ConnectionError(f"broke off after {done:,} of {total:,} bytes; the same command again goes on from there")
+        raise ConnectionError(f"broke off after {done:,} of {total:,} bytes; run the same command again to continue")
 
 
 def require_reasonable(address: str, size: int) -> None:

@@ -132,11 +132,11 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
     failed = [name for name, test in zip(TESTS, found, strict=True) if test.p <= SIGNIFICANT]
     lines = [
         f"{counted(len(sides.drawn), 'drawn row')} beside {sides.source}{said_of_few(len(sides.drawn), d)}",
-        f"columns: {seen(found.marginals)}; most in {columns[found.marginals.where]}, by {found.marginals.value:.2f}",
-        *([f"correlations: {seen(found.correlations)}; most of {pair}, by {found.correlations.value:.2f}"] * (d > 1)),
+        f"columns: {seen(found.marginals)}; largest in {columns[found.marginals.where]}, {found.marginals.value:.2f}",
+        *([f"correlations: {seen(found.correlations)}; largest of {pair}, {found.correlations.value:.2f}"] * (d > 1)),
         f"nearest neighbours tell {found.told_apart.value:.0%} of rows apart, 50% by chance: {seen(found.told_apart)}",
-        f"privacy: a drawn row is nearer to a row of training than a new row is in {nearer:.0%} of cases, 50% by chance"
-        + (": rows of training can be recognised" if nearer > COPIED else ""),
+        f"privacy: in {nearer:.0%} of cases a drawn row is nearer to a training row than a new row is, 50% by chance"
+        + (": training rows can be recognised" if nearer > COPIED else ""),
     ]
     return [
         *lines,
@@ -150,11 +150,11 @@ def said_of_few(n: int, d: int) -> str:
     By Smirnov's law of two equal distributions, P(D > s) ≈ 2 exp(−n s²), for each of d columns.
 
     >>> said_of_few(40, 5), said_of_few(1000, 5)
-    ('; so few show a difference of a column from about 0.42 on', '')
+    ('; with so few, a difference in a column shows only from about 0.42', '')
     """
     smallest = math.sqrt(math.log(2 * d / SIGNIFICANT) / n)
-    return f"; so few show a difference of a column from about {smallest:.2f} on" if smallest > COARSE else ""
+    return f"; with so few, a difference in a column shows only from about {smallest:.2f}" if smallest > COARSE else ""
 
 
 def seen(test: Difference) -> str:
-    return f"a difference is {'seen' if test.p <= SIGNIFICANT else 'not seen'} (p = {test.p:.3g})"
+    return f"{'a' if test.p <= SIGNIFICANT else 'no'} difference is seen (p = {test.p:.3g})"

@@ -40,14 +40,14 @@ def judge_fit(f: Kernel) -> FitDiagnosis:
     n, ok = len(f.ordinary), gaussian is None or others > gaussian
     lines = [
         "the density has a closed form: draws are exact, and there are no chains to judge",
-        f"a row has log p = {others:.4g} nats under all other rows (standardised columns)"
-        + ("" if gaussian is None else f", and {gaussian:.4g} by the Gaussian with the moments of all"),
-        f"false alarms: {counted(n, 'ordinary row')} can promise a rate of {1 / (n + 1):.2g} and above",
+        f"a row has log p = {others:.4g} nats given all other rows (standardised columns)"
+        + ("" if gaussian is None else f", and {gaussian:.4g} under the Gaussian with all rows' moments"),
+        f"false alarms: {counted(n, 'ordinary row')} can guarantee a rate of {1 / (n + 1):.2g} and above",
     ]
     if not ok:
         lines.append(
-            "do this: a Gaussian says more of these rows, which are few for so many columns. Odd rows are found all "
-            "the same; for draws and missing cells train network=mlp, or leave columns out"
+            "do this: for draws and missing cells train network=mlp, or leave columns out (a Gaussian fits these "
+            "rows better, as they are few for so many columns). Odd rows are found all the same"
         )
     numbers = {"log_likelihood": others, "gaussian": gaussian, "bandwidth": f.energy.bandwidth, "ordinary_rows": n}
     return FitDiagnosis(Verdict(ok, tuple(lines), {"fit": numbers}), f.ordinary.cpu())

@@ -159,7 +159,7 @@ def announced(kernel: Sampler, x0: Tensor, steps: int, say: Callable[[str], None
     few()
     cost = timed(few) / 3 * steps
     chains = f"{counted(len(x0), 'long chain')} of {counted(steps, 'transition')}"
-    say(f"{chains}: about {duration(cost)}; --steps N makes fewer")
+    say(f"{chains}: about {duration(cost)}; --steps N runs fewer")
     began = last = time.perf_counter()
 
     def watch(done: int) -> None:

@@ -59,7 +59,7 @@ def own_density(word: str, what: str, dim: int | None, n: int, seed: int) -> Fou
         require_dim(f"{what} {word}", target.dim, dim, what == "diagnose")
         dim = target.dim
     if dim is None:
-        raise ValueError(f"{what} {word}: how many numbers has a point? add --dim, e.g. --dim 2")
+        raise ValueError(f"{what} {word}: how many numbers does a point have? add --dim, e.g. --dim 2")
     return found_by_chains(doubled(target) if isinstance(target, nn.Module) else target, dim, n, seed)
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from anila.messages import did_you_mean, meant
 
-NOT_RUN = "not yet run to its end here"
+NOT_RUN = "not yet run to the end here"
 
 
 class SettingsError(ValueError):

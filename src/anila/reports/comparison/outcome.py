@@ -77,7 +77,7 @@ class Outcome(NamedTuple):
     def verdicts(self) -> list[str]:
         """A line a pair: which is better, and at which gradients that is more than chance."""
         if len(self.protocol["seeds"]) == 1:
-            return ["one run a sampler: no error bar, so nothing is told apart"]
+            return ["one run per sampler: no error bars, so none can be told apart"]
         return [verdict(pair, self.lines[pair.first].gradients) for pair in self.pairs]
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def outcome_of(plan: Plan) -> Outcome:
     curves = {s: {t.seed: Curve(t).points() for t in plan.trials if t.sampler == s} for s in plan.samplers}
     shared = min((len(points) for runs in curves.values() for points in runs.values()), default=0)
     if not shared:
-        raise ValueError(f"{plan.folder}: no run has come to its first point yet; give the same command again")
+        raise ValueError(f"{plan.folder}: no run has reached its first point yet; run the same command again")
     scores = {
         s: torch.tensor([[p.score for p in runs[k][:shared]] for k in sorted(runs)], dtype=torch.float64)
         for s, runs in curves.items()
@@ -150,7 +150,7 @@ def verdict(pair: Pair, gradients: Tensor) -> str:
     'a and b: a better at 1,000-2,000 gradients; not told apart at 3,000; difference at the end 2.0 ± 5.0'
     """
     if all(math.isnan(error) for error in pair.error):
-        return f"{pair.first} and {pair.second}: too few runs for an error bar, so nothing is told apart"
+        return f"{pair.first} and {pair.second}: too few runs for an error bar, so they cannot be told apart"
     words = [
         f"{pair.first if mean < 0 else pair.second} better" if sure else "not told apart"
         for mean, sure in zip(pair.mean, pair.separates, strict=True)

@@ -215,6 +215,6 @@ def affordable(config: Experiment, budget: int, points: int) -> Experiment:
     if (fewest := min(n for n, cost in zip(bought, each, strict=True) if cost)) < points:
         raise ValueError(
             f"--budget {budget:,} buys {counted(fewest, 'iteration')} of {config.sampler.name}, "
-            f"{counted(max(each), 'gradient')} each: expected at least {points}, the points at which they are looked at"
+            f"{counted(max(each), 'gradient')} each: expected at least {points}, the points at which they are scored"
         )
     return config.of_lengths(bought)

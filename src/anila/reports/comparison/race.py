@@ -45,7 +45,7 @@ def race(plan: Plan, jobs: int, say: Callable[[str], None]) -> None:
             say(f"run {k} of {whole}: {trial.sampler}, seed {trial.seed}, {long}")
             run_trial(trial, say)
     elif left:
-        say(f"{counted(len(left), 'run')}, {jobs} at a time; a line as each ends")
+        say(f"{counted(len(left), 'run')}, {jobs} at a time; one line as each ends")
         side_by_side(left, jobs, say)
 
 

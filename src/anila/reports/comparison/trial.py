@@ -92,9 +92,7 @@ def run_trial(trial: Trial, say: Callable[[str], None]) -> None:
     if outcome.stopped_by is not None:
         raise Stopped(outcome.stopped_by)
     if not curve.complete:
-        raise RunError(
-            f"{trial.path.absolute()} was looked at in other points; give --points as then, or another folder"
-        )
+        raise RunError(f"{trial.path.absolute()} was scored at other points; give the same --points, or another folder")
     last = curve.points()[-1]
     say(f"{trial.sampler}, seed {trial.seed}: {measure.name} {last.score:.4g} after {last.seconds:.0f} s")
 

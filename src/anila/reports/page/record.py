@@ -71,7 +71,7 @@ class Record:
         done, planned = self.iteration, self.config.iterations
         if self.failure:
             where = f"iteration {self.failure['iteration']:,} of {planned:,}"
-            return Status("failed", f"Training ran away at {where} and was given up: {self.failure['why']}.")
+            return Status("failed", f"Training ran away at {where} and was stopped: {self.failure['why']}.")
         if done >= planned:
             fitted = self.config.objective.name == "none"
             made = f"All {planned:,} iterations are done." if planned > 1 else "Its one iteration is done."

@@ -60,7 +60,7 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
             levels would be hidden, or points that are not rows would be whitened.
     """
     if config.classes == "auto":
-        raise ValueError("network.classes=auto is for the data to say; give a number where there are no data")
+        raise ValueError("network.classes=auto takes the number from the data; without data, give a number")
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(rng(seed, "network").initial_seed())
         net = bare_network(config, event_shape, config.classes or 1)

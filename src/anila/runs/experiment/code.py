@@ -52,7 +52,7 @@ def load_code(word: str, what: str) -> Code:
     if not path.is_file():
         raise FileNotFoundError(f"{what}: no file {path}")
     if path.suffix != ".py":
-        raise ValueError(f"{what}: {path} is no file of Python; expected FILE.py:NAME")
+        raise ValueError(f"{what}: {path} is not a Python file; expected FILE.py:NAME")
     content = path.read_bytes()
     try:
         module = run(path, content)

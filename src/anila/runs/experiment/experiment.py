@@ -148,13 +148,13 @@ def require_fit(config: Experiment) -> None:
         raise ValueError(f"start.size={bank} keeps fewer chains than the {chains} that run; raise start.size")
     if start.name == "paired" and chains != t.batch:
         raise ValueError(
-            f"start=paired compares each chain with a data point, and training.chains={chains} is not training.batch="
+            f"start=paired pairs each chain with a data point, and training.chains={chains} is not training.batch="
             f"{t.batch}: leave training.chains out"
         )
     if t.penalty and not objective.takes_penalty:
         raise ValueError(f"objective={objective.name} has no penalty: leave out training.penalty")
     if t.compile and t.shard:
-        raise ValueError("training.compile needs θ whole, and training.shard takes it to pieces: leave one out")
+        raise ValueError("training.compile needs θ whole, and training.shard splits it: leave one out")
     if start.storage != "float32" and sampler.kernel.exact:
         raise ValueError(
             f"{sampler.name} is exact, and chains rounded to {start.storage} between iterations are not: "
@@ -171,7 +171,9 @@ def require_seeing(config: Experiment) -> None:
     network, t = config.network, config.training
     if not network.by_seeing:
         if config.objective.name == "none":
-            raise ValueError(f"objective=none learns nothing, and network {network.name} has to: choose an objective")
+            raise ValueError(
+                f"objective=none learns nothing, and network {network.name} must learn: choose an objective"
+            )
         return
     wanted = {
         "objective": (config.objective.name, "none"),
@@ -185,4 +187,6 @@ def require_seeing(config: Experiment) -> None:
     }
     wrong = [f"{key}={str(value).lower()}" for key, (given, value) in wanted.items() if given != value]
     if wrong:
-        raise ValueError(f"network {network.name} is found when it sees the data: leave out, or set {', '.join(wrong)}")
+        raise ValueError(
+            f"network {network.name} is fitted to the data in closed form: leave out, or set {', '.join(wrong)}"
+        )

@@ -162,7 +162,7 @@ def verify(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise Damaged(f"{path.name}/manifest.json is missing or unreadable") from None
     if type(iteration) is not int or path.name != f"{iteration:09d}":
-        raise Damaged(f"{path.name}/manifest.json is that of iteration {iteration!r}")
+        raise Damaged(f"{path.name}/manifest.json belongs to iteration {iteration!r}")
     for name, expected in sums.items():
         try:
             found = digest(path / Path(name).name)

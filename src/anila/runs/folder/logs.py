@@ -147,7 +147,7 @@ class Logs:
         except Exception as error:
             self.writers.pop(name, None)
             warnings.warn(
-                f"{name} failed, and training goes on without it: {type(error).__name__}: {error}",
+                f"{name} failed, and training continues without it: {type(error).__name__}: {error}",
                 RuntimeWarning,
                 stacklevel=4,
             )
@@ -161,7 +161,7 @@ def surviving_disk(path: Path) -> Iterator[None]:
     except OSError as error:
         with suppress(OSError):
             warnings.warn(
-                f"cannot write {path.absolute()}: {error.strerror or error}; training goes on without it",
+                f"cannot write {path.absolute()}: {error.strerror or error}; training continues without it",
                 RuntimeWarning,
                 stacklevel=4,
             )

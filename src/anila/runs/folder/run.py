@@ -19,7 +19,7 @@ from anila.runs.folder.logs import Logs, surviving_disk
 from anila.runs.folder.place import Place
 from anila.runs.folder.whole import write_atomically
 
-BACK = "the run that was to be overwritten is back, as it was: the new one had no checkpoint yet"
+BACK = "the old run was put back as it was: the new one had no checkpoint yet"
 
 
 class Run:
@@ -81,13 +81,13 @@ class Run:
             what = "is not a run: it has no config.json" if run.path.is_dir() else other
             runs = sorted(str(config.parent) for config in run.path.glob("*/config.json"))
             taken = run.path.is_file() or (run.path.is_dir() and any(run.path.iterdir()))
-            do = f"a run is made by: {as_typed('anila', 'train', 'PRESET', '--run', 'NEW_FOLDER' if taken else path)}"
+            do = f"make a run with: {as_typed('anila', 'train', 'PRESET', '--run', 'NEW_FOLDER' if taken else path)}"
             if runs:
                 do = f"runs in it: {', '.join(runs)}"
             elif run.path.name.partition(":")[0].endswith(".py"):
                 do = "a density of your own is for: anila diagnose FILE.py:NAME, and anila playground FILE.py:NAME"
             elif (run.path / "anila.json").is_file():
-                do = "it is an exported model: give the run that it is from"
+                do = "it is an exported model: give the run it came from"
             raise RunError(f"{run.path.absolute()} {what}; {do}")
         return run
 
@@ -148,11 +148,11 @@ class Run:
             return False
         former = self.path.absolute()
         if not there and (now := self.place.now()):
-            self.path, self.lost = now, f"the run's folder {former} was moved to {now} while it was written"
+            self.path, self.lost = now, f"the run's folder {former} was moved to {now} during the run"
             return True
         if not there and self.path.exists():  # it belongs to someone else by now
             self.path = Path(tempfile.mkdtemp(prefix=f"{self.path.name}-saved-", dir=former.parent))
-        self.lost = f"what the run's folder {former} held was removed while it was written"
+        self.lost = f"the contents of the run's folder {former} were removed during the run"
         try:
             self.make_rooms()
             self.write_config(self.record)
@@ -195,7 +195,7 @@ class Run:
         if rest := overwrite.lying_aside(self.path):
             raise RunError(f"{rest[0].parent.absolute()} cannot be deleted; delete it before you overwrite another run")
         if others := foreign(self.path):
-            say(f"left as it is, not being the run's own: {', '.join(others)}")
+            say(f"left in place, as not the run's own: {', '.join(others)}")
         try:
             overwrite.set_aside(self.path)
             yield

@@ -105,7 +105,7 @@ def export(run: Run, path: Path | str) -> "Shared":
     """
     path = Path(path)
     if path.exists():
-        raise ShareError(f"{path.absolute()} is there already; choose another folder or delete it")
+        raise ShareError(f"{path.absolute()} already exists; choose another folder or delete it")
     if not path.absolute().parent.is_dir():
         raise ShareError(f"there is no folder {path.absolute().parent}")
     trained = Trained.load(run)

@@ -76,7 +76,7 @@ def require_memory(count: int, model: "Model") -> None:
     if free is not None and count * each > free:
         raise MemoryError(
             f"{counted(count, 'sample')} take {count * each / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB "
-            f"are free: ask for at most {free // each:,} at a time, of another seed each"
+            f"are free: ask for at most {free // each:,} at a time, each with its own seed"
         )
 
 

@@ -36,7 +36,7 @@ def stand_in(f: LogDensity, step_size: float, call: str, exact: bool, law: NonNe
 
     def init(_: Tensor) -> Any:
         raise ValueError(
-            f"the sampler of this model is not in its folder, as it is code of somebody's own: load that file and call "
+            f"this model's sampler is custom code, which its folder does not hold: load that file and call "
             f"anila.sample({call}, x0, steps, generator)"
         )
 

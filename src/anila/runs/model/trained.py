@@ -77,7 +77,7 @@ class Trained(Model):
         path, notices = checkpoint.newest(run.checkpoints, trained.restore)
         trained.notices += [notice for notice in notices if notice not in trained.notices]
         if path is None:
-            never = "it was stopped before it had one; the command that began it goes on"
+            never = "it was stopped before it had one; the command that began it continues it"
             raise RunError("; ".join([f"{run.path.absolute()} has no sound checkpoint", *(trained.notices or [never])]))
         return trained
 
@@ -106,7 +106,7 @@ class Trained(Model):
         first = config.stage(1)
         chosen = [group for stage in config.flat for group in (stage.network, stage.sampler)]
         own = dict.fromkeys(group.name for group in chosen if group.has_changed)
-        notices = [*said, *(f"{name} is another file than the one that the run began with" for name in own)]
+        notices = [*said, *(f"{name} is not the file that the run began with" for name in own)]
         data, apart = divided(data, config.data, config.training.seed)
         learner = build_learner(first, data, device, ranks, anew=anew)
         return cls(first, data, learner, notices, config, apart=apart)
@@ -128,7 +128,7 @@ class Trained(Model):
             edited = differing(self.config, self.data, parts["recipe"])
             if edited:
                 raise RunError(
-                    f"{(path.parents[1] / 'config.json').absolute()} is not as it was when checkpoint {path.name} was "
+                    f"{(path.parents[1] / 'config.json').absolute()} has changed since checkpoint {path.name} was "
                     "written:\n  " + "\n  ".join(edited) + "\nput back what was there; for other settings train anew"
                 )
             self.rebuild(anew=False)

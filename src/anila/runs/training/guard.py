@@ -144,7 +144,7 @@ class Guard:
         if d < (-SEPARATION if self.knew else OVERSHOOT) and (self.met or not self.knew):
             return Trouble("learning", f"f rates its chains {-d:.2g} sd above the data: steps in θ are too long")
         if self.met and d > SEPARATION:
-            return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which no longer catch up")
+            return Trouble("learning", f"f rates the data {d:.2g} sd above the chains, which can no longer catch up")
         self.met = self.met or abs(d) < 1
         return None
 
@@ -159,7 +159,7 @@ class Guard:
         self.least_clipped = min(self.least_clipped, clipped)
         if clipped > CLIPPED > 2 * self.least_clipped:
             return Trouble(
-                "learning", f"{clipped:.0%} of the coordinates are clipped, once {self.least_clipped:.0%} were"
+                "learning", f"{clipped:.0%} of the coordinates are clipped, up from {self.least_clipped:.0%}"
             )
         for metric in (m for m in self.watched if not m.may_grow):
             now, was = self.mean(metric.name), self.before(metric.name)

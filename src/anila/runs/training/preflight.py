@@ -109,7 +109,7 @@ def size_in_words(model: nn.Module) -> str:
 def about_tables(trained: Trained) -> str:
     """What this network is good for on a table, and which one suits the rest."""
     if trained.config.network.by_seeing:
-        return "good for  odd rows, at once; network=mlp takes 20 seconds and is closer in new rows and missing cells"
+        return "good for  odd rows, at once; network=mlp does new rows and missing cells better, in 20 seconds"
     return "good for  new rows and missing cells; network=kernel finds odd rows better, and at once"
 
 
@@ -127,7 +127,7 @@ def about_stage(trained: Trained) -> AboutStage:
         lines = [f"objective {config.objective.name}, without chains"]
         both = torch.cat([x[: t.micro_batch], x[: t.micro_batch]])
     seconds = estimate(trained)
-    time = f"time      about {seconds:.3g} s an iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
+    time = f"time      about {seconds:.3g} s per iteration, {duration(seconds * t.iterations)} for {t.iterations:,}"
     return AboutStage([*stage_line(trained), *lines, memory(learner, both), time], warned, seconds)
 
 

@@ -89,7 +89,7 @@ def resume(run: Run, trained: Trained, record: dict[str, Any], say: Say) -> Guar
             if changed:
                 say("changed since then: " + "; ".join(changed))
     if len(found := ranks.gather([float(trained.learner.iteration)]).unique()) > 1:
-        raise RunError(f"the processes found different checkpoints ({found.tolist()}): is the folder the same for all?")
+        raise RunError(f"the processes found different checkpoints ({found.tolist()}): do all see the same folder?")
     if not ranks.first:
         return guard
     run.forget_after(trained.learner.iteration)

@@ -150,12 +150,12 @@ def train_among(
                 loop(run, trained, guard, speak, watch, stop)
             if run.lost:
                 there = as_typed("--run", run.path)
-                raise Lost(f"{run.lost}; iteration {trained.learner.iteration} is saved: go on with {there}")
+                raise Lost(f"{run.lost}; iteration {trained.learner.iteration} is saved: continue with {there}")
         if ranks.first and stop.number is None and trained.learner.objective.moves:
             course = training.course(run.series(trained.begin), trained.learner.watched)
             for line in training.regime(course, returns=run.returns()).lines:
                 speak(line)
-            speak(f"for a verdict by long chains: {as_typed('anila', 'diagnose', run.path)}")
+            speak(f"for a verdict from long chains: {as_typed('anila', 'diagnose', run.path)}")
     return Outcome(run, trained.learner.iteration, stop.number)
 
 
@@ -210,7 +210,7 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
     if stop.lost or saved < trained.learner.iteration:
         save(run, trained, guard, last=True)
     if stop.number is not None and not run.lost:
-        say(f"stopped and saved at iteration {trained.learner.iteration}; the same command again goes on from there")
+        say(f"stopped and saved at iteration {trained.learner.iteration}; run the same command again to continue")
 
 
 def due(iteration: int, every: int, end: int) -> bool:
@@ -326,7 +326,7 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
             with nullcontext() if last else logs.surviving_disk(run.checkpoints / f"{learner.iteration:09d}"):
                 run.save(learner.iteration, parts, floor=trained.begin)
         except PermissionError as error:  # permission existed when it began: the command was right
-            raise Lost(f"{error}; open the folder to writing, and the same command again goes on") from error
+            raise Lost(f"{error}; make the folder writable, then run the same command again to continue") from error
     learner.ranks.wait()
 
 
@@ -354,7 +354,7 @@ def diagnosis(run: Run, trained: Trained, trouble: Trouble) -> str:
         for line, known in lines
     )
     return (
-        f"training stopped, iteration {i}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
+        f"training stopped at iteration {i}: {trouble.what}. Tried: {tried or 'nothing'}. Before: "
         f"{seen or 'nothing logged'}. The last checkpoint is kept. "
         f"{what_to_change(trained.config, objective.needs_chains)}"
     )
