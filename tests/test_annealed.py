@@ -87,7 +87,7 @@ def test_draws_start_at_the_gaussian_of_a_network():
 
 @pytest.mark.parametrize("levels", [[], [0.1, 1.0], [1.0, 1.0], [1.0, 0.0]])
 def test_levels_that_do_not_descend_are_refused(levels: list[float]):
-    with pytest.raises(ValueError, match="levels must be positive and descend"):
+    with pytest.raises(ValueError, match="levels must be positive and descending"):
         sample_annealed(Normal(), start(4), levels, rng(0))
 
 

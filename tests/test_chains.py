@@ -218,7 +218,7 @@ def test_data_noise_has_its_scale():
     ("make", "message"),
     [
         (lambda: FromNoise((2,), "gaussian"), "'gaussian'"),  # pyright: ignore[reportArgumentType]
-        (lambda: Persistent(bank()).draw(11, rng(0)), "11 chains asked of a bank of 10"),
+        (lambda: Persistent(bank()).draw(11, rng(0)), "a bank of 10 cannot give 11 chains"),
         (lambda: Persistent(bank().long()), "int64"),
         (lambda: Replay(5, FromNoise((2,)), fresh=1.5), "1.5"),
         (lambda: Persistent(bank()).load_state_dict({"x": bank(9)}), r"\(10, 2\), got \(9, 2\)"),

@@ -143,7 +143,7 @@ def test_an_approximate_kernel_is_called_so_where_nothing_speaks_against_it():
     assert verdict(inexact).ok
     assert "an approximate kernel, whose temperature is that of exp f, 1, to within" in verdict(inexact).lines[1]
     gone = Drift({"x0": 0.9}, limit=0.5, detectable=1.0, level=0.01, steps=10)
-    assert "see whether f and its draw" in " ".join(verdict(found, gone).lines)
+    assert "check that f and its draw" in " ".join(verdict(found, gone).lines)
     assert "use mala" in " ".join(verdict(inexact, gone).lines)
 
 

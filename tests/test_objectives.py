@@ -331,7 +331,7 @@ def test_what_would_run_and_be_wrong_is_refused():
         denoising((0.1, 2.0), data_sd=0.0)
     with pytest.raises(ValueError, match="expected a NoiseConditional model .* got a Sequential"):
         Learner(f, optimizer=optimizer, objective=denoising((0.1, 2.0)))
-    with pytest.raises(ValueError, match="levels must be positive and ascend"):
+    with pytest.raises(ValueError, match="levels must be at least two, positive and ascending"):
         recovery((1.0, 0.5))
     with pytest.raises(ValueError, match="steps must be at least 1; got 0"):
         recovery(steps=0)

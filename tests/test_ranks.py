@@ -323,7 +323,7 @@ def test_a_lost_process_ends_the_others(tmp_path: Path, number: signal.Signals, 
     processes = start(lose, 2, tmp_path, number, timeout)
     assert ended(processes[:1]) == [1]
     ended(processes[1:], 0)
-    assert "process 0 of 2 lost the others" in (tmp_path / "0.txt").read_text()
+    assert "process 0 of 2 lost contact with the others" in (tmp_path / "0.txt").read_text()
     assert int(checkpoint.listed(tmp_path / "run/checkpoints")[-1].name) == 3
     (tmp_path / "run/lock").unlink(missing_ok=True)
     trained(tmp_path / "run", settings("rings", "training.checkpoint_every=1"), 1)

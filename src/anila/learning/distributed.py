@@ -158,8 +158,8 @@ def joined(timeout: float) -> Iterator[Ranks]:
         if not is_about_peers(error):
             raise
         raise RankLost(
-            f"process {ranks.rank} of {size} lost the others, and stops ({str(error).splitlines()[0]}); the process "
-            "that ended first says why"
+            f"process {ranks.rank} of {size} lost contact with the others, and stops ({str(error).splitlines()[0]}); "
+            "the process that ended first says why"
         ) from None
     if began_here:
         time.sleep(FREED)

@@ -160,7 +160,7 @@ class Persistent:
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if n > self.size:
-            raise ValueError(f"{counted(n, 'chain')} asked of a bank of {self.size}; make the bank at least as large")
+            raise ValueError(f"a bank of {self.size} cannot give {counted(n, 'chain')}; make it at least as large")
         if self.fill:
             self.bank, self.fill = packed(self.fill(), self.storage)[self.slots].to(self.bank), None
         self.places = strata(n, self.size, generator)[rows] - self.slots.start

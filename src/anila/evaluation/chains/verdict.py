@@ -71,7 +71,7 @@ def verdict(
             f"do this: {remedy(symptoms)}",
         ]
     else:
-        but = ", but not to exp f" if foreign else " where they went, but" if missed else ""
+        but = ", but not to exp f" if foreign else " where they went, with doubts" if missed else ""
         head = [f"these chains have mixed{but}: {grounds(convergence)}", *missed]
         head += [] if foreign else nearly(symptoms)
     lines = [*head, *foreign, *notes(symptoms), *coupled(meetings), *theory]
@@ -87,7 +87,7 @@ def reasons(c: Convergence) -> list[str]:
         found.append(f"chains from different starts disagree: {name} = {value:.3f}, above {RHAT}")
     for where, value in (("bulk", c.ess_bulk), ("tail", c.ess_tail)):
         if not value >= ESS:
-            found.append(f"{value:,.0f} effective samples of {c.worst} in the {where} are fewer than {ESS}")
+            found.append(f"only {value:,.0f} effective samples of {c.worst} in the {where}, below {ESS}")
     if stuck := c.symptoms.stuck:
         found.append(f"{stuck} of {counted(c.chains, 'chain')} {are(stuck)} stuck")
     return found
@@ -102,7 +102,7 @@ def moved(drift: Drift | None, exact: bool | None) -> list[str]:
     if drift is None or not drift.found:
         return []
     name, distance = drift.largest
-    do = "see whether f and its draw are of one law" if exact else "use mala or anisotropic_mala"
+    do = "check that f and its draw have one distribution" if exact else "use mala or anisotropic_mala"
     return [
         f"the kernel does not sample exp f: in {drift.steps} steps exact draws moved by {distance:.3f} in the CDF "
         f"of {name}, above {drift.limit:.3f}; {do}"
@@ -121,9 +121,9 @@ def coupled(meetings: Meetings | None) -> list[str]:
         ]
     rate, error = meetings.rate()
     return [
-        f"from these starts the law is within {CLOSE} of exp f in total variation after "
-        f"{meetings.mixing_steps(CLOSE):,} steps; beyond, the bound falls by a factor {rate:.4f} ± "
-        f"{error:.2g} a step ({counted(pairs, 'coupled pair')}, lag {meetings.lag})"
+        f"from these starts the chains are within {CLOSE} of exp f in total variation after "
+        f"{meetings.mixing_steps(CLOSE):,} steps; after that the bound falls by a factor {rate:.4f} ± "
+        f"{error:.2g} per step ({counted(pairs, 'coupled pair')}, lag {meetings.lag})"
     ]
 
 

@@ -45,7 +45,7 @@ def coupling_bound(meetings: Meetings, exact: Float[Tensor, "steps1"] | None = N
     open_axes(left)
     draw_bound(right, meetings, exact)
     rate, error = meetings.rate()
-    caption(figure, f"beyond the median meeting time the bound falls by a factor {rate:.4f} ± {error:.2g} a step")
+    caption(figure, f"after the median meeting time the bound falls by a factor {rate:.4f} ± {error:.2g} a step")
     return figure
 
 

@@ -63,7 +63,7 @@ def plane_panel(
         figure,
         (f"{counted(len(x_data), 'data point')} · " if x_data is not None else "")
         + f"{counted(len(x_model), 'chain')}{lost} · density exp f / Z · "
-        "energy −f in nats above its minimum, a contour every 2",
+        "energy −f in nats above its minimum, one contour per 2",
     )
     if title:
         figure.suptitle(title, size=11, weight="bold")

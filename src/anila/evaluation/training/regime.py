@@ -98,9 +98,9 @@ def regime(course: Course | None, long: LongChains | None = None, returns: Seque
 
 
 AWAY_REMEDIES = (
-    "lower optimizer.learning_rate tenfold, or set training.max_grad_norm=1; a sampler that clips may also have its "
-    "sampler.threshold raised, until fewer than a tenth of the coordinates are clipped",
-    "a checkpoint from before is worth more than the last one",
+    "lower optimizer.learning_rate tenfold, or set training.max_grad_norm=1; if the sampler clips, sampler.threshold "
+    "can also be raised, until fewer than a tenth of the coordinates are clipped",
+    "use an earlier checkpoint rather than the last one",
 )
 NOTHING_REMEDIES = (
     "raise optimizer.learning_rate or training.iterations, let chains move (sampler.step_size, sampler.threshold, "
@@ -108,20 +108,19 @@ NOTHING_REMEDIES = (
 )
 SHORT_REMEDIES = (
     "to keep it as it is, draw with K transitions from the run's own start, and do not read exp f as a density",
-    "for a convergent model, raise sampler.temperature towards 1 with a smaller sampler.step_size (or take "
+    "for a convergent model, raise sampler.temperature towards 1 with a smaller sampler.step_size (or use "
     "sampler=anisotropic_mala), keep chains (start=persistent), raise sampler.steps, and let the learning rate fall "
     "(optimizer.decay=cosine, a lower optimizer.learning_rate)",
 )
 LEVELS_REMEDIES = (
-    "train on the final law, with chains on f at its lowest level (objective=likelihood): only they see what it rates "
-    "too high",
+    "finish training with chains on f at its lowest level (objective=likelihood): only they see what f rates too high",
 )
 LONGER_REMEDIES = (
-    "train longer with chains on the final law (training.minutes, or iterations of the last stage): f has yet to learn "
-    "where they go",
+    "train longer with chains at the lowest level (training.minutes, or iterations of the last stage): f has yet to "
+    "learn where they go",
 )
 RESTLESS_REMEDIES = (
-    "run longer (--steps); if f goes on like this, train on: f has yet to learn where its chains go "
+    "run longer (--steps); if f keeps doing this, train longer: f has yet to learn where its chains go "
     "(training.iterations)",
 )
 LOST_REMEDY = "hold f down far from the data (network.confine)"
@@ -153,7 +152,7 @@ def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]
     found = []
     if course and "grad_norm" in course.sizes and course.fall("grad_norm") > ORDER:
         found.append(
-            f"r_t sank from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
+            f"r_t fell from {max(course.sizes['grad_norm']):.3g} to {course.end('grad_norm'):.3g}, "
             f"{course.fall('grad_norm'):.1f} orders of magnitude: f has become flat"
         )
     if long and "noise" in long.groups and strays(long.shifts(long.short())):
@@ -166,8 +165,8 @@ def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]
 def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
     """The judgement that the series alone allow."""
     if course is None:
-        return UNKNOWN, [f"the course of training is judged from {FEWEST} iterations on"], ()
-    return STEADY, ["nothing runs away; long chains tell whether f is convergent"], ()
+        return UNKNOWN, [f"training is judged only from {FEWEST} iterations on"], ()
+    return STEADY, ["nothing is running away; only long chains can tell whether f is convergent"], ()
 
 
 def by_chains(long: LongChains, course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
@@ -202,7 +201,7 @@ def unsettled(long: LongChains) -> list[str]:
     unit = spread(long.data["f"])
     found = [
         f"{who(name)}: f {'rises' if level.rise > 0 else 'falls'} by {abs(level.rise):.3g} ± {level.rise_error:.2g} "
-        "over the last half of the transitions, no equilibrium yet"
+        "over the last half of the transitions, so there is no equilibrium yet"
         for name, level in levels.items()
         if not level.steady(unit)
     ]
@@ -296,13 +295,13 @@ def course_notes(c: Course) -> list[str]:
     notes = [
         f"d_t = {c.gap_mean:.3g} ± {error:g}, sd {c.gap_sd:.2g}, over the last {c.window:,} iterations: "
         f"{'off centre' if off_centre(c) else 'around 0'}, {memory}",
-        f"r_t = {c.end('grad_norm'):.3g}, {'within' if c.grad_orders <= ORDER else 'but over'} {c.grad_orders:.1f} "
+        f"r_t = {c.end('grad_norm'):.3g}, varying {'within' if c.grad_orders <= ORDER else 'over'} {c.grad_orders:.1f} "
         "orders of magnitude since the warm-up",
     ]
     if c.end("clipped") > max(0.2, 1.5 * c.before("clipped")):
         notes.append(
-            f"the fraction clipped rises, {c.before('clipped'):.0%} to {c.end('clipped'):.0%}, as it does before a run "
-            "runs away: raise sampler.threshold"
+            f"the fraction clipped rises from {c.before('clipped'):.0%} to {c.end('clipped'):.0%}, as it does before a "
+            "run runs away: raise sampler.threshold"
         )
     return notes
 
@@ -313,13 +312,13 @@ def course_remedies(c: Course) -> tuple[str, ...]:
         return ()
     if off_centre(c) and c.gap_mean > 0:
         return (
-            "d_t stays above 0, f still learns or chains lag behind: train on, or raise sampler.steps or "
+            "d_t stays above 0, as f is still learning or chains lag behind: train longer, or raise sampler.steps or "
             "sampler.step_size",
         )
     if off_centre(c):
         return (
-            "chains climb above the data faster than f learns to come down there, d_t stays below 0: train longer, or "
-            "lower sampler.step_size or sampler.steps",
+            "d_t stays below 0, as chains climb above the data faster than f learns to come down there: train "
+            "longer, or lower sampler.step_size or sampler.steps",
         )
     if remembers(c):
         return (
@@ -344,7 +343,7 @@ def long_chain_notes(long: LongChains) -> list[str]:
     notes = []
     if missed := strays(long.shifts(long.short())):
         notes.append(
-            f"samples after K = {long.K} transitions do not look like data yet, train on (training.iterations): "
+            f"samples after K = {long.K} transitions do not look like data yet; train longer (training.iterations): "
             f"{', '.join(missed)}"
         )
     notes += equilibrium_notes(long)

@@ -55,7 +55,7 @@ def recovery(
         ValueError: If there are fewer than two levels, they are not positive and ascending, or steps is not positive.
     """
     if len(levels) < 2 or levels[0] <= 0 or any(a >= b for a, b in pairwise(levels)):
-        raise ValueError(f"levels must be positive and ascend, at least two of them; got {list(levels)}")
+        raise ValueError(f"levels must be at least two, positive and ascending; got {list(levels)}")
     if steps < 1:
         raise ValueError(f"steps must be at least 1; got {steps}")
 
