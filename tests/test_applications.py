@@ -359,7 +359,7 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: compose(cast(Any, torch.nn.Sequential(torch.nn.Flatten()))), "got one by itself"),
         (lambda: compose([f, f], cast(Any, 0.5)), "expected a list of weights"),
         (lambda: compose([f, f], rule="mixture", log_z=cast(Any, 0.5)), "expected a list of log_z"),
-        (lambda: compose([f, f], [1.0, -1.0], "mixture"), "no negative weights"),
+        (lambda: compose([f, f], [1.0, -1.0], "mixture"), "cannot have negative weights"),
         (lambda: compose([f, f], [0.0, 0.0]), "not all 0"),
         (lambda: compose([f, f], rule="mixture", temperature=0.0), "temperature must be positive"),
         (lambda: box_mask((4, 4), (2, 2, 3, 1)), "does not lie in an image of 4 × 4"),

@@ -168,7 +168,7 @@ def test_a_degradation_of_the_users_own(name: str, image_run: Path, tmp_path: Pa
         (["inpaint", "PETS", "--class", "7", "--box", "0,0,2,2", "--out", "x.png"], "no class '7'"),
         (["restore", "IMAGES", "--degrade", "own.py", "--out", "x.png"], "expected FILE.py:NAME"),
         (["restore", "IMAGES", "--degrade", "none.py:fog", "--out", "x.png"], "no file"),
-        (["restore", "IMAGES", "--degrade", "x.csv:fog", "--out", "x.png"], "is no file of Python"),
+        (["restore", "IMAGES", "--degrade", "x.csv:fog", "--out", "x.png"], "is not a Python file"),
         (["restore", "IMAGES", "--degrade", "bad.py:fog", "--out", "x.png"], "cannot be run: SyntaxError"),
         (["restore", "IMAGES", "--degrade", "own.py:frog", "--out", "x.png"], "has no function 'frog'; did you mean"),
         (["restore", "IMAGES", "--degrade", "own.py:number", "--out", "x.png"], "has no function 'number'"),

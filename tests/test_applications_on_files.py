@@ -398,7 +398,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--box", "0,0,1,1", "--out", "x.csv"], "--box is for images"),
         (["inpaint", "TABLE", "--out", "x.csv"], "give one table"),
         (["inpaint", "TABLE", "--given", "hight=1", "--out", "x.csv"],
-         "no column of the model's; these are height, mood, luck, the table's hight; did you mean 'height'?"),
+         "none of the model's columns, which are height, mood, luck; the table's are hight; did you mean 'height'?"),
         (["inpaint", "TABLE", "whole.csv", "--given", "mood=1", "--out", "x.csv"], "and not both"),
         (["inpaint", "TABLE", "--given", "height=", "--out", "x.csv"], "expected COLUMN=VALUE"),
         (["inpaint", "TABLE", "--given", "height=1e999", "--out", "x.csv"], "a number is too large"),

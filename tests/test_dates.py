@@ -13,7 +13,7 @@ from anila.data import Table, table
 from anila.data.table_files import read_rows
 from tiny import anila
 
-MAY_BE_TWO = "of which nobody can tell day and month apart"
+MAY_BE_TWO = "whose day and month cannot be told apart"
 
 
 def column_of(path: Path, cells: list[str]) -> Path:

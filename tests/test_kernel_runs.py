@@ -152,9 +152,9 @@ def test_results_stand_beside_columns_of_their_names(tmp_path: Path, capsys: pyt
     assert anila("train", path, "--run", tmp_path / "run") == 0
     own = path.read_text().splitlines()
     assert anila("outliers", tmp_path / "run", path) == 0
-    assert "names of results" not in capsys.readouterr().err
+    assert "named like results" not in capsys.readouterr().err
     assert anila("outliers", tmp_path / "run", path, "--out", out) == 0
-    assert "of which score is called anila_score" in capsys.readouterr().err
+    assert "so score is called anila_score" in capsys.readouterr().err
     lines = out.read_text().splitlines()
     assert lines[0] == '"score","energy","anila_score","percentile","outlier","why"'
     assert [float(line.split(",")[0]) for line in lines[1:]] == [float(line.split(",")[0]) for line in own[1:]]
@@ -375,7 +375,7 @@ def test_a_table_is_written_as_it_came(
     capsys.readouterr()
     assert anila("inpaint", tmp_path / "run", tmp_path / "holed.csv", "--count", "1", "--out", out) == 0
     came = {"windows-1252": "Windows-1252", "utf-16": "UTF-16"}.get(encoding)
-    assert (f"out.csv is UTF-8, and the table came in {came}" in capsys.readouterr().err) == (came is not None)
+    assert (f"out.csv is UTF-8, while the table was in {came}" in capsys.readouterr().err) == (came is not None)
     written = list(csv.reader(out.read_text(encoding="utf-8").splitlines(), delimiter=separator))
     assert written[0] == ["größe", "b", "c", "city", "said", "draw", "energy"]
     assert [row[1:4] for row in written[1:]] == [row[1:4] for row in cells]

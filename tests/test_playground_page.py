@@ -72,7 +72,7 @@ def test_what_is_not_in_the_plane_is_refused(what: str, expected: str, capsys: p
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("", "Empty CSV file"), ("a,b\n1,2\n", "expected at least 2 rows"), ("a,b\n1,2\n1,2\n", "nothing varies")],
+    [("", "Empty CSV file"), ("a,b\n1,2\n", "expected at least 2 rows"), ("a,b\n1,2\n1,2\n", "no column varies")],
 )
 def test_points_that_are_none_are_refused(text: str, expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Sees a page of an empty file, or of points without a density."""

@@ -176,7 +176,7 @@ def test_another_kind_is_refused_and_absent_columns_are_named() -> None:
         encoding.encode(pa.table({"age": [1], "day": [2]}))
     with pytest.raises(
         ValueError,
-        match="the table has no column 'day'; the model's are age, day, the table's age, days; did you mean 'days'",
+        match="the table has no column 'day'; the model's are age, day; the table's are age, days; did you mean 'days'",
     ):
         encoding.encode(pa.table({"age": [1], "days": [2]}))
     x = encoding.encode(pa.table({"age": [30]}), absent=True)
@@ -214,7 +214,9 @@ def test_marks_of_ones_own_are_missing_among_numbers_and_texts(tmp_path: Path) -
     )
     (tmp_path / "t.csv").write_text(f"a,b,c\n{rows}")
     assert read(tmp_path / "t.csv", missing=[-999, "gone"]).missing == {"a": 1, "b": 1, "c": 7}
-    with pytest.warns(UserWarning, match="b .numbers, but for 'gone': correct these, or type 'data.missing=") as said:
+    with pytest.warns(
+        UserWarning, match="b .numbers, except for 'gone': correct these, or type 'data.missing="
+    ) as said:
         left_out = read(tmp_path / "t.csv")
     assert left_out.columns == ("a", "c")
     assert shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0] == 'data.missing=["gone"]'
@@ -271,7 +273,7 @@ def test_a_column_that_counts_the_rows_is_said(tmp_path: Path, order: int, first
     rows = "".join(f"{start + order * i % 100},{i * i % 17}\n" for i in range(100))
     (tmp_path / "t.csv").write_text(f"number,b\n{rows}")
     assert suspects(tmp_path / "t.csv") == [
-        "t.csv: number only counts the rows, and is learned as any number; 'data.columns=[b]' leaves it out"
+        "t.csv: number only numbers the rows, and is learned like any number; 'data.columns=[b]' leaves it out"
     ]
     assert suspects(tmp_path / "t.csv", columns=["number", "b"]) == suspects(tmp_path / "t.csv", columns=["b"]) == []
 
@@ -291,7 +293,7 @@ def cells(write: str) -> str:
         ("{0} kg", "numbers with signs, units or digits in groups, such as '1000.5 kg'"),
         ("{1},5", "numbers with signs, units or digits in groups, such as '1000,5'"),
         ("{1}/12/31", "dates such as '1000/12/31': write them as 2020-12-31"),
-        ("03/04/{1}", "dates such as '03/04/1000', of which nobody can tell day and month apart: write them as 2020"),
+        ("03/04/{1}", "dates such as '03/04/1000', whose day and month cannot be told apart: write them as 2020"),
         ("u{1}", "120 different texts in 120 rows: too many for categories"),
     ],
 )
@@ -313,7 +315,7 @@ def test_all_marks_among_numbers_are_in_the_remedy(tmp_path: Path) -> None:
     """Sees a remedy that names three of five, so that the column is still left out when it is typed."""
     rows = "".join(f"{'fault' + str(i) if i < 5 else i},{i * i}\n" for i in range(60))
     (tmp_path / "t.csv").write_text(f"a,b\n{rows}")
-    with pytest.warns(UserWarning, match="but for 'fault0', 'fault1', 'fault2' and 2 more") as said:
+    with pytest.warns(UserWarning, match="except for 'fault0', 'fault1', 'fault2' and 2 more") as said:
         read(tmp_path / "t.csv")
     typed = shlex.split(str(said[0].message).split("or type ")[1].rstrip(")"))[0]
     assert read(tmp_path / "t.csv", missing=json.loads(typed.removeprefix("data.missing="))).missing == {"a": 5}
@@ -323,7 +325,7 @@ def test_a_text_among_decimal_commas_is_what_is_named(tmp_path: Path) -> None:
     """Sees the numbers blamed, which are written as all others of the file are, in place of the one text."""
     rows = "".join(f"{i},5;{i * i},25\n" for i in range(1, 60))
     (tmp_path / "t.csv").write_text(f"a;b\nabout 3;0,1\n{rows}")
-    with pytest.warns(UserWarning, match="left out a .numbers, but for 'about 3': correct these, or type"):
+    with pytest.warns(UserWarning, match="left out a .numbers, except for 'about 3': correct these, or type"):
         read(tmp_path / "t.csv")
     assert read(tmp_path / "t.csv", missing=["about 3"]).missing == {"a": 1}
 
@@ -367,11 +369,11 @@ def test_whole_numbers_that_float64_blurs_are_left_out(tmp_path: Path) -> None:
         (b"a,b\n1,2\n3,5\n4,4\n   \n", r"t.csv: line 5 has 1 cell \(   \), expected 2 as in the first; correct it"),
         (b"Report\n\na;b\n1;2\n3;5\n", r"t.csv: line 3 has 2 cells \(a;b\), expected 1 .*remove lines above"),
         (b"a,b\n1,2,\n3,5,\n", r"line 2 has 3 cells \(1,2,\), expected 2"),
-        ("a,b\n1,2\n3,5\n".encode("utf-16-le"), "UTF-16 without a mark that says so; convert it: iconv -f UTF-16LE"),
-        (gzip.compress(b"a,b\n1,2\n3,5\n", mtime=0), "is no text but packed by gzip: name it .csv.gz"),
-        (b"PAR1" + bytes(99), "is no text but a Parquet file: name it .parquet"),
-        (b"PK\3\4" + bytes(99), "is no text but a zip or Excel file"),
-        (b"Report,,\na,b,c\n1,2,3\n3,5,4\n", "columns without a name; name each, or remove lines above"),
+        ("a,b\n1,2\n3,5\n".encode("utf-16-le"), "UTF-16 without a byte-order mark; convert it: iconv -f UTF-16LE"),
+        (gzip.compress(b"a,b\n1,2\n3,5\n", mtime=0), "is not text but packed by gzip: name it .csv.gz"),
+        (b"PAR1" + bytes(99), "is not text but a Parquet file: name it .parquet"),
+        (b"PK\3\4" + bytes(99), "is not text but a zip or Excel file"),
+        (b"Report,,\na,b,c\n1,2,3\n3,5,4\n", "columns without a name; name each, or remove the lines above"),
     ],
 )
 def test_a_file_that_is_no_plain_table_says_what_it_is(tmp_path: Path, content: bytes, message: str) -> None:
@@ -460,7 +462,7 @@ def test_rows_without_a_cell_are_left_out_with_their_labels(tmp_path: Path) -> N
     rows = pa.table({"a": [1.0, None, 3.0, 4.5], "b": [2.0, None, None, 1.0], "y": ["u", "v", "u", "w"]})
     data = read(write(tmp_path / "t.parquet", rows), label="y")
     assert (len(data), data.classes, data.labels.tolist()) == (3, ("u", "w"), [0, 0, 1])
-    assert "left out 1 row without a cell" in data.description
+    assert "left out 1 empty row" in data.description
 
 
 # Columns
@@ -472,7 +474,7 @@ def test_all_kinds_of_a_file_are_coordinates_and_are_said(tmp_path: Path) -> Non
     data = read(write(tmp_path / "t.parquet", rows))
     assert data.event_shape == (6 + 3 + 3,)
     assert "a coordinate for each category of text (3), category (3)" in data.description
-    assert "missing cells, drawn given the others of their row: number (12), decimals (12)" in data.description
+    assert "missing cells, drawn given the rest of their row: number (12), decimals (12)" in data.description
     assert torch.isfinite(data.batch(100, 0, 0)).all()
 
 
@@ -626,7 +628,9 @@ def test_a_real_table_with_holes_and_categories_trains_flags_and_draws(
     frame.to_csv("wine.csv", index=False, sep=";", decimal=",", encoding="latin-1")
     few = "training.iterations=2 training.chains=20 network.hidden=[8] training.threads=1"
     said = run("train", "wine.csv", *few.split(), "--run", "r")
-    assert "kind (3); no coordinate for what follows from others: land = Italien, cents = 100 color_intensity" in said
+    assert (
+        "kind (3); no coordinate for columns that others determine: land = Italien, cents = 100 color_intensity" in said
+    )
     assert "warning: wine.csv: left out bottle (89 different texts in 89 rows: too many for categories)" in said
     run("sample", "r", "--count", "30", "--out", "drawn.parquet")
     drawn = pyarrow.parquet.read_table("drawn.parquet")

@@ -121,9 +121,7 @@ def test_a_label_that_is_not_there_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv")
     with pytest.raises(ValueError, match="no column 'd'.*it has a, b, c"):
         table(path, label="d")
-    with pytest.raises(
-        ValueError, match=r"'a' is the label and cannot be one of the columns too; take 'data.columns=\[b\]'"
-    ):
+    with pytest.raises(ValueError, match=r"'a' is the label and cannot also be a column; use 'data.columns=\[b\]'"):
         table(path, columns=["a", "b"], label="a")
     np.save(tmp_path / "images.npy", np.zeros((4, 3, 2, 2), np.uint8))
     with pytest.raises(ValueError, match=r"no label 'y' beside its one array \(4, 3, 2, 2\); save both in one .npz"):
@@ -138,7 +136,7 @@ def test_missing_cells_are_kept_and_counted_by_column(tmp_path: Path, suffix: st
     data = read(write(tmp_path / f"t{suffix}", values))
     names = ("1", "2") if suffix == ".npy" else ("b", "c")
     assert data.missing == {names[0]: 2, names[1]: 1}
-    assert f"missing cells, drawn given the others of their row: {names[0]} (2), {names[1]} (1)" in data.description
+    assert f"missing cells, drawn given the rest of their row: {names[0]} (2), {names[1]} (1)" in data.description
     assert (np.isnan(data.values) == np.isnan(values)).all()
     np.testing.assert_allclose(data.inverse(torch.from_numpy(data.values)), values, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(np.nanstd(data.values, 0), 1, rtol=1e-6)
@@ -162,7 +160,7 @@ def test_constant_columns_have_no_coordinate_and_come_back(tmp_path: Path, suffi
     assert data.event_shape == (2,)
     assert f"{name} = 0.1" in data.description
     assert data.encoding.decode(data.rows([0, 1])).column(name).to_pylist() == [0.1, 0.1]
-    with pytest.raises(ValueError, match=r"nothing varies: constant columns have no density \(b = 0.1\)"):
+    with pytest.raises(ValueError, match=r"no column varies, and constant columns have no density \(b = 0.1\)"):
         Table(values[:, 1:2], ["b"])
 
 
@@ -175,12 +173,12 @@ def test_columns_that_cannot_be_learned_are_named_with_the_reason(tmp_path: Path
     """Sees a column that goes unsaid, and one that was asked for and is not there."""
     rows = "".join(f"{i},person {i},,{i * i}\n" for i in range(9))
     (tmp_path / "t.csv").write_text(f"x,name,none,y\n{rows}")
-    left_out = "left out name .9 different texts in 9 rows: too many for categories., none .no cell is there."
+    left_out = "left out name .9 different texts in 9 rows: too many for categories., none .it is empty."
     with pytest.warns(UserWarning, match=f"t.csv: {left_out}"):
         data = read(tmp_path / "t.csv")
     assert data.columns == ("x", "y")
     assert re.search(left_out, data.description)
-    with pytest.raises(ValueError, match=r"cannot be learned: name .*; take 'data.columns=\[x\]'"):
+    with pytest.raises(ValueError, match=r"cannot be learned: name .*; use 'data.columns=\[x\]'"):
         table(tmp_path / "t.csv", columns=["x", "name"])
     assert read(tmp_path / "t.csv", columns=["x", "y"]).columns == ("x", "y")
 
@@ -237,7 +235,7 @@ def test_a_csv_without_rows_or_with_ragged_ones_is_refused(tmp_path: Path, text:
         (np.zeros(5), r"got t \(5,\); reshape"),
         (np.zeros((5, 8, 8)), r"got t \(5, 8, 8\); reshape"),
         (np.zeros((5, 8, 8, 3)), "channels last; save array.transpose"),
-        (np.array([["a", "b"]] * 9), "nothing varies"),
+        (np.array([["a", "b"]] * 9), "no column varies"),
         (np.ones((4, 2), dtype=complex), "not numbers"),
         (np.ones((1, 2)), "at least 2 rows, got 1"),
         (np.zeros((0, 3, 8, 8)), "n >= 1"),
@@ -251,7 +249,7 @@ def test_arrays_of_other_shapes_and_types_are_refused(tmp_path: Path, array: np.
 
 def test_an_npz_of_unlike_arrays_lists_them_and_lets_one_be_chosen(tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", train=np.zeros((4, 3, 2, 2), np.uint8), labels=np.zeros(4))
-    with pytest.raises(ValueError, match=r"got train \(4, 3, 2, 2\), labels \(4,\).*take 'data.columns=\[train\]'"):
+    with pytest.raises(ValueError, match=r"got train \(4, 3, 2, 2\), labels \(4,\).*use 'data.columns=\[train\]'"):
         table(tmp_path / "t.npz")
     assert table(tmp_path / "t.npz", columns=["train"]).event_shape == (3, 2, 2)
 
@@ -347,7 +345,7 @@ def test_a_row_that_could_be_names_stays_a_row(tmp_path: Path, rows: str) -> Non
 
 def test_a_first_line_that_may_be_either_is_said(tmp_path: Path) -> None:
     with pytest.warns(
-        UserWarning, match=r"t.csv: the first line \(7, 3\) is taken as a row of numbers; if it holds names"
+        UserWarning, match=r"t.csv: the first line \(7, 3\) is read as a row of numbers; if it holds names"
     ):
         assert len(read(text(tmp_path / "t.csv", "7,3\n0.5,0.25\n1.5,-2.5\n"))) == 3
 
@@ -393,7 +391,7 @@ def test_latin_1_is_read_with_a_warning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"a,b\n\x81,2\n3,5\n", r"t\.csv is not UTF-8 text \(line 2\): .*iconv"),
+        (b"a,b\n\x81,2\n3,5\n", r"t\.csv is not UTF-8 text \(line 2\); convert it: iconv"),
         (b"a,b\n", "expected at least 2 rows, got none below the names a, b"),
     ],
 )
@@ -415,7 +413,7 @@ def test_the_index_of_pandas_is_no_coordinate(tmp_path: Path, kind: str) -> None
     else:
         name = "Unnamed: 0" if kind == "saved twice" else ""
         path = text(tmp_path / "t.csv", "\n".join([f"{name},a,b", *(",".join(map(str, row)) for row in rows)]))
-    with pytest.warns(UserWarning, match="left out .*, the index of pandas; .*data.columns=.* takes it"):
+    with pytest.warns(UserWarning, match="left out .*, the index of pandas; .*data.columns=.* keeps it"):
         data = read(path)
     assert data.columns == ("a", "b")
     assert "the index of pandas" in data.description
@@ -480,12 +478,12 @@ def test_rows_too_far_out_are_as_far_as_float32_bears(cell: float) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"<html>404</html>", r"t\.npy is not a whole .npy file: it begins with b'<html>40'"),
-        (b"PK\x03\x04" + bytes(40), r"t\.npy is not a whole .npy file: it begins with b'PK"),
-        (b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 118, r"t\.npy is not a whole .npy file: "),
+        (b"<html>404</html>", r"t\.npy is not a complete .npy file: it begins with b'<html>40'"),
+        (b"PK\x03\x04" + bytes(40), r"t\.npy is not a complete .npy file: it begins with b'PK"),
+        (b"\x93NUMPY\x01\x00\x76\x00" + b"(" * 118, r"t\.npy is not a complete .npy file: "),
         (
             b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': 3, 'fortran_order': 1, 'shape': -1}".ljust(118),
-            r"t\.npy is not a whole",
+            r"t\.npy is not a complete",
         ),
     ],
 )
@@ -501,7 +499,7 @@ def test_an_array_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
     last = raw.rindex(b"PK\x01\x02")
     raw[last + 10] = 99
     (tmp_path / "t.npz").write_bytes(raw)
-    with pytest.raises(ValueError, match=r"t\.npz is not a whole .npz file: its array 'bad' cannot be read"):
+    with pytest.raises(ValueError, match=r"t\.npz is not a complete .npz file: its array 'bad' cannot be read"):
         table(tmp_path / "t.npz")
 
 

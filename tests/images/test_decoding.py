@@ -175,7 +175,7 @@ def test_what_is_taken_of_which_split_is_said_in_one_line(tmp_path: Path, photos
     ("name", "message"),
     [
         ("train.zip", r"left out 1 × archive \(train\.zip\)"),
-        ("cat/a.HEIC", r"left out 1 × image of a kind not read here \(cat/a\.HEIC\)"),
+        ("cat/a.HEIC", r"left out 1 × image of an unsupported kind \(cat/a\.HEIC\)"),
         ("images.rar", r"left out 1 × archive"),
     ],
 )

@@ -343,7 +343,7 @@ def test_a_truncated_archive_is_refused_by_name(tmp_path: Path, name: str, keep:
     else:
         cifar(path)
     path.write_bytes(path.read_bytes()[: int(keep * path.stat().st_size)])
-    with pytest.raises(ValueError, match=rf"{name} is not a whole (zip|tar) file"):
+    with pytest.raises(ValueError, match=rf"{name} is not a complete (zip|tar) file"):
         images(path)
 
 

@@ -84,4 +84,6 @@ def require_weights(parts: int, weights: list[float], log_z: list[float], rule: 
     if not all(map(math.isfinite, weights)) or not any(weights):
         raise ValueError(f"compose: weights must be finite and not all 0; got {weights}")
     if rule == "mixture" and min(weights) < 0:
-        raise ValueError(f'compose: a mixture has no negative weights, got {weights}; a negation needs rule="product"')
+        raise ValueError(
+            f'compose: a mixture cannot have negative weights, got {weights}; to negate use rule="product"'
+        )

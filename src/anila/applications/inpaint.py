@@ -75,5 +75,5 @@ def fitted(mask: Tensor, event_shape: tuple[int, ...]) -> Bool[Tensor, "*event"]
     if not bool(hidden.any()):
         raise ValueError("mask hides nothing: there is nothing to draw")
     if bool(hidden.all()):
-        raise ValueError("mask hides everything: with nothing seen, draw from the model itself with sample")
+        raise ValueError("mask hides everything: nothing is seen, so draw from the model itself with sample")
     return hidden

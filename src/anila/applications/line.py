@@ -63,7 +63,7 @@ def along_some(f: LogDensity, y: Tensor, j: int, seen: Tensor, count: int, gener
         nodes, order = torch.cat([nodes, more], 1).sort(1)
         values = torch.cat([values, at(f, y, j, more)], 1).gather(1, order)
     if not bool(values.amax(1).isfinite().all()):
-        raise ValueError(f"f is not finite along coordinate {j} of a row: train again, with smaller steps")
+        raise ValueError(f"f is not finite along coordinate {j} of a row: train again with smaller steps")
     u = torch.rand(len(y), count, generator=generator, dtype=y.dtype, device=generator.device).to(y.device)
     return inverse(nodes, masses(nodes, values), u)
 

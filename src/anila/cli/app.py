@@ -121,7 +121,7 @@ def options(
 
 @app.command(cls=Command)
 def presets(as_json: AsJson = False) -> None:
-    """What can be trained, with the result each preset is known to reach."""
+    """List what can be trained, with the result each preset is known to reach."""
     from rich.console import Console
     from rich.table import Table
 

@@ -16,7 +16,7 @@ def export(
     push: Annotated[str | None, typer.Option(help="OWNER/NAME: upload it to the Hugging Face Hub too.")] = None,
     private: Annotated[bool, typer.Option("--private", help="Make the repository private, if it is new.")] = False,
 ) -> None:
-    """Make a folder to share: parameters, chains, recipe, card, checksums; no data, but for network=kernel."""
+    """Make a folder to share: parameters, chains, recipe, card, checksums; no data, except with network=kernel."""
     if private and push is None:
         raise ValueError("--private is for a repository that --push OWNER/NAME creates")
     from anila.runs.folder.run import Run

@@ -68,7 +68,7 @@ def kind_of(source: str | Path) -> Callable[..., DataSet]:
     files = f"files accepted: {', '.join(SUFFIXES)}, or a folder or archive of images ({ACCEPTED})"
     if path.exists():
         unpack = f"; unpack it first: gunzip {shlex.quote(str(path))}" if path.suffix == ".gz" else ""
-        raise ValueError(f"{path} is of no known kind; {files}{unpack}")
+        raise ValueError(f"{path}: unknown kind of file; {files}{unpack}")
     if isinstance(source, Path) or path.suffix or path.name != source:
         raise FileNotFoundError(f"no file or folder {path}")
     names = (*TOYS, *KNOWN)

@@ -104,7 +104,7 @@ def open_archive(path: Path) -> Iterator[list[Entry]]:
 
 
 def zip_entries(path: Path, stack: ExitStack) -> list[Entry]:
-    with reading(f"{path} is not a whole zip file: ", COPY_AGAIN):
+    with reading(f"{path} is not a complete zip file: ", COPY_AGAIN):
         archive = stack.enter_context(zipfile.ZipFile(path))
     members = archive.infolist()
     limits = Limits(path)
@@ -125,7 +125,7 @@ def zip_fault(member: zipfile.ZipInfo) -> str | None:
 
 def tar_entries(path: Path, stack: ExitStack) -> list[Entry]:
     limits, entries = Limits(path), []
-    with reading(f"{path} is not a whole tar file: ", COPY_AGAIN):
+    with reading(f"{path} is not a complete tar file: ", COPY_AGAIN):
         archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
         for member in archive:
             plain = member.isreg() or member.isdir()

@@ -16,12 +16,12 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     require_kind(path, suffix)
     if suffix == ".npy":
-        with unpickled(path, f"is not a whole {suffix} file"):
+        with unpickled(path, f"is not a complete {suffix} file"):
             return {path.stem: np.load(path, mmap_mode="r", allow_pickle=False)}
-    with unpickled(path, f"is not a whole {suffix} file"), path.open("rb") as file:
+    with unpickled(path, f"is not a complete {suffix} file"), path.open("rb") as file:
         archive, arrays = np.load(file, allow_pickle=False), {}
         for name in archive.files:
-            with unpickled(path, f"is not a whole {suffix} file: its array {name!r} cannot be read"):
+            with unpickled(path, f"is not a complete {suffix} file: its array {name!r} cannot be read"):
                 arrays[name] = archive[name]
         return arrays
 
@@ -33,7 +33,7 @@ def require_kind(path: Path, suffix: str) -> None:
     if start.startswith(b"\x80"):
         raise pickled(path)
     if start and not start.startswith(BEGINS[suffix]):
-        raise Refused(f"{path} is not a whole {suffix} file: it begins with {start!r}; save or copy it again")
+        raise Refused(f"{path} is not a complete {suffix} file: it begins with {start!r}; save or copy it again")
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def cache_folder(folder: str | Path | None) -> Path:
     except OSError as error:
         raise ValueError(f"cannot make the cache folder {path} ({error.strerror}); set ANILA_CACHE") from error
     if not os.access(path, os.W_OK):
-        raise ValueError(f"cannot write to the cache folder {path}; set ANILA_CACHE to one that can be written")
+        raise ValueError(f"cannot write to the cache folder {path}; set ANILA_CACHE to a writable one")
     return path
 
 
@@ -286,7 +286,7 @@ class RowFile:
         if image.shape[1:] != self.shape[1:]:
             raise ValueError(
                 f"images differ in size: {self.first} is {sides(self.shape)}, {name} is {sides(image.shape)} "
-                "(height × width); bring them to one, e.g. data.size=32"
+                "(height × width); make them one size, e.g. data.size=32"
             )
         if len(image) > self.shape[0]:
             self.colour()

@@ -127,13 +127,13 @@ def text_of(path: Path) -> tuple[str, str]:
     if len(raw) > MOST:
         raise Refused(f"{path} holds more than {MOST:,} bytes of text; save it as .parquet")
     if what := next((what for start, what in OTHERS.items() if raw.startswith(start)), None):
-        raise Refused(f"{path} is no text but {what}")
+        raise Refused(f"{path} is not text but {what}")
     if encoding := next((name for mark, name in MARKED.items() if raw.startswith(mark)), None):
         with reading(f"{path} cannot be read as {encoding} text: "):
             return raw.decode(encoding), encoding
     if b"\0" in raw:
         raise Refused(
-            f"{path} is no text, or UTF-16 without a mark that says so; convert it: "
+            f"{path} is not text, or is UTF-16 without a byte-order mark; convert it: "
             f"iconv -f UTF-16LE -t UTF-8 {shlex.quote(str(path))} > utf8.csv"
         )
     try:
@@ -148,7 +148,7 @@ def windows_text(path: Path, raw: bytes, line: int) -> tuple[str, str]:
     try:
         text = raw.decode("windows-1252")
     except UnicodeDecodeError:
-        raise Refused(f"{path} is not UTF-8 text (line {line}): its encoding is another; {convert}") from None
+        raise Refused(f"{path} is not UTF-8 text (line {line}); {convert}") from None
     warnings.warn(
         printable(
             f"{path.name}: line {line} is not UTF-8, read as Windows-1252; if names or texts look wrong, {convert}"
@@ -206,8 +206,8 @@ def require_one_line_of_names(text: str, layout: Layout, path: Path, nulls: Sequ
     if len(measured) > 1 and not any(measured):
         shown = printable(layout.separator.join(lines[0]))[:60]
         raise Refused(
-            f"{path}: the row below the names ({shown}) has text where numbers or dates follow, as a second line of "
-            "names or of units has: remove that line"
+            f"{path}: the row below the names ({shown}) has text where numbers or dates follow, like a second line of "
+            "names or units: remove that line"
         )
 
 
@@ -292,7 +292,7 @@ def names_like_numbers(path: Path, cells: Cells, decimal: str) -> bool:
     if integers and (fractions or first.tolist() == list(range(len(first)))):
         line = printable(", ".join(cells[0][:5]))
         warnings.warn(
-            f"{printable(path.name)}: the first line ({line}) is taken as a row of numbers; if it holds names, "
+            f"{printable(path.name)}: the first line ({line}) is read as a row of numbers; if it holds names, "
             "put a letter before each",
             stacklevel=2,
         )

@@ -73,7 +73,7 @@ def fetch(address: str, part: Path, progress: Callable[[int, int], None] | None)
 def require_reasonable(address: str, size: int) -> None:
     """Refuse a file too large to be a known one, before it fills the disk."""
     if size > MOST:
-        raise ValueError(f"{address} sends more than {MOST:,} bytes, which no known set has; nothing more is taken")
+        raise ValueError(f"{address} sends more than {MOST:,} bytes, which no known set has; stopped")
 
 
 def md5_of(path: Path) -> str:

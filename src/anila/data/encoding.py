@@ -106,8 +106,8 @@ class Encoding(NamedTuple):
             near = did_you_mean(lacking[0], [name for name in there if name not in self.names])
             lacks = f"no column {listed([repr(name) for name in lacking])}; the model's are"
             if lacking == wanted and there:
-                lacks, near = "no column of the model's; these are", did_you_mean(there[0], self.names)
-            columns = f"{listed(self.names)}, the table's {listed(there)}"
+                lacks, near = "none of the model's columns, which are", did_you_mean(there[0], self.names)
+            columns = f"{listed(self.names)}; the table's are {listed(there)}"
             raise ValueError(printable(f"the table has {lacks} {columns}{near}"))
         return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
 

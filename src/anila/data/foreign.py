@@ -25,7 +25,7 @@ def reading(what: str = "", then: str = "") -> Iterator[None]:
     """Any error inside becomes a refusal.
 
     Args:
-        what: The beginning of the message, e.g. "a.zip is not a whole zip file: "; the library's reason follows.
+        what: The beginning of the message, e.g. "a.zip is not a complete zip file: "; the library's reason follows.
         then: Its end, e.g. "; download it again".
 
     Raises:

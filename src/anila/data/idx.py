@@ -129,7 +129,7 @@ def cifar_entries(path: Path, stack: ExitStack) -> list[Entry]:
     Raises:
         ValueError: If it is damaged or holds something else.
     """
-    with reading(f"{path} is not a whole tar file: ", COPY_AGAIN):
+    with reading(f"{path} is not a complete tar file: ", COPY_AGAIN):
         archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
         batches = [(m, match) for m in archive if (match := CIFAR_BATCH.fullmatch(Path(m.name).name))]
         entries = [entry for member, match in batches for entry in batch_entries(archive, member, match["split"])]

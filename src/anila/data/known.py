@@ -77,6 +77,6 @@ def fetch(name: str, address: str, path: Path, md5: str, places: list[Path], pro
     except (ConnectionError, ValueError) as error:
         looked = ", ".join(str(place) for place in (*places, path.parent))
         raise FileNotFoundError(
-            f"{name} is not in {looked}, and downloading failed: {error}; "
+            f"{name} is not in {looked}, and the download failed: {error}; "
             f"put {path.name} from {address} (md5 {md5}) into a folder {name}/, set ANILA_DATA to its parent"
         ) from error

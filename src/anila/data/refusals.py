@@ -33,14 +33,14 @@ def require_numbers_usable(rows: pa.Table, encoding: Encoding, name: str) -> Non
             row = int(np.nanargmax(np.abs(values)))
             fault = (
                 f"a value of {column.name} is so far out that float32 cannot tell the others apart "
-                f"({np.nanmin(values):.3g} to {np.nanmax(values):.3g}, the greatest in row {row})"
+                f"({np.nanmin(values):.3g} to {np.nanmax(values):.3g}, the largest in row {row})"
             )
             raise ValueError(refusal(name, fault, [float(values[row])], column, encoding))
 
 
 def refusal(name: str, fault: str, marks: list[float], column: Column, encoding: Encoding) -> str:
     good = [other for other in encoding.names if other != column.name]
-    take = f"take {chosen_by(good)}" if good else "take other data"
+    take = f"use {chosen_by(good)}" if good else "use other data"
     return f"{name}: {fault}; if it marks missing cells, {marks_by(marks)}; else remove these rows, or {take}"
 
 

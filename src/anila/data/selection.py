@@ -20,14 +20,14 @@ def without_index(index: list[str], chosen: list[str], name: str) -> str:
     if not index:
         return ""
     left_out = f"left out {', '.join(index).strip() or 'the first column, which has no name'}, the index of pandas"
-    warnings.warn(printable(f"{name}: {left_out}; {chosen_by([*index, *chosen])} takes it"), stacklevel=4)
+    warnings.warn(printable(f"{name}: {left_out}; {chosen_by([*index, *chosen])} keeps it"), stacklevel=4)
     return f"; {left_out}"
 
 
 def index_of(found: pa.Table) -> list[str]:
     """The columns in which pandas stored its index, by metadata or by name."""
     names = found.column_names
-    with reading("the metadata of pandas cannot be read: "):
+    with reading("the metadata from pandas cannot be read: "):
         stored = json.loads((found.schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
     unnamed = [name for name in names[:1] if name.strip() in ("", "Unnamed: 0") and len(names) > 1]
     levels = [name for name in names if re.fullmatch(r"__index_level_\d+__", name)]
@@ -43,7 +43,7 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
     repeated = sorted({column for column in there if there.count(column) > 1})
     if repeated:
         if not any(column.strip() for column in repeated):
-            raise ValueError(f"{name}: columns without a name; name each, or remove lines above those of the names")
+            raise ValueError(f"{name}: columns without a name; name each, or remove the lines above the names")
         raise ValueError(f"{name}: columns of the same name: {', '.join(repeated)}; rename them")
     for column in [*(columns or ()), *([] if label is None else [label])]:
         if column not in there:
@@ -52,8 +52,8 @@ def chosen_columns(there: Sequence[str], columns: Sequence[str] | None, name: st
     if columns and label in columns:
         rest = [column for column in columns if column != label]
         raise ValueError(
-            f"{name}: {label!r} is the label and cannot be one of the columns too; "
-            + (f"take {chosen_by(rest)}" if rest else "leave out data.columns")
+            f"{name}: {label!r} is the label and cannot also be a column; "
+            + (f"use {chosen_by(rest)}" if rest else "leave out data.columns")
         )
     return list(columns or (column for column in there if column != label))
 

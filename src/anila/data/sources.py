@@ -91,7 +91,7 @@ def survey_folder(folder: Path) -> Files:
             return Files(folder, with_labels(found), closed + passed_over(rest))
     suffixes = Counter(path.suffix or "no suffix" for path in files)
     seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "none"
-    raise ValueError(f"no images in {folder}: {counted(len(files), 'file')} seen ({seen}); accepted are {ACCEPTED}")
+    raise ValueError(f"no images in {folder}: {counted(len(files), 'file')} seen ({seen}); accepted: {ACCEPTED}")
 
 
 def passed_over(names: Sequence[str]) -> list[str]:
@@ -99,7 +99,7 @@ def passed_over(names: Sequence[str]) -> list[str]:
     kinds = {
         "archive": [name for name in names if name.lower().endswith(UNPACKED_ELSEWHERE)],
         "image": [name for name in names if is_image(name)],
-        "image of a kind not read here": [n for n in names if PurePosixPath(n).suffix.lower() in UNREAD],
+        "image of an unsupported kind": [n for n in names if PurePosixPath(n).suffix.lower() in UNREAD],
     }
     return [f"left out {len(found)} × {kind} ({some(found)})" for kind, found in kinds.items() if found]
 

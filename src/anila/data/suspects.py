@@ -53,8 +53,8 @@ def said_of_marks(rows: pa.Table) -> Iterator[str]:
         listed.append(f"{mark!r} in {some(columns)} ({often:,} cell{'s' * (often > 1)}{too})")
     if marks:
         yield (
-            f"cells that often mark missing ones are taken as they are: {', '.join(listed)}; if they do so here, "
-            + marks_by(marks)
+            f"values that often mark missing cells are kept as they are: {', '.join(listed)}; if they mark missing "
+            "cells, " + marks_by(marks)
         )
 
 
@@ -95,7 +95,7 @@ def said_of_counts(rows: pa.Table) -> Iterator[str]:
     found = [column for column in rows.column_names if counts_rows(rows.column(column))]
     rest = [column for column in rows.column_names if column not in found]
     if found and rest:
-        yield f"{some(found)} only counts the rows, and is learned as any number; {chosen_by(rest)} leaves it out"
+        yield f"{some(found)} only numbers the rows, and is learned like any number; {chosen_by(rest)} leaves it out"
 
 
 def counts_rows(cells: pa.ChunkedArray) -> bool:

@@ -125,7 +125,7 @@ def arrow(columns: Columns, name: str) -> pa.Table:
     wrong = [f"{key} ({values.dtype})" for key, values in columns.items() if values.dtype.kind not in "biufMU"]
     if wrong:
         good = [key for key, values in columns.items() if values.dtype.kind in "biufMU"]
-        hint = f"take {chosen_by(good)}" if good else "expected integers or floating-point numbers"
+        hint = f"use {chosen_by(good)}" if good else "expected integers or floating-point numbers"
         raise ValueError(f"{name}: columns that are not numbers: {', '.join(wrong)}; {hint}")
     with reading(f"{name} cannot be read: "):
         return pa.table({k: v.astype(np.float64) if v.dtype.kind == "f" else v for k, v in columns.items()})
@@ -159,7 +159,7 @@ def read_array(path: Path, columns: Sequence[str] | None, label: str | None) -> 
         )
     got = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
     usable = [name for name, array in arrays.items() if array.ndim in (2, 4)]
-    one = f", or take {chosen_by(usable[:1])}" if len(arrays) > 1 and usable else ""
+    one = f", or use {chosen_by(usable[:1])}" if len(arrays) > 1 and usable else ""
     raise ValueError(
         f"{path.name}: expected one array (rows, columns) or (n, channels, height, width), or columns of one "
         f"length, got {got}; reshape and save again{one}"

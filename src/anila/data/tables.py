@@ -172,7 +172,7 @@ def table(
     warn_of_suspects(rows, name, asked=bool(columns))
     there = filled_rows(rows)
     if not there.all():
-        left_out.append(f"left out {counted(int((~there).sum()), 'row')} without a cell")
+        left_out.append(f"left out {counted(int((~there).sum()), 'empty row')}")
         rows = rows.filter(pa.array(there))
         values = values and [value for value, keep in zip(values, there, strict=True) if keep]
     labels, classes = (None, []) if values is None else encoded(values, f"{name}: label {label!r}")
@@ -190,8 +190,8 @@ def said(data: Table) -> list[str]:
     missing = [f"{name} ({count:,})" for name, count in data.missing.items()]
     return [
         *([f"a coordinate for each category of {', '.join(categories)}"] if categories else []),
-        *([f"no coordinate for what follows from others: {', '.join(follow)}"] if follow else []),
-        *([f"missing cells, drawn given the others of their row: {', '.join(missing)}"] if missing else []),
+        *([f"no coordinate for columns that others determine: {', '.join(follow)}"] if follow else []),
+        *([f"missing cells, drawn given the rest of their row: {', '.join(missing)}"] if missing else []),
     ]
 
 
@@ -222,7 +222,7 @@ def encoding_of(rows: pa.Table, name: str, dependent: bool) -> Encoding:
     encoding = independent(every, rows, totals=not dependent)
     if not encoding.coordinates:
         raise ValueError(
-            f"{name}: nothing varies: constant columns have no density ({', '.join(map(law, encoding.columns))})"
+            f"{name}: no column varies, and constant columns have no density ({', '.join(map(law, encoding.columns))})"
         )
     return encoding
 

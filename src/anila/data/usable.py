@@ -42,14 +42,14 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
     faults = {column: fault for column in rows.column_names if (fault := fault_of(rows.column(column)))}
     for column in rows.column_names:
         if column not in faults and (texts := unclear_dates(rows.column(column))):
-            said = f"{column} has dates such as {texts[0]!r}, of which nobody can tell day and month apart"
-            warnings.warn(printable(f"{name}: {said}: they are taken as texts; write them as 2020-12-31"), stacklevel=4)
+            said = f"{column} has dates such as {texts[0]!r}, whose day and month cannot be told apart"
+            warnings.warn(printable(f"{name}: {said}: they are read as text; write them as 2020-12-31"), stacklevel=4)
     if not faults:
         return rows, []
     listed = ", ".join(f"{column or 'a column without a name'} ({fault})" for column, fault in faults.items())
     rest = [column for column in rows.column_names if column not in faults]
     if asked or not rest:
-        take = f"take {chosen_by(rest)}" if rest else "no other column is there"
+        take = f"use {chosen_by(rest)}" if rest else "there is no other column"
         raise ValueError(printable(f"{name}: columns that cannot be learned: {listed}; {take}"))
     warnings.warn(printable(f"{name}: left out {listed}"), stacklevel=4)
     return rows.select(rest), [f"left out {listed}"]
@@ -81,7 +81,7 @@ def fault_of(cells: pa.ChunkedArray) -> str | None:
     seen = filled(cells)
     seen = seen.filter(pa.array(~is_missing(cells)))
     if not len(seen):
-        return "no cell is there"
+        return "it is empty"
     if kind == "category":
         return too_various(seen)
     values = numbers(pa.chunked_array([seen]), kind)
@@ -104,12 +104,14 @@ def too_various(seen: pa.Array) -> str | None:
     marks = odd or marks
     if 2 * len(marks) < len(different):
         shown = ", ".join(map(repr, marks[:3])) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
-        return f"numbers, but for {shown}: correct these" + (f", or {marks_by(marks)}" if len(marks) <= NAMED else "")
+        return f"numbers, except for {shown}: correct these" + (
+            f", or {marks_by(marks)}" if len(marks) <= NAMED else ""
+        )
     if 2 * sum(bool(DATE.fullmatch(text)) for text in texts) > len(texts):
         bare = [text for text in texts if not ZONED.fullmatch(text)]
         if 0 < len(bare) < len(texts):
             return f"times without a zone, such as {bare[0]!r}, beside times with one: write +00:00 after those in UTC"
-        unclear = ", of which nobody can tell day and month apart" if len(orders_of(texts)) > 1 else ""
+        unclear = ", whose day and month cannot be told apart" if len(orders_of(texts)) > 1 else ""
         return f"dates such as {texts[0]!r}{unclear}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
         return f"numbers with signs, units or digits in groups, such as {marks[0]!r}: write them plainly, as -1234.5"

@@ -70,9 +70,11 @@ def require_form(shape: tuple[int, ...], path: Path) -> None:
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv", ".parquet") and len(shape) != 1:
-        raise ValueError(f"images of shape {shape} do not go into {suffix}; use .npz or .png")
+        raise ValueError(f"images of shape {shape} cannot be written as {suffix}; use .npz or .png")
     if suffix == ".png" and len(shape) != 3 and not in_plane(shape):
-        raise ValueError(f"points of {counted(shape[0], 'coordinate')} make no picture; use .npz, .csv or .parquet")
+        raise ValueError(
+            f"points of {counted(shape[0], 'coordinate')} cannot be drawn as a picture; use .npz, .csv or .parquet"
+        )
 
 
 def in_units(model: Model, x: Tensor) -> tuple[list[str], np.ndarray]:
@@ -99,7 +101,7 @@ def write_table(table: pa.Table, path: Path) -> None:
         else:
             pyarrow.parquet.write_table(plain(table), file)
     if is_text and style.encoding:
-        warnings.warn(f"{path} is UTF-8, and the table came in {style.encoding}", stacklevel=2)
+        warnings.warn(f"{path} is UTF-8, while the table was in {style.encoding}", stacklevel=2)
 
 
 FORMULA = re.compile(r"[=@\t\r]|[+-].*[^\d.eE+-]", re.DOTALL)

@@ -55,7 +55,7 @@ def given(text: str) -> pa.Table:
     if not all(value for _, _, value in pairs):
         raise ValueError(f"--given {text}: expected COLUMN=VALUE,COLUMN=VALUE, e.g. height=180,weight=70")
     if len(values) < len(pairs) or "" in values:
-        raise ValueError(f"--given {text}: each column once, by its name")
+        raise ValueError(f"--given {text}: give each column once, by its name")
     if any(isinstance(cell, float) and math.isinf(cell) for (cell,) in values.values()):
         raise ValueError(f"--given {text}: a number is too large; expected finite ones")
     return pa.table(values)
@@ -76,7 +76,7 @@ def date_of(text: str) -> date:
         ValueError: If it does not.
     """
     if not (form := form_of([text])):
-        raise ValueError(f"{text!r} is no date, or may be two")
+        raise ValueError(f"{text!r} is not a date, or could be two")
     return dated(text, form)
 
 
@@ -126,7 +126,7 @@ def missing_cells(values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
     """
     missing = np.isnan(values)
     if not missing.any():
-        raise ValueError("no cell is missing: leave out the columns that are to be drawn, or leave their cells empty")
+        raise ValueError("no cell is missing: leave out the columns to draw, or leave their cells empty")
     if missing.all(1).any():
         raise ValueError(
             f"row {int(missing.all(1).argmax())} has none of the model's columns; to draw whole rows use anila sample"
@@ -170,4 +170,4 @@ def warn_of_taken(columns: Sequence[str], names: Sequence[str]) -> None:
     """Say what results will be called where a table has columns of their names."""
     taken = [f"{name} is called {free(name, columns)}" for name in names if name in columns]
     if taken:
-        warnings.warn(f"the table has columns of the names of results, of which {', '.join(taken)}", stacklevel=2)
+        warnings.warn(f"the table already has columns named like results, so {', '.join(taken)}", stacklevel=2)

@@ -182,8 +182,8 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
     lines = [
         f"sampler   {s.name}, K = {s.steps}, {counted(chains, 'chain')} from {config.start.name}"
         + ("; exact (Metropolis)" if kernel.exact else "; unadjusted: biased"),
-        f"reach     {drift}noise {training.diffusion(s.steps, s.step_size, temperature):.3g} a "
-        f"coordinate an iteration; starts and data {gap:.3g} apart",
+        f"reach     {drift}noise {training.diffusion(s.steps, s.step_size, temperature):.3g} per "
+        f"coordinate and iteration; starts and data {gap:.3g} apart",
         f"gradient  |∂f| where chains start: median {median:.2g}, 99% below {high:.2g}"
         + (f"; threshold {threshold:g}" if threshold < math.inf else ""),
     ]
