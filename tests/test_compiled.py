@@ -528,7 +528,7 @@ def test_so_they_do_without_schemas_of_operations(monkeypatch: pytest.MonkeyPatc
 
 def test_errors_of_f_are_those_of_f():
     """Sees them swallowed by the attempt to compile."""
-    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="one number a row"):
+    with pytest.warns(RuntimeWarning), pytest.raises(ValueError, match="one number per row"):
         transitions(langevin(lambda x: x, 0.1), X0, 2, rng(0), compile=True)
 
 

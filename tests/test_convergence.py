@@ -74,7 +74,7 @@ def test_nested_rhat_allows_short_chains_but_not_separated_groups():
     assert nested_rhat(x, groups).item() < 1.05 < rhat(x).item()
     apart = x + 2 * (groups == 3).double()[:, None]
     assert nested_rhat(apart, groups).item() > 1.1
-    with pytest.raises(ValueError, match="of one size"):
+    with pytest.raises(ValueError, match="of equal size"):
         nested_rhat(x[:, :100], groups[:100])
 
 

@@ -141,7 +141,11 @@ def test_check_refuses_what_no_chain_could_use(case: str):
         ),
         (net().double(), torch.zeros(2, 2), r"float32 on cpu, its parameter 0\.weight is torch\.float64 on cpu"),
         (net().to("meta"), torch.zeros(2, 2), r"on cpu, its parameter 0\.weight is torch\.float32 on meta.*\.to\(\)"),
-        (lambda x: banana(x @ torch.eye(3)), torch.zeros(2, 2), r"does not take x of torch\.float32 on cpu: .*shapes"),
+        (
+            lambda x: banana(x @ torch.eye(3)),
+            torch.zeros(2, 2),
+            r"does not accept x of torch\.float32 on cpu: .*shapes",
+        ),
     ],
     ids=["double x", "double f", "device", "shape"],
 )

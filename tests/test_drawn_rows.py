@@ -106,9 +106,9 @@ def test_rows_are_told_apart_by_their_nearest_others():
 
 
 def test_few_or_unequal_rows_are_refused():
-    with pytest.raises(ValueError, match="expected two sets of one shape, of at least 10 rows"):
+    with pytest.raises(ValueError, match="expected two sets of the same shape, of at least 10 rows"):
         two_samples(normal(9, "x"), normal(9, "y"), rng(0, "d"))
-    with pytest.raises(ValueError, match="expected two sets of one shape"):
+    with pytest.raises(ValueError, match="expected two sets of the same shape"):
         two_samples(normal(20, "x"), normal(30, "y"), rng(0, "d"))
 
 

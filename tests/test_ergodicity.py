@@ -63,7 +63,7 @@ def test_level_lines_along_the_ray_are_seen():
     found = rays(banana(), CENTRE, 2.0, rng(2, "rays"))
     assert bool((found.radial[-1] < 0).all() and (found.growth > 0.5).all())
     assert not found.ok
-    assert "right angles" in found.line
+    assert "perpendicular to the ray" in found.line
 
 
 def test_a_gradient_that_overflows_ends_the_ray_before():

@@ -96,7 +96,7 @@ class TestLogZ:
         log_z(f, FRAME)
 
     def test_a_column_is_refused(self):
-        with pytest.raises(ValueError, match="one number a row"):
+        with pytest.raises(ValueError, match="one number per row"):
             log_z(lambda x: x[:, :1], FRAME)
 
     def test_density_integrates_to_one_and_peaks_where_f_does(self):
@@ -152,7 +152,7 @@ class TestWasserstein2:
         x = torch.zeros(5001, 2)
         with pytest.raises(ValueError, match="5,000 rows"):
             wasserstein2(x, x)
-        with pytest.raises(ValueError, match="one shape"):
+        with pytest.raises(ValueError, match="the same shape"):
             wasserstein2(x[:3], x[:4])
         with pytest.raises(ValueError, match="1 of 3 hold NaN"):
             wasserstein2(torch.tensor([[0.0], [math.nan], [1.0]]), torch.zeros(3, 1))

@@ -99,7 +99,7 @@ class TestPath:
             (gaussian(dim=2), langevin, "needs Metropolis kernels"),
             (gaussian(dim=2), partial(anisotropic_mala, refresh="iteration"), 'use "step"'),
             (lambda x: torch.where(x[:, 0] > 0, gaussian(dim=2)(x), -math.inf), mala, "inside the support"),
-            (lambda x: gaussian(dim=2)(x)[:, None], mala, "one number a row"),
+            (lambda x: gaussian(dim=2)(x)[:, None], mala, "one number per row"),
         ],
     )
     def test_what_has_no_weights_is_refused(self, f, make, message: str):

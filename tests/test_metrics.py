@@ -188,7 +188,7 @@ class TestSliced:
         assert found == pytest.approx(shift.norm().item() / 12**0.5, rel=0.03)
 
     def test_unequal_sizes_are_refused(self):
-        with pytest.raises(ValueError, match="one shape"):
+        with pytest.raises(ValueError, match="the same shape"):
             sliced_wasserstein2(X, Y, rng(0, "u"))
 
 

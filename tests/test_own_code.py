@@ -287,7 +287,7 @@ def test_a_model_of_named_parameters_is_diagnosed_by_its_names(mine: str, capsys
     ("words", "message"),
     [
         (["diagnose", "wrong.py:Net", "--dim", "2"], "it is a class; name an instance of it"),
-        (["diagnose", "wrong.py:nothing", "--dim", "2"], "f does not take x of"),
+        (["diagnose", "wrong.py:nothing", "--dim", "2"], "f does not accept x of"),
         (["diagnose", "wrong.py:stop", "--dim", "2"], "f ends the process"),
         (["diagnose", "wrong.py:batch"], r"of shape \(2,\); torch.distributions.Independent makes one of it"),
         (["diagnose", "wrong.py:single"], r"of one number make it Independent\(law.expand\(\[1\]\), 1\)"),

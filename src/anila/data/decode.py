@@ -112,7 +112,7 @@ def scaled(values: np.ndarray, white: int | None) -> UInt8[np.ndarray, "height w
     """round(255 v / white), which maps 0..white to 0..255; white is 65535 unless the file states another."""
     highest = int(values.max())
     if white is None and 0 < highest <= TWELVE_BITS:
-        raise ValueError(f"16-bit levels up to {highest} of 65535 only: are they 12-bit? scale them to 0..65535")
+        raise ValueError(f"16-bit levels only up to {highest} of 65535: are they 12-bit? scale them to 0..65535")
     if values.min() < 0 or highest > (white or 65535):
         raise ValueError(f"integers {values.min()}..{highest} are not grey levels of 0..{white or 65535}")
     return ((255 * values.astype(np.int64) + (white or 65535) // 2) // (white or 65535)).astype(np.uint8)

@@ -26,7 +26,7 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
     except (RuntimeError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        raise ValueError(f"f does not take x of {kind(x)}{strangers(f, x)}: {error}") from error
+        raise ValueError(f"f does not accept x of {kind(x)}{strangers(f, x)}: {error}") from error
     require_rows_apart(f, two)
     if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
         raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")

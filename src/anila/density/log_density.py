@@ -279,7 +279,7 @@ def inside(f: LogDensity, x: Tensor) -> Any:
     try:
         return f(x)
     except SystemExit:
-        raise ValueError("f ends the process (sys.exit): let it return one number a row") from None
+        raise ValueError("f ends the process (sys.exit): let it return one number per row") from None
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -288,7 +288,7 @@ def inside(f: LogDensity, x: Tensor) -> Any:
         if not (found := strangers(f, x)) and "dtype" not in str(error):
             raise
         found = found or "; convert what f reads with .to(x), or start from x0 of its dtype"
-        raise ValueError(f"f does not take x of {kind(x)}{found}: {error}") from error
+        raise ValueError(f"f does not accept x of {kind(x)}{found}: {error}") from error
     except ValueError as error:
         if "within the support" not in str(error):
             raise
@@ -319,7 +319,7 @@ def require_one_number_a_row(value: object, x: Tensor) -> None:
             hint = "; add .sum(-1)" if x.ndim == 2 else "; add .flatten(1).sum(1)"
             hint += ", or make a distribution of one by torch.distributions.Independent"
         raise ValueError(
-            f"f must return one number a row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
+            f"f must return one number per row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
             f"got {tuple(value.shape)}{hint}"
         )
     if value.is_complex() or (value.dtype in ROUNDED and not precision.is_rounded()):

@@ -237,7 +237,7 @@ def for_all_chains(log_density: Callable[..., Tensor]) -> Callable[[dict[str, Te
             raise ValueError(f"{ONE_DRAW}. PyTorch says: {error}") from error
         if found.ndim != 1:
             raise ValueError(
-                f"log_density must return one number a draw; got shape {tuple(found.shape[1:])}: add .sum()"
+                f"log_density must return one number per draw; got shape {tuple(found.shape[1:])}: add .sum()"
             )
         return found
 

@@ -26,7 +26,7 @@ def rows_of(frame: Any, columns: Sequence[str] | None = None) -> pa.Table:
     """
     names = [str(name) for name in frame.columns]
     if len(set(names)) < len(names):
-        raise ValueError(f"expected columns of different names, got {', '.join(names)}")
+        raise ValueError(f"expected columns with different names, got {', '.join(names)}")
     with reading("the frame has a column of mixed kinds: ", "; make its cells all numbers or all text"):
         rows = pa.Table.from_pandas(frame.set_axis(names, axis=1), preserve_index=False)
     if columns is not None:

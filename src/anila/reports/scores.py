@@ -205,7 +205,9 @@ def likelihood(trained: Trained, x_data: Tensor, x_model: Tensor, seed: int) -> 
     """
     heat = float(trained.sampler.kernel.temperature)
     if heat == 0:
-        raise ValueError("a likelihood needs a law, and a sampler without noise has none: expected temperature > 0")
+        raise ValueError(
+            "a likelihood needs a distribution, and a sampler without noise has none: expected temperature > 0"
+        )
     x_data, x_model = x_data.to(trained.device), x_model.to(trained.device)[:ANNEALED]
     levels = isinstance(trained.data, Rows) and trained.data.half_range == 127.5
     if levels:

@@ -41,7 +41,7 @@ def nested_rhat(x: Float[Tensor, "kept chains *event"], groups: Int[Tensor, "cha
     """
     sizes = groups.bincount()
     if len(sizes) < 2 or bool((sizes != sizes[0]).any()):
-        raise ValueError(f"expected at least two groups of chains of one size; got sizes {sizes.tolist()}")
+        raise ValueError(f"expected at least two groups of chains of equal size; got sizes {sizes.tolist()}")
     return by_arviz("rhat_nested", x, superchain_ids=groups.numpy(force=True))
 
 

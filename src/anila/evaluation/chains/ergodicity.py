@@ -71,7 +71,7 @@ class Rays:
         elif bool((self.growth <= GROWING).any()):
             what = f"the radial derivative of f stays bounded, as in a piecewise-linear network. {CONFINE}"
         else:
-            what = "∇f turns to right angles with the ray"
+            what = "∇f becomes perpendicular to the ray"
         return f"H1 fails at |z| = {farthest:.3g}, so the ergodicity theorem does not apply: {what}"
 
 

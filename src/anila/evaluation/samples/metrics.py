@@ -37,7 +37,7 @@ def wasserstein2(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> float:
     from scipy.optimize import linear_sum_assignment
 
     if x.shape != y.shape:
-        raise ValueError(f"expected two samples of one shape (n, d); got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise ValueError(f"expected two samples of the same shape (n, d); got {tuple(x.shape)} and {tuple(y.shape)}")
     if len(x) > LARGEST_ASSIGNMENT:
         raise ValueError(
             f"expected at most {LARGEST_ASSIGNMENT:,} rows, got {len(x):,}: the exact assignment takes time "
@@ -72,8 +72,8 @@ def sliced_wasserstein2(
     """
     if x.shape != y.shape or directions < 1:
         raise ValueError(
-            f"expected two samples of one shape and at least 1 direction; got {tuple(x.shape)}, {tuple(y.shape)} and "
-            f"{directions}"
+            f"expected two samples of the same shape and at least 1 direction; got {tuple(x.shape)}, {tuple(y.shape)} "
+            f"and {directions}"
         )
     require_finite_rows(x)
     require_finite_rows(y)

@@ -63,7 +63,8 @@ def two_samples(x: Float[Tensor, "n d"], y: Float[Tensor, "m d"], generator: tor
     """
     if x.shape != y.shape or len(x) < 2 * NEIGHBOURS:
         raise ValueError(
-            f"expected two sets of one shape, of at least {2 * NEIGHBOURS} rows; got {tuple(x.shape)}, {tuple(y.shape)}"
+            f"expected two sets of the same shape, of at least {2 * NEIGHBOURS} rows; got {tuple(x.shape)}, "
+            f"{tuple(y.shape)}"
         )
     both = torch.cat([x, y]).double()
     first = torch.arange(len(both)) < len(x)

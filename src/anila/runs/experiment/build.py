@@ -69,9 +69,9 @@ def build_network(config: settings.Network, event_shape: tuple[int, ...], seed: 
         raise ValueError(f"network.whitened is for rows of numbers (d,); the data are {event_shape}: leave it out")
     if isinstance(net, HasLevels) and (config.temperature != 1 or config.confine or config.whitened):
         raise ValueError(
-            f"network {config.name} has levels of noise, which network.temperature={config.temperature:g}, "
-            f"network.confine={config.confine or 'none'} and network.whitened={str(config.whitened).lower()} would "
-            "hide, and a Gaussian of its own: set network.temperature=1, network.confine=none and "
+            f"network {config.name} has levels of noise and its own Gaussian, which network.temperature="
+            f"{config.temperature:g}, network.confine={config.confine or 'none'} and network.whitened="
+            f"{str(config.whitened).lower()} would hide: set network.temperature=1, network.confine=none and "
             "network.whitened=false"
         )
     if len(event_shape) == 3:

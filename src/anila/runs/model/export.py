@@ -111,7 +111,7 @@ def export(run: Run, path: Path | str) -> "Shared":
     trained = Trained.load(run)
     if is_code(trained.config.network.name):
         raise ShareError(
-            f"the network is {trained.config.network.name}, and an export carries no code: pass on that file with the "
+            f"the network is {trained.config.network.name}, and an export carries no code: share that file with the "
             "run's folder, or train one of " + ", ".join(NETWORKS)
         )
     write(trained, run, path, path.name)
