@@ -356,7 +356,7 @@ def image_f(x: Tensor) -> Tensor:
         (lambda: denoise(image_f, ROWS, 1.0)(torch.zeros(3, 1, 4, 4)), "the same number each; got 3 rows"),
         (lambda: compose([f], [1.0, 2.0]), "got 2 weights"),
         (lambda: compose(cast(Any, f)), "expected a list of log-densities"),
-        (lambda: compose(cast(Any, torch.nn.Sequential(torch.nn.Flatten()))), "got one by itself"),
+        (lambda: compose(cast(Any, torch.nn.Sequential(torch.nn.Flatten()))), "got a single one"),
         (lambda: compose([f, f], cast(Any, 0.5)), "expected a list of weights"),
         (lambda: compose([f, f], rule="mixture", log_z=cast(Any, 0.5)), "expected a list of log_z"),
         (lambda: compose([f, f], [1.0, -1.0], "mixture"), "cannot have negative weights"),

@@ -142,11 +142,14 @@ def test_few_rows_say_what_they_cannot_show(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "few.csv").write_text("a,b\n" + "".join(f"{a:.3f},{b:.3f}\n" for a, b in normal(60, "few")[:, :2]))
     assert anila("train", tmp_path / "few.csv", "--run", tmp_path / "few") == 0
     assert anila("evaluate", tmp_path / "few", "--count", "200") == 0
-    said = "not compared with a fifth of few.csv, the others fitted again: 12 rows are too few, 20 are needed"
+    said = "not compared with a fifth of few.csv, the rest fitted again: 12 rows are too few, 20 are needed"
     assert said in capsys.readouterr().err
     x = normal(80, "x")
     lines = verdict(two_samples(x, normal(80, "y"), rng(0, "d")), 0.5, ("a", "b", "c"), Sides(x, x, x, "new rows"))
-    assert lines[0] == "80 drawn rows beside new rows; with so few, a difference in a column shows only from about 0.28"
+    assert (
+        lines[0]
+        == "80 drawn rows compared with new rows; with so few, a difference in a column shows only from about 0.28"
+    )
 
 
 def test_draws_that_copy_rows_are_recognised(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

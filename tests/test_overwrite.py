@@ -112,7 +112,7 @@ def test_what_is_not_a_run_is_left_alone(tmp_path: Path, config: str):
     (tmp_path / "config.json").write_text(config)
     before = files(tmp_path)
     for again in (True, False):
-        with pytest.raises(RunError, match=r"is not a run: its config\.json does not hold settings of one; choose"):
+        with pytest.raises(RunError, match=r"is not a run: its config\.json does not hold a run's settings; choose"):
             train(small(), tmp_path, quiet, overwrite=again)
     assert files(tmp_path) == before
     assert {path.name for path in tmp_path.iterdir()} == {"src", "config.json"}

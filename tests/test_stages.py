@@ -258,8 +258,11 @@ class TestSettings:
             ("stages.1.training.batch=x", "stage 1: training.batch: input should be a valid integer"),
             ("trainig.batch=3", "command line: unknown setting 'trainig'; did you mean 'training'"),
             ("stages.1.share=0", "stages.1.share: input should be greater than 0"),
-            ("stages.1.network.hidden=[3]", "stage 1: network.hidden is the whole run's and cannot change in a stage"),
-            ("stages.1.training.seed=3", "stage 1: training.seed is the whole run's"),
+            (
+                "stages.1.network.hidden=[3]",
+                "stage 1: network.hidden applies to the whole run and cannot change in a stage",
+            ),
+            ("stages.1.training.seed=3", "stage 1: training.seed applies to the whole run"),
             ("stages.1.training.iterations=3", "set stages.1.iterations"),
             ("stages.5.iterations=3", "stages being numbered 1 to 3; got stages.5.iterations"),
             ("stages=2", "expected stages=none"),

@@ -412,7 +412,7 @@ def test_times_with_a_zone_are_not_mixed_with_times_without(tmp_path: Path) -> N
     naive, other = (pa.array([datetime(2024, 3, 1 + i % days, i % 24) for i in range(N)]) for days in (28, 17))
     zoned = other.cast(pa.timestamp("us", "Europe/Oslo"))
     data = read(write(tmp_path / "t.parquet", pa.table({"sent": zoned, "local": naive})))
-    assert "times of sent in UTC, those of local, which have no zone, as they are" in data.description
+    assert "times of sent in UTC; those of local have no zone and stay as they are" in data.description
     assert np.isfinite(data.encoding.encode(pa.table({"sent": zoned, "local": naive}))).all()
     with pytest.raises(ValueError, match="'sent': expected times with a zone .*; write [+]00:00 after those in UTC"):
         data.encoding.encode(pa.table({"sent": naive, "local": naive}))
@@ -420,7 +420,7 @@ def test_times_with_a_zone_are_not_mixed_with_times_without(tmp_path: Path) -> N
         data.encoding.encode(pa.table({"sent": zoned, "local": zoned}))
     rows = [f"2024-03-{1 + i % 28:02} {i % 24:02}:00:00{'+02:00' if i % 2 else ''},{i}" for i in range(N)]
     (tmp_path / "mixed.csv").write_text("\n".join(["sent,x", *rows]) + "\n")
-    with pytest.warns(UserWarning, match="times without a zone, such as '2024.* beside times with one"):
+    with pytest.warns(UserWarning, match="times without a zone, such as '2024.* mixed with times that have one"):
         read(tmp_path / "mixed.csv")
 
 
@@ -473,7 +473,7 @@ def test_all_kinds_of_a_file_are_coordinates_and_are_said(tmp_path: Path) -> Non
     rows = pa.table({kind: with_holes(KINDS[kind], j % 5) for j, kind in enumerate(kinds)})
     data = read(write(tmp_path / "t.parquet", rows))
     assert data.event_shape == (6 + 3 + 3,)
-    assert "a coordinate for each category of text (3), category (3)" in data.description
+    assert "one coordinate per category of text (3), category (3)" in data.description
     assert "missing cells, drawn given the rest of their row: number (12), decimals (12)" in data.description
     assert torch.isfinite(data.batch(100, 0, 0)).all()
 

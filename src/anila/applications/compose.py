@@ -68,7 +68,7 @@ def compose(
 def require_several(fs: object, weights: object, log_z: object) -> None:
     """Refuse single things in place of lists: a network of several layers has a length too, but is one f."""
     if callable(fs) and not isinstance(fs, torch.nn.ModuleList):
-        raise ValueError("compose: expected a list of log-densities, e.g. compose([f, g]); got one by itself")
+        raise ValueError("compose: expected a list of log-densities, e.g. compose([f, g]); got a single one")
     for name, given in (("weights", weights), ("log_z", log_z)):
         if isinstance(given, int | float):
             raise ValueError(f"compose: expected a list of {name}, a number for each part; got {given}")

@@ -70,7 +70,7 @@ class Outliers:
         if k > n:
             raise ValueError(
                 f"a false-alarm rate of {rate:g} needs at least {math.ceil(1 / rate - 1e-9) - 1} held-out rows; got {n}"
-                + (" (half of those given; the others found the centre)" if self.centre is not None else "")
+                + (" (half of those given; the other half set the centre)" if self.centre is not None else "")
             )
         return self.held_out[k - 1].item()
 

@@ -70,7 +70,7 @@ def images_in(model: "Model", inputs: list[str] | None, images: int, out: Path) 
     from anila.applications.files.inputs import rows_from
 
     shape = model.data.event_shape
-    require(len(shape) == 3, f"this command is for runs on images; this one is on points of shape {shape}")
+    require(len(shape) == 3, f"this command is for runs on images; this run is on points of shape {shape}")
     require_out(out, IMAGES, spared=[*data_of(model), *(inputs or ())])
     if inputs:
         names, x, _ = rows_from(inputs, model)

@@ -189,7 +189,7 @@ def said(data: Table) -> list[str]:
     follow = [law(c) for c in columns if not c.mean]
     missing = [f"{name} ({count:,})" for name, count in data.missing.items()]
     return [
-        *([f"a coordinate for each category of {', '.join(categories)}"] if categories else []),
+        *([f"one coordinate per category of {', '.join(categories)}"] if categories else []),
         *([f"no coordinate for columns that others determine: {', '.join(follow)}"] if follow else []),
         *([f"missing cells, drawn given the rest of their row: {', '.join(missing)}"] if missing else []),
     ]
@@ -201,7 +201,7 @@ def said_of_zones(rows: pa.Table) -> list[str]:
     zoned, naive = ([field.name for field in times if is_zoned(field.type) == has] for has in (True, False))
     if not zoned:
         return []
-    as_they_are = f", those of {', '.join(naive)}, which have no zone, as they are" if naive else ""
+    as_they_are = f"; those of {', '.join(naive)} have no zone and stay as they are" if naive else ""
     return [f"times of {', '.join(zoned)} in UTC{as_they_are}"]
 
 

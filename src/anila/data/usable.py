@@ -110,7 +110,8 @@ def too_various(seen: pa.Array) -> str | None:
     if 2 * sum(bool(DATE.fullmatch(text)) for text in texts) > len(texts):
         bare = [text for text in texts if not ZONED.fullmatch(text)]
         if 0 < len(bare) < len(texts):
-            return f"times without a zone, such as {bare[0]!r}, beside times with one: write +00:00 after those in UTC"
+            hint = "write +00:00 after those in UTC"
+            return f"times without a zone, such as {bare[0]!r}, mixed with times that have one: {hint}"
         unclear = ", whose day and month cannot be told apart" if len(orders_of(texts)) > 1 else ""
         return f"dates such as {texts[0]!r}{unclear}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):

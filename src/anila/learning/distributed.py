@@ -112,7 +112,7 @@ class Ranks:
         if self.on_machine >= torch.cuda.device_count():
             raise ValueError(
                 f"{self.machine_size} processes on a machine with {counted(torch.cuda.device_count(), 'GPU')}; start "
-                "one a GPU, or set training.device=cpu"
+                "one per GPU, or set training.device=cpu"
             )
         torch.cuda.set_device(self.on_machine)
         return torch.device("cuda", self.on_machine)
@@ -175,7 +175,7 @@ def port_explained() -> Iterator[None]:
         if "EADDRINUSE" not in str(error):
             raise
         raise ValueError(
-            f"port {os.environ.get('MASTER_PORT')} of this machine is in use, and the processes are to meet there; "
+            f"port {os.environ.get('MASTER_PORT')} of this machine is in use, and the processes need it to meet; "
             "give them another one: MASTER_PORT, or torchrun --master-port"
         ) from None
 

@@ -93,7 +93,7 @@ def sides_of(trained: Trained, x_model: Tensor, seed: int) -> Sides | None:
     if trained.apart:
         kept_out, source, unseen = trained.held_out(MOST)
     elif isinstance(f, ClosedForm):
-        n, source, unseen = min(MOST, len(data) // 5), f"a fifth of {data.name}, the others fitted again", True
+        n, source, unseen = min(MOST, len(data) // 5), f"a fifth of {data.name}, the rest fitted again", True
         kept_out, learned = learned[:n], learned[n:]
         x_model = drawn_again(f, learned, seed)
     else:
@@ -131,7 +131,7 @@ def verdict(found: Differences, nearer: float, columns: tuple[str, ...], sides: 
     pair = f"{columns[found.correlations.where // d]} and {columns[found.correlations.where % d]}"
     failed = [name for name, test in zip(TESTS, found, strict=True) if test.p <= SIGNIFICANT]
     lines = [
-        f"{counted(len(sides.drawn), 'drawn row')} beside {sides.source}{said_of_few(len(sides.drawn), d)}",
+        f"{counted(len(sides.drawn), 'drawn row')} compared with {sides.source}{said_of_few(len(sides.drawn), d)}",
         f"columns: {seen(found.marginals)}; largest in {columns[found.marginals.where]}, {found.marginals.value:.2f}",
         *([f"correlations: {seen(found.correlations)}; largest of {pair}, {found.correlations.value:.2f}"] * (d > 1)),
         f"nearest neighbours tell {found.told_apart.value:.0%} of rows apart, 50% by chance: {seen(found.told_apart)}",

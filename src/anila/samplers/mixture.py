@@ -71,7 +71,7 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
             Metropolis kernel or holds γ from its start.
     """
     if isinstance(kernels, Sampler) or isinstance(weights, int | float):
-        raise ValueError("mixture takes lists, e.g. mixture([mala(f, 0.5), mala(f, 0.01)], [1, 1]); got one by itself")
+        raise ValueError("mixture takes lists, e.g. mixture([mala(f, 0.5), mala(f, 0.01)], [1, 1]); got a single one")
     if len(kernels) != len(weights) or not kernels or not all(0 < w < math.inf for w in weights):
         raise ValueError(f"give a positive weight for {counted(len(kernels), 'kernel')}; got {list(weights)}")
     for kernel in kernels:

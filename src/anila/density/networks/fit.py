@@ -57,7 +57,7 @@ def fitted(make: Callable[..., nn.Module], event_shape: tuple[int, ...], out: in
     elif "out" in takes:
         options["out"] = out
     elif out > 1:
-        raise ValueError("classes need a network that takes out, the numbers it gives a row; this one does not")
+        raise ValueError("classes need a network with an argument out, its numbers per row; this one has none")
     if "event_shape" in takes:
         return make(event_shape=event_shape, **options)
     if "dim" in takes:

@@ -62,7 +62,7 @@ def spectral(net: nn.Module) -> nn.Module:
     for name, module in list(net.named_modules()):
         if isinstance(module, nn.Conv2d | nn.Linear):
             if not bool(module.weight.any()):
-                raise ValueError(f"layer {name} starts at zero: W / σ(W) is 0/0 there; take another network")
+                raise ValueError(f"layer {name} starts at zero: W / σ(W) is 0/0 there; use another network")
             register_parametrization(module, "weight", Normalised(module.weight))
     return net
 

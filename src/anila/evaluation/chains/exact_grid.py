@@ -27,7 +27,7 @@ EMPTY = 1e-6
 """Cells with less than this share of the largest cell's mass count as empty."""
 ALWAYS = -1.0
 """A uniform that is below every acceptance probability."""
-NORMAL = "a matrix on a grid needs a normal proposal y = m + s ξ with a noise of one kind: take a Langevin kernel"
+NORMAL = "a matrix on a grid needs a normal proposal y = m + s ξ with a noise of one kind: use a Langevin kernel"
 
 
 def lattice(low: float, high: float, side: int, dim: int = 1) -> tuple[Float[Tensor, "n d"], float]:

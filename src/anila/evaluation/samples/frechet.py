@@ -129,7 +129,7 @@ def frechet_distance(x: Float[Tensor, "n *event"] | Moments, y: Float[Tensor, "m
     """
     a, b = (s if isinstance(s, Moments) else Moments.of(s) for s in (x, y))
     if a.mean.shape != b.mean.shape:
-        raise ValueError(f"expected rows of one size; got {len(a.mean)} and {counted(len(b.mean), 'number')} a row")
+        raise ValueError(f"expected rows of equal size; got {len(a.mean)} and {counted(len(b.mean), 'number')} per row")
     for moments in (a, b):
         warn_of_singular(moments)
     mean = (a.mean - b.mean).square().sum()

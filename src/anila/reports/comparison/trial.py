@@ -114,7 +114,7 @@ def require_same(trial: Trial) -> None:
     if differing:
         raise RunError(
             f"{trial.path.absolute()} holds a run with other settings:\n  " + "\n  ".join(differing)
-            + "\nrepeat its settings to go on, or choose another folder"
+            + "\nrepeat its settings to continue, or choose another folder"
             + "".join(f"\n{line}" for line in accepting_code(before, now))
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "frechet": ("Fréchet distance from data", ""),
     "kid": ("kernel distance from data", "0"),
     "coarse": ("Fréchet distance, 8 × 8 pixels", ""),
-    "log_likelihood": ("log-likelihood of data, nats a row", ""),
+    "log_likelihood": ("log-likelihood of data, nats per row", ""),
     "bits_per_dim": ("bits per dimension", ""),
     "energy_gap": ("energy gap f(data) − f(samples), nats", "0"),
     "mode_mass": ("share of samples at each mode", ""),

@@ -130,8 +130,8 @@ def require_own(number: int, changes: Changes) -> None:
         shared = [name for name in changes.get(group, {}) if fields is None or name in fields]
         if shared:
             raise ValueError(
-                f"stage {number}: {group}.{shared[0]} is the whole run's and cannot change in a stage: set "
-                f"{group}.{shared[0]} outside of the stages"
+                f"stage {number}: {group}.{shared[0]} applies to the whole run and cannot change in a stage: set "
+                f"{group}.{shared[0]} outside the stages"
             )
 
 

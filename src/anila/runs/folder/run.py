@@ -101,8 +101,8 @@ class Run:
         if not path.exists():
             if checkpoint.listed(self.checkpoints):
                 raise RunError(
-                    f"{self.path.absolute()} holds checkpoints but no config.json, so nothing says what they are of; "
-                    "put the file back, choose another --run, or delete the folder"
+                    f"{self.path.absolute()} holds checkpoints but no config.json, so nothing says whose they "
+                    "are; put the file back, choose another --run, or delete the folder"
                 )
             return None
         try:

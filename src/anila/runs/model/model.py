@@ -204,7 +204,7 @@ class Model(Protocol):
             "columns": ", ".join(self.units.columns) if len(shape) == 1 else "",
             "f": f"{self.config.network.name}, " + ("in closed form" if whole else f"{counted(size, 'parameter')}"),
             "trained for": "" if whole else f"{counted(self.iteration, 'iteration')}",
-            "sampler": "" if whole else f"{self.sampler.name}, {counted(steps, 'transition')} a sample",
+            "sampler": "" if whole else f"{self.sampler.name}, {counted(steps, 'transition')} per sample",
             "classes": ", ".join(self.classes),
         }
         return {name: text for name, text in about.items() if text}

@@ -49,7 +49,7 @@ def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:
     changed = f"{config.name} is not what the run was trained on: it has changed since"
     if "units" not in saved:
         raise RunError(f"{changed}, and its former units are not known; put back the file as it was")
-    return elsewhere(run, saved, changed), [f"{changed}. Units and columns are those of the training"]
+    return elsewhere(run, saved, changed), [f"{changed}. Units and columns are those from training"]
 
 
 def elsewhere(run: Run, saved: dict[str, Any], why: str) -> Elsewhere:

@@ -129,7 +129,9 @@ class Trained(Model):
             if edited:
                 raise RunError(
                     f"{(path.parents[1] / 'config.json').absolute()} has changed since checkpoint {path.name} was "
-                    "written:\n  " + "\n  ".join(edited) + "\nput back what was there; for other settings train anew"
+                    "written:\n  "
+                    + "\n  ".join(edited)
+                    + "\nput back what was there; for other settings start a new run"
                 )
             self.rebuild(anew=False)
             self.learner.load_state_dict(parts["learner"])

@@ -244,8 +244,8 @@ def memory_explained(config: Experiment) -> Iterator[None]:
         peak = f" (peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB)" if torch.cuda.is_initialized() else ""
         raise MemoryError(
             f"not enough memory{peak} for training.batch={t.batch} and training.chains="
-            f"{t.chains or t.batch}; lower them, or start.size, or network.width or network.hidden; checkpoints are as "
-            f"they were. {str(error).splitlines()[0]}"
+            f"{t.chains or t.batch}; lower them, or start.size, or network.width or network.hidden; checkpoints are "
+            f"unchanged. {str(error).splitlines()[0]}"
         ) from None
 
 

@@ -56,7 +56,7 @@ def not_a_run(run: Run) -> str | None:
     """Why an existing folder can be neither resumed nor overwritten; None if it can."""
     config = run.config()
     if config is not None:
-        return None if describes_a_run(config) else "is not a run: its config.json does not hold settings of one"
+        return None if describes_a_run(config) else "is not a run: its config.json does not hold a run's settings"
     others = [name for name in foreign(run.path) if not Path(name).name.startswith(".")]
     return f"holds {others[0]!r} and is not a run" if others else None
 
@@ -135,7 +135,7 @@ def accepting_code(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """How to resume although a file of the user's own code has changed."""
     changed = [key for key in old if key.endswith(".code") and key in new and old[key] != new[key]]
     names = {key: new[key.replace("code", "name")] for key in changed}
-    return [f"to go on with {name} as it is now, add {key}={old[key]}" for key, name in names.items()]
+    return [f"to continue with {name} as it is now, add {key}={old[key]}" for key, name in names.items()]
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

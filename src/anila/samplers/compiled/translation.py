@@ -174,7 +174,7 @@ class Translation:
             same = self.same_for_all(node).at(self.event(node))
             return self.store(node, lambda to: over(self.event(node), f"{to.at(self.event(node))} = all<V>({same});"))
         if not isinstance(node, fx.Node) or not self.has_rows(node) or kind(node) == "M":
-            raise Unsupported("the same for all chains where there should be a row a chain")
+            raise Unsupported("the same for all chains where there should be one row per chain")
         if node not in self.given:
             self.given[node] = self.store(node)
             self.pointer(node)
