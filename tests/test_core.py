@@ -241,7 +241,7 @@ def test_data_of_another_precision_than_the_starts_are_said(run: Any):
     """Sees a bare error of torch, or advice on how to make kernels, where NumPy's float64 meets float32 starts."""
     data = torch.ones(3, 2, dtype=torch.float64)
     with pytest.raises(
-        (TypeError, ValueError), match="f does not take x of torch.float32 on cpu; convert what f reads"
+        (TypeError, ValueError), match="f does not accept x of torch.float32 on cpu; convert what f reads"
     ):
         run(lambda x: -(x @ data.T).square().sum(1), [[0.0, 1.0], [1.0, 0.0]])
 
