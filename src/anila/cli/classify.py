@@ -16,7 +16,9 @@ LISTED = 20
 def classify(
     run: ModelFolder,
     files: Annotated[list[str], typer.Argument(metavar="FILES...", help="Images or one table to classify.")],
-    out: Annotated[Path | None, typer.Option(help="Write the rows with their classes: FILE.csv, .tsv or .parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows with their classes: FILE.csv, .tsv or .parquet.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Classify rows or images, and say how sure the model is."""

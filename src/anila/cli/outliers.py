@@ -24,7 +24,9 @@ def outliers(
     top: Annotated[
         int, typer.Option(min=0, max=MOST, help="How many of the oddest to list; FILE[0] is the first row.")
     ] = 10,
-    out: Annotated[Path | None, typer.Option(help="Write the rows with their scores: FILE.csv, .tsv or .parquet.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the rows with their scores: FILE.csv, .tsv or .parquet.")
+    ] = None,
     picture: Annotated[Path | None, typer.Option(help="FILE.png with the oddest.")] = None,
     as_json: AsJson = False,
 ) -> None:
