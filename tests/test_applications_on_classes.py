@@ -161,7 +161,7 @@ def test_a_degradation_of_the_users_own(name: str, image_run: Path, tmp_path: Pa
         (["classify", "PETS", "none.png"], "no file or folder"),
         (["classify", "PETS", "own.py"], "expected"),
         (["classify", "KINDS", "x.csv", "x.csv"], "give one table; got 2 files"),
-        (["classify", "KINDS", "x.csv", "--out", "x.txt"], "expected .csv, .tsv or .parquet"),
+        (["classify", "KINDS", "x.csv", "--out", "x.txt"], "expected one of .csv, .tsv, .parquet"),
         (["sample", "IMAGES", "--count", "1", "--class", "dogs", "--out", "x.png"], "the run has no classes"),
         (["sample", "PETS", "--count", "1", "--class", "dog", "--out", "x.png"], "no class 'dog'; did you mean 'dogs'"),
         (["inpaint", "IMAGES", "--class", "dogs", "--box", "0,0,2,2", "--out", "x.png"], "the run has no classes"),

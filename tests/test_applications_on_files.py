@@ -405,7 +405,7 @@ def test_an_observation_too_exact_for_the_step_is_refused():
         (["inpaint", "TABLE", "--given", "height=1,mood=2,luck=3", "--out", "x.csv"], "no cell is missing"),
         (["inpaint", "TABLE", "words.csv", "--out", "x.csv"], "column 'mood': expected numbers as in training"),
         (["inpaint", "TABLE", "empty.csv", "--out", "x.csv"], "row 1 has none of the model's columns"),
-        (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected .csv, .tsv or .parquet"),
+        (["inpaint", "TABLE", "--given", "mood=1", "--out", "x.png"], "expected one of .csv, .tsv, .parquet"),
         (["denoise", "TABLE", "words.csv", "--out", "x.csv"], "give --sd"),
         (["outliers", "TABLE", "few.csv"], "the table has no column 'height', 'luck'"),
         (["outliers", "TABLE", "whole.csv", "--picture", "x.png"], "on tables with network=kernel"),

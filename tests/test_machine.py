@@ -196,7 +196,7 @@ def test_memory_that_runs_out_is_explained(tmp_path: Path):
 def test_more_steps_than_memory_is_for_are_refused_at_the_first():
     """Sees minutes spent on a list of the steps, or torch's words about bytes."""
     x0 = torch.zeros(10**4, 1)
-    with pytest.raises(MemoryError, match=r"what 10,000,000,000 steps of 10,000 chains report: make fewer steps"):
+    with pytest.raises(MemoryError, match=r"the records of 10,000,000,000 steps of 10,000 chains: run fewer steps"):
         sample(mala(lambda x: -x.square().sum(1), step_size=0.1), x0, 10**10, rng(0))
 
 

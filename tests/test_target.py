@@ -218,8 +218,8 @@ def test_a_faulty_metropolis_kernel_is_seen(fault: str):
 
 WEIGHTS = "log_weight_y - log_weight_x"
 PROPOSED = "log_weight_x = local.value - proposal.log_prob(local.x)"
-TAKEN = f"return accept(local, proposed, {WEIGHTS}, noise.uniform)"
-TAKEN_BUT = f"new, prob = accept(local, proposed, {WEIGHTS}, noise.uniform)\n        return new._replace({{}}), prob"
+TAKEN = f"local, prob = accept(local, proposed, {WEIGHTS}, offer.uniform)"
+TAKEN_BUT = f"new, prob = accept(local, proposed, {WEIGHTS}, offer.uniform)\n        local = new._replace({{}})"
 UNIFORM = "return GlobalNoise(local, proposal.draw(len(x), generator).to(x), uniform.to(x.device))"
 
 GLOBAL_FAULTS: dict[str, tuple[str, str]] = {
@@ -229,7 +229,7 @@ GLOBAL_FAULTS: dict[str, tuple[str, str]] = {
     "local γ kept": (TAKEN, TAKEN_BUT.format("gamma=local.gamma")),
     "local f kept": (TAKEN, TAKEN_BUT.format("value=local.value")),
     "one uniform for both": (UNIFORM, UNIFORM.replace("uniform.to(x.device)", "local.uniform")),
-    "always accepted": (TAKEN, TAKEN.replace("noise.uniform", "0 * noise.uniform")),
+    "always accepted": (TAKEN, TAKEN.replace("offer.uniform", "0 * offer.uniform")),
     "candidates narrower than q": ("near = centre + sd *", "near = centre + 0.8 * sd *"),
 }
 

@@ -345,7 +345,7 @@ def test_a_config_that_was_edited_is_not_believed(tmp_path: Path, uninterrupted:
         before, config["experiment"][group][name] = config["experiment"][group][name], value
         (run / "config.json").write_text(json.dumps(config))
         with pytest.raises(
-            RunError, match=rf"config\.json is not as it was .*\n  {group}\.{name} was {before} and is {value}\n"
+            RunError, match=rf"config\.json has changed since .*\n  {group}\.{name} was {before} and is {value}\n"
         ):
             Trained.load(Run(run))
         with pytest.raises(RunError, match="put back what was there"):

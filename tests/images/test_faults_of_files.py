@@ -32,11 +32,11 @@ def test_a_missing_folder_is_named_in_full_and_makes_no_cache(tmp_path: Path, ca
 def test_an_empty_folder_says_what_was_seen_and_what_is_accepted(tmp_path: Path) -> None:
     folder = tmp_path / "docs"
     folder.mkdir()
-    with pytest.raises(ValueError, match=r"docs: 0 files seen \(none\); accepted are .png"):
+    with pytest.raises(ValueError, match=r"docs: 0 files seen \(none\); accepted: .png"):
         images(folder)
     for name in ("a.txt", "b.txt", "c.psd"):
         (folder / name).touch()
-    with pytest.raises(ValueError, match=r"3 files seen \(2 .txt, 1 .psd\); accepted are .png.*\.zip"):
+    with pytest.raises(ValueError, match=r"3 files seen \(2 .txt, 1 .psd\); accepted: .png.*\.zip"):
         images(folder)
 
 
