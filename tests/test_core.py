@@ -123,6 +123,17 @@ def test_check_passes_a_good_f(rows: int):
     check_log_density(nn.Sequential(nn.BatchNorm1d(2), net()).eval(), torch.randn(rows, 2, generator=rng(0)))
 
 
+def test_check_passes_an_f_that_is_finite_somewhere():
+    """Sees an f refused that ends between the starts, from where a warm-up moves chains."""
+
+    def half(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(x[:, 0] > 0, -x.square().sum(1), -torch.inf)
+
+    check_log_density(half, torch.tensor([[-1.0, 0.0], [-2.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
+    with pytest.raises(ValueError, match="not finite at the start"):
+        check_log_density(half, -torch.ones(4, 2))
+
+
 @pytest.mark.parametrize("case", BAD_F)
 def test_check_refuses_what_no_chain_could_use(case: str):
     """Two points are enough to see a column, a number, or a cut gradient: sees a dry run that lets them through."""

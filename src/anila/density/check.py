@@ -11,7 +11,7 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
 
     Args:
         f: Log-density, (chains, *event) -> (chains,).
-        x: At least two points, (chains, *event).
+        x: At least two points, (chains, *event); the first two at which f is finite, if there are two, are tried.
 
     Raises:
         ValueError: If f does not take points of this dtype on this device, returns the wrong shape, cannot be
@@ -22,6 +22,9 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
     require_function(f)
     two = x[:2]
     try:
+        if len(x) > 2 and not bool(torch.isfinite(exact_value(f, two)).all()):
+            inside = torch.isfinite(exact_value(f, x)).nonzero().flatten()[:2]
+            two = x[inside] if len(inside) == 2 else two
         both, grad = value_and_grad(f, two)
     except (RuntimeError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):

@@ -73,7 +73,7 @@ def require_dim(where: str, own: int, dim: int | None, may_be_left_out: bool) ->
 def found_by_chains(f: LogDensity, dim: int, n: int, seed: int) -> Found:
     """Draws of a density of which nothing else is known."""
     x = torch.randn(FOUND, dim, generator=rng(seed, "first"), dtype=torch.float64)
-    check_log_density(f, x[:2])
+    check_log_density(f, x)
     tuned = tune(f, x, STEPS, rng(seed, "found"))
     _, trace = sample(tuned.sampler, tuned.x, STEPS, rng(seed, "found chains"), keep_every=5)
     visited = trace["x"].flatten(0, 1)

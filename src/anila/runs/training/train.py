@@ -167,7 +167,7 @@ def first_look(trained: Trained) -> list[str]:
     """
     x_data = trained.data.batch(2, trained.config.training.seed, 0)
     with whole(trained.learner.model):
-        check_log_density(trained.learner.model, x_data.to(trained.device))
+        check_log_density(trained.learner.model, x_data[:2].to(trained.device))
         ahead = preflight(trained)
     plan = [f"stages    {in_words(trained.whole)}"] if trained.whole.stages else []
     return [*plan, *ahead.description, *(f"warning: {w}" for w in ahead.warnings)]
