@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shlex
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -500,6 +501,15 @@ def test_an_array_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
     raw[last + 10] = 99
     (tmp_path / "t.npz").write_bytes(raw)
     with pytest.raises(ValueError, match=r"t\.npz is not a complete .npz file: its array 'bad' cannot be read"):
+        table(tmp_path / "t.npz")
+
+
+@pytest.mark.parametrize("member", [b"", b"hello"])
+def test_a_member_of_an_npz_that_is_no_array_is_refused(tmp_path: Path, member: bytes) -> None:
+    """Sees the bytes that NumPy returns for it taken for an array: 'bytes' object has no attribute 'ndim'."""
+    with zipfile.ZipFile(tmp_path / "t.npz", "w") as archive:
+        archive.writestr("x.npy", member)
+    with pytest.raises(ValueError, match=r"t\.npz is not a complete \.npz file: its array 'x' cannot be read"):
         table(tmp_path / "t.npz")
 
 

@@ -23,6 +23,8 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         for name in archive.files:
             with unpickled(path, f"is not a complete {suffix} file: its array {name!r} cannot be read"):
                 arrays[name] = archive[name]
+                if not isinstance(arrays[name], np.ndarray):  # NumPy returns the bytes of what it does not know
+                    raise ValueError("it does not begin as an array does")
         return arrays
 
 
