@@ -5,6 +5,9 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, exact_value, kind, require_function, strangers, value_and_grad
 
+TRIES = 8
+"""Values of f at one point, among which a random one shows itself."""
+
 
 def check_log_density(f: LogDensity, x: Tensor) -> None:
     """Dry-run f on two points and refuse what would silently go wrong in a chain.
@@ -22,10 +25,11 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
     require_function(f)
     two = x[:2]
     try:
-        if len(x) > 2 and not bool(torch.isfinite(exact_value(f, two)).all()):
+        both, grad = value_and_grad(f, two)
+        if len(x) > 2 and not bool(torch.isfinite(both).all()):
             inside = torch.isfinite(exact_value(f, x)).nonzero().flatten()[:2]
             two = x[inside] if len(inside) == 2 else two
-        both, grad = value_and_grad(f, two)
+            both, grad = value_and_grad(f, two)
     except (RuntimeError, TypeError) as error:
         if isinstance(error, torch.OutOfMemoryError):
             raise
@@ -45,11 +49,12 @@ def require_rows_apart(f: LogDensity, two: Tensor) -> None:
     more = exact_value(f, torch.cat([two[:1], two]))  # a batch of one would make batch norm raise first
     if same(both[0], more[0]):
         return
-    if not same(both[0], again := exact_value(f, two)[0]):
-        raise ValueError(
-            f"f is random: f(x₀) is {both[0]:.6g}, and then {again:.6g}; a chain needs one f (dropout in training "
-            "mode? call model.eval())"
-        )
+    for _ in range(TRIES):
+        if not same(both[0], again := exact_value(f, two)[0]):
+            raise ValueError(
+                f"f is random: f(x₀) is {both[0]:.6g}, and then {again:.6g}; a chain needs one f (dropout in training "
+                "mode? call model.eval())"
+            )
     raise ValueError(
         f"f couples the rows of a batch: f(x₀) is {both[0]:.6g} beside x₁ and {more[0]:.6g} beside x₀ and x₁; "
         "chains would not be independent (batch norm in training mode? call model.eval())"
