@@ -410,6 +410,7 @@ MIXED: dict[str, Callable[[Any], list[Sampler]]] = {
     "one f": lambda f: [mala(f, 0.1), anisotropic_mala(f, 1.0, 1.0)],
     "other coordinates": lambda f: [mala(f, 0.1), mala(f, 0.1, preconditioner=SCALES)],
     "momentum": lambda f: [mala(f, 0.1), ghmc(f, 0.1)],
+    "f not told": lambda f: [mala(f, 0.1)._replace(f=None), mala(f, 0.5)._replace(f=None)],
 }
 
 
@@ -431,7 +432,9 @@ def test_a_step_of_a_mixture_is_a_step_of_its_kernel(stale: bool, kind: str):
     assert all(same) != stale
 
 
-@pytest.mark.parametrize(("kind", "more"), [("one f", 0.0), ("other coordinates", 0.5), ("momentum", 0.5)])
+@pytest.mark.parametrize(
+    ("kind", "more"), [("one f", 0.0), ("other coordinates", 0.5), ("momentum", 0.5), ("f not told", 0.5)]
+)
 def test_what_a_step_of_a_mixture_costs(kind: str, more: float):
     """Sees gradients that are computed anew where f and ∇f are known, and a cost that is not what steps cost."""
     f, evaluations = banana(), itertools.count()

@@ -95,7 +95,9 @@ def mixture(kernels: Sequence[Sampler], weights: Sequence[float]) -> Sampler:
     def arrived(kernel: Sampler, state: MixtureState) -> Any:
         return kernel.at(state.x, state.value, state.grad) if shared and kernel.at else kernel.init(state.x)
 
-    shared = all(k.at and k.f is kernels[0].f and k.preconditioner is kernels[0].preconditioner for k in kernels)
+    first = kernels[0]
+    alike = all(k.at and k.f is first.f and k.preconditioner is first.preconditioner for k in kernels)
+    shared = alike and first.f is not None
     shares = [w / sum(weights) for w in weights]
     arrivals = [0 if shared else (1 - p) * k.ahead for p, k in zip(shares, kernels, strict=True)]
     gradients = sum(p * (k.gradients + more) for p, k, more in zip(shares, kernels, arrivals, strict=True))
