@@ -158,6 +158,15 @@ def test_a_folder_called_like_an_image_is_none(tmp_path: Path) -> None:
     assert len(images(zipped(tmp_path / "a.zip", {"cats.png/": b"", "cats.png/1.png": PNG, "2.png": PNG}))) == 2
 
 
+def test_a_member_without_a_name_is_no_image(tmp_path: Path) -> None:
+    """Sees Python's own look at the last character of an empty name."""
+    path = zipped(tmp_path / "a.zip", {"1.png": PNG, "2.png": PNG, "x": b""})
+    raw = bytearray(path.read_bytes())
+    raw[raw.rindex(b"PK\x01\x02") + 46] = 0
+    path.write_bytes(raw)
+    assert len(images(path)) == 2
+
+
 def test_a_zip_of_an_unknown_method_names_the_member(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", {"a.png": PNG, "b.png": PNG})
     raw = bytearray(path.read_bytes())

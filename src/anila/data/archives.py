@@ -111,8 +111,8 @@ def zip_entries(path: Path, stack: ExitStack) -> list[Entry]:
     for member in members:
         require_safe(path, member.filename, zip_fault(member))
         limits.add(member.filename, member.file_size, member.compress_size)
-    named = sorted((member_name(member.filename), i) for i, member in enumerate(members) if not member.is_dir())
-    return [Entry(name, partial(archive.read, members[i])) for name, i in named if is_image(name)]
+    named = sorted((member_name(member.filename), i) for i, member in enumerate(members))
+    return [Entry(name, partial(archive.read, members[i])) for name, i in named if is_image(name) and name[-1] != "/"]
 
 
 def zip_fault(member: zipfile.ZipInfo) -> str | None:
