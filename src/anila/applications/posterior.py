@@ -20,6 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.density.rows import finite_rows
 from anila.messages import counted
 from anila.samplers import Sampler, Trace, sample
 
@@ -144,5 +145,5 @@ def require_observations(y: Tensor, what: str = "y") -> None:
     if not y.is_floating_point() or y.ndim < 2 or not y.numel():
         raise ValueError(f"{what}: expected floating-point rows (n, *event); got {y.dtype} of shape {tuple(y.shape)}")
     if not bool(torch.isfinite(y).all()):
-        bad = int((~torch.isfinite(y).flatten(1).all(1)).sum())
+        bad = int((~finite_rows(y)).sum())
         raise ValueError(f"{what}: NaN or infinity in {bad} of {counted(len(y), 'row')} where observed; mask them")

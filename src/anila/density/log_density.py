@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from anila.density import precision
+from anila.density.rows import across
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
@@ -181,7 +182,7 @@ def computed_elsewhere(value_and_grad: Callable[[Tensor], tuple[Tensor, Tensor]]
         @once_differentiable
         def backward(ctx: Any, *up: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
             (grad,) = ctx.saved_tensors
-            return up[0].view(-1, *[1] * (grad.ndim - 1)) * grad
+            return across(up[0], grad) * grad
 
     def f(x: Tensor) -> Tensor:
         return Elsewhere.apply(x)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from anila.density.for_a_while import ForAWhile
+from anila.density.rows import across, finite_rows
 
 Precision = Literal["bf16", "fp16", "tf32"]
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -154,15 +155,10 @@ def slope(value: Tensor, x: Tensor, twice: bool = False) -> Tensor | None:
         (grad,) = torch.autograd.grad(value, x, above, retain_graph=True, create_graph=twice, allow_unused=True)
         if grad is None:
             return None
-        found = grad / scale if found is None else torch.where(row_is_finite(found), found, grad / scale)
+        found = grad / scale if found is None else torch.where(across(finite_rows(found), found), found, grad / scale)
         if bool(torch.isfinite(found).all()):
             break
     return found
-
-
-def row_is_finite(x: Tensor) -> Tensor:
-    """Which rows are finite, (chains, 1, ...)."""
-    return torch.isfinite(x).flatten(1).all(1).view(-1, *[1] * (x.ndim - 1))
 
 
 def backward(loss: Tensor, parameters: Iterable[Tensor]) -> None:

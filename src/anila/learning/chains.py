@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from anila.density.precision import Precision
+from anila.density.rows import finite_rows
 from anila.learning.distributed import Ranks
 from anila.learning.paired import Paired
 from anila.learning.starts import Persistent, Start
@@ -98,7 +99,7 @@ class Chains:
             NotFinite: If any chain is not.
         """
         means = trace.means()
-        lost = float((~torch.isfinite(z).flatten(1).all(1)).sum())
+        lost = float((~finite_rows(z)).sum())
         ranges = z.abs().max().item(), x_data.abs().max().item()
         rows = self.ranks.gather([lost, *ranges, *(m * (len(z) / count) for m in means.values())])
         if rows[:, 0].any():

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from anila.density.rows import across
 from anila.learning.starts import ALL
 
 
@@ -91,4 +92,4 @@ class Paired:
 
 def where(again: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Rows of `new` where `again`, else of `old`."""
-    return torch.where(again.view(-1, *[1] * (new.ndim - 1)), new, old)
+    return torch.where(across(again, new), new, old)

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from anila.density.rows import across
 from anila.messages import counted
 
 ALL = slice(None)
@@ -270,7 +271,7 @@ class Replay(Persistent):
         x = self.moved(super().draw(n, generator, rows), n, generator, rows)
         restart = torch.rand(n, generator=generator, device=generator.device)[rows].to(x.device) < self.fresh
         fresh = self.start.draw(n, generator, rows).to(x)
-        return torch.where(restart.view(-1, *[1] * (x.ndim - 1)), fresh, x)
+        return torch.where(across(restart, x), fresh, x)
 
     def moved(self, x: Tensor, n: int, generator: torch.Generator, rows: slice) -> Tensor:
         """Images of the bank, each shifted and perhaps mirrored."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.ranges import Count, Positive
+from anila.density.rows import across
 from anila.messages import whole
 from anila.samplers import scales
 from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
@@ -77,7 +78,7 @@ def hmc_kernel(f: LogDensity, step_size: Number, leapfrog_steps: int, spread: Nu
         return PointState(x, *value_and_grad(f, x))
 
     def step(state: PointState, noise: HmcNoise) -> tuple[PointState, Info]:
-        eps = step_size**0.5 * varied(noise.jitter, spread).view(-1, *[1] * (state.x.ndim - 1))
+        eps = step_size**0.5 * across(varied(noise.jitter, spread), state.x)
         proposed, p = leapfrog(state, noise.normal, eps)
         log_ratio = proposed.value - state.value + kinetic(noise.normal) - kinetic(p)
         new, prob = accept(state, proposed, log_ratio, noise.uniform)

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.density.rows import across, finite_rows
 
 
 class State(Protocol):
@@ -207,7 +208,7 @@ def where_chain(chosen: Bool[Tensor, "chains"], yes: Any, no: Any) -> Any:
     """The state that is `yes` in the chosen chains and `no` in the others, field by field."""
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(chosen.view(-1, *[1] * (a.ndim - 1)), a, b)
+        return torch.where(across(chosen, a), a, b)
 
     return type(no)(*(pick(a, b) for a, b in zip(yes, no, strict=True)))
 
@@ -224,7 +225,7 @@ def accept(state: Any, proposed: Any, log_ratio: Float[Tensor, "chains"], unifor
     Returns:
         The new state and the acceptance probability (chains,), which is 0 only for a non-finite proposal.
     """
-    finite = torch.isfinite(log_ratio) & torch.isfinite(proposed.grad).flatten(1).all(1)
+    finite = torch.isfinite(log_ratio) & finite_rows(proposed.grad)
     prob = torch.where(finite, log_ratio.clamp(max=0).exp(), torch.zeros_like(log_ratio))
     told = torch.where(finite, prob.clamp(min=torch.finfo(prob.dtype).tiny), prob)
     return where_chain(uniform < prob, proposed, state), told

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_function, require_one_number_a_row
 from anila.density.precision import current
+from anila.density.rows import across
 from anila.messages import whole
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis
 from anila.samplers.precondition import stretched
@@ -149,7 +150,7 @@ def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: S
         require_one_number_a_row(value, x)
         return value / t(x)
 
-    return stretched(tempered, lambda u: u * t(u).sqrt().view(-1, *[1] * (u.ndim - 1)), make)
+    return stretched(tempered, lambda u: u * across(t(u).sqrt(), u), make)
 
 
 def swap_prob(value: Tensor, t: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
+from anila.density.rows import finite_rows
 from anila.density.transform import Transformed
 from anila.messages import are, counted, lacks_memory, whole
 from anila.rng import as_generator, rng
@@ -269,7 +270,7 @@ def require_points(x: Tensor) -> None:
             f"{x.dtype} of shape {tuple(x.shape)}{hint}"
         )
     if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+        bad = int((~finite_rows(x)).sum())
         raise ValueError(f"x0 must be finite; {bad} of {counted(len(x), 'chain')} start at a NaN or infinite point")
 
 
@@ -295,7 +296,7 @@ def warn_of_starts(value: Tensor | None) -> None:
 
 def warn_of_lost_chains(x: Tensor, visited: Tensor | None) -> None:
     """Warn of non-finite positions, which are kept as they are, and of chains that arrived where f is not finite."""
-    lost = ~torch.isfinite(x).flatten(1).all(1)
+    lost = ~finite_rows(x)
     if bool(lost.any()):
         warnings.warn(
             f"{int(lost.sum())} of {counted(len(x), 'chain')} ran away to non-finite positions; lower step_size, or "

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from anila import notebook
+from anila.density.rows import across
 from anila.messages import counted, whole
 from anila.rng import as_generator, rng
 from anila.samplers import Sampler
@@ -234,7 +235,7 @@ def first_settings(make: Make, names: tuple[str, ...], x: Tensor) -> Settings:
     norm = grad.flatten(1).norm(dim=1).clamp(min=torch.finfo(x.dtype).tiny)
     longest = 1e-3 * (x.double().square().mean().sqrt().item() or 1.0)
     length = (0.1 / norm).clamp(1e-2 * longest, longest)
-    uphill = (length / norm).view(-1, *[1] * (x.ndim - 1)) * grad
+    uphill = across(length / norm, x) * grad
     change = (kernel.init(x + uphill).grad - grad).flatten(1).norm(dim=1)
     curvature = (change / length).double().nan_to_num(math.inf).median().item()
     settings["step_size"] = x[0].numel() ** (-1 / 3) / curvature if 0 < curvature < math.inf else 1.0

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from anila.density.rows import across
+
 
 class Confined(nn.Module):
     """net(x) − |x − centre|²/(2 scale²).
@@ -36,7 +38,7 @@ class Confined(nn.Module):
     def forward(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *out"]:
         values = self.net(x)
         base = ((x - self.centre) / self.scale).square().flatten(1).sum(1) / 2
-        return values - base.view(-1, *[1] * (values.ndim - 1))
+        return values - across(base, values)
 
 
 class Tempered(nn.Module):

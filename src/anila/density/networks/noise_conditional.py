@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from anila.density.log_density import LogDensity
 from anila.density.networks.blurred_gaussian import BlurredGaussian
+from anila.density.rows import across
 
 NOISE = 4.0
 """Noise beyond this many s practically never occurs."""
@@ -124,32 +125,27 @@ class NoiseConditional(nn.Module):
         self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"], points: Float[Tensor, "n *event"]
     ) -> Float[Tensor, "n"]:
         """(|x − D₀|² − |x − D|²) / (2 s²) for the output U(u, s)."""
-        step = beside(self.base.unknown(s).sqrt() / s, x) * points
-        return inner(beside(s, x) * self.base.pull(x, s) - step / 2, step)
+        step = across(self.base.unknown(s).sqrt() / s, x) * points
+        return inner(across(s, x) * self.base.pull(x, s) - step / 2, step)
 
     def scaled(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
         """u = (x − m) / √(σ² + s²), the input of U."""
-        return (x - self.base.mean) / beside((self.base.variance() + s.square()).sqrt(), x)
+        return (x - self.base.mean) / across((self.base.variance() + s.square()).sqrt(), x)
 
 
 def saturated(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
     """φ(x) = x (1 + (x / r)⁸)^(−1/8), r = 4 + 16 s: x inside, ± r outside."""
-    r = beside(MARGIN * (1 + NOISE * s), x)
+    r = across(MARGIN * (1 + NOISE * s), x)
     v = (x / r).clamp(-FAR, FAR)
     return r * v * (1 + v**8) ** (-1 / 8)
 
 
 def box(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n"]:
     """½ Σ (max(0, |x| − 1 − 4 s) / s)²."""
-    s = beside(s, x)
+    s = across(s, x)
     return ((x.abs() - 1 - NOISE * s).relu() / s).square().flatten(1).sum(1) / 2
 
 
 def inner(u: Float[Tensor, "n *event"], v: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
     """⟨u, v⟩ of each row."""
     return (u * v).flatten(1).sum(1)
-
-
-def beside(s: Float[Tensor, "n"], x: Float[Tensor, "n *event"]) -> Tensor:
-    """s, a number per row, shaped to broadcast with x."""
-    return s.view(-1, *[1] * (x.ndim - 1))

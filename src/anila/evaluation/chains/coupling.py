@@ -27,6 +27,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from anila.density.rows import across
 from anila.evaluation.chains.exact_grid import ALWAYS
 from anila.rng import rng
 from anila.samplers import Noise, Sampler
@@ -221,8 +222,3 @@ def log_normal(z: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
 
 def log_uniform(xi: Tensor, generator: torch.Generator) -> Tensor:
     return torch.rand(len(xi), generator=generator, dtype=xi.dtype, device=generator.device).log().to(xi.device)
-
-
-def across(row: Tensor, event: Tensor) -> Tensor:
-    """One number per row, (pairs,), shaped to broadcast with (pairs, *event)."""
-    return row.view(-1, *[1] * (event.ndim - 1))

@@ -21,6 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
+from anila.density.rows import across, finite_rows
 from anila.messages import counted
 from anila.samplers import Sampler
 
@@ -99,7 +100,7 @@ def rays(
     u = units(centre, directions, generator)
     radii = scale * torch.logspace(0, math.log10(farthest), 13, dtype=centre.dtype, device="cpu")
     grads = torch.stack([value_and_grad(f, centre + r * u)[1] for r in radii]).flatten(2).cpu()
-    reached = int(torch.isfinite(grads).flatten(1).all(1).int().cumprod(0).sum())
+    reached = int(finite_rows(grads).int().cumprod(0).sum())
     if reached < 3:
         raise ValueError(f"∇f is not finite at |z − centre| = {radii[reached].item():.3g}: take a smaller scale")
     radii, grads = radii[:reached], grads[:reached]
@@ -239,4 +240,4 @@ def units(centre: Tensor, n: int, generator: torch.Generator) -> Float[Tensor, "
     u = torch.randn(n, *centre.shape, generator=generator, dtype=centre.dtype, device=generator.device).to(
         centre.device
     )
-    return u / u.flatten(1).norm(dim=1).view(-1, *[1] * centre.ndim)
+    return u / across(u.flatten(1).norm(dim=1), u)

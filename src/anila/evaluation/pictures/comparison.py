@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from anila.density.rows import finite_rows
 from anila.evaluation.likelihood.grid import Grid
 from anila.evaluation.pictures.curves import SERIES, log_axis, open_axes
 from anila.evaluation.pictures.images import pixels, tile
@@ -85,7 +86,7 @@ def draw_samples(ax: Axes, x: Tensor, colour: str, grid: Grid | None, title: str
         scatter(ax, x[torch.isfinite(x).all(1)], colour)
         frame(ax, grid, title)
     else:
-        good = x[torch.isfinite(x).flatten(1).all(1)]
+        good = x[finite_rows(x)]
         ax.set_title(title)
         if len(good):
             ax.imshow(tile(pixels(good[: TILES * across]), across), interpolation="nearest")

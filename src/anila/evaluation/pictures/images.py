@@ -9,6 +9,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from anila.density.rows import finite_rows
 from anila.evaluation.pictures.style import FAINT, INK
 
 GUTTER = 2
@@ -67,7 +68,7 @@ def pixels(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "n h w 3"]:
     if not len(x) or x.shape[1] not in (1, 3):
         raise ValueError(f"expected images (n, c, h, w) with n >= 1 and c 1 or 3; got shape {tuple(x.shape)}")
     if not bool(torch.isfinite(x).all()):
-        bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+        bad = int((~finite_rows(x)).sum())
         raise ValueError(f"expected finite images; {bad} of {len(x)} hold NaN or infinity: leave them out, and say so")
     bytes_ = ((x.float() + 1) * 127.5).round().clamp(0, 255).byte()
     return bytes_.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).numpy(force=True)

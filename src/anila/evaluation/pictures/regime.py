@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from anila.density.rows import across, finite_rows
 from anila.evaluation.pictures.curves import SERIES, draw_curve, open_axes
 from anila.evaluation.pictures.images import enlarge, pixels, tile
 from anila.evaluation.pictures.style import DATA, DPI, FAINT, INK, MODEL, STYLE, WIDTH, caption
@@ -196,5 +197,5 @@ def long_chain_images(long: LongChains) -> Image.Image:
 
 def strip(x: Float[Tensor, "n c h w"]) -> UInt8[np.ndarray, "height width 3"]:
     """Images side by side, white where one is not finite."""
-    finite = torch.isfinite(x).flatten(1).all(1).view(-1, 1, 1, 1)
+    finite = across(finite_rows(x), x)
     return tile(enlarge(pixels(torch.where(finite, x, torch.ones_like(x)))), len(x))

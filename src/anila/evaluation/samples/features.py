@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from anila.density.rows import finite_rows
 from anila.evaluation.samples.classifier import Classifier
 from anila.evaluation.samples.frechet import Moments
 
@@ -155,7 +156,7 @@ def in_range(images: Tensor) -> Float[Tensor, "n c h w"]:
         return images.float() / 127.5 - 1
     if not images.is_floating_point():
         raise ValueError(f"expected x in [−1, 1] as floating point or levels as uint8; got {images.dtype}")
-    if bad := int((~torch.isfinite(images).flatten(1).all(1)).sum()):
+    if bad := int((~finite_rows(images)).sum()):
         raise ValueError(f"expected finite images; {bad} of {len(images)} hold NaN or infinity: leave them out")
     if images.numel() and images.min() >= 0 and images.max() > 2:
         raise ValueError(

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from anila.density.rows import finite_rows
+
 LARGEST_ASSIGNMENT = 5000
 """Most rows of an assignment to solve: time grows as n³, memory as n² (about 15 s and 400 MB at 5,000)."""
 
@@ -164,7 +166,7 @@ def distances(x: Float[Tensor, "n *event"], y: Float[Tensor, "m *event"]) -> Flo
 
 def require_finite_rows(x: Float[Tensor, "n *event"]) -> None:
     """Refuse rows that are not finite."""
-    bad = int((~torch.isfinite(x).flatten(1).all(1)).sum())
+    bad = int((~finite_rows(x)).sum())
     if bad:
         raise ValueError(f"expected finite rows; {bad} of {len(x)} hold NaN or infinity: leave them out, and say so")
 

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.density.rows import finite_rows
 from anila.evaluation.samples.mmd import KernelDistance
 from anila.evaluation.training.level import Level, level
 from anila.samplers import Sampler
@@ -270,10 +271,6 @@ def sharpness(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n"]:
 def apart(x: Float[Tensor, "n *event"]) -> float:
     """The median distance between two different points."""
     return median(torch.pdist(x.flatten(1).cpu()))
-
-
-def finite_rows(x: Tensor) -> Tensor:
-    return torch.isfinite(x).flatten(1).all(1)
 
 
 def median(x: Tensor) -> float:

@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import HasLevels, LogDensity, gradient
+from anila.density.rows import across
 from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import MATCHING, along, normal_noise
 
@@ -92,7 +93,7 @@ def at_levels(lowest: float, highest: float, data_sd: float | None) -> Objective
         return LevelNoise(normal_noise(x_data, generator), s.to(x_data))
 
     def contrast(f: HasLevels, x_data: Tensor, x_model: Tensor | None, noise: LevelNoise) -> Contrast:  # noqa: ARG001
-        s = noise.s.view(-1, *[1] * (x_data.ndim - 1))
+        s = across(noise.s, x_data)
         x_t = x_data + s * noise.xi
         grad = gradient(f.at(noise.s), x_t)
         lack = x_data - (x_t + s**2 * grad)

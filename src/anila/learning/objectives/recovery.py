@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.density.log_density import HasLevels, LogDensity
+from anila.density.rows import across
 from anila.evaluation.training.metric import ACCEPT_PROB, ENERGY_GAP, GRAD_NORM, THETA_GRAD_NORM
 from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import normal_noise
@@ -68,7 +69,7 @@ def recovery(
 
     def contrast(f: HasLevels, x_data: Tensor, x_model: Tensor | None, noise: RecoveryNoise) -> Contrast:  # noqa: ARG001
         lower, upper = (x_data.new_tensor(levels)[noise.pair + k] for k in range(2))
-        t, T = (level.view(-1, *[1] * (x_data.ndim - 1)) for level in (lower, upper))
+        t, T = (across(level, x_data) for level in (lower, upper))
         delta = (T**2 - t**2).sqrt()
         x = x_data + t * noise.xi
         y = x + delta * noise.more

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, gradient
+from anila.density.rows import across
 from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import MATCHING, along, normal_noise
 
@@ -63,7 +64,7 @@ def paired(x0: Float[Tensor, "n *event"], x1: Float[Tensor, "n *event"]) -> Floa
 
 def contrast(f: LogDensity, x_data: Tensor, x_model: Tensor | None, noise: Way) -> Contrast:  # noqa: ARG001
     """Up and down on either side of x_t along u − ∇f(x_t)."""
-    t = noise.t.view(-1, *[1] * (x_data.ndim - 1))
+    t = across(noise.t, x_data)
     x_t = (1 - t) * noise.x0 + t * x_data
     grad = gradient(f, x_t)
     lack = (x_data - noise.x0) * ((1 - t) / TAU).clamp(max=1) - grad

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
+from anila.density.rows import across, finite_rows
 from anila.evaluation import pictures
 from anila.messages import counted
 from anila.reports.page.walk import Frame, evenly
@@ -67,7 +68,7 @@ def strips(frames: Sequence[Frame], chains: int) -> list[Picture]:
     """Each moment as one column of images, a row a chain; white where a chain is lost."""
     found = []
     for label, x in frames:
-        finite = torch.isfinite(x).flatten(1).all(1).view(-1, 1, 1, 1)
+        finite = across(finite_rows(x), x)
         image = pictures.image_grid(torch.where(finite, x, torch.ones_like(x))[:chains], columns=1)
         alt = f"{counted(min(chains, len(x)), 'chain')} at {label}"
         found.append(Picture(label, data_uri(png_of(image)), alt, *image.size))
