@@ -8,6 +8,8 @@ from operator import index
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
 
@@ -35,6 +37,20 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
         raise TypeError(f"seed must be a whole number, and names such numbers or text; got {(seed, *names)}") from None
     digest = hashlib.sha256(repr(key).encode()).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def normal(shape: Sequence[int], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """N(0, 1), drawn on the generator's device, in the precision and on the device of `like`."""
+    import torch
+
+    return torch.randn(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
+
+
+def uniform(shape: Sequence[int], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """U(0, 1), drawn in the same way."""
+    import torch
+
+    return torch.rand(shape, generator=generator, dtype=like.dtype, device=generator.device).to(like.device)
 
 
 def as_generator(given: Any, *names: str | int) -> torch.Generator:

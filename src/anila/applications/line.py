@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
+from anila.rng import uniform
 
 EVEN, MORE, ROUNDS = 65, 64, 4
 """Number of evenly spaced first nodes, of nodes added per round, and of rounds."""
@@ -64,7 +65,7 @@ def along_some(f: LogDensity, y: Tensor, j: int, seen: Tensor, count: int, gener
         values = torch.cat([values, at(f, y, j, more)], 1).gather(1, order)
     if not bool(values.amax(1).isfinite().all()):
         raise ValueError(f"f is not finite along coordinate {j} of a row: train again with smaller steps")
-    u = torch.rand(len(y), count, generator=generator, dtype=y.dtype, device=generator.device).to(y.device)
+    u = uniform((len(y), count), y, generator)
     return inverse(nodes, masses(nodes, values), u)
 
 

@@ -21,14 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.density.log_density import Anneals, LogDensity, gradient
+from anila.rng import normal
 
 
 def noised(f: LogDensity, x: Float[Tensor, "n *event"], generator: torch.Generator) -> Float[Tensor, "n *event"]:
     """x + s ξ: data made into points of the law."""
     if not isinstance(f, Anneals):
         return x
-    xi = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    return x + f.lowest * xi.to(x.device)
+    return x + f.lowest * normal(x.shape, x, generator)
 
 
 def denoised(f: LogDensity, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:

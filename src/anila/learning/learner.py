@@ -30,7 +30,7 @@ from anila.learning.objectives.base import Moments, Term, Values
 from anila.learning.paired import Paired
 from anila.learning.requirements import labels_of, require_anchor, require_fit, require_kinds, require_ranges
 from anila.learning.starts import Start
-from anila.rng import rng
+from anila.rng import normal, rng
 from anila.samplers import Sampler
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.kernel import rows_of
@@ -200,8 +200,7 @@ class Learner:
         sd = self.data_noise(self.iteration) if callable(self.data_noise) else self.data_noise
         if sd == 0:
             return x_data
-        noise = torch.randn(x_data.shape, generator=generator, device=x_data.device, dtype=x_data.dtype)
-        return x_data + sd * noise
+        return x_data + sd * normal(x_data.shape, x_data, generator)
 
     def hold(self, anchor: Objective, x_data: Tensor, y_data: Tensor | None) -> dict[str, float]:
         """Add the anchor's gradient, limited separately, to θ's .grad; returns what the anchor reports."""

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, apart, differentiate
 from anila.density.ranges import Positive
+from anila.rng import normal
 from anila.samplers import scales
 from anila.samplers.kernel import Info, Sampler
 from anila.samplers.langevin import info
@@ -93,6 +94,6 @@ def with_slope(f: LogDensity, scale: scales.Scale, x: Tensor, probe: Tensor) -> 
 
 def draw_corrected_noise(x: Tensor, generator: torch.Generator) -> CorrectedNoise:
     """Normals and signs."""
-    normal = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
+    xi = normal(x.shape, x, generator)
     sign = torch.randint(2, x.shape, generator=generator, device=generator.device)
-    return CorrectedNoise(normal.to(x.device), (2 * sign - 1).to(x))
+    return CorrectedNoise(xi, (2 * sign - 1).to(x))

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.messages import whole
+from anila.rng import uniform
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, accept
 
 IDLE_ROUNDS = 10
@@ -112,8 +113,8 @@ def with_global_moves(
 
     def draw_noise(x: Tensor, generator: torch.Generator) -> GlobalNoise:
         local = kernel.draw_noise(x, generator)
-        uniform = torch.rand(len(x), generator=generator, dtype=x.dtype, device=generator.device)
-        return GlobalNoise(local, proposal.draw(len(x), generator).to(x), uniform.to(x.device))
+        u = uniform(x.shape[:1], x, generator)
+        return GlobalNoise(local, proposal.draw(len(x), generator).to(x), u)
 
     def step(
         state: GlobalState, noise: GlobalNoise, local_step: Move, global_move: Move

@@ -26,6 +26,7 @@ from anila.density.log_density import LogDensity, require_function, require_one_
 from anila.density.precision import current
 from anila.density.rows import across
 from anila.messages import whole
+from anila.rng import uniform
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis
 from anila.samplers.precondition import stretched
 
@@ -101,8 +102,7 @@ def replica_exchange(
 
     def draw_noise(x: Tensor, generator: torch.Generator) -> ReplicaNoise:
         local = kernel.draw_noise(x.repeat_interleave(rungs, 0), generator)
-        swap = torch.rand(len(x), rungs - 1, generator=generator, dtype=x.dtype, device=generator.device)
-        return ReplicaNoise(fold(local, rungs), swap.to(x.device))
+        return ReplicaNoise(fold(local, rungs), uniform((len(x), rungs - 1), x, generator))
 
     def step(
         state: ReplicaState, noise: ReplicaNoise, local_step: Move, even: Move, odd: Move

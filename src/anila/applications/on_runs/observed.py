@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anila.applications.poisson_blend import blended
 from anila.learning.starts import Persistent
+from anila.rng import normal
 from anila.runs.model.model import Model
 
 POOL = 2000
@@ -54,8 +55,7 @@ class Observed(NamedTuple):
     def blurred(self, noise: float, generator: torch.Generator) -> "Observed":
         """What is seen of copies of the points with noise of this sd: see `anila.applications.descend`."""
         if self.sd is None:
-            xi = torch.randn(self.y.shape, generator=generator, dtype=self.y.dtype, device=generator.device)
-            return self._replace(y=self.y + noise * xi.to(self.y.device))
+            return self._replace(y=self.y + noise * normal(self.y.shape, self.y, generator))
         sign = -1 if self.is_noisy else 1
         return self._replace(sd=(torch.as_tensor(self.sd, dtype=torch.float64).square() + sign * noise**2).sqrt())
 

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from anila.rng import normal
+
 RANK = 256
 """Number of directions kept for data with more coordinates."""
 POINTS = 30
@@ -85,8 +87,7 @@ class BlurredGaussian(nn.Module):
 
     def draw(self, n: int, s: float, generator: torch.Generator) -> Float[Tensor, "n *event"]:
         """n draws from N(m, C + s² I)."""
-        xi = torch.randn(n, self.dim, generator=generator, dtype=self.mean.dtype, device=generator.device)
-        xi = xi.to(self.mean.device)
+        xi = normal((n, self.dim), self.mean, generator)
         variances, rest = self.blurred(self.mean.new_full((1,), s))
         along = (xi @ self.directions) * (variances.sqrt() - rest.sqrt())
         return self.mean + (xi * rest.sqrt() + along @ self.directions.T).view(n, *self.mean.shape)

@@ -19,7 +19,9 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.evaluation.chains.exact_grid import lattice, stationary, total_variation, transition, weights
+from anila.rng import normal
 from anila.samplers import Sampler, sample
+from anila.samplers.estimates import evenly
 
 DIRECTIONS = 8
 """Number of random directions that are compared, besides f and the coordinates."""
@@ -125,18 +127,16 @@ def drift(
 
 def random_directions(x: Tensor, generator: torch.Generator) -> Float[Tensor, "d directions"]:
     d = x[0].numel()
-    directions = torch.randn(d, DIRECTIONS if d > 1 else 0, generator=generator, dtype=x.dtype, device=generator.device)
-    return (directions / directions.norm(dim=0)).to(x.device)
+    directions = normal((d, DIRECTIONS if d > 1 else 0), x, generator)
+    return directions / directions.norm(dim=0)
 
 
 def projections(f: LogDensity, x: Tensor, directions: Tensor) -> dict[str, Float[Tensor, "n"]]:
     """f, coordinates and random directions: the projections on which draws are compared."""
     flat = x.flatten(1)
-    d = flat.shape[1]
-    index = torch.linspace(0, d - 1, min(d, COORDINATES)).round().long().tolist()
     along = flat @ directions
     with torch.no_grad():
-        found = {"f": f(x)} | {f"x{i}": flat[:, i] for i in index}
+        found = {"f": f(x)} | {f"x{i}": flat[:, i] for i in evenly(flat.shape[1], COORDINATES).tolist()}
     return found | {f"direction {k}": along[:, k] for k in range(along.shape[1])}
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from anila.density.rows import across
 from anila.evaluation.chains.exact_grid import ALWAYS
-from anila.rng import rng
+from anila.rng import normal, rng, uniform
 from anila.samplers import Noise, Sampler
 from anila.samplers.global_moves import GlobalNoise, GlobalState
 from anila.samplers.kernel import where_chain
@@ -207,7 +207,7 @@ def maximal(
     xi_y = (z - mean_y) / sd_y
     pending = across(refused, xi) & wanted
     while bool(pending.any()):
-        fresh = torch.randn(xi.shape, generator=generator, dtype=xi.dtype, device=generator.device).to(xi.device)
+        fresh = normal(xi.shape, xi, generator)
         z = mean_y + sd_y * fresh
         taken = log_uniform(xi, generator) > log_normal(z, mean_x, sd_x) - log_normal(z, mean_y, sd_y)
         xi_y = torch.where(pending & across(taken, xi), fresh, xi_y)
@@ -221,4 +221,4 @@ def log_normal(z: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
 
 
 def log_uniform(xi: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(len(xi), generator=generator, dtype=xi.dtype, device=generator.device).log().to(xi.device)
+    return uniform(xi.shape[:1], xi, generator).log()

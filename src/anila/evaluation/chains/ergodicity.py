@@ -23,6 +23,7 @@ from torch import Tensor
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.rows import across, finite_rows
 from anila.messages import counted
+from anila.rng import normal
 from anila.samplers import Sampler
 
 GROWING = 0.05
@@ -237,7 +238,5 @@ def drift_constants(
 
 def units(centre: Tensor, n: int, generator: torch.Generator) -> Float[Tensor, "n *event"]:
     """Uniform random directions: unit vectors of shape (n, *event)."""
-    u = torch.randn(n, *centre.shape, generator=generator, dtype=centre.dtype, device=generator.device).to(
-        centre.device
-    )
+    u = normal((n, *centre.shape), centre, generator)
     return u / across(u.flatten(1).norm(dim=1), u)

@@ -30,6 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.rng import normal
 from anila.samplers import Sampler, anisotropic_mala
 from anila.samplers.adaptation import adapted
 from anila.samplers.kernel import require_metropolis
@@ -69,9 +70,7 @@ class Base(NamedTuple):
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n *event"]:
         """n exact draws."""
-        shape = (n, *self.mean.shape)
-        normal = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=generator.device)
-        return self.mean + self.scale * normal.to(self.mean)
+        return self.mean + self.scale * normal((n, *self.mean.shape), self.mean, generator)
 
     def log_prob(self, x: Float[Tensor, "n *event"]) -> Float[Tensor, "n"]:
         """log q₀, normalised."""

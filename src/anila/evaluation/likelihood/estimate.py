@@ -33,6 +33,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.evaluation.likelihood.annealing import AnnealingPath, climb, descend, ess_fraction
+from anila.rng import uniform
 
 ERRORS = 2.0
 """Standard errors by which each end of an interval is moved outwards."""
@@ -166,8 +167,7 @@ def dequantised(x: Float[Tensor, "n *event"], generator: torch.Generator, width:
 
     Reference: Theis, van den Oord & Bethge 2016, section 3.1.
     """
-    noise = torch.rand(x.shape, generator=generator, dtype=x.dtype, device=generator.device)
-    return x + width * (noise.to(x) - 0.5)
+    return x + width * (uniform(x.shape, x, generator) - 0.5)
 
 
 def bits_per_dim(nats: float, dims: int, width: float = 1 / 127.5) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from anila.evaluation.training.metric import GRAD_NORM, THETA_GRAD_NORM, Metric
 from anila.learning.objectives.base import Contrast
+from anila.rng import normal
 
 ETA = 0.03
 """η: half the distance between up and down, relative to r."""
@@ -57,4 +58,4 @@ def along(
 
 def normal_noise(x_data: Tensor, generator: torch.Generator) -> Tensor:
     """ξ ~ N(0, I), a row for each of the data."""
-    return torch.randn(x_data.shape, generator=generator, device=generator.device, dtype=x_data.dtype).to(x_data.device)
+    return normal(x_data.shape, x_data, generator)

@@ -20,6 +20,7 @@ from anila.density.log_density import LogDensity, gradient
 from anila.density.rows import across
 from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import MATCHING, along, normal_noise
+from anila.rng import uniform
 
 TAU = 0.2
 """τ: the last part of the path, on which the target falls to zero."""
@@ -49,8 +50,7 @@ def draw_noise(x_data: Tensor, generator: torch.Generator) -> Way:
     """x₀ and t, a row for each data point; paired here, where all rows are known."""
     noise = normal_noise(x_data, generator)
     x0 = torch.cat([paired(a, b) for a, b in zip(noise.split(CHUNK), x_data.split(CHUNK), strict=True)])
-    t = torch.rand(len(x_data), generator=generator, device=generator.device, dtype=x_data.dtype)
-    return Way(x0, t.to(x_data.device))
+    return Way(x0, uniform(x_data.shape[:1], x_data, generator))
 
 
 def paired(x0: Float[Tensor, "n *event"], x1: Float[Tensor, "n *event"]) -> Float[Tensor, "n *event"]:

@@ -17,6 +17,7 @@ from anila.runs.experiment.build_sampler import build_sampler
 from anila.runs.experiment.build_starts import annealed
 from anila.runs.model.model import Model
 from anila.samplers import sample
+from anila.samplers.estimates import evenly
 
 CHAINS, FRAMES = 6, 40
 """Chains of a film, and its frames at most."""
@@ -71,6 +72,5 @@ def filled(model: Model) -> Tensor:
 
 def spelled(path: Tensor, most: int) -> str:
     """At most so many frames, evenly, each image channel by channel within a pixel, from [-1, 1] to bytes."""
-    chosen = torch.linspace(0, len(path) - 1, min(most, len(path))).round().long()
-    pixels = (127.5 * (path[chosen].clamp(-1, 1) + 1)).round().byte().permute(0, 1, 3, 4, 2)
+    pixels = (127.5 * (path[evenly(len(path), most)].clamp(-1, 1) + 1)).round().byte().permute(0, 1, 3, 4, 2)
     return base64.b64encode(pixels.contiguous().numpy().tobytes()).decode()
