@@ -24,7 +24,7 @@ from anila.applications.on_runs.observed import Observed
 from anila.data import Images, images
 from anila.density.log_density import values
 from anila.evaluation import pictures
-from anila.rng import rng
+from anila.rng import derived
 
 MEAN_OF, SHOWN = 2000, 12
 """Images of the data whose mean is compared with; images in the figure."""
@@ -40,7 +40,7 @@ def pictures_of(path: Path | None, model: anila.Model, n: int) -> Tensor:
     if path is None:
         return model.held_out(n).x
     found: Images = images(path, size=model.data.event_shape[1])
-    return found.batch(n, rng(0, "pictures").initial_seed() % 2**31, 0)
+    return found.batch(n, derived(0, "pictures"), 0)
 
 
 def main() -> None:

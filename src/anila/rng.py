@@ -39,6 +39,11 @@ def rng(seed: int, *names: str | int, device: str | torch.device = "cpu") -> tor
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
+def derived(seed: int, *names: str | int) -> int:
+    """The seed of one named stream, for what takes a seed and not a generator: at least 0 and below 2³¹."""
+    return rng(seed, *names).initial_seed() % 2**31
+
+
 def normal(shape: Sequence[int], like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """N(0, 1), drawn on the generator's device, in the precision and on the device of `like`."""
     import torch

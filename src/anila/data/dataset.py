@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.messages import are, counted
-from anila.rng import rng
+from anila.rng import derived, rng
 
 BLOCK = 1024
 """Number of rows read at a time when going through a whole array."""
@@ -254,6 +254,12 @@ class Stream:
             f"{self.name}: expected item {index} to be a tensor (n, *event), got {got}; "
             "give the data alone, without labels"
         )
+
+
+def rows_for(purpose: str, data: DataSet, n: int, seed: int) -> Float[Tensor, "some *event"]:
+    """n rows in an order of their own for this purpose; all of them if there are fewer."""
+    n = min(n, len(data)) if isinstance(data, Rows) else n
+    return data.batch(n, derived(seed, purpose), 0)
 
 
 @lru_cache(maxsize=2)

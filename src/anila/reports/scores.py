@@ -41,7 +41,7 @@ from anila.learning.starts import Persistent
 from anila.messages import counted
 from anila.reports.count import count_of
 from anila.reports.drawn_rows import drawn_rows
-from anila.rng import rng
+from anila.rng import derived, rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl, test_split
 from anila.samplers import sample
@@ -110,7 +110,7 @@ class Reference(NamedTuple):
 
 def reference_images(trained: Trained, n: int) -> Reference:
     """Up to n images kept out of training or test images where there are some, else of training, in random order."""
-    data, seed = trained.data, rng(trained.config.training.seed, "reference images").initial_seed() % 2**31
+    data, seed = trained.data, derived(trained.config.training.seed, "reference images")
     assert isinstance(data, Rows)
     if trained.apart:
         unseen, source = trained.apart, "images kept out of training"

@@ -17,7 +17,7 @@ from anila.data.sources import open_entries, survey
 from anila.data.table_files import SUFFIXES, suffix_of
 from anila.density.log_density import ClosedForm, values
 from anila.messages import counted
-from anila.rng import rng
+from anila.rng import derived, rng
 from anila.runs.model.model import Calibration, Model
 
 
@@ -126,7 +126,6 @@ def calibration(model: Model, n: int, source: str | None = None) -> Calibration:
     """
     if source is None:
         return model.calibration(n)
-    seed = rng(model.config.training.seed, "held out").initial_seed() % 2**31
     x = rows_from([source], model).x
-    chosen = x[torch.randperm(len(x), generator=rng(seed))[:n]]
+    chosen = x[torch.randperm(len(x), generator=rng(derived(model.config.training.seed, "held out")))[:n]]
     return Calibration(values(model.usual, chosen.to(model.device)), f"rows of {source}", True)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from anila.data import DataSet, Elsewhere, Labelled, Rows, load
+from anila.data.dataset import rows_for
 from anila.density.log_density import HasClasses, HasLevels
 from anila.density.networks import Conditional, Confined, NoiseConditional, Tempered, Whitened, fitted, see, spectral
 from anila.learning.distributed import ALONE, Ranks
@@ -198,7 +198,7 @@ def build_learner(
     if after:
         model.load_state_dict(best_of(after))
     elif anew:
-        see(model, partial(seen, data, t.seed), len(data) if isinstance(data, Rows) else math.inf)
+        see(model, lambda n: rows_for("seen", data, n, t.seed), len(data) if isinstance(data, Rows) else math.inf)
     objective, anchor = build_objective(config), build_anchor(config)
     choose_learned(model, objective, anchor)
     optimizer, schedule = build_optimizer(config, model)
@@ -246,12 +246,6 @@ def best_of(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """The θ of a learner's `state_dict()` that is sampled: the average if there is one."""
     average = {k.removeprefix("module."): v for k, v in state["ema"].items() if k != "n_averaged"}
     return average or state["model"]
-
-
-def seen(data: DataSet, seed: int, n: int) -> Tensor:
-    """The data points that a network sees before it learns: n, or all if there are fewer."""
-    n = min(n, len(data)) if isinstance(data, Rows) else n
-    return data.batch(n, rng(seed, "seen").initial_seed() % 2**31, 0)
 
 
 def build_anchor(config: Experiment) -> Objective | None:

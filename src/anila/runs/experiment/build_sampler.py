@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from anila.data import DataSet
 from anila.density.log_density import LogDensity
 from anila.density.networks import Whitened
-from anila.rng import rng
+from anila.rng import derived
 from anila.runs.experiment import settings
 from anila.samplers import Proposal, Sampler, kernel_density, with_global_moves
 from anila.samplers.global_moves import IDLE_ROUNDS
@@ -56,4 +56,4 @@ def build_proposal(config: settings.Sampler, data: DataSet, seed: int) -> Propos
         return None
     if len(data.event_shape) > 1:
         raise ValueError("global moves are for points in few dimensions; for images set sampler.global_every=0")
-    return kernel_density(data.batch(CENTRES, rng(seed, "proposal").initial_seed() % 2**31, 0), config.global_sd)
+    return kernel_density(data.batch(CENTRES, derived(seed, "proposal"), 0), config.global_sd)

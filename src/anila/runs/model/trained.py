@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from anila.data import DataSet, Elsewhere, Images, Labelled, Rows
+from anila.data.dataset import rows_for
 from anila.density.log_density import Anneals
 from anila.density.noisy_data import noised
 from anila.density.precision import own_defaults
@@ -17,7 +18,6 @@ from anila.evaluation.likelihood.grid import in_plane, kl, plane_grid
 from anila.learning.distributed import ALONE, Ranks
 from anila.learning.learner import Learner
 from anila.learning.starts import Start
-from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.runs.experiment.build import divided, set_learning_rate, with_classes
 from anila.runs.experiment.build_sampler import build_proposal
@@ -214,8 +214,7 @@ class Trained(Model):
         """Up to n rows of data in another order than in training, (n, *event), for frames and scores."""
         if isinstance(self.data, Elsewhere):
             return self.chains_as_data(n)
-        n = min(n, len(self.data)) if isinstance(self.data, Rows) else n
-        return self.data.batch(n, rng(self.config.training.seed, "reference").initial_seed() % 2**31, 0)
+        return rows_for("reference", self.data, n, self.config.training.seed)
 
     def noisy(self, x_data: Tensor, generator: torch.Generator) -> Tensor:
         """Data as points of the law that f models: with the noise of its lowest level, else with that of training."""
@@ -256,9 +255,8 @@ class Trained(Model):
             return HeldOut(rows, f"rows of {self.data.name} that were kept out of training", True)
         data = test_split(self.config.data, self.data) or self.data
         unseen = data is not self.data or not isinstance(data, Rows)
-        rows = min(n, len(data)) if isinstance(data, Rows) else n
-        seed = rng(self.config.training.seed, "held out").initial_seed() % 2**31
-        return HeldOut(data.batch(rows, seed, 0), f"{data.name}{', test' if data is not self.data else ''}", unseen)
+        rows = rows_for("held out", data, n, self.config.training.seed)
+        return HeldOut(rows, f"{data.name}{', test' if data is not self.data else ''}", unseen)
 
 
 def calibration_in(path: Path) -> Calibration | None:
