@@ -58,7 +58,7 @@ from anila.data import Rows
 from anila.density.networks import WideResNet, toy, vanilla
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, build, resolve
-from anila.runs.training.preflight import keep_freed_memory
+from anila.runs.training.machine import keep_freed_memory
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
 from anila.samplers.compiled import graphs_of
 from anila.samplers.sample import draw_block

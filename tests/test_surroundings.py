@@ -179,13 +179,13 @@ def test_threads_of_the_command_line_hardly_spin():
 def test_the_command_line_keeps_freed_memory():
     """Sees pages that go back to the system, and are cleared again for the next tensors: a fifth of drawing's time."""
     code = """
-import os, resource, anila.cli
+import os, resource, anila.runs.training.machine
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     [bytearray(2**24) for _ in range(8)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 if not hasattr(__import__("ctypes").CDLL(None), "mallopt"): print(0, 1)
-else: anila.cli.keep_memory(); first = faults(); print(faults(), first)
+else: anila.runs.training.machine.keep_freed_memory(); first = faults(); print(faults(), first)
 """
     again, first = map(int, subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split())
     assert again < first / 10

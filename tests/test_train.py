@@ -20,7 +20,7 @@ from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model import trained
 from anila.runs.model.trained import Trained
-from anila.runs.training import preflight, rounding, timing
+from anila.runs.training import machine, preflight, rounding, timing
 from anila.runs.training.guard import Diverged
 from anila.runs.training.resume import as_begun
 from anila.runs.training.train import train
@@ -310,7 +310,7 @@ def test_images_take_the_cores_that_the_process_is_bound_to(monkeypatch: pytest.
         found = []
         for config, processes, asked in ((images, 1, "8"), (images, 2, ""), (images, 1, "2"), (small(), 1, "")):
             monkeypatch.setenv("OMP_NUM_THREADS", asked)
-            preflight.set_threads(config, processes)
+            machine.set_threads(config, processes)
             found.append(torch.get_num_threads())
         assert found == [3, 1, 2, 1]
     finally:

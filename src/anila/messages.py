@@ -127,6 +127,17 @@ def are(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
+def duration(seconds: float) -> str:
+    """Seconds as people say them.
+
+    >>> duration(75.0), duration(3 * 3600.0 + 120), duration(40 * 3600.0)
+    ('1 min 15 s', '3 h 2 min', '40 h 0 min')
+    """
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
+
+
 def whole(name: str, value: Any) -> int:
     """A whole number as people give it, of NumPy or torch too.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from anila import notebook
 from anila.cli.console import note
-from anila.messages import lines_printable
+from anila.messages import duration, lines_printable
 
 
 def is_first() -> bool:
@@ -92,8 +92,6 @@ def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
 
 def plain_lines(seconds: float = 10.0) -> Callable[[int, int, str], None]:
     """A line now and then, with the time left."""
-    from anila.runs.training.preflight import duration
-
     first: list[float] = []
     last = [time.monotonic()]
 

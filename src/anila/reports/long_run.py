@@ -24,13 +24,13 @@ from anila.evaluation.samples import KernelDistance, anila_features, mmd_of_few
 from anila.evaluation.training import LongChains, Regime
 from anila.learning.chains import frozen
 from anila.learning.starts import FromData, FromNoise, Persistent, Start
-from anila.messages import counted
+from anila.messages import counted, duration
 from anila.rng import rng
 from anila.runs.experiment import settings
 from anila.runs.experiment.build_sampler import build_proposal, build_sampler
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.runs.training.preflight import duration, set_threads
+from anila.runs.training.machine import set_threads
 from anila.runs.training.timing import timed
 from anila.samplers import Sampler, sample
 

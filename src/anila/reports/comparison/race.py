@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from anila.messages import are, counted
 from anila.reports.comparison.plan import Plan, Trial
 from anila.reports.comparison.trial import Curve, Stopped, require_same, run_trial
-from anila.runs.training.preflight import cores
+from anila.runs.training.machine import cores
 from anila.runs.training.stop import Stop, stop_signals
 
 

@@ -28,7 +28,7 @@ from anila.runs.folder.run import Run, RunError, append_line
 from anila.runs.folder.whole import whole_file, write_atomically
 from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Diverged
-from anila.runs.training.preflight import set_threads
+from anila.runs.training.machine import set_threads
 from anila.runs.training.resume import CHANGEABLE, accepting_code, differences, flat
 from anila.runs.training.train import train
 

@@ -27,7 +27,7 @@ from anila.reports.page.walk import FEWEST, Walk, film, quantities, said_of, wal
 from anila.rng import rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
-from anila.runs.training.preflight import set_threads
+from anila.runs.training.machine import set_threads
 
 POINTS, IMAGES, BINS = 500, 64, 36
 """Points, or images, of each histogram of energies; its bins."""

@@ -1,11 +1,9 @@
 """Before anything runs: the size of the network, the reach of chains, and the memory and time that training takes."""
 
-import ctypes
 import math
-import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,20 +19,19 @@ from anila.learning.distributed import whole
 from anila.learning.learner import Learner
 from anila.learning.objectives import Contrast
 from anila.learning.starts import Persistent
-from anila.messages import counted, lacks_memory
+from anila.messages import counted, duration, lacks_memory
 from anila.rng import rng
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build_sampler import known_shape
 from anila.runs.folder.checkpoint import KEPT
 from anila.runs.model.trained import Trained
+from anila.runs.training.machine import set_threads
 from anila.runs.training.plan import lengths_in
 from anila.runs.training.timing import estimate, in_stage, own_data, pace, start_of_chains
 from anila.samplers.phase import quantile
 
 CHECKPOINTS = KEPT + 4
 """Checkpoints on disk at once: the newest, the best, that of a stage, one proved good, and the one being written."""
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Parameters of mallopt(3)."""
 
 
 @dataclass(frozen=True)
@@ -192,10 +189,7 @@ def about_chains(trained: Trained, x_data: Tensor, x0: Tensor, z: Tensor) -> tup
 
 def memory(learner: Learner, both: Tensor) -> str:
     """What is in memory at once: θ with its gradient, averages and momenta; kept chains; a gradient's activations."""
-    model, start = learner.model, learner.chains.start if learner.chains else None
-    state = [*model.parameters(), *model.buffers()]
-    copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
-    kept = size([start.bank]) if isinstance(start, Persistent) else 0
+    model = learner.model
     graph: dict[int, Tensor] = {}
 
     def note(x: Tensor) -> Tensor:
@@ -204,21 +198,26 @@ def memory(learner: Learner, both: Tensor) -> str:
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda x: x):
         learner.model(both)
-    for x in state:
+    for x in (*model.parameters(), *model.buffers()):
         graph.pop(x.untyped_storage().data_ptr(), None)
-    parts = [copies * size(state), kept, size(list(graph.values()))]
+    parts = [*held(learner), size(list(graph.values()))]
     total, *each = (f"{bytes_ / 2**20:.3g}" for bytes_ in [sum(parts), *parts])
     return (
         f"memory    about {total} MiB: θ and its optimiser {each[0]}, kept chains {each[1]}, a gradient of f {each[2]}"
     )
 
 
-def disk_warning(learner: Learner, folder: Path) -> list[str]:
-    """A warning if a run's checkpoints may not fit: each holds θ, its averages and momenta, and kept chains."""
+def held(learner: Learner) -> tuple[int, int]:
+    """Bytes of θ with its gradient, averages and momenta, and of kept chains."""
     start = learner.chains.start if learner.chains else None
     copies = 2 + bool(learner.ema) + 2 * isinstance(learner.optimizer, torch.optim.Adam)
-    chains = size([start.bank]) if isinstance(start, Persistent) else 0
-    most = CHECKPOINTS * (copies * size([*learner.model.parameters(), *learner.model.buffers()]) + chains)
+    theta = copies * size([*learner.model.parameters(), *learner.model.buffers()])
+    return theta, size([start.bank]) if isinstance(start, Persistent) else 0
+
+
+def disk_warning(learner: Learner, folder: Path) -> list[str]:
+    """A warning if a run's checkpoints may not fit: each holds θ, its averages and momenta, and kept chains."""
+    most = CHECKPOINTS * sum(held(learner))
     free = shutil.disk_usage(folder).free
     if most < free:
         return []
@@ -252,38 +251,3 @@ def memory_explained(config: Experiment) -> Iterator[None]:
 def size(tensors: list[Tensor]) -> int:
     """Bytes of these tensors."""
     return sum(x.numel() * x.element_size() for x in tensors)
-
-
-def keep_freed_memory() -> None:
-    """Keep freed memory in this process (glibc), as activations are needed again at the next step.
-
-    Returning it to the system and touching it again each time costs a tenth of a step of images.
-    """
-    with suppress(OSError, AttributeError):
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            ctypes.CDLL("libc.so.6").mallopt(option, 2**30)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them.
-
-    >>> duration(75.0), duration(3 * 3600.0 + 120), duration(40 * 3600.0)
-    ('1 min 15 s', '3 h 2 min', '40 h 0 min')
-    """
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
-
-
-def cores() -> int:
-    """Number of cores of this process, or OMP_NUM_THREADS if smaller: more threads would wait for each other."""
-    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(bound, int(asked)) if asked.isdecimal() and int(asked) else bound
-
-
-def set_threads(config: Experiment, processes: int = 1) -> None:
-    """Small networks run fastest on one thread, convolutions on all cores, shared by the processes of a machine."""
-    keep_freed_memory()
-    small = config.network.is_of_vectors
-    torch.set_num_threads(config.training.threads or (1 if small else max(1, cores() // processes)))

@@ -11,7 +11,7 @@ from anila.density.precision import gradients_in
 from anila.learning.chains import frozen
 from anila.runs.experiment import Experiment
 from anila.runs.model.trained import Trained
-from anila.runs.training.preflight import set_threads
+from anila.runs.training.machine import set_threads
 from anila.runs.training.timing import timed
 
 WARM, MEASURED = 2, 5

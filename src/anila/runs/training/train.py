@@ -31,13 +31,13 @@ from anila.runs.model.remembered import remembered
 from anila.runs.model.trained import Trained, exact_kl
 from anila.runs.training.drawing import draw_pictures
 from anila.runs.training.guard import Diverged, Guard, Trouble, guard_of, what_to_change
+from anila.runs.training.machine import set_threads
 from anila.runs.training.plan import in_words, planned
 from anila.runs.training.preflight import (
     about_stage,
     disk_warning,
     memory_explained,
     preflight,
-    set_threads,
     try_objective,
 )
 from anila.runs.training.resume import as_begun, refuse_other_folders, restored, resume
