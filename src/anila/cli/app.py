@@ -12,21 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from anila.cli import (
-    classify,
-    compare,
-    compose,
-    denoise,
-    edit,
-    export,
-    inpaint,
-    outliers,
-    playground,
-    purify,
-    report,
-    reproduce,
-    restore,
-)
+from anila.cli.classify import classify
+from anila.cli.compare import compare
+from anila.cli.compose import compose
 from anila.cli.console import (
     AsJson,
     Command,
@@ -44,7 +32,17 @@ from anila.cli.console import (
     samples_file,
     spare,
 )
+from anila.cli.denoise import denoise
+from anila.cli.edit import edit
+from anila.cli.export import export
+from anila.cli.inpaint import inpaint
+from anila.cli.outliers import outliers
+from anila.cli.playground import playground
 from anila.cli.progress import is_first, progress_in, progress_of
+from anila.cli.purify import purify
+from anila.cli.report import report
+from anila.cli.reproduce import reproduce
+from anila.cli.restore import restore
 from anila.density.ranges import MOST
 from anila.messages import as_typed, counted, lacks_memory
 
@@ -387,7 +385,7 @@ COMMANDS = (
     inpaint, denoise, restore, purify, edit, outliers, compose, export, classify, compare, reproduce, report,
     playground,
 )  # fmt: skip
-for command in (command for group in COMMANDS for command in group.COMMANDS):
+for command in COMMANDS:
     app.command(cls=Command)(command)
 
 

@@ -1,6 +1,5 @@
 """anila classify: which class rows or images are of, by a run that knows classes."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -49,6 +48,3 @@ def classify(
     echo(f"{counted(summary['rows'], 'row')}: {counts}")
     if out is not None:
         echo(f"classes in {out}")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (classify,)

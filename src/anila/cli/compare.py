@@ -1,6 +1,5 @@
 """anila compare: which sampler trains a model best at equal gradient evaluations, with error bars."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -55,6 +54,3 @@ def compare(
         return
     for line in [*outcome.table(), "", *outcome.verdicts(), "", f"numbers and figure: {figure.parent}"]:
         echo(line)
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (compare,)

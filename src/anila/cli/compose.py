@@ -1,6 +1,5 @@
 """anila compose: samples of several models as one."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +40,3 @@ def compose(
     with warnings_to(note):
         write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
     echo(f"{counted(count, 'sample')} in {out}")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (compose,)

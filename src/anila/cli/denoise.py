@@ -1,7 +1,6 @@
 """anila denoise: what was there before noise."""
 
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,6 +99,3 @@ def noise_of(model: "Model", names: list[str], y: "Tensor", sd: float | None) ->
         require(not clean, f"no noise found in {clean}: leave it out, or give its noise with --sd")
     require_stable(model.sampler, found.min().item(), "")
     return found
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (denoise,)

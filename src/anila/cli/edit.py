@@ -1,6 +1,5 @@
 """anila edit: walks from images to lower energies near them."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -37,6 +36,3 @@ def edit(
         BesideImages(seen.names, {"input": seen.x}),
         out,
     )
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (edit,)

@@ -1,7 +1,6 @@
 """anila export: a run as a folder to share."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +36,3 @@ def export(
     echo(f"iteration {shared.iteration} in {out}; read its README.md, then: {drawing(str(out), shared.record)}")
     if pushed is not None:
         echo(f"pushed: anila.load({pushed!r})")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (export,)

@@ -1,6 +1,5 @@
 """anila inpaint: what is hidden, drawn given what is seen."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,6 +111,3 @@ def fill(
     hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
     beside = BesideTable(table, units, kept=True)
     finish(lambda: filled(model, y, hidden, count, steps, seed), beside, out)
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (inpaint,)

@@ -1,6 +1,5 @@
 """anila outliers: which rows or images the model finds odd, at a known rate of false alarms."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -80,6 +79,3 @@ def report(found: Any, top: int, out: Path | None, as_json: bool) -> None:
         echo(f"{row['name']:40} {row['score']:12.5g} {row['percentile']:8.2f}% {mark}  {because}".rstrip())
     if out is not None:
         echo(f"scores in {out}")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (outliers,)

@@ -1,6 +1,5 @@
 """anila playground: one page in which chains move, in the plane or as images."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +35,3 @@ def playground(
         return
     write_atomically(out, made.text)
     echo(f"{out}: open it in a browser; it works without a network")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (playground,)

@@ -1,6 +1,5 @@
 """anila purify: likely images near the inputs."""
 
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -34,6 +33,3 @@ def purify(
         BesideImages(seen.names, {"input": seen.x}),
         out,
     )
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (purify,)

@@ -1,6 +1,5 @@
 """anila report: runs as one page of HTML."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +25,3 @@ def report(
     require_out(path, {".html": ""})
     write_page(runs, path)
     echo(f"report: {path}")
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (report,)

@@ -1,6 +1,5 @@
 """anila reproduce: the papers' experiments and figures."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,6 +42,3 @@ def reproduce(
                 continue
             for path in draw(plan, part):
                 echo(path)
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (reproduce,)

@@ -68,6 +68,3 @@ def view_of(
         note(f"running your own code: {degrade}")
         return degradation(degrade, model.data.event_shape)
     return applications.blur(blur) if blur is not None else applications.downsample(downsample or 0)
-
-
-COMMANDS: tuple[Callable[..., None], ...] = (restore,)
