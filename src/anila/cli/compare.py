@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from anila.cli.console import AsJson, echo, note, print_json, require_folder
+from anila.cli.progress import trials
 from anila.density.ranges import MOST
 
 
@@ -32,20 +33,14 @@ def compare(
     require_folder(out)
     require_known(what)
     require_keys(overrides or [])
-    from anila.messages import warnings_to
     from anila.reports.comparison import outcome_of, plan, race
     from anila.reports.comparison.figure import save_figure
-    from anila.reports.comparison.trial import Stopped
 
     folder = out or Path("runs") / f"compare-{Path(what).stem}"
     names = [name.strip() for name in samplers.split(",") if name.strip()]
     planned = plan(what, overrides or [], names, seeds, budget, folder, points, samples)
-    try:
-        with warnings_to(note):
-            race(planned, jobs, note)
-    except Stopped as stopped:
-        note("stopped and saved; run the same command again to continue")
-        raise typer.Exit(128 + stopped.number) from None
+    with trials():
+        race(planned, jobs, note)
     outcome = outcome_of(planned)
     outcome.save(planned)
     figure = save_figure(planned, outcome)

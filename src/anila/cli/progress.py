@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import typer
+
 from anila import notebook
 from anila.cli.console import note
-from anila.messages import duration, lines_printable
+from anila.messages import duration, lines_printable, warnings_to
 
 
 def is_first() -> bool:
@@ -42,6 +44,19 @@ class Progress:
         """Show an iteration."""
         name = self.names[bisect_left(self.ends, i)]
         self.show(i, self.ends[-1], name + short(metrics, self.labels))
+
+
+@contextmanager
+def trials() -> Iterator[None]:
+    """Inside, trials run: warnings become lines, and a signal ends the command once they are saved."""
+    from anila.reports.comparison.trial import Stopped
+
+    try:
+        with warnings_to(note):
+            yield
+    except Stopped as stopped:
+        note("stopped and saved; run the same command again to continue")
+        raise typer.Exit(128 + stopped.number) from None
 
 
 @contextmanager

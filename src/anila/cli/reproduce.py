@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from anila.cli.console import echo, note, require_folder
+from anila.cli.progress import trials
 from anila.density.ranges import MOST
 
 
@@ -22,21 +23,15 @@ def reproduce(
 ) -> None:
     """Run the papers' experiments and make their figures; the same command again resumes."""
     require_folder(out)
-    from anila.messages import warnings_to
     from anila.reports.comparison import race
-    from anila.reports.comparison.trial import Stopped
     from anila.reports.reproduction import EXPERIMENTS, draw, inpainting_figure, plan_part
 
     for experiment in EXPERIMENTS if what == "all" else (what,):
         for part in EXPERIMENTS[experiment]:
             note(f"{experiment}: {part.title}")
             plan = plan_part(part, scale, out / scale)
-            try:
-                with warnings_to(note):
-                    race(plan, jobs, note)
-            except Stopped as stopped:
-                note("stopped and saved; run the same command again to continue")
-                raise typer.Exit(128 + stopped.number) from None
+            with trials():
+                race(plan, jobs, note)
             if experiment == "inpainting":
                 echo(inpainting_figure(plan))
                 continue

@@ -11,7 +11,6 @@ pairs without both scores are left out, and how many ran away is said.
 Reference: Student 1908.
 """
 
-import json
 import math
 import platform
 from dataclasses import asdict
@@ -24,6 +23,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from anila.messages import as_json
 from anila.reports.comparison.measure import measure_of
 from anila.reports.comparison.plan import Plan
 from anila.reports.comparison.trial import Curve
@@ -81,18 +81,17 @@ class Outcome(NamedTuple):
         return [verdict(pair, self.lines[pair.first].gradients) for pair in self.pairs]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as JSON has it."""
+        """Everything, in numbers and lists."""
         lines = {
-            name: {k: numbers(getattr(line, k)) for k in ("gradients", "seconds", "mean", "error")}
-            | {"runs": line.runs, "ran_away": line.ran_away}
+            name: {key: x.tolist() if isinstance(x, Tensor) else x for key, x in line._asdict().items()}
             for name, line in self.lines.items()
         }
-        pairs = [p._asdict() | {"mean": numbers(p.mean), "error": numbers(p.error)} for p in self.pairs]
+        pairs = [pair._asdict() for pair in self.pairs]
         return {"score": self.score, "samplers": lines, "pairs": pairs, "protocol": self.protocol}
 
     def save(self, plan: Plan) -> None:
         """Write comparison.json."""
-        write_atomically(plan.folder / "comparison.json", json.dumps(self.as_dict(), indent=1))
+        write_atomically(plan.folder / "comparison.json", as_json(self.as_dict(), indent=1))
 
 
 def outcome_of(plan: Plan) -> Outcome:
@@ -178,11 +177,6 @@ def value_and_error(value: float, error: float) -> str:
     if abs(value) >= 1e4 or digits > 6:
         return f"{value:.2g} ± {error:.2g}"
     return f"{value:.{max(0, digits)}f} ± {error:.{max(0, digits)}f}"
-
-
-def numbers(values: Any) -> list[float | None]:
-    """As JSON has them: what is not finite is null."""
-    return [float(v) if math.isfinite(v) else None for v in values]
 
 
 def protocol_of(plan: Plan) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from anila.messages import as_json
 from anila.reports.comparison.measure import Measure, measure_of
 from anila.reports.comparison.plan import Trial
 from anila.runs.folder import checkpoint
@@ -30,7 +31,7 @@ from anila.runs.model.trained import Trained, config_of
 from anila.runs.training.guard import Diverged
 from anila.runs.training.machine import set_threads
 from anila.runs.training.resume import CHANGEABLE, accepting_code, differences, flat
-from anila.runs.training.train import train
+from anila.runs.training.train import train, unsaid
 
 SHOWN = 1000
 """Points, or numbers of 64 images, that are kept of each point."""
@@ -117,10 +118,6 @@ def require_same(trial: Trial) -> None:
             + "\nrepeat its settings to continue, or choose another folder"
             + "".join(f"\n{line}" for line in accepting_code(before, now))
         )  # fmt: skip
-
-
-def unsaid(text: str) -> None:
-    """A trial's own lines go to its log.txt."""
 
 
 class Clock:
@@ -226,8 +223,8 @@ class Curve:
         pace = last.get("pace") or math.nan if math.isnan(pace) else pace
         seconds = (last["seconds"] or 0.0) + (iteration - last["iteration"]) * pace
         self.keep(iteration, x)
-        line = {"iteration": iteration, "seconds": finite(seconds), "pace": finite(pace), "score": finite(score)}
-        append_line(self.path, json.dumps(line | {"samples": self.trial.samples}))
+        line = {"iteration": iteration, "seconds": seconds, "pace": pace, "score": score}
+        append_line(self.path, as_json(line | {"samples": self.trial.samples}))
 
     def keep(self, iteration: int, x: Tensor) -> None:
         """Some of the samples of a point."""
@@ -248,8 +245,3 @@ class Curve:
         text = "".join(json.dumps(line) + "\n" for line in [*lines, {"iteration": i, "ran_away": why}])
         run.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, text)
-
-
-def finite(value: float) -> float | None:
-    """A number that JSON has."""
-    return value if math.isfinite(value) else None

@@ -99,7 +99,7 @@ def train(
 
 
 def unsaid(text: str) -> None:
-    """The `say` of processes after the first: nothing."""
+    """A `say` that says nothing, as of processes after the first."""
 
 
 def train_among(
