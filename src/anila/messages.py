@@ -36,6 +36,15 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     return f"{', '.join(names[: most - 2])}, …, {names[-1]} ({len(names):,} in all)"
 
 
+def in_a_sentence(names: Sequence[str], last: str) -> str:
+    """Names with a word before the last one.
+
+    >>> in_a_sentence(["a", "b", "c"], "or")
+    'a, b or c'
+    """
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
 def lines_printable(text: str) -> str:
     """`printable`, with line ends left: names in it that are foreign do nothing to a terminal."""
     return "\n".join(map(printable, text.split("\n")))
@@ -138,18 +147,22 @@ def duration(seconds: float) -> str:
     return f"{hours} h {m} min" if hours else f"{m} min {s} s" if m else f"{s} s"
 
 
-def whole(name: str, value: Any) -> int:
+def whole_number(name: str, value: Any, least: int | None = None) -> int:
     """A whole number as people give it, of NumPy or torch too.
 
     Raises:
         TypeError: If it is none.
+        ValueError: If it is smaller than the least that is allowed.
     """
     try:
-        if not isinstance(value, bool):
-            return operator.index(value)
+        number = operator.index(value)
     except TypeError:
-        pass
-    raise TypeError(f"{name} must be a whole number; got {value!r}")
+        number = None
+    if number is None or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number; got {value!r}")
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}; got {value!r}")
+    return number
 
 
 def lacks_memory(error: BaseException) -> bool:

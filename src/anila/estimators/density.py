@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from anila.density.precision import own_defaults
 from anila.estimators.frames import completed, like
 from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows, without_extremes
-from anila.messages import whole
+from anila.messages import whole_number
 from anila.rng import rng
 
 Seed = int | np.random.RandomState | None
@@ -86,7 +86,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
             random_state: Seed or RandomState.
         """
         check_is_fitted(self)
-        z = self.table_.kernel.draw(natural("n_samples", n_samples), generator(random_state))
+        z = self.table_.kernel.draw(whole_number("n_samples", n_samples, least=0), generator(random_state))
         return self.table_.outward(z) if self.frame_ is None else like(self.frame_, self.table_.encoding.decode(z))
 
     @own_defaults()
@@ -99,7 +99,7 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
             random_state: Seed or RandomState.
         """
         x, g = new_rows(self, X), generator(random_state)
-        natural("draws", draws)
+        whole_number("draws", draws, least=0)
         z, own = self.table_.inward(x)
         drawn = [self.table_.kernel.completed(z, g, own) for _ in range(draws)]
         if isinstance(x, pa.Table):
@@ -120,10 +120,3 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
 
 def generator(random_state: Seed) -> torch.Generator:
     return rng(check_random_state(random_state).randint(2**31), "rows")
-
-
-def natural(name: str, value: Any) -> int:
-    """The value, if it is a whole number of at least 0."""
-    if (n := whole(name, value)) < 0:
-        raise ValueError(f"{name} must be at least 0; got {n}")
-    return n

@@ -7,7 +7,7 @@ from anila.density.precision import Precision
 from anila.learning.distributed import Ranks
 from anila.learning.objectives import Objective
 from anila.learning.starts import Start
-from anila.messages import counted, whole
+from anila.messages import counted, whole_number
 from anila.samplers import Sampler
 from anila.samplers.adaptation import AdaptiveSampler
 
@@ -36,7 +36,7 @@ def require_ranges(steps: object, ema: float, max_grad_norm: float) -> None:
         TypeError: If steps is not a whole number.
         ValueError: If ema or max_grad_norm is out of range.
     """
-    whole("steps", steps)
+    whole_number("steps", steps)
     if not 0 <= ema < 1:
         raise ValueError(f"ema must be in [0, 1): the decay of the average of θ; got {ema!r}")
     if not max_grad_norm > 0:

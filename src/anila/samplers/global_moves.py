@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.messages import whole
+from anila.messages import whole_number
 from anila.rng import uniform
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, accept
 
@@ -94,8 +94,7 @@ def with_global_moves(
         ValueError: If every is below 1, or (at `init`) the kernel is not a local Metropolis kernel.
         TypeError: If every is not a whole number.
     """
-    if whole("every", every) < 1:
-        raise ValueError(f"every must be at least 1; got {every}")
+    whole_number("every", every, least=1)
 
     def init(x: Tensor) -> GlobalState:
         local = kernel.init(x)

@@ -26,7 +26,7 @@ from torch import Tensor
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.ranges import Count, Positive
 from anila.density.rows import across
-from anila.messages import whole
+from anila.messages import whole_number
 from anila.samplers import scales
 from anila.samplers.kernel import DrawNoise, Info, PointState, Sampler, accept
 from anila.samplers.langevin import info
@@ -68,8 +68,7 @@ def hmc(
     """
     scales.require_positive("step_size", step_size)
     scales.require_positive("spread", spread)
-    if whole("leapfrog_steps", leapfrog_steps) < 1:
-        raise ValueError(f"leapfrog_steps must be at least 1; got {leapfrog_steps!r}")
+    whole_number("leapfrog_steps", leapfrog_steps, least=1)
     return preconditioned(f, preconditioner, lambda f: hmc_kernel(f, step_size, leapfrog_steps, spread))
 
 

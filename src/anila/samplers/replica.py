@@ -25,7 +25,7 @@ from torch import Tensor
 from anila.density.log_density import LogDensity, require_function, require_one_number_a_row
 from anila.density.precision import current
 from anila.density.rows import across
-from anila.messages import whole
+from anila.messages import whole_number
 from anila.rng import uniform
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis
 from anila.samplers.precondition import stretched
@@ -90,8 +90,7 @@ def replica_exchange(
         ValueError: If temperatures do not rise from 1, every is below 1, or `make` gives no local Metropolis kernel.
         TypeError: If every is not a whole number.
     """
-    if whole("every", every) < 1:
-        raise ValueError(f"every must be at least 1; got {every}")
+    whole_number("every", every, least=1)
     require_ladder(temperatures)
     kernel, rungs = ladder(make, f, temperatures), len(temperatures)
     require_metropolis(kernel, "replica exchange")

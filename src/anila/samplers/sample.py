@@ -12,7 +12,7 @@ from anila.density.log_density import ROUNDED, LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.rows import finite_rows
 from anila.density.transform import Transformed
-from anila.messages import are, counted, lacks_memory, whole
+from anila.messages import are, counted, lacks_memory, whole_number
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of, is_compiled
 from anila.samplers.compiled.moves import how_made, with_compiled_moves
@@ -89,7 +89,7 @@ def sample(
     if not hasattr(sampler, "step"):
         hint = ": give its .sampler" if hasattr(sampler, "sampler") else ""
         raise TypeError(f"sampler must be a kernel, e.g. mala(f, step_size=0.1); got {type(sampler).__name__}{hint}")
-    steps, keep_every = whole("steps", steps), whole("keep_every", keep_every)
+    steps, keep_every = whole_number("steps", steps), whole_number("keep_every", keep_every)
     x0, generator = as_points(x0, sampler.f), as_generator(generator, "sample")
     return transitions(sampler, x0, steps, generator, keep_every, progress, callback, precision, compile, look=True)
 

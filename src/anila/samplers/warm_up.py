@@ -32,7 +32,7 @@ from torch import Tensor
 
 from anila import notebook
 from anila.density.rows import across
-from anila.messages import counted, whole
+from anila.messages import counted, whole_number
 from anila.rng import as_generator, rng
 from anila.samplers import Sampler
 from anila.samplers.adaptation import KernelsByCount
@@ -126,7 +126,7 @@ def tune(
     >>> sorted(tuned.settings), tuned.x.shape
     (['leapfrog_steps', 'preconditioner', 'spread', 'step_size'], torch.Size([64, 2]))
     """
-    generator, steps = as_generator(generator, "tune"), whole("steps", steps)
+    generator, steps = as_generator(generator, "tune"), whole_number("steps", steps)
     make, names = chosen(make, x0)
     probe = make(**{name: PROBES[name] for name in names})
     require_points(x0 := as_points(x0, probe.f))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from anila.messages import did_you_mean
+from anila.messages import did_you_mean, in_a_sentence
 from anila.runs.experiment.code import is_code, load_code
 from anila.runs.plain import STRICT
 
@@ -98,16 +98,7 @@ class Choice:
     def refusal(cls, name: str, option: str, value: Any) -> str:  # noqa: ARG003
         """Why a setting that this name does not have is refused; empty if no name has it."""
         owners = cls.owners(option)
-        return f"{name} has no {option}, which is a setting of {listed(owners, 'and')}" if owners else ""
-
-
-def listed(names: list[str], last: str) -> str:
-    """Names as in a sentence.
-
-    >>> listed(["a", "b", "c"], "or")
-    'a, b or c'
-    """
-    return f" {last} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+        return f"{name} has no {option}, which is a setting of {in_a_sentence(owners, 'and')}" if owners else ""
 
 
 def chosen(group: type[Choice], settings: Any) -> Any:

@@ -17,7 +17,8 @@ from anila.density.networks import NETWORKS, is_of_vectors
 from anila.density.networks.fit import SHAPE
 from anila.density.ranges import Count, CountOrZero, Fraction, NonNegative, Positive, Several
 from anila.learning.objectives import OBJECTIVES, nothing
-from anila.runs.experiment.choice import Choice, listed, reasons
+from anila.messages import in_a_sentence
+from anila.runs.experiment.choice import Choice, reasons
 from anila.runs.plain import STRICT, Data, Optimizer, Start, Training
 from anila.samplers import SAMPLERS
 from anila.samplers import Sampler as Kernel
@@ -143,20 +144,20 @@ class Sampler(Choice):
             return (
                 f"{name} is exact at temperature 1 only, and got temperature {value}: its accept step would sample "
                 f"another law than its proposal aims at; temper f instead with network.temperature={value}, or use "
-                + listed(cls.owners("temperature"), "or")
+                + in_a_sentence(cls.owners("temperature"), "or")
             )
         return super().refusal(name, option, value)
 
     @model_validator(mode="after")
     def check(self) -> "Sampler":
         if self.clipped is not None and "threshold" not in self.own:
-            raise ValueError(
-                f"{self.name} has no threshold to steer: sampler.clipped needs {listed(self.owners('threshold'), 'or')}"
-            )
+            steered = in_a_sentence(self.owners("threshold"), "or")
+            raise ValueError(f"{self.name} has no threshold to steer: sampler.clipped needs {steered}")
         if self.final_temperature is not None and ("temperature" not in self.own or self.temperature == 0):
+            heated = in_a_sentence(self.owners("temperature"), "or")
             raise ValueError(
-                f"sampler.final_temperature needs {listed(self.owners('temperature'), 'or')} with a temperature above "
-                f"0; got {self.name}" + (f" with {self.temperature:g}" if "temperature" in self.own else "")
+                f"sampler.final_temperature needs {heated} with a temperature above 0; got {self.name}"
+                + (f" with {self.temperature:g}" if "temperature" in self.own else "")
             )
         if not self.kernel.exact and (self.global_every or self.accept is not None):
             wants = "sampler.global_every and sampler.accept need a Metropolis sampler"

@@ -33,7 +33,7 @@ from typing import Any, NamedTuple
 
 from anila.evaluation.training.metric import OF_CHAINS, Metric
 from anila.learning.chains import NotFinite
-from anila.runs.experiment.choice import listed
+from anila.messages import in_a_sentence
 from anila.runs.experiment.experiment import Experiment
 from anila.runs.model.trained import CHANGED_BY_GUARD, Trained
 
@@ -238,7 +238,7 @@ def what_to_change(config: Experiment, needs_chains: bool) -> str:
     lower = ["optimizer.learning_rate"]
     lower += ["sampler.step_size"] if needs_chains and not steered else []
     lower += ["training.max_grad_norm"] if limited else []
-    ways = [f"Lower {listed(lower, 'or')}"]
+    ways = [f"Lower {in_a_sentence(lower, 'or')}"]
     ways += [] if limited else ["set training.max_grad_norm"]
     ways += ["use a Metropolis sampler"] if needs_chains and not config.sampler.kernel.exact else []
     return ", or ".join(ways)
