@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from anila.applications import Posterior, compose
-from anila.applications.on_runs.kernel import bound, transitions
+from anila.applications.on_runs.kernel import bound, default_steps
 from anila.rng import rng
 from anila.runs.model.model import Model, batches, require_memory
 
@@ -49,7 +49,7 @@ def draw_combined(
         runs: The runs.
         posterior: Their combination.
         count: How many.
-        steps: Transitions; `transitions(first run)` by default.
+        steps: Transitions; `default_steps` of the first run by default.
         seed: Seed of starts and noise.
     """
     require_memory(count, runs[0])
@@ -61,4 +61,4 @@ def part_of(runs: Sequence[Model], posterior: Posterior, n: int, steps: int | No
     model, generator = runs[0], rng(seed, "compose", *([first] if first else []), device=runs[0].device)
     starts = [run.starts(-(-n // len(runs)), generator).to(model.device) for run in runs]
     make, x0 = bound(model, posterior, torch.cat(starts)[:n], generator, global_moves=True)
-    return posterior.draw(make, x0, steps or transitions(model), generator).x[0].cpu()
+    return posterior.draw(make, x0, steps or default_steps(model), generator).x[0].cpu()

@@ -15,7 +15,7 @@ from torch import Tensor
 from anila.applications import Draws, Posterior, denoise, inpaint, restore
 from anila.applications.descend import without_noise
 from anila.applications.line import along
-from anila.applications.on_runs.kernel import bound, transitions
+from anila.applications.on_runs.kernel import bound, default_steps
 from anila.applications.on_runs.levels import descended
 from anila.applications.on_runs.observed import Observed, starts
 from anila.data.frequent import at_frequent
@@ -63,12 +63,12 @@ def drawn(
         observed: What is seen of n points.
         law: The points' law given that.
         count: Draws for each.
-        steps: Transitions; `transitions(model)` by default.
+        steps: Transitions; `default_steps(model)` by default.
         seed: Seed of everything drawn here.
         frames: Points kept on the way.
     """
     require_memory(count * len(observed.y), model)
-    observed, steps = observed.on(model.device), steps or transitions(model)
+    observed, steps = observed.on(model.device), steps or default_steps(model)
     size, parts = together(model, observed, count), []
     for first in range(0, len(observed.y), size):
         part = observed.part(slice(first, first + size))
@@ -130,7 +130,7 @@ def filled(
         y: In the model's units, (n, d).
         hidden: True where a row is not seen.
         count: Draws for each.
-        steps: Transitions; `transitions(model)` by default.
+        steps: Transitions; `default_steps(model)` by default.
         seed: Seed of everything drawn here.
     """
     y = y.to(model.device)

@@ -34,8 +34,8 @@ class Bound(NamedTuple):
     x: Tensor
 
 
-def transitions(model: Model) -> int:
-    """How many are made where nobody says."""
+def default_steps(model: Model) -> int:
+    """Number of transitions if none is given."""
     s = model.sampler
     return EXACT_STEPS if s.kernel.exact else ROUNDS * s.steps
 

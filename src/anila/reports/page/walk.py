@@ -68,7 +68,7 @@ def walk(trained: Trained, seed: int = 0) -> Walk:
     """Run the chains."""
     frames: list[Frame] = []
     generator = rng(seed, "report", device=trained.device)
-    steps = transitions(trained)
+    steps = length(trained)
     x0 = starts(trained, frames, generator).to(trained.device)
     sampler = build_sampler(trained.sampler, trained.f, trained.proposal())
     _, trace = sample(sampler, x0, steps, generator, keep_every=1)
@@ -77,7 +77,7 @@ def walk(trained: Trained, seed: int = 0) -> Walk:
     return Walk(frames, x, trace, torch.where(torch.isfinite(x).flatten(2).all(2).cpu(), f, torch.nan))
 
 
-def transitions(trained: Trained) -> int:
+def length(trained: Trained) -> int:
     """How far chains go: as far as shows their way, at a cost of seconds."""
     if isinstance(trained.f, Anneals):
         return OF_LEVELS
