@@ -77,16 +77,12 @@ def images_of(source: str, model: Model) -> Named:
 
 def known_images(name: str, size: int | None, channels: int) -> Images:
     """The test images of a known set; all where it has no such split."""
-    for split in ("test", "all"):
-        try:
-            data = load(name, size=size, channels=channels, split=split)
-        except ValueError:
-            if split == "all":
-                raise
-        else:
-            assert isinstance(data, Images)
-            return data
-    raise AssertionError
+    try:
+        data = load(name, size=size, channels=channels, split="test")
+    except ValueError:
+        data = load(name, size=size, channels=channels, split="all")
+    assert isinstance(data, Images)
+    return data
 
 
 def decode(entries: list[Entry], size: int | None, channels: int, model: Model) -> Named:

@@ -90,10 +90,9 @@ class OfClass(Model):
     def __init__(self, model: Model, label: str):
         self.net = model.given(label)
         self.whole, self.config, self.data, self.notices = model, model.config, model.data, model.notices
-        index = model.classes.index(label) if label in model.classes else int(label)
         self.kept = model.start
         if isinstance(self.kept, Persistent):
-            generator = rng(model.config.training.seed, "class", index, device=model.device)
+            generator = rng(model.config.training.seed, "class", model.index_of(label), device=model.device)
             self.kept = Persistent(model.starts_of(self.net, len(self.kept.bank), generator))
 
     @property

@@ -47,8 +47,7 @@ class Reason:
 
     def as_dict(self) -> dict[str, Any]:
         """In JSON's types: dates as text."""
-        plain = {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in vars(self).items()}
-        return plain
+        return {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in vars(self).items()}
 
 
 def shown(cell: Any) -> str:

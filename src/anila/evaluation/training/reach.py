@@ -1,7 +1,7 @@
 """Reach: how far a clipped drift can carry a chain, known before anything runs.
 
-A clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since γ
-∂f = step_size · clip(∂f, −b, b). Chains that start farther from the data cannot get there in one iteration.
+A clipped drift moves a coordinate by at most K · step_size · b / 2 in K transitions, since
+γ ∂f = step_size · clip(∂f, −b, b). Chains that start farther from the data cannot get there in one iteration.
 """
 
 import math
@@ -57,5 +57,5 @@ def reach_warning(
         f"reach: in K = {counted(steps, 'transition')} drift moves a coordinate by at most K · step_size · threshold "
         f"/ 2 = {drift:.3g} and noise by about {diffusion(steps, step_size, temperature):.3g}, but starts and data "
         f"are {gap:.3g} apart: {consequence}. Raise sampler.threshold, sampler.step_size or sampler.steps "
-        f"{math.ceil(gap / max(drift, 1e-12))}-fold together, or start nearer (start.kind=data, start=data)"
+        f"{needed}-fold together, or start nearer (start.kind=data, start=data)"
     )
