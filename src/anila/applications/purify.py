@@ -1,14 +1,11 @@
-"""Chains that stay near a point: purification and counterfactual edits.
+"""Purification: chains that stay within ε of a point in every coordinate.
 
-    purify    x anywhere within |xᵢ − yᵢ| < ε:   x = y + ε tanh(u / ε),   g(u) = f(x) + T Σᵢ log dxᵢ/duᵢ
-    edit      g(x) = f(x) − T |x − y|² / (2 sd²) + T · goal(x)
+    x = y + ε tanh(u / ε),   g(u) = f(x) + T Σᵢ log dxᵢ/duᵢ
 
 If an adversary may change every coordinate by ε, the true x lies in a box around the observation, with a uniform
-likelihood; purifying draws exactly from f on this box. An edit moves from y towards larger f and a goal, with a penalty
-on the distance.
+likelihood; purifying draws exactly from f on this box.
 
-References: Hill, Mitchell & Zhu 2021 (purification by chains of an energy); Wachter, Mittelstadt & Russell 2018
-(counterfactuals as a goal and a distance).
+Reference: Hill, Mitchell & Zhu 2021 (purification by chains of an energy).
 """
 
 import math

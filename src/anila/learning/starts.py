@@ -1,9 +1,9 @@
 """Where the chains of a training iteration start, and where they are kept afterwards.
 
-Five ways: fresh noise (short run), data (contrastive divergence), the chains of the previous iteration (`Persistent`,
-Algorithm 1 of Karimi, Xie & Li 2023), a bank of them with some restarts (`Replay`, Du & Mordatch 2019), or data with
-which each chain is compared until it restarts (`Paired`). Each has `draw(n, generator)`, `store(x)` and
-`state_dict()` / `load_state_dict()`.
+Six ways: fresh noise (short run), data (contrastive divergence), draws of the model (`FromModel`), the chains of the
+previous iteration (`Persistent`, Algorithm 1 of Karimi, Xie & Li 2023), a bank of them with some restarts (`Replay`,
+Du & Mordatch 2019), or data with which each chain is compared until it restarts (`Paired`). Each has
+`draw(n, generator)`, `store(x)` and `state_dict()` / `load_state_dict()`.
 
 In a draw of n from a bank of S chains, place j comes from its own stratum, slots ⌊jS/n⌋ … ⌊(j+1)S/n⌋. So every slot is
 drawn equally often, none twice at a time, and a process that runs places a … b only needs slots ⌊aS/n⌋ … ⌊bS/n⌋: each

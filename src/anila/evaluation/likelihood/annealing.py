@@ -9,8 +9,8 @@ of the sum, which is ℓ²/K if chains mix at every rung and τ ℓ²/K if they 
 1. A pilot of resampled chains climbs from q₀. Each rung is where the effective sample size of its weights falls to
    a fraction C of the chains, of length √(log 1/C). There the preconditioner and the threshold are chosen from the
    chains' positions as in `tune`, and step_size follows acceptance.
-2. There are K = ℓ²/spread rungs of equal length, with β and log step_size interpolated. 3. Other chains climb it
-without resampling. While log n/ESS of their weights, which is the variance if these are
+2. There are K = ℓ²/spread rungs of equal length, with β and log step_size interpolated.
+3. Other chains climb it without resampling. While log n/ESS of their weights, which is the variance if these are
    lognormal, is well above `spread`, K grows in proportion.
 
 Then the path is frozen: estimates on it with new noise are not biased by the way it was found.

@@ -149,8 +149,8 @@ def run_long_chains(
         steps: Total number of transitions, at least K.
         generator: Source of the chains' noise.
         watch: Called with the number of transitions made, every K.
-            clean: Removes from points the noise that is part of the law of f.
-            distance: Clean points -> their distance from data.
+        clean: Removes from points the noise that is part of the law of f.
+        distance: Clean points -> their distance from data.
 
     Raises:
         ValueError: If steps is less than K.
