@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from anila.applications import Posterior, purify
 from anila.applications.files.inputs import rows_from
-from anila.applications.files.tables import given, missing_cells
+from anila.applications.files.tables import given
 from anila.applications.on_runs.compose import combined, draw_combined
 from anila.applications.on_runs.draws import cleaning, completion, drawn, filled
 from anila.applications.on_runs.kernel import require_stable
@@ -70,7 +70,7 @@ def known(table_run: Path) -> Trained:
 def test_missing_cells_follow_their_conditional_law(known: Trained):
     """Sees draws left standardised, a wrong column, patterns mixed up, or a cell that was given and is changed."""
     given = np.array([[184.25, math.nan, math.nan], [171.5, -3.1, math.nan], [150.0, -4.0, 1.0]])
-    hidden = torch.from_numpy(missing_cells(given))
+    hidden = torch.from_numpy(np.isnan(given))
     draws = filled(known, known.units.inward(given), hidden, count=800, steps=60)
     x, seen = np.where(np.isnan(given)[:, None], known.units.outward(draws.x), given[:, None]), ~np.isnan(given)
     assert np.array_equal(x[:, 0][seen], given[seen])

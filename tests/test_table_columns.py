@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
@@ -22,6 +23,7 @@ from anila.data.delimited import MARKS
 from anila.data.dependent import independent, law
 from anila.data.table_files import suffix_of
 from anila.runs.experiment.saved import current
+from tiny import anila
 
 N = 60
 G = np.random.default_rng(0)
@@ -504,13 +506,13 @@ def test_copies_and_totals_follow_from_others() -> None:
 def test_rows_that_break_what_always_held_are_found() -> None:
     rows = pa.table({"a": AGE, "twice": [2 * v for v in AGE], "unit": ["kg"] * N, "one": [1] * N, "city": CITY})
     encoding = Table(rows).encoding
-    assert encoding.broken(rows) == {}
+    assert encoding.broken(rows) == encoding.unseen(rows) == {}
     new = pa.table({"a": [20, 30, None], "twice": [40, 61, 5], "unit": ["kg", "g", "kg"], "one": [1, 1, 1e308],
                     "city": ["Oslo", "Oslo", "Atlantis"]})  # fmt: skip
     assert {name: at.tolist() for name, at in encoding.broken(new).items()} == {
         "twice": [False, True, False], "unit": [False, True, False], "one": [False, False, True],
-        "city": [False, False, True],
     }  # fmt: skip
+    assert {name: at.tolist() for name, at in encoding.unseen(new).items()} == {"city": [False, False, True]}
 
 
 def test_cells_of_no_usable_type_are_left_out_by_name(tmp_path: Path) -> None:
@@ -663,3 +665,33 @@ def test_a_table_run_of_0_1_0_keeps_a_coordinate_for_every_column() -> None:
     assert current({"data": {"name": "a/b.CSV"}})["data"] == {"name": "a/b.CSV", "dependent": True}
     assert not current({"data": {"name": "b.csv", "dependent": False}})["data"]["dependent"]
     assert current({"data": {"name": "rings"}})["data"] == {"name": "rings"}
+
+
+def test_a_missing_cell_is_worked_out_from_a_copy_or_a_total_of_it() -> None:
+    """Also along a chain of them; sees it drawn at random beside a copy that tells it, and two unknowns made one."""
+    a, b = np.array(AGE, dtype=float), np.arange(N) % 7.0
+    rows = pa.table({"a": a, "b": b, "total": a + 2 * b, "inches": a / 2.54, "unit": ["cm"] * N})
+    encoding = Table(rows).encoding
+    assert encoding.coordinates == ("a", "b")
+    holes = pa.table({"a": [None, None, None], "b": [3.0, None, None], "total": [46.0, 46.0, 46.0],
+                      "inches": [None, 40 / 2.54, None]})  # fmt: skip
+    known = encoding.decode(encoding.encode(holes)).to_pydict()
+    assert (known["a"], known["b"]) == ([40.0, 40.0, None], [3.0, 3.0, None])
+    alone = encoding.decode(encoding.encode(pa.table({"inches": [40 / 2.54]}), absent=True))
+    assert alone.column("a").to_pylist() == [40.0]
+    with pytest.raises(ValueError, match="none of the model's columns, which are a, b, total, inches; .* are unit"):
+        encoding.encode(pa.table({"unit": ["cm"]}), absent=True)
+
+
+def test_inpaint_fills_what_copies_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sees a cell drawn beside a copy that tells it, and a table refused in which nothing is left to draw."""
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{age},{2.5 * age},{age % 7},kg" for age in AGE]
+    Path("t.csv").write_text("\n".join(["a,more,b,unit", *lines]))
+    Path("holes.csv").write_text("a,more,b,unit\n,100,3,\n20,,1,kg\n")
+    assert anila("train", "t.csv", "--run", "r") == 0
+    assert anila("inpaint", "r", "holes.csv", "--count", "1", "--out", "filled.csv") == 0
+    filled = pyarrow.csv.read_csv("filled.csv").to_pydict()
+    assert (filled["a"], filled["more"], filled["unit"]) == ([40, 20], [100, 50], ["kg", "kg"])
+    assert anila("inpaint", "r", "--given", "more=100", "--count", "3", "--out", "filled.csv") == 0
+    assert pyarrow.csv.read_csv("filled.csv")["a"].to_pylist() == [40, 40, 40]

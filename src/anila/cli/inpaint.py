@@ -108,6 +108,6 @@ def fill(
         tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
         y = tables.points(table, units, missing=True, absent=True)
     require_memory(count * len(y), model)
-    hidden = torch.from_numpy(tables.missing_cells(y.numpy()))
+    hidden = torch.from_numpy(tables.missing_cells(y.numpy(), table, units))
     beside = BesideTable(table, units, kept=True)
     finish(lambda: filled(model, y, hidden, count, steps, seed), beside, out)

@@ -14,12 +14,13 @@ hold, are reflected: clipped, they would pile up there (Schuster 1985).
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from anila.data.foreign import printable
 from anila.data.scale import bounded
@@ -48,7 +49,7 @@ class Column(NamedTuple):
         scale: Scale by which they are divided.
         categories: Its categories, sorted, if the kind has some.
         step: Step of values on a grid from `low`; None if they are not on one.
-        low, high: The range that was seen.
+        low, high: The range that was seen; NaN if nothing was.
         terms: Names and factors of the columns from which it follows.
         constant: The constant added to these.
         frequent: Values that many cells have.
@@ -87,7 +88,7 @@ class Column(NamedTuple):
         seen = seen[np.isfinite(seen)]
         zoned = is_zoned(cells.type) if kind in TIMED else None
         if not len(seen):
-            return cls(name, kind, (0.0,), zoned=zoned)
+            return cls(name, kind, (0.0,), low=math.nan, high=math.nan, zoned=zoned)
         step, low, high = step_of(seen, kind), float(seen.min()), float(seen.max())
         values, shares = frequent(seen, step)
         return cls(name, kind, (0.0,), step=step, low=low, high=high, frequent=values, shares=shares, zoned=zoned)
@@ -156,10 +157,20 @@ class Column(NamedTuple):
         found = pc.call_function("index_in", [given], pc.SetLookupOptions(known)).fill_null(len(known)).to_numpy()
         return found + given.is_null().to_numpy(zero_copy_only=False)
 
+    def unseen(self, cells: pa.ChunkedArray) -> Bool[np.ndarray, "n"]:
+        """Which cells hold a category that was never seen."""
+        return self.places(cells) == len(self.categories)
+
     def decode(self, x: Float64[np.ndarray, "n k"]) -> pa.Array:
         """Coordinates as cells."""
         values = np.array(self.mean) + self.scale * x
         return self.nearest(values) if self.kind == "category" else self.on_grid(values[:, 0])
+
+    def following(
+        self, others: Mapping[str, Float64[np.ndarray, "*n"]], shape: tuple[int, ...]
+    ) -> Float64[np.ndarray, "*n"]:
+        """The numbers of a column without coordinates: constant + Σ factor · other."""
+        return sum((factor * others[name] for name, factor in self.terms), np.full(shape, self.constant))
 
     def nearest(self, corner: Float64[np.ndarray, "n k"]) -> pa.Array:
         """The category of the nearest corner."""

@@ -2,18 +2,20 @@
 
 From left to right, a column is kept if it is not a linear function of those kept before it. This is a Cholesky
 factorisation of the correlations that skips columns whose pivot, the remaining share of variance, is 0. The others
-follow from these, v = c + Σ a_j v_j, by least squares; they are dropped only if that holds in every complete row.
+follow from these, v = c + Σ a_j v_j, by least squares; they are dropped only if that holds in every complete row whose
+cells are not too far out (`FAR` scales).
 """
 
 import warnings
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from anila.data.column import Column
 from anila.data.encoding import TOLERANCE, Encoding
 from anila.data.foreign import printable
+from anila.data.scale import FAR, bounded
 from anila.messages import counted
 
 MOST = 500
@@ -33,12 +35,24 @@ def independent(encoding: Encoding, rows: pa.Table, totals: bool = True) -> Enco
         totals: Whether columns that follow from others lose their coordinates.
     """
     columns = [without_coordinates(c) if is_constant(c) else c for c in encoding.columns]
-    numbers = [c for c in columns if c.mean and c.kind != "category"] if totals else []
+    numbers = [c for c in columns if c.mean and c.kind != "category" and np.isfinite(c.low)] if totals else []
     if not 1 < len(numbers) <= MOST:
         return Encoding(tuple(columns))
     v = np.stack([c.values(rows.column(c.name)) for c in numbers], 1)
-    found = following(numbers, v[np.isfinite(v).all(1)])
+    mean, scale = np.array([c.mean[0] for c in numbers]), np.array([c.scale for c in numbers])
+    found = following(numbers, v[(np.abs(bounded(v) - mean) <= FAR * scale).all(1)])
     return Encoding(tuple(found.get(c.name, c) for c in columns))
+
+
+def require_varying(encoding: Encoding, name: str) -> None:
+    """Refuse a table of constants.
+
+    Raises:
+        ValueError: Naming them.
+    """
+    if not encoding.coordinates:
+        constants = ", ".join(map(law, encoding.columns))
+        raise ValueError(f"{name}: no column varies, and constant columns have no density ({constants})")
 
 
 def is_constant(column: Column) -> bool:
@@ -63,8 +77,9 @@ def following(columns: list[Column], v: Float64[np.ndarray, "n d"]) -> dict[str,
     for j, b in zip(rest, factors.T, strict=True):
         a = rounded(np.where(np.abs(b) > TOLERANCE, b, 0) * sd[j] / sd[kept])
         offset = v[:, j] - v[:, kept] @ a
-        constant = rounded(np.quantile(offset, [0.5])).item()
-        if np.abs(offset - constant).max() <= TOLERANCE * sd[j]:
+        near = TOLERANCE * sd[j]
+        constant = 0.0 if np.abs(offset).max() <= near else rounded(np.quantile(offset, [0.5])).item()
+        if np.abs(offset - constant).max() <= near:
             terms = tuple((columns[i].name, float(at)) for i, at in zip(kept, a, strict=True) if at)
             found[columns[j].name] = columns[j]._replace(mean=(), terms=terms, constant=constant)
     return found
@@ -108,16 +123,23 @@ def warn_of_broken(rows: pa.Table, encoding: Encoding) -> None:
         rows: As of `Encoding.encode`.
         encoding: Of the model.
     """
-    columns, broken, unseen = {c.name: c for c in encoding.columns}, list[str](), list[str]()
-    for name, at in encoding.broken(rows).items():
-        first = int(at.argmax())
-        where = f"({counted(int(at.sum()), 'row')}, the first is {first})"
-        if columns[name].mean:
-            unseen.append(f"{name}={rows.column(name)[first].as_py()} {where}")
-        else:
-            broken.append(f"{law(columns[name])} {where}")
-    if broken:
-        said = f"the model does not see where rows break what held in all rows of training: {'; '.join(broken)}"
+    columns = {column.name: column for column in encoding.columns}
+    found = [f"{law(columns[name])} {where(at)}" for name, at in encoding.broken(rows).items()]
+    if found:
+        said = f"the model does not see where rows break what held in all rows of training: {'; '.join(found)}"
         warnings.warn(printable(said), stacklevel=3)
-    if unseen:
-        warnings.warn(printable(f"never seen in training: {'; '.join(unseen)}"), stacklevel=3)
+
+
+def warn_of_unseen(rows: pa.Table, encoding: Encoding) -> None:
+    """Warn of categories that no row that was learned had; arguments as of `warn_of_broken`."""
+    found = [
+        f"{name}={rows.column(name)[int(at.argmax())].as_py()} {where(at)}"
+        for name, at in encoding.unseen(rows).items()
+    ]
+    if found:
+        warnings.warn(printable(f"never seen in training: {'; '.join(found)}"), stacklevel=3)
+
+
+def where(at: Bool[np.ndarray, "n"]) -> str:
+    """How many rows, and the first of them."""
+    return f"({counted(int(at.sum()), 'row')}, the first is {int(at.argmax())})"

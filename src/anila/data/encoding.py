@@ -83,7 +83,7 @@ class Encoding(NamedTuple):
         seen categories and one never seen, the bump is λ^[v ≠ v_i], λ = exp(−1/(h s)²), and its sum 1 + K λ replaces
         (2π h²)^(K/2).
         """
-        return np.concatenate([np.full(len(c.mean), c.log_volume(h)) for c in self.columns])
+        return np.array([c.log_volume(h) for c in self.columns for _ in c.mean])
 
     def raw(self, rows: pa.Table) -> Float64[np.ndarray, "n d"]:
         """The coordinates before standardisation."""
@@ -91,6 +91,8 @@ class Encoding(NamedTuple):
 
     def encode(self, rows: pa.Table, absent: bool = False) -> Float64[np.ndarray, "n d"]:
         """Rows as points, NaN where a cell is missing; cells beyond 10¹⁸ scales, and ±∞, count as that far.
+
+        A missing number is worked out where a copy or a total of it, and all else in that total, is there.
 
         Args:
             rows: A table with at least these columns, in any order; those without coordinates may be absent.
@@ -101,15 +103,37 @@ class Encoding(NamedTuple):
         """
         wanted = [column.name for column in self.columns if column.mean]
         lacking = [name for name in wanted if name not in rows.column_names]
-        if lacking and (not absent or lacking == wanted):
+        telling = [column.name for column in self.columns if column.mean or column.terms]
+        silent = not set(telling) & set(rows.column_names)
+        if lacking and (not absent or silent):
             there = rows.column_names
             near = did_you_mean(lacking[0], [name for name in there if name not in self.names])
-            lacks = f"no column {listed([repr(name) for name in lacking])}; the model's are"
-            if lacking == wanted and there:
-                lacks, near = "none of the model's columns, which are", did_you_mean(there[0], self.names)
-            columns = f"{listed(self.names)}; the table's are {listed(there)}"
-            raise ValueError(printable(f"the table has {lacks} {columns}{near}"))
-        return np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
+            lacks, columns = f"no column {listed([repr(name) for name in lacking])}; the model's are", self.names
+            if silent and there:
+                lacks, columns = "none of the model's columns, which are", telling
+                near = did_you_mean(there[0], telling)
+            raise ValueError(
+                printable(f"the table has {lacks} {listed(columns)}; the table's are {listed(there)}{near}")
+            )
+        x = np.concatenate([column.encode(cells_of(rows, column.name)) for column in self.columns], 1)
+        totals = [c for c in self.columns if c.terms and c.name in rows.column_names]
+        return self.solved(x, [(total, total.values(rows.column(total.name))) for total in totals])
+
+    def solved(
+        self, x: Float64[np.ndarray, "n d"], totals: list[tuple[Column, Float64[np.ndarray, "n"]]]
+    ) -> Float64[np.ndarray, "n d"]:
+        """Points with the only missing part of a total worked out: v_i = (total − constant − Σ a_j v_j)/a_i, j ≠ i."""
+        found = x
+        for total, values in totals:
+            at = [self.slices[name].start for name, _ in total.terms]
+            factors, holes = np.array([factor for _, factor in total.terms]), np.isnan(found[:, at])
+            alone = holes & (holes.sum(1, keepdims=True) == 1) & np.isfinite(values)[:, None]
+            if alone.any():
+                others = np.nansum(factors * (self.mean[at] + self.scale[at] * found[:, at]), 1)
+                parts = (values - total.constant - others)[:, None] / factors
+                found = found.copy()
+                found[:, at] = np.where(alone, (parts - self.mean[at]) / self.scale[at], found[:, at])
+        return found if found is x else self.solved(found, totals)
 
     def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:
         """Points as rows: all columns, in their kinds, null where a coordinate is NaN."""
@@ -123,30 +147,35 @@ class Encoding(NamedTuple):
         if column.kind == "category":
             return pa.array([column.categories[0]] * n)
         kinds = {other.name: other for other in self.columns}
-        parts = [factor * kinds[name].values(pa.chunked_array([own[name]])) for name, factor in column.terms]
-        return column.on_grid(sum(parts, np.full(n, column.constant)))
+        others = {name: kinds[name].values(pa.chunked_array([own[name]])) for name, _ in column.terms}
+        return column.on_grid(column.following(others, (n,)))
 
     def broken(self, rows: pa.Table) -> dict[str, Bool[np.ndarray, "n"]]:
         """Which rows break a rule that held for every row seen, by column.
 
-        A constant has another value, a column differs from what it should follow from, or a category was never seen.
+        A constant has another value, or a column differs from what it should follow from.
 
         Args:
             rows: As in `encode`; absent columns break nothing.
         """
         there = {column.name: cells_of(rows, column.name) for column in self.columns}
-        found = {c.name: self.breaks(c, there) for c in self.columns if c.kind == "category" or not c.mean}
+        found = {c.name: self.breaks(c, there) for c in self.columns if not c.mean}
         return {name: at for name, at in found.items() if at.any()}
 
     def breaks(self, column: Column, there: dict[str, pa.ChunkedArray]) -> Bool[np.ndarray, "n"]:
         """Where a column breaks its own rule."""
         cells = there[column.name]
         if column.kind == "category":
-            return column.places(cells) == len(column.categories)
+            return column.unseen(cells)
         others = {other.name: other.values(there[other.name]) for other in self.columns if other.kind != "category"}
-        expected = sum((factor * others[name] for name, factor in column.terms), np.full(len(cells), column.constant))
+        expected = column.following(others, (len(cells),))
         with np.errstate(invalid="ignore", over="ignore"):
             return np.abs(bounded(others[column.name]) - expected) > TOLERANCE * column.scale
+
+    def unseen(self, rows: pa.Table) -> dict[str, Bool[np.ndarray, "n"]]:
+        """Which rows have a category that no row seen had, by column; arguments as of `broken`."""
+        found = {c.name: c.unseen(cells_of(rows, c.name)) for c in self.columns if c.kind == "category" and c.mean}
+        return {name: at for name, at in found.items() if at.any()}
 
 
 def means_and_sds(

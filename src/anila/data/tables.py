@@ -27,7 +27,7 @@ from torch import Tensor
 from anila.data.column import is_zoned
 from anila.data.completion import Completion
 from anila.data.dataset import Rows, sha256_of
-from anila.data.dependent import independent, law
+from anila.data.dependent import independent, law, require_varying
 from anila.data.encoding import Encoding
 from anila.data.foreign import printable, printable_refusals
 from anila.data.image_array import image_array
@@ -220,10 +220,7 @@ def encoding_of(rows: pa.Table, name: str, dependent: bool) -> Encoding:
     every = Encoding.of(rows)
     require_numbers_usable(rows, every, name)
     encoding = independent(every, rows, totals=not dependent)
-    if not encoding.coordinates:
-        raise ValueError(
-            f"{name}: no column varies, and constant columns have no density ({', '.join(map(law, encoding.columns))})"
-        )
+    require_varying(encoding, name)
     return encoding
 
 

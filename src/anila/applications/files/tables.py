@@ -17,7 +17,7 @@ from torch import Tensor
 from anila.data import Units
 from anila.data.column import kind_of
 from anila.data.dates import dated, form_of
-from anila.data.dependent import warn_of_broken
+from anila.data.dependent import warn_of_broken, warn_of_unseen
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
 from anila.messages import counted
@@ -101,11 +101,12 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
         ValueError: If they may not be and are, a column is of another kind, or nothing is there.
 
     Warns:
-        UserWarning: Of rows that break what held in all rows of training.
+        UserWarning: Of rows that break what held in all rows of training, and of categories that were never seen.
     """
     encoding, table = units.rows, named(table, units.rows.names)
     x = encoding.encode(table, absent=absent)
     warn_of_broken(table, encoding)
+    warn_of_unseen(table, encoding)
     if not len(x):
         raise ValueError("the table has no rows")
     holes = {name: np.isnan(x[:, at]).any(1) for name, at in encoding.slices.items()}
@@ -118,14 +119,19 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
     return torch.from_numpy(x.astype(np.float32))
 
 
-def missing_cells(values: Float[np.ndarray, "n d"]) -> Bool[np.ndarray, "n d"]:
-    """Where cells are to be drawn, given the others of their row.
+def missing_cells(values: Float[np.ndarray, "n d"], table: pa.Table, units: Units) -> Bool[np.ndarray, "n d"]:
+    """Where cells are to be drawn, given the others of their row; a copy or a total may tell all that are missing.
+
+    Args:
+        values: The points of the table.
+        table, units: As of `points`.
 
     Raises:
         ValueError: If nothing is missing, or nothing is given in a row.
     """
-    missing = np.isnan(values)
-    if not missing.any():
+    missing, there = np.isnan(values), named(table, units.rows.names)
+    whole = [name in there.column_names and not is_missing(there.column(name)).any() for name in units.rows.names]
+    if all(whole):
         raise ValueError("no cell is missing: leave out the columns to draw, or leave their cells empty")
     if missing.all(1).any():
         raise ValueError(
