@@ -408,3 +408,41 @@ def test_estimators_do_not_ask_torch_for_its_defaults():
     with torch.device("meta"):
         found = answers()
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_draws_keep_constants_copies_and_totals() -> None:
+    """In arrays and frames, drawn and imputed, beside an empty column and an extreme row; log p does not count them.
+
+    Sees a copy drawn with noise of its own, and a cell drawn at random though a copy of it is there.
+    """
+    x = rows(80)
+    follow = [x[:, 0], 2.54 * x[:, 0] - 3, x[:, 0] + 2e-3 * x[:, 1], np.full(80, 7.0)]
+    more = np.column_stack([x, *follow, np.full(80, np.nan)])
+    more[9, 2] = 1e300
+    density = EnergyDensity(random_state=0).fit(more)
+    drawn = density.sample(50, random_state=0)
+    expected = [drawn[:, 0], 2.54 * drawn[:, 0] - 3, drawn[:, 0] + 2e-3 * drawn[:, 1], np.full(50, 7.0)]
+    np.testing.assert_allclose(drawn[:, 3:7].T, expected, rtol=1e-6)
+    hole = np.full((1, 8), np.nan)
+    hole[0, [4, 5]] = 2.54 * 0.5 - 3, 100.5
+    np.testing.assert_allclose(density.transform(hole)[0, [0, 1, 3]], [0.5, 5e4, 0.5], rtol=1e-6)
+    plain = EnergyDensity(random_state=0).fit(x)
+    with_copies = EnergyDensity(random_state=0).fit(np.column_stack([x, *follow]))
+    np.testing.assert_allclose(with_copies.score_samples(np.column_stack([x, *follow])), plain.score_samples(x))
+    frame = pd.DataFrame(
+        {"cm": x[:, 0].round(2), "again": x[:, 0].round(2), "unit": "cm", "city": ["Oslo", "Rome"] * 40}
+    )
+    of_frame = EnergyDensity(random_state=0).fit(frame).sample(20, random_state=0)
+    assert (of_frame["cm"] == of_frame["again"]).all()
+    assert set(of_frame["unit"]) == {"cm"}
+
+
+def test_rows_that_break_a_copy_are_said_to() -> None:
+    """Sees a broken copy that nobody hears of: log p does not count it. A detector scores it, so it says nothing."""
+    x = np.column_stack([rows(60), rows(60)[:, 0]])
+    broken = x[:2] + np.array([0, 0, 0, 9])
+    with pytest.warns(UserWarning, match="break what held in all rows of training: 3 = 0 .2 rows, the first is 0"):
+        EnergyDensity().fit(x).score_samples(broken)
+    assert EnergyDetector().fit(x).predict(broken).tolist() == [-1, -1]
+    with pytest.raises(ValueError, match="X: no column varies, and constant columns have no density .0 = 1, 1 = 1"):
+        EnergyDensity().fit(np.ones((30, 2)))

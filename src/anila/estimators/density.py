@@ -13,9 +13,17 @@ from sklearn.base import BaseEstimator, DensityMixin, OneToOneFeatureMixin, Tran
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from anila.data.dependent import warn_of_broken
 from anila.density.precision import own_defaults
 from anila.estimators.frames import completed, like
-from anila.estimators.kernel_of_table import KernelOfTable, kernel_of_table, new_rows, training_rows, without_extremes
+from anila.estimators.kernel_of_table import (
+    KernelOfTable,
+    as_table,
+    kernel_of_table,
+    new_rows,
+    training_rows,
+    without_extremes,
+)
 from anila.messages import whole_number
 from anila.rng import rng
 
@@ -25,7 +33,9 @@ Seed = int | np.random.RandomState | None
 class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEstimator):
     """The kernel energy of a table as a density: exact log-likelihoods, draws and conditional draws.
 
-    A training row is scored by the others: `score(X)` of the training table is its leave-one-out likelihood.
+    A training row is scored by the others: `score(X)` of the training table is its leave-one-out likelihood. Constants,
+    and copies and totals of other columns, have no density: they are exact in draws, and `score_samples` warns of rows
+    that break them.
 
     Args:
         bandwidth: h in standard deviations of a column; None for the likeliest by leave-one-out.
@@ -63,15 +73,21 @@ class EnergyDensity(OneToOneFeatureMixin, TransformerMixin, DensityMixin, BaseEs
         rows = training_rows(self, X)
         self.frame_ = X.iloc[:0] if isinstance(rows, pa.Table) else None
         self.seed_ = check_random_state(self.random_state).randint(2**31)
-        self.table_, _, _ = kernel_of_table(rows, self.bandwidth, self.seed_)
+        self.table_, _, _ = kernel_of_table(rows, self.bandwidth, self.seed_, dependent=False)
         self.table_ = without_extremes(self.table_)
         self.bandwidth_ = self.table_.kernel.bandwidth
         return self
 
     @own_defaults()
     def score_samples(self, X: Any) -> Float64[np.ndarray, "rows"]:
-        """Normalised log p of the cells that are not missing, (rows,), in the units of the table."""
-        return self.table_.log_prob(new_rows(self, X))
+        """Normalised log p of the cells that are not missing, (rows,), in the units of the table.
+
+        Warns:
+            UserWarning: Of rows that break what held in all rows of training: log p does not count it.
+        """
+        rows = new_rows(self, X)
+        warn_of_broken(as_table(rows), self.table_.encoding)
+        return self.table_.log_prob(rows)
 
     def score(self, X: Any, y: Any = None) -> float:  # noqa: ARG002  # pyright: ignore[reportIncompatibleMethodOverride]
         """The log-likelihood of all rows together."""

@@ -19,6 +19,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from anila.data import Encoding
+from anila.data.dependent import independent, require_varying
 from anila.data.usable import filled_rows
 from anila.density.kernel_energy import KernelEnergy, Own, leave_one_out_bandwidth
 from anila.density.kernel_rows import centres_of, densest
@@ -55,15 +56,17 @@ class KernelOfTable:
         """The first coordinate of each column."""
         return [at.start for at in self.encoding.slices.values()]
 
-    def inward(self, x: Given) -> tuple[Float[torch.Tensor, "rows d"], Own]:
+    def inward(self, x: Given) -> tuple[Float[torch.Tensor, "rows k"], Own]:
         """The rows as points, and the centre that equals each row."""
         z = self.encoding.encode(as_table(x))
         found = torch.tensor([self.place.get(row.tobytes(), -1) for row in z])
         return torch.from_numpy(z), Own(found.clamp(min=0), (found >= 0).double())
 
-    def outward(self, z: Float[torch.Tensor, "*n d"]) -> Float64[np.ndarray, "*n d"]:
-        """Points of numbers, in the units of the table."""
-        return self.encoding.mean + self.encoding.scale * z.numpy()
+    def outward(self, z: Float[torch.Tensor, "*n k"]) -> Float64[np.ndarray, "*n d"]:
+        """Points of numbers, in the units of the table, with the columns that follow from others."""
+        v = self.encoding.mean + self.encoding.scale * z.numpy()
+        own = {name: v[..., at.start] for name, at in self.encoding.slices.items() if at.start < at.stop}
+        return np.stack([own[c.name] if c.mean else c.following(own, v.shape[:-1]) for c in self.encoding.columns], -1)
 
     def log_prob(self, x: Given) -> Float64[np.ndarray, "rows"]:
         """log p of the observed cells: a density of numbers in their units, a probability of categories."""
@@ -113,8 +116,8 @@ def as_table(x: Given) -> pa.Table:
 
 
 def kernel_of_table(
-    x: Given, bandwidth: float | None, seed: int, trimmed: float = 0.0
-) -> tuple[KernelOfTable, Float[torch.Tensor, "rows d"], Own]:
+    x: Given, bandwidth: float | None, seed: int, trimmed: float = 0.0, dependent: bool = True
+) -> tuple[KernelOfTable, Float[torch.Tensor, "rows k"], Own]:
     """The kernel energy of a table, with the rows that calibrate it, at most `CALIBRATION`.
 
     For a calibrating row that is a centre, one more copy is left out than for others: the row itself, and the copy that
@@ -125,11 +128,18 @@ def kernel_of_table(
         bandwidth: h in standard deviations; None for the likeliest by leave-one-out.
         seed: Chooses the rows if not all are used.
         trimmed: Share of the rows, the sparsest, that are not used as centres.
+        dependent: Whether constants, copies and totals of other columns have coordinates: a row that breaks one is odd.
+
+    Raises:
+        ValueError: If no column has a coordinate.
     """
     order = torch.randperm(len(x), generator=rng(seed, "rows")).numpy()
     chosen, limit = np.sort(order[: centres_of(len(x))]), min(len(x), CALIBRATION)
     rows = as_table(x)
     encoding = Encoding.of(rows, robust=True)
+    if not dependent:
+        encoding = independent(encoding, rows)
+        require_varying(encoding, "X")
     centres = encoding.encode(rows.take(chosen))
     place, first, counts = distinct(centres[densest(torch.from_numpy(centres), trimmed)])
     h = likeliest(encoding, first, counts, rng(seed, "bandwidth")) if bandwidth is None else bandwidth
