@@ -15,9 +15,9 @@ from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, tune
 from anila.density.targets import banana, funnel
 from anila.samplers import Trace
 from anila.samplers.estimates import symptoms
+from anila.samplers.funnel import funnel as found_funnel
 from anila.samplers.heat import Heat, extremes, heat
 from anila.samplers.remedy import Symptoms, decided, judged, narrow, remedy
-from anila.samplers.remedy import funnel as found_funnel
 from exact import as_users_run_it
 
 FEW_WRONG = [

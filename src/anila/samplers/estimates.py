@@ -22,7 +22,8 @@ from torch import Tensor
 from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
 from anila.messages import counted
-from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, funnel, judged, narrow, stuck, uneven
+from anila.samplers.funnel import funnel
+from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat

@@ -2,9 +2,7 @@
 
     stuck     some never moved, or accept nothing at the end               shorter steps
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
-              is: r of xᵢ with log |xⱼ − median xⱼ|, or with log ‖∇f‖,
-              within chains, and a scale that changes 10-fold between
-              the 5% and 95% of xᵢ
+              is (`funnel`)
     modes     each chain has 20 effective samples of its own, yet R̂ is    moves between modes
               above 1.1
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
@@ -15,8 +13,8 @@
 The limits of R̂ and ESS are those of Stan and ArviZ. The summary of a trace, `evaluation.chains.verdict` and the
 warning about stuck chains all use these rules, and so agree about the same chains.
 
-Reference: Vehtari et al. 2021, section 4 (limits); Neal 2003, section 8 (the funnel); Betancourt & Girolami 2015
-(other coordinates); Gelman & Rubin 1992 (starts wider than the law).
+Reference: Vehtari et al. 2021, section 4 (limits); Betancourt & Girolami 2015 (other coordinates of a funnel);
+Gelman & Rubin 1992 (starts wider than the law).
 """
 
 import math
@@ -36,9 +34,6 @@ if TYPE_CHECKING:
 RHAT, ESS = 1.01, 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
-FUNNEL, BOTH, NECK = 0.5, 0.3, 10.0
-"""|r| of a funnel; the |r| that suffices if f is also steeper where the scale is smaller, unlike by chance or in a
-banana; and the factor by which the scale must change."""
 APART, ALONE = 1.1, 20
 """R̂ above which chains are apart, and effective samples above which a single chain has mixed within its mode."""
 PATIENCE = 20
@@ -280,49 +275,3 @@ def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], 
     axes = torch.linalg.eigh(flat.T.cov())[1]
     narrowest, widest = ess(x.double() @ axes[:, [0, -1]]).nan_to_num(1.0).tolist()
     return narrowest / max(1.0, widest)
-
-
-def funnel(
-    x: Float[Tensor, "kept chains coordinates"], names: list[str], grad_norm: Float[Tensor, "some chains"] | None
-) -> tuple[str, str, float, float] | None:
-    """The coordinate most correlated with a scale, which scale, the correlation within chains, and the scale's change.
-
-    A law of a single number is never a funnel, however its slope changes.
-
-    Args:
-        x: Draws.
-        names: Names of the coordinates.
-        grad_norm: ‖∇f‖ at the first of the draws, if known.
-    """
-    x = x.double()
-    if x.shape[2] < 2:
-        return None
-    r, times = regression(x, (x - x.median(0).values).abs())
-    r, whose = r.fill_diagonal_(0.0), [f"the scale of {name}" for name in names]
-    least = torch.full_like(r, FUNNEL)
-    if grad_norm is not None and len(grad_norm):
-        steep, more = regression(x[: len(grad_norm)], grad_norm.double()[..., None])
-        least = torch.where((steep * r < 0) & (steep.abs() >= BOTH), BOTH, math.inf)
-        r, times = torch.cat([r, steep], 1), torch.cat([times, more], 1)
-        least, whose = torch.cat([least, torch.full_like(steep, FUNNEL)], 1), [*whose, "how steep f is"]
-    share = torch.where(times >= NECK, r.abs() / least, 0.0)
-    i, j = divmod(int(share.argmax()), r.shape[1])
-    return (names[i], whose[j], r[i, j].item(), times[i, j].item()) if share[i, j] >= 1 else None
-
-
-def regression(
-    x: Float[Tensor, "kept chains a"], size: Float[Tensor, "kept chains b"]
-) -> tuple[Float[Tensor, "a b"], Float[Tensor, "a b"]]:
-    """r = corr(xᵢ, log sizeⱼ) within chains, 0 if one is constant, and sizeⱼ at the 95% of xᵢ over that at its 5%.
-
-    The ratio is that of the regression line, exp(2 · 1.645 |r| sd(log sizeⱼ)).
-    """
-    size = size.clamp(min=1e-6 * size.mean((0, 1))).log()
-    r = torch.einsum("kci,kcj->ij", standard(x), standard(size)).nan_to_num(0.0)
-    return r, (3.29 * r.abs() * (size - size.mean(0)).square().mean((0, 1)).sqrt()).exp()
-
-
-def standard(x: Tensor) -> Tensor:
-    """Deviations from each chain's mean, scaled to a sum of squares of 1."""
-    x = x - x.mean(0)
-    return x / x.square().sum((0, 1)).sqrt()
