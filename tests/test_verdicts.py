@@ -187,15 +187,61 @@ def test_no_chain_decides_the_sd_of_usual_laws():
     assert decided(torch.zeros(10, 8, 1), ["a"]) is None
 
 
+def funnel_in(f: Any, x: torch.Tensor) -> tuple[str, str, float, float] | None:
+    """The funnel found in draws (n, d) of exp f, as 32 chains of them."""
+    x = x.view(-1, 32, x.shape[1]).requires_grad_()
+    (grad,) = torch.autograd.grad(f(x.flatten(0, 1)).sum(), x)
+    return found_funnel(x.detach(), [f"x{i}" for i in range(x.shape[2])], grad.norm(dim=2))
+
+
 def test_a_banana_is_no_funnel():
     """Exact draws of both: sees any coordinate that bends another taken for a neck."""
     for f, expected in ((banana(), False), (funnel(5, 3.0), True), (funnel(5, 0.5), False)):
-        x = f.draw(6400, rng(0, "draws"), torch.float64).view(200, 32, -1)
-        x.requires_grad_()
-        (grad,) = torch.autograd.grad(f(x.flatten(0, 1)).sum(), x)
-        found = found_funnel(x.detach(), [f"x{i}" for i in range(x.shape[2])], grad.norm(dim=2))
+        found = funnel_in(f, f.draw(6400, rng(0, "draws"), torch.float64))
         assert (found is not None) == expected
         assert not found or found[0] == "x0"
+
+
+@pytest.mark.parametrize("dim", [2, 3, 10])
+@pytest.mark.parametrize(
+    ("at", "sds", "weights"),
+    [
+        ((-4.0, 4.0), (0.3, 2.0), (0.5, 0.5)),
+        ((-4.0, 4.0), (0.3, 2.0), (0.8, 0.2)),
+        ((-2.0, 2.0), (0.1, 2.0), (0.5, 0.5)),
+        ((-8.0, 0.0, 8.0), (0.1, 1.0, 4.0), (0.3, 0.3, 0.4)),
+        ((-20.0, -10.0, 0.0, 12.0), (0.1, 0.3, 1.0, 4.0), (0.25, 0.25, 0.25, 0.25)),
+    ],
+)
+def test_modes_of_unequal_width_are_no_funnel(at: Any, sds: Any, weights: Any, dim: int):
+    """Exact draws, along whose coordinates the scale only jumps from mode to mode: sees jumps taken for a neck."""
+    mean, sd, weight = (torch.tensor(numbers, dtype=torch.float64) for numbers in (at, sds, weights))
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        z = (x[:, None] - mean[:, None]) / sd[:, None]
+        return torch.logsumexp(weight.log() - z.square().sum(2) / 2 - dim * sd.log(), 1)
+
+    for seed in range(3):
+        mode = weight.multinomial(6400, replacement=True, generator=rng(seed, "modes"))[:, None]
+        noise = torch.randn(6400, dim, generator=rng(seed, "draws"), dtype=torch.float64)
+        assert funnel_in(f, mean[mode] + sd[mode] * noise) is None
+
+
+@pytest.mark.parametrize("dim", [2, 3, 5, 10, 20])
+def test_a_funnel_is_found_in_any_dimension(dim: int):
+    """Exact draws, many and few: sees a funnel taken for modes."""
+    for seed, n in ((0, 6400), (1, 6400), (2, 1600), (3, 640)):
+        found = funnel_in(funnel(dim, 3.0), funnel(dim, 3.0).draw(n, rng(seed, "draws"), torch.float64))
+        assert found
+        assert found[0] == "x0"
+
+
+def test_a_scale_that_goes_with_a_coordinate_of_two_values_is_no_funnel():
+    """Sees a division by the variance within pieces of which there is none."""
+    x = draws(0, 2)
+    x[..., 0] = torch.where(x[..., 0] > 0, 1.0, -1.0)
+    x[..., 1] *= (3 * x[..., 0]).exp()
+    assert found_funnel(x, ["x0", "x1"], None) is None
 
 
 def test_what_a_kernel_is_asked_does_not_change_its_chains():
