@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributions import LKJCholesky, constraints
 
-from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, tune
+from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, transform, tune
 from anila.density.targets import banana, funnel
+from anila.evaluation.chains import convergence
 from anila.samplers import Trace
 from anila.samplers.estimates import symptoms
 from anila.samplers.funnel import funnel as found_funnel
@@ -161,6 +163,48 @@ def test_one_chain_that_was_far_away_for_a_while_is_named():
     assert found.rhat < 1.01
     assert found.ess > 400
     assert "one chain of 32 decides the sd of x1 (2.9" in judged(found)
+
+
+def standard(x: torch.Tensor) -> torch.Tensor:
+    return -x.square().sum(1) / 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_constant_coordinate_changes_no_verdict(dtype: torch.dtype):
+    """Sees R̂, ESS or a temperature that is NaN, or 0, because a coordinate is 0, 2.5 or 1 but for rounding."""
+    x = (torch.tensor([1.0, 0.1]) * draws(0, 2)).to(dtype)
+    fixed = torch.tensor([0.0, 2.5, 1.0, -3.0], dtype=dtype).expand(200, 16, 4).clone()
+    fixed[::3, ::2, 2] += torch.finfo(dtype).eps
+    mixed = torch.cat([fixed[..., :2], x[..., :1], fixed[..., 2:], x[..., 1:]], 2)
+    fields = {"accept_prob": torch.full((200, 16), 0.6), "clipped": torch.zeros(200, 16)}
+    (plain, hot), (padded, as_hot) = (
+        (convergence(standard, Trace(fields | {"x": points})), heat(standard, points)) for points in (x, mixed)
+    )
+    assert as_hot.temperature == pytest.approx(hot.temperature)
+    assert as_hot.error == pytest.approx(hot.error)
+    for name in ("rhat", "ess_bulk", "ess_tail", "mcse"):
+        assert getattr(padded, name) == pytest.approx(getattr(plain, name)), name
+    for name in ("rhat", "ess", "alone", "uneven", "funnel", "decided"):
+        assert getattr(padded.symptoms, name) == pytest.approx(getattr(plain.symptoms, name)), name
+    summary = Trace({"x": mixed}).summary()
+    assert "constant: x0 = 0, x1 = 2.5, x3 = 1, x4 = -3" in summary
+    assert not re.search("nan|inf", summary)
+
+
+def test_numbers_constant_by_structure_are_shown_as_constant():
+    """Sees R̂ = nan for the zeros of a Cholesky factor and a simplex of one number."""
+    f = transform(lambda L, p: 0 * L.sum() + p.sum(), L=LKJCholesky(3, 2.0), p=(constraints.simplex, 1))
+    summary = Trace({"x": draws(0, 3)}, f=f).summary()
+    assert "constant: L[0,0] = 1, L[0,1] = 0, L[0,2] = 0, L[1,2] = 0, p = 1" in summary.replace("p[0]", "p")
+    assert "nan" not in summary
+
+
+def test_chains_that_never_move_are_stuck_and_not_constant():
+    """Sees chains left out because all of their coordinates are constant."""
+    found = symptoms(Trace({"x": torch.ones(100, 8, 3)}))
+    assert found.stuck == 8
+    assert found.rhat == math.inf
+    assert "8 of 8 chains are stuck" in judged(found)
 
 
 def test_the_coordinate_is_named_whose_sd_is_decided():

@@ -8,6 +8,9 @@ All are computed by ArviZ (rank-normalised, split chains). Draws come as `sample
 (kept, chains, *event), and each function returns one number per coordinate, (*event). Limits are those of Stan and
 ArviZ: R̂ at most 1.01, and 400 effective samples in bulk and tail.
 
+A quantity that is the same in all draws, such as a zero of a Cholesky factor, has none of the three. It is shown as
+constant, and no verdict depends on it.
+
 Reference: Vehtari et al. 2021, sections 4, 4.1 and 4.3.
 """
 
@@ -16,12 +19,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
-from anila.messages import counted
+from anila.messages import counted, listed
 from anila.samplers.funnel import funnel
 from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 
@@ -33,6 +36,8 @@ SHOWN = 6
 """Coordinates in the table: those with the fewest effective samples. Named parameters are all shown."""
 MONITORED = 64
 """Largest number of coordinates that are looked at, evenly spaced."""
+ROUNDED = 2
+"""Roundings of its largest value within which a quantity is constant."""
 
 
 def ess(x: Float[Tensor, "kept chains *event"], kind: Literal["bulk", "tail"] = "bulk") -> Float[Tensor, "*event"]:
@@ -110,6 +115,21 @@ def coordinates(x: Tensor, f: LogDensity | None = None) -> tuple[list[str], Floa
     return [f.free_names[i] if isinstance(f, Transformed) else f"x{i}" for i in index.tolist()], flat[..., index]
 
 
+def constant(x: Float[Tensor, "kept chains quantities"]) -> Bool[Tensor, "quantities"]:
+    """Which quantities are the same in all draws, up to rounding; none if all are, as then the chains never moved."""
+    low, high = x.flatten(0, 1).aminmax(dim=0)
+    same = high - low <= ROUNDED * torch.finfo(x.dtype).eps * torch.maximum(high, -low)
+    return same & ~same.all()
+
+
+def varying(
+    names: list[str], x: Float[Tensor, "kept chains quantities"]
+) -> tuple[list[str], Float[Tensor, "kept chains varying"]]:
+    """The quantities that are not constant, and their names."""
+    index = (~constant(x)).nonzero()[:, 0]
+    return [names[i] for i in index.tolist()], x[..., index]
+
+
 def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = None) -> Symptoms:
     """The symptoms that the verdict goes by.
 
@@ -118,8 +138,8 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         value: f at the kept positions, (kept, chains), if known; it is treated like a coordinate.
         heat: Heat of the draws, if the trace does not hold it.
     """
-    names, own = coordinates(trace["x"], trace.f)
-    columns = own if value is None else torch.cat([value[..., None], own], 2)
+    names, own = varying(*coordinates(trace["x"], trace.f))
+    columns = own if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))[1]
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     worst = columns[:, :, [int(r.argmax())]]
@@ -139,7 +159,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
 def estimates(trace: "Trace") -> list[str]:
     """A table of means over kept draws, and a line on whether to trust them; if they cannot be judged, only why not.
 
-    If f has named parameters, the table shows all of them, in the order of declaration.
+    If f has named parameters, the table shows all that are not constant, in the order of declaration.
 
     Args:
         trace: From any kernel. It is judged if it has at least 4 finite positions of at least 2 chains.
@@ -158,7 +178,10 @@ def estimates(trace: "Trace") -> list[str]:
 
 
 def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], shown: int) -> list[str]:
-    """A line for each of the `shown` quantities with the fewest effective samples."""
+    """A line for each of the `shown` quantities with the fewest effective samples, and one for all constant ones."""
+    fixed = constant(columns)
+    told = [f"{names[k]} = {columns[0, 0, k]:.4g}" for k in fixed.nonzero()[:, 0].tolist()]
+    names, columns = varying(names, columns)
     draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     width = max(12, 1 + max(map(len, names)))
@@ -166,4 +189,4 @@ def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], sh
     for k in torch.minimum(bulk, tail).argsort()[:shown].sort().values.tolist():
         numbers = f"{draws[:, k].mean():12.4g}{error[k]:12.2g}{draws[:, k].std():12.4g}{r[k]:9.3f}"
         lines.append(f"{names[k]:{width}}{numbers}{bulk[k]:10.0f}{tail[k]:8.0f}")
-    return lines
+    return lines + ([f"constant: {listed(told)}"] if told else [])

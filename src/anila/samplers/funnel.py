@@ -18,7 +18,7 @@ from torch import Tensor
 FUNNEL, BOTH, NECK = 0.5, 0.3, 10.0
 """|r| of a funnel; the |r| that suffices if f is also steeper where the scale is smaller, unlike by chance or in a
 banana; and the factor by which the scale must change."""
-CUTS, JUMP, LEFT = 3, 0.05, 0.4
+CUTS, JUMP, LEFT = 3, 0.05, 0.25
 """Most cuts between modes, the least share of the variance of log size that a cut explains, and the share of the slope
 that is left within the pieces of a funnel. On exact draws that is 0.67 to 1.05 for funnels, −0.2 to 0.11 for modes."""
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, exact_value, value_and_grad
 from anila.rng import rng
-from anila.samplers.estimates import MONITORED, coordinates, evenly, mcse
+from anila.samplers.estimates import MONITORED, constant, coordinates, evenly, mcse
 
 POINTS = 4096
 """Approximate number of draws at which ∇f is evaluated."""
@@ -79,9 +79,9 @@ def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
     """
     x = x[evenly(len(x), max(4, POINTS // x.shape[1]))]
     grad = torch.stack([value_and_grad(f, part)[1] for part in x])
-    draws, slopes = x.double().flatten(2), grad.double().flatten(2)
+    draws, moving = x.double().flatten(2), ~constant(x.flatten(2))
     named, _ = coordinates(x[:1], f)
-    names, columns = virials(draws - draws.flatten(0, 1).median(0).values, slopes, named)
+    names, columns = virials(draws - draws.flatten(0, 1).median(0).values, grad.double().flatten(2), named, moving)
     mean = torch.cat([c.mean((0, 1)) for c in columns])
     error = torch.cat([mcse(c) for c in columns]).to(mean).nan_to_num(math.inf)
     z = math.sqrt(2) * torch.erfinv(torch.tensor(1 - LEVEL / len(names), dtype=torch.float64)).item()
@@ -92,12 +92,14 @@ def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
     )  # fmt: skip
 
 
-def virials(x: Tensor, grad: Tensor, named: list[str]) -> tuple[list[str], list[Tensor]]:
+def virials(x: Tensor, grad: Tensor, named: list[str], moving: Tensor) -> tuple[list[str], list[Tensor]]:
     """Columns whose mean is T, and their names: first from all chains, then from one half of them."""
-    d = x.shape[2]
+    shown = evenly(x.shape[2], MONITORED)
+    shown, named = shown[moving[shown]], [name for name, k in zip(named, moving[shown].tolist(), strict=True) if k]
     each = -(x * grad)
-    columns = [torch.cat([each.mean(2, keepdim=True), each[..., evenly(d, MONITORED)]], 2)]
+    columns = [torch.cat([each[..., moving].mean(2, keepdim=True), each[..., shown]], 2)]
     names = ["over all coordinates", *(f"along {name}" for name in named)]
+    x, grad, d = x[..., moving], grad[..., moving], int(moving.sum())
     if 1 < d <= MONITORED and x[:, ::2].flatten(0, 1).shape[0] >= 10 * d and x.shape[1] >= 4:
         names += ["along the coldest direction", "along the hottest direction"]
         columns.append(extremes(x[:, ::2], grad[:, ::2], x[:, 1::2], grad[:, 1::2]))

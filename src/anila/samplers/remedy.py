@@ -272,6 +272,8 @@ def uneven(x: Float[Tensor, "kept chains coordinates"], ess: Callable[[Tensor], 
     flat = x.double().flatten(0, 1)
     if x.shape[2] < 2 or len(flat) < 10 * x.shape[2]:
         return 1.0
-    axes = torch.linalg.eigh(flat.T.cov())[1]
+    variances, axes = torch.linalg.eigh(flat.T.cov())
+    rounding = len(variances) * torch.finfo(flat.dtype).eps * variances[-1]
+    axes = axes[:, variances >= rounding]
     narrowest, widest = ess(x.double() @ axes[:, [0, -1]]).nan_to_num(1.0).tolist()
     return narrowest / max(1.0, widest)

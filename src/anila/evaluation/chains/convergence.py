@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import Trace
-from anila.samplers.estimates import by_arviz, coordinates, ess, mcse, rhat, symptoms
+from anila.samplers.estimates import by_arviz, coordinates, ess, mcse, rhat, symptoms, varying
 from anila.samplers.heat import heat
 from anila.samplers.remedy import Symptoms
 
@@ -64,7 +64,7 @@ def configurational_temperature(
 
 @dataclass(frozen=True)
 class Convergence:
-    """Diagnostics of chains: the worst over coordinates and f, and averages over all draws."""
+    """Diagnostics of chains: the worst over f and coordinates, constant ones left out, and averages over all draws."""
 
     chains: int
     draws: int
@@ -112,8 +112,8 @@ def convergence(
             f"expected at least 4 kept positions of at least 2 chains; got {len(x)} of {x.shape[1]}: keep more"
         )
     value, grad = at(f, x)
-    names, own = coordinates(x, trace.f)
-    names, columns = ["f", *names], torch.cat([value[..., None], own], 2)
+    names, own = varying(*coordinates(x, trace.f))
+    names, columns = varying(["f", *names], torch.cat([value[..., None], own], 2))
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     T, T_error = configurational_temperature(x, grad)
     slope = grad.abs().flatten().double()
