@@ -8,6 +8,8 @@ from torch import Tensor
 
 from anila import anisotropic_mala, langevin, mala, rng, sample_annealed
 from anila.density.networks import BlurredGaussian, NoiseConditional
+from anila.samplers.annealed import evenly_spaced
+from anila.samplers.widening import measure_widening
 from exact import distance
 from levels import BlurredMixture, Levelled
 
@@ -83,6 +85,51 @@ def test_draws_start_at_the_gaussian_of_a_network():
     torch.testing.assert_close(x.mean(0), data.mean(0), atol=0.02, rtol=0)
     exact = data.flatten(1).T.cov(correction=0) + 0.1**2 * torch.eye(4)
     torch.testing.assert_close(x.flatten(1).T.cov(), exact, atol=0.005, rtol=0.05)
+
+
+class Timid(torch.nn.Module):
+    """D = m + (1 − timidity) (D₀ − m): nearer to the mean of the data than the Gaussian's."""
+
+    def __init__(self, base: BlurredGaussian, timidity: float):
+        super().__init__()
+        self.base, self.timidity = base, timidity
+
+    def forward(self, u: Tensor, s: Tensor) -> Tensor:
+        level = s[:, None]
+        x = self.base.mean + u * (self.base.variance() + level**2).sqrt()
+        away = x - level**2 * self.base.pull(x, s) - self.base.mean
+        return -self.timidity * away / self.base.unknown(s).sqrt()[:, None]
+
+
+def test_widened_draws_vary_as_the_data():
+    """Sees a w of the wrong sign or size, or one of which the levels below know nothing."""
+    data = torch.randn(2000, 30, generator=rng(0, "data")) * torch.linspace(0.1, 0.4, 30)
+    base = BlurredGaussian.of(data)
+    exact, timid = (NoiseConditional(Timid(base, timidity), base, 0.02, 2.0) for timidity in (0.0, 0.05))
+
+    def variance(f: NoiseConditional) -> float:
+        x, _ = sample_annealed(f, f.draw_highest(4000, rng(0, "start")), evenly_spaced(f, 60), rng(0, "draw"))
+        return (x @ base.directions).var(0).sum().item()
+
+    wanted = variance(exact)
+    assert variance(timid) < 0.9 * wanted
+    for f in (exact, timid):
+        measure_widening(f, rng(0, "widening"), n=2000)
+    assert exact.widening.abs().max() < 1e-3
+    assert timid.widening[-1] == 0
+    assert variance(timid) == pytest.approx(wanted, rel=0.02)
+
+
+def test_weights_stored_without_widening_have_none():
+    """Sees models of earlier versions refused, and a state that keeps no widening."""
+    f, g = (NoiseConditional(torch.nn.Identity(), BlurredGaussian((4,)), 0.1) for _ in range(2))
+    f.widening[3] = 0.02
+    state = f.state_dict()
+    g.load_state_dict(state)
+    assert g.widening[3] == 0.02
+    del state["widening"]
+    g.load_state_dict(state)
+    assert not g.widening.any()
 
 
 @pytest.mark.parametrize("levels", [[], [0.1, 1.0], [1.0, 1.0], [1.0, 0.0]])

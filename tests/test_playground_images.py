@@ -104,7 +104,7 @@ def test_steps_are_those_of_python():
         stretched(f.at(s), lambda u: s / f.lowest * u, lambda g, make=make, name=name: make(g, **options[name]))
         for name, make in {"langevin": langevin, "anisotropic": anisotropic}.items()
     ]
-    ends = [kernel.step(kernel.init(x), noise)[0].x for kernel in [*kernels, towards(f.at(s), s, lower)]]
+    ends = [kernel.step(kernel.init(x), noise)[0].x for kernel in [*kernels, towards(f.widened(s), s, lower)]]
     given = {"net": net_of(f), "x": as_pixels(x), "xi": as_pixels(xi), "s": s, "lower": lower,
              "options": [{"sampler": name, **option} for name, option in options.items()]}  # fmt: skip
     for told, end in zip(node(STEPS, "noisy halves descent", given), ends, strict=True):
@@ -120,7 +120,7 @@ const each = (step) => given.x.map((x, k) => {{
 }});
 console.log(JSON.stringify([
   ...given.options.map((settings) => each((x, grad, xi) => moved(x, grad, given.s, f.lowest, settings, xi))),
-  each((x, grad, xi) => lowered(x, grad, given.s, given.lower, xi)),
+  each((x, grad, xi) => lowered(x, f.widened(x, grad, given.s), given.s, given.lower, xi)),
 ]));
 """
 

@@ -39,6 +39,15 @@ class HasLevels(Protocol):
 
 
 @runtime_checkable
+class Widened(HasLevels, Protocol):
+    """f(x, s) whose steps to the next level are widened, so that draws vary as much as the data."""
+
+    def widened(self, s: float, /) -> LogDensity:
+        """The log-density of the step from level s."""
+        ...
+
+
+@runtime_checkable
 class HasClasses(Protocol):
     """f(x)[y]: a log-density for each class y; f(x) is the log-density of points of any class."""
 

@@ -7,7 +7,8 @@
 The second line is the ancestral step of a diffusion model (Ho et al. 2020; Song et al. 2021): the law of x at level s'
 given x at level s, if the data given x are near their mean x + s² ∇f. It is a step of `langevin` at step_size
 2 (s² − s'²) and temperature s'² / (2 s²), and the last line a step of `descent` at 2 s². The kernel of the first line
-corrects the error that these steps leave (Song & Ermon 2019).
+corrects the error that these steps leave (Song & Ermon 2019). An f that is `Widened` has another one for the second
+line.
 """
 
 import math
@@ -19,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity
+from anila.density.log_density import Anneals, HasClasses, HasLevels, LogDensity, Widened
 from anila.messages import counted
 from anila.samplers.kernel import Sampler
 from anila.samplers.langevin import descent, langevin
@@ -82,7 +83,8 @@ def sample_annealed(
             x, trace = transitions(kernel(f.at(s), s), x, steps, generator)
             traces.append(trace)
         if lower or denoise:
-            x, _ = transitions(towards(f.at(s), s, lower), x, 1, generator)
+            f_s = f.widened(s) if isinstance(f, Widened) else f.at(s)
+            x, _ = transitions(towards(f_s, s, lower), x, 1, generator)
     return x, traces
 
 
@@ -122,15 +124,19 @@ def draw_annealed(
     def kernel(f_s: LogDensity, s: float) -> Sampler:
         return stretched(f_s, lambda u: s / f.lowest * u, make)
 
-    path = torch.linspace(math.log(f.highest), math.log(f.lowest), levels, dtype=torch.float64).exp().tolist()
-    path[-1] = f.lowest  # exactly: f(x) may have a part that no f(·, s) has
-    drawn = []
+    path, drawn = evenly_spaced(f, levels), []
     for first in range(0, n, BLOCK):
         x0 = f.draw_highest(min(BLOCK, n - first), generator)
         way = of_a_class(f, x0, generator, y, guidance)
         x, _ = sample_annealed(way, x0, path, generator, kernel if steps else None, steps, denoise=False, watch=watch)
         drawn.append(x)
     return torch.cat(drawn)
+
+
+def evenly_spaced(f: Anneals, levels: int) -> list[float]:
+    """Levels from the highest to the lowest, evenly spaced in log s."""
+    path = torch.linspace(math.log(f.highest), math.log(f.lowest), levels, dtype=torch.float64).exp().tolist()
+    return [*path[:-1], f.lowest]  # exactly: f(x) may have a part that no f(·, s) has
 
 
 def of_a_class(

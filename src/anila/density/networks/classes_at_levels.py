@@ -112,7 +112,7 @@ class GivenAtLevels(NoiseConditional):
 
     def __init__(self, joint: ClassesAtLevels, y: int | Int[Tensor, "n"] | None, guidance: float = 0.0):
         super().__init__(joint.net, joint.base, joint.lowest, joint.highest, joint.finest, joint.adapter)
-        self.joint, self.y, self.guidance = joint, y, guidance
+        self.joint, self.y, self.guidance, self.widening = joint, y, guidance, joint.widening
         self.of_class = total if y is None else labelled(y)
 
     def guided(self, guidance: float) -> "GivenAtLevels":

@@ -11,6 +11,11 @@ leaves unexplained. As log N = const − ½ (D₀ − m)ᵀ C⁻¹ (D₀ − m) 
 plus a bowl around D (Salimans & Ho 2021 use only the bowl). Noisy data lie at a distance of s √d from images, and
 slopes are learned only there. The bowl extends f to other distances, so that chains settle at the right noise.
 
+Annealed draws of a net that has not learned everything vary less than the data. Against this, the steps from a level to
+the next are widened by a small w(s), which is measured once (`samplers.widening`) and is 0 at the lowest level:
+
+    f(x, s) ← (1 + w) f(x, s) + w |x − m|² / (2 s²)          D ← D + w (D − m)
+
 An adapter is a second, smaller network that starts at 0 (Houlsby et al. 2019; Zhang et al. 2023, zero convolutions).
 Chains on f(x) train only the adapter: all other levels, along which draws descend, stay as they were learned without
 chains.
@@ -39,6 +44,8 @@ MARGIN = 4.0
 """The learned part sees x unchanged, to 2e-6, as far as noisy data reach, and constant from this many times as far."""
 FAR = 100.0
 """From x = 100 r on, φ(x) equals r in float64."""
+KNOTS = 32
+"""Levels at which w is measured, evenly spaced in log s from the highest to the lowest, where it is 0."""
 
 
 class NoiseConditional(nn.Module):
@@ -64,6 +71,8 @@ class NoiseConditional(nn.Module):
     (True, False)
     """
 
+    widening: Tensor
+
     def __init__(
         self,
         net: nn.Module,
@@ -82,6 +91,8 @@ class NoiseConditional(nn.Module):
         super().__init__()
         self.net, self.base, self.lowest, self.highest, self.finest = net, base, lowest, highest, finest
         self.adapter = adapter
+        self.register_buffer("widening", torch.zeros(KNOTS))
+        self.register_load_state_dict_pre_hook(add_widening)
 
     def forward(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"] | None = None) -> Float[Tensor, "n"]:
         level = self.level(x) if s is None else s
@@ -96,6 +107,19 @@ class NoiseConditional(nn.Module):
         if not isinstance(s, Tensor) and s == self.lowest:
             return self
         return lambda x: self(x, torch.as_tensor(s, dtype=x.dtype, device=x.device).expand(len(x)))
+
+    def widened(self, s: float) -> LogDensity:
+        """The log-density x -> (1 + w) f(x, s) + w |x − m|² / (2 s²), for the step from s to a lower level."""
+        f, w, m = self.at(s), self.widened_by(s), self.base.mean
+        return (lambda x: (1 + w) * f(x) + w * inner(x - m, x - m) / (2 * s**2)) if w else f
+
+    def widened_by(self, s: float) -> float:
+        """w(s), linear in log s between the levels at which it was measured; 0 below the lowest."""
+        k = (KNOTS - 1) * math.log(s / self.highest) / math.log(self.lowest / self.highest)
+        if not 0 <= k < KNOTS - 1:
+            return 0.0
+        first, second = self.widening[int(k) : int(k) + 2].tolist()
+        return first + (k - int(k)) * (second - first)
 
     @property
     def data_sd(self) -> float:
@@ -131,6 +155,11 @@ class NoiseConditional(nn.Module):
     def scaled(self, x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:
         """u = (x − m) / √(σ² + s²), the input of U."""
         return (x - self.base.mean) / across((self.base.variance() + s.square()).sqrt(), x)
+
+
+def add_widening(_: nn.Module, state: dict[str, Tensor], prefix: str = "", *__: object) -> None:
+    """Give weights that were stored without w a w of 0."""
+    state.setdefault(f"{prefix}widening", torch.zeros(KNOTS))
 
 
 def saturated(x: Float[Tensor, "n *event"], s: Float[Tensor, "n"]) -> Float[Tensor, "n *event"]:

@@ -32,6 +32,7 @@ from anila.data import TOYS, DataSet, Elsewhere, Rows, Toy, Units
 from anila.data.foreign import expanded
 from anila.density.log_density import Anneals
 from anila.density.networks import NETWORKS
+from anila.density.networks.noise_conditional import NoiseConditional, add_widening
 from anila.density.precision import own_defaults
 from anila.learning.starts import FromNoise, Persistent, Start, unpacked
 from anila.messages import counted
@@ -354,11 +355,13 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def build_f(record: Record, weights: dict[str, Tensor], path: Path) -> nn.Module:
     """f with these parameters; first built without memory, to check that the settings need no more than is there."""
-    network, seed, there = record.experiment.network, record.experiment.training.seed, numbers(weights)
+    network, seed = record.experiment.network, record.experiment.training.seed
     try:
         with torch.device("meta"):
             bare = build_network(replace(network, spectral=False), record.event_shape, seed)
-        if (wanted := numbers(bare.state_dict())) > there:
+        if isinstance(bare, NoiseConditional):
+            add_widening(bare, weights)
+        if (wanted := numbers(bare.state_dict())) > (there := numbers(weights)):
             raise ValueError(f"the settings ask for {counted(wanted, 'number')}, the file holds {there}")
         f = build_network(network, record.event_shape, seed)
         for name, own in f.state_dict().items():

@@ -11,13 +11,16 @@ from torch import Tensor, nn
 from anila.data import DataSet, Elsewhere, Images, Labelled, Rows
 from anila.data.dataset import rows_for
 from anila.density.log_density import Anneals
+from anila.density.networks import NoiseConditional
 from anila.density.noisy_data import noised
 from anila.density.precision import own_defaults
 from anila.density.targets import DENSITIES
 from anila.evaluation.likelihood.grid import in_plane, kl, plane_grid
-from anila.learning.distributed import ALONE, Ranks
+from anila.learning.chains import frozen
+from anila.learning.distributed import ALONE, Ranks, whole
 from anila.learning.learner import Learner
 from anila.learning.starts import Start
+from anila.rng import rng
 from anila.runs.experiment import Experiment, build_data, build_learner, choose_device, resolve, settings
 from anila.runs.experiment.build import divided, set_learning_rate, with_classes
 from anila.runs.experiment.build_sampler import build_proposal
@@ -30,6 +33,7 @@ from anila.runs.model.model import Calibration, HeldOut, Model
 from anila.runs.model.remembered import recalled
 from anila.samplers import Proposal
 from anila.samplers.adaptation import AdaptiveSampler
+from anila.samplers.widening import measure_widening
 
 CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_size", "sampler.steps")
 """Settings that may differ between a checkpoint and config.json."""
@@ -158,6 +162,16 @@ class Trained(Model):
         """Return to iteration 0."""
         self.number, self.config = 1, self.whole.stage(1)
         self.rebuild()
+
+    @own_defaults()
+    def widen(self) -> None:
+        """Measure the widening of an f with levels of noise, for draws by the settings of the last stage."""
+        f, model, last = self.f, self.learner.model, self.whole.flat[-1]
+        if isinstance(f, NoiseConditional) and isinstance(model, NoiseConditional):
+            with whole(f), frozen(f):
+                generator = rng(last.training.seed, "widening", device=self.device)
+                measure_widening(f, generator, last.sampler.guidance)
+            model.widening.copy_(f.widening)  # the average takes it from there
 
     def enter_next_stage(self) -> None:
         """Continue in the next stage, with the same θ, average and iteration, and everything else new."""

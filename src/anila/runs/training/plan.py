@@ -1,7 +1,7 @@
 """From minutes to iterations: the time of each stage is measured before a run begins, and the resulting iterations are
 recorded, so that the run is a function of its settings.
 
-    iterations of a stage = (its share of the minutes − seconds until it begins) / seconds per iteration
+    iterations of a stage = (its share of the minutes − seconds beside its iterations) / seconds per iteration
 
 Seconds are wall-clock time on this machine. Saving and drawing pictures come on top.
 """
@@ -47,7 +47,7 @@ def lengths_in(paces: list[Pace], config: Experiment) -> list[int]:
     """Iterations of each stage, at least one."""
     shares = [stage.share for stage in config.stages] or [1.0]
     seconds = [60 * (config.training.minutes or 0) * share / math.fsum(shares) for share in shares]
-    return [max(1, int((s - p.beginning) / p.iteration)) for s, p in zip(seconds, paces, strict=True)]
+    return [max(1, int((s - p.beside) / p.iteration)) for s, p in zip(seconds, paces, strict=True)]
 
 
 def in_words(config: Experiment) -> str:

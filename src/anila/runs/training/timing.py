@@ -12,7 +12,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from anila.learning.chains import Chains, NotFinite
+from anila.density.log_density import gradient
+from anila.density.networks import NoiseConditional
+from anila.density.networks.noise_conditional import KNOTS
+from anila.learning.chains import Chains, NotFinite, frozen
+from anila.learning.distributed import whole
 from anila.learning.learner import Learner
 from anila.learning.objectives import Objective
 from anila.learning.paired import Paired
@@ -20,6 +24,7 @@ from anila.rng import rng
 from anila.runs.experiment.build import build_learner
 from anila.runs.model.trained import Trained
 from anila.samplers.sample import transitions
+from anila.samplers.widening import CHAINS
 
 WARM, MEASURED, ENOUGH = 2, 9, 3.0
 """Iterations before timing starts; most iterations timed; seconds after which fewer are enough."""
@@ -28,17 +33,17 @@ LONG = 5.0
 
 
 class Pace(NamedTuple):
-    """Seconds per iteration, and seconds until the first one begins, to build the learner and fill its chains."""
+    """Seconds per iteration, and seconds of a stage beside them: to build the learner, fill its chains, and widen f."""
 
     iteration: float
-    beginning: float
+    beside: float
 
 
 def pace(trained: Trained, number: int) -> Pace:
     """The pace of a stage, agreed among all processes; nothing in the experiment moves."""
     made: list[Trained] = []
-    beginning = timed(lambda: made.append(begun(trained, number)))
-    return Pace(*trained.learner.ranks.gather([seconds_an_iteration(made[0]), beginning])[0].tolist())
+    beside = timed(lambda: made.append(begun(trained, number))) + seconds_to_widen(made[0])
+    return Pace(*trained.learner.ranks.gather([seconds_an_iteration(made[0]), beside])[0].tolist())
 
 
 def begun(trained: Trained, number: int) -> Trained:
@@ -47,6 +52,16 @@ def begun(trained: Trained, number: int) -> Trained:
     if stage.learner.chains:
         start_of_chains(stage)
     return stage
+
+
+def seconds_to_widen(stage: Trained) -> float:
+    """Seconds that `Trained.widen` takes at the end of a stage, estimated from one of its gradients."""
+    f = stage.f
+    if stage.learner.chains or not isinstance(f, NoiseConditional):
+        return 0.0
+    with whole(f), frozen(f):
+        x = f.draw_highest(CHAINS, rng(0, "timing", device=stage.device))
+        return KNOTS * timed(lambda: gradient(f.at(f.highest), x))
 
 
 def in_stage(trained: Trained, number: int) -> Trained:

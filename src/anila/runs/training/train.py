@@ -191,6 +191,8 @@ def loop(run: Run, trained: Trained, guard: Guard, say: Say, watch: Watch, stop:
             guard = go_back(run, trained, guard, trouble, say)
             continue
         i = learner.iteration
+        if i == end and not learner.chains:
+            trained.widen()
         if ranks.first:
             run.append_series(i, {name: metrics[name] for name in in_series(learner.watched)})
         line = {"iteration": i, **metrics, "learning_rate": rate, "seconds": round(time.perf_counter() - began, 3)}

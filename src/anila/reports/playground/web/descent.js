@@ -59,7 +59,7 @@ export function* sampled(f, settings, y, random) {
     if (k + 1 === levels.length) break;
     const z = look(s);
     yield z;
-    x = lowered(x, z.grad, s, levels[k + 1], noise(f, random));
+    x = lowered(x, f.widened(x, z.grad, s), s, levels[k + 1], noise(f, random));
   }
   for (let n = 0; n < settings.steps; n++) {
     const z = seen(f, x, f.lowest, y, 0);

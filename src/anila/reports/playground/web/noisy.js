@@ -16,7 +16,7 @@ const FAR = 100;
 /** The most noise, in sd of the data, at which guidance acts. */
 const GUIDED = 5;
 
-/** A density of images: {at, side, channels, classes, lowest, highest, finest, drawHighest, chances}. */
+/** A density of images: {at, widened, side, channels, classes, lowest, highest, finest, drawHighest}. */
 export function noisy({ tensors, side, channels, lowest, highest, finest }) {
   const base = gaussian(within(tensors, "base."));
   const net = unet(within(tensors, "net."), side, channels);
@@ -62,7 +62,20 @@ export function noisy({ tensors, side, channels, lowest, highest, finest }) {
     }
     return { value, grad, chances: told.chances };
   };
-  return { at, side, channels, classes, lowest, highest, finest, drawHighest: (normal) => base.draw(normal, highest) };
+
+  /** ∇((1 + w) f(x, s) + w |x − m|² / (2 s²)) from ∇f(x, s), for the step to a lower level. */
+  const widened = (x, grad, s) => {
+    const w = between(tensors.widening.data, Math.log(s / highest) / Math.log(lowest / highest));
+    return grad.map((g, k) => (1 + w) * g + (w * (x[k] - base.mean[k])) / (s * s));
+  };
+  return { at, widened, side, channels, classes, lowest, highest, finest, drawHighest: (normal) => base.draw(normal, highest) };
+}
+
+/** A value between those of knots on [0, 1), 0 outside. */
+function between(knots, place) {
+  const k = place * (knots.length - 1);
+  const first = Math.floor(k);
+  return k >= 0 && k < knots.length - 1 ? knots[first] + (k - first) * (knots[first + 1] - knots[first]) : 0;
 }
 
 /** φ(x), and its slopes. */
