@@ -185,6 +185,24 @@ def test_an_f_of_more_than_its_row_is_refused(what: str, name: str):
         sample(MADE[name](f.eval()), start(), 1, rng(0))
 
 
+def rolls(x: Tensor) -> Tensor:
+    return normal(x) + 0.1 * torch.randn(len(x))
+
+
+def shifted(x: Tensor) -> Tensor:
+    return normal(x) - normal(x).mean().detach()
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if MADE[name](normal).exact])
+@pytest.mark.parametrize(("f", "says"), [(rolls, "f is random: f at"), (shifted, "couples the rows of a batch: f at")])
+def test_an_f_of_which_the_slope_alone_is_right_is_refused(name: str, f: Any, says: str):
+    """Sees acceptances of an f whose values are random, or those of its batch, while its gradient tells nothing."""
+    with pytest.raises(ValueError, match=says):
+        sample(MADE[name](f), start(), 1, rng(0))
+    with pytest.raises(ValueError, match=says):
+        tune(lambda **kw: mala(f, **kw), start(), 100, rng(0))
+
+
 @pytest.mark.parametrize("what", WRONG)
 def test_tune_learner_and_check_refuse_it_too(what: str):
     """Sees one of the ways to a chain left unguarded."""

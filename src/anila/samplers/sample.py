@@ -17,7 +17,7 @@ from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of, is_compiled
 from anila.samplers.compiled.moves import how_made, with_compiled_moves
 from anila.samplers.compiled.worth import pays
-from anila.samplers.dry_run import require_rows_apart
+from anila.samplers.dry_run import require_rows_apart, value_of
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
 from anila.samplers.kernel import DrawNoise, Sampler, Scheduled
@@ -272,12 +272,6 @@ def require_points(x: Tensor) -> None:
     if not bool(torch.isfinite(x).all()):
         bad = int((~finite_rows(x)).sum())
         raise ValueError(f"x0 must be finite; {bad} of {counted(len(x), 'chain')} start at a NaN or infinite point")
-
-
-def value_of(state: Any) -> Tensor | None:
-    """f where the chains stand, if the kernel remembers it; for a ladder, on each rung."""
-    value, local = getattr(state, "value", None), getattr(state, "local", None)
-    return value if isinstance(value, Tensor) or local is None else value_of(local)
 
 
 def warn_of_starts(value: Tensor | None) -> None:
