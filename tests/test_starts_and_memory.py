@@ -247,6 +247,29 @@ def test_autocast_around_a_call_changes_nothing(name: str):
         assert torch.equal(sample(MADE[name](f), start(), 10, rng(0))[0], expected)
 
 
+AROUND: dict[str, Callable[[], Any]] = {
+    "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
+    "default device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+@pytest.mark.parametrize("name", MADE)
+def test_what_torch_is_set_to_changes_no_chain(name: str, around: str):
+    """Sees a block for evaluation, or a default device, reach the gradients of a chain or what is said of it."""
+    x0, whole = start(), sample(MADE[name](normal), start(), 12, rng(0), keep_every=3)[1]["x"]
+    with AROUND[around]():
+        assert torch.equal(sample(MADE[name](normal), 1 * x0, 12, rng(0), keep_every=3)[1]["x"], whole)
+
+
+def test_tune_does_not_ask_whether_gradients_are_on():
+    """Sees a warm-up end where its starts, or the call, are those of a block for evaluation."""
+    tuned = tune(normal, start(), 80, rng(0))
+    with torch.inference_mode():
+        assert torch.equal(tune(normal, 1 * start(), 80, rng(0)).x, tuned.x)
+
+
 # Arguments of another kind
 
 lax: Any = anila

@@ -65,6 +65,7 @@ AROUND: dict[str, Callable[[], Any]] = {
     "default dtype": in_double,
     "default device": lambda: torch.device("meta"),
     "no gradients": torch.no_grad,
+    "inference": torch.inference_mode,
     "autocast": lambda: torch.autocast("cpu", torch.bfloat16),
 }
 
@@ -105,13 +106,14 @@ def test_the_last_of_two_threads_puts_a_setting_back(setting: str):
         assert read() == before
 
 
-def test_a_learner_learns_where_gradients_are_off():
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_learner_learns_where_gradients_are_off(off: Callable[[], Any]):
     """Sees θ's gradient missing in a block that is for evaluation."""
     f = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))
     learner = anila.Learner(
         f, anila.mala(f, 0.1), anila.Persistent(torch.zeros(4, 2)), torch.optim.SGD(f.parameters(), 0.1), steps=2
     )
-    with torch.no_grad():
+    with off():
         assert learner.update(torch.ones(4, 2))["theta_grad_norm"] > 0
 
 

@@ -78,6 +78,7 @@ def own_defaults() -> Iterator[None]:
     device = torch.get_default_device()
     with (
         in_float32(),
+        torch.inference_mode(False),
         torch.enable_grad(),
         unrounded(torch.device("cpu")),
         unrounded(torch.device("cuda")),

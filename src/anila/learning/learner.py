@@ -140,6 +140,7 @@ class Learner:
                 shard(self.ema.module, ranks)
         self.replica = replicate(model, ranks)
 
+    @torch.inference_mode(False)
     @torch.enable_grad()
     def update(self, x_data: Float[Tensor, "n *event"], y_data: Int[Tensor, "n"] | None = None) -> dict[str, float]:
         """One iteration.

@@ -12,6 +12,7 @@ Reference: Stein 1972.
 """
 
 import math
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
@@ -84,7 +85,7 @@ def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
     names, columns = virials(draws - draws.flatten(0, 1).median(0).values, grad.double().flatten(2), named, moving)
     mean = torch.cat([c.mean((0, 1)) for c in columns])
     error = torch.cat([mcse(c) for c in columns]).to(mean).nan_to_num(math.inf)
-    z = math.sqrt(2) * torch.erfinv(torch.tensor(1 - LEVEL / len(names), dtype=torch.float64)).item()
+    z = NormalDist().inv_cdf(1 - LEVEL / len(names) / 2)
     worst = int(((mean - 1).abs() / error.clamp(min=WARM / z)).nan_to_num(math.inf).argmax())
     return Heat(
         mean[worst].item(), error[worst].item(), names[worst], z, z * error.max().item(),

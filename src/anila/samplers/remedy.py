@@ -19,6 +19,7 @@ Gelman & Rubin 1992 (starts wider than the law).
 
 import math
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -241,7 +242,7 @@ def narrow(starts: Tensor | None, x: Float[Tensor, "kept chains *event"]) -> flo
     if starts is None or n < 2:
         return None
     ratio = (starts.double().flatten(1).std(0) / x.double().flatten(0, 1).flatten(1).std(0)).nanmedian().item()
-    z = math.sqrt(2) * torch.erfinv(torch.tensor(2 * CHANCE - 1, dtype=torch.float64)).item()
+    z = NormalDist().inv_cdf(CHANCE)
     least = max(0.0, 1 - 2 / (9 * (n - 1)) + z * math.sqrt(2 / (9 * (n - 1)))) ** 1.5
     return ratio if ratio < min(NARROW, least) else None
 

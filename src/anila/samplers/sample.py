@@ -116,8 +116,8 @@ def transitions(
         raise ValueError(f"callback needs keep_every, the steps between calls; got {keep_every}")
     if steps < 0 or keep_every < 0:
         raise ValueError(f"steps and keep_every must be at least 0; got {steps} and {keep_every}")
-    x0, visited = dense(x0.detach().clone()), None if sampler.exact or compile else x0.new_zeros(len(x0))
-    with unrounded(x0.device):
+    with torch.inference_mode(False), unrounded(x0.device):
+        x0, visited = dense(x0.detach().clone()), None if sampler.exact or compile else x0.new_zeros(len(x0))
         with gradients_in(precision):
             state = sampler.init(x0)
             if look:

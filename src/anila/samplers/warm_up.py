@@ -87,6 +87,7 @@ class Tuned(NamedTuple):
         return notebook.table({name if text else "note": text.strip() or name for name, _, text in parts})
 
 
+@torch.inference_mode(False)
 def tune(
     make: Callable[..., Any],
     x0: Any,
@@ -159,7 +160,7 @@ def tune(
         history.append(phase.history)
         return phase
 
-    x0 = dense(x0.detach())
+    x0 = dense(x0.detach().clone())
     require_point_state(state := probe.init(x0))
     require_rows_apart(probe, x0, state)
     alike = len(x0) > 1 and rows_are_alike(probe, x0)
