@@ -202,6 +202,19 @@ def test_an_output_goes_to_where_a_link_points(tmp_path: Path):
     assert (tmp_path / "real.csv").read_text().startswith('"a"')
 
 
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, whole: Path, capsys):
+    """Sees a pipe that another program reads from replaced, and a traceback at links that lead in a circle."""
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "circle.csv").symlink_to(tmp_path / "circle.csv")
+    (tmp_path / "away.csv").symlink_to(tmp_path / "gone/away.csv")
+    for name, says in (("pipe", "a pipe or a device"), ("circle", "a link to itself"), ("away", "there is no folder")):
+        assert anila("sample", whole, "--count", "2", "--out", tmp_path / f"{name}.csv") == 2
+        assert says in capsys.readouterr().err
+    assert (tmp_path / "pipe.csv").is_fifo()
+    assert anila("export", whole, "--out", tmp_path / "away.csv") == 2
+    assert "away.csv already exists" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("rendered")
 def test_so_do_pictures_and_pages(tmp_path: Path):
     for name, act in (

@@ -1,5 +1,6 @@
 """What all commands share: arguments, how a run is loaded, what is said and where. torch is imported only on use."""
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -141,10 +142,12 @@ def require_out(
         named = [f"{suffix} {what}".strip() for suffix, what in suffixes.items()]
         expected = " or ".join(named) if len(named) < 3 else f"one of {', '.join(named)}"
         raise ValueError(f"{option} {path}: expected {expected}")
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"{option} {path}: there is no folder {path.absolute().parent}")
-    if path.is_dir():
-        raise ValueError(f"{option} {path}: a folder has this name; choose another")
+    there = Path(os.path.realpath(path))
+    if not there.parent.is_dir():
+        raise ValueError(f"{option} {path}: there is no folder {there.parent}")
+    if there.is_dir() or there.is_symlink() or (there.exists() and not there.is_file()):
+        what = "a folder" if there.is_dir() else "a link to itself" if there.is_symlink() else "a pipe or a device"
+        raise ValueError(f"{option} {path}: {what} has this name; choose another")
     spare(path, spared, option)
 
 

@@ -15,6 +15,7 @@ is allocated on a file's word, and files that do not match their checksums are r
 """
 
 import json
+import os
 import shutil
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -105,7 +106,7 @@ def export(run: Run, path: Path | str) -> "Shared":
         OSError: From the file system; then nothing is left behind.
     """
     path = Path(path)
-    if path.exists():
+    if os.path.lexists(path):
         raise ShareError(f"{path.absolute()} already exists; choose another folder or delete it")
     if not path.absolute().parent.is_dir():
         raise ShareError(f"there is no folder {path.absolute().parent}")
