@@ -2,6 +2,7 @@
 
 import io
 import lzma
+import os
 import struct
 import tarfile
 import warnings
@@ -151,6 +152,17 @@ def test_whatever_a_library_raises_on_one_image_it_is_skipped(
         monkeypatch.setattr(Path, "read_bytes", lambda p: fail() if p.name == "03.png" else real_read(p))
     with pytest.warns(UserWarning, match=r"1 of 12 images cannot be decoded: cat/03.png"):
         assert len(images(photos, on_error="skip")) == 11
+
+
+@pytest.mark.parametrize("name", ["pipe.png", "pipe.zip"])
+def test_a_pipe_is_not_waited_for(photos: Path, name: str) -> None:
+    """Sees a run that waits for ever for what nobody writes."""
+    os.mkfifo(photos / name)
+    with pytest.warns(UserWarning, match=rf"left out .*{name} \(a pipe or a device\)"):
+        images(photos, size=8)
+    if name.endswith("zip"):
+        with pytest.raises(ValueError, match=r"pipe.zip: expected .* got a pipe"):
+            images(photos / name, size=8)
 
 
 def test_a_folder_called_like_an_image_is_none(tmp_path: Path) -> None:

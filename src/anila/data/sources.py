@@ -75,6 +75,8 @@ def survey(path: Path) -> Files:
         raise FileNotFoundError(f"no file or folder {path}")
     if path.is_dir():
         return survey_folder(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a folder of images or a file, got a pipe or a device")
     if not (is_archive(path.name) or idx.is_idx(path.name)):
         raise ValueError(f"{path}: expected a folder of images or one of {archives.SUFFIXES}, got a {path.suffix} file")
     return Files(path, with_labels([path]))
@@ -105,7 +107,7 @@ def passed_over(names: Sequence[str]) -> list[str]:
 
 
 def visible_files(folder: Path, closed: list[str]) -> Iterator[Path]:
-    """All files except hidden ones; folders that are not entered are added to `closed`."""
+    """All files except hidden ones; folders that are not entered, and what would never end, are added to `closed`."""
 
     def unreadable(error: OSError) -> None:
         closed.append(f"left out folder {error.filename} ({error.strerror})")
@@ -115,7 +117,11 @@ def visible_files(folder: Path, closed: list[str]) -> Iterator[Path]:
         closed += [
             f"left out linked folder {Path(parent, name)}" for name in folders if Path(parent, name).is_symlink()
         ]
-        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+        for path in (Path(parent, name) for name in sorted(names) if not name.startswith(".")):
+            if path.is_file() or not path.exists():
+                yield path
+            else:
+                closed.append(f"left out {path} (a pipe or a device)")
 
 
 def with_labels(paths: Sequence[Path]) -> list[Path]:
