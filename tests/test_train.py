@@ -25,6 +25,7 @@ from anila.runs.training.guard import Diverged
 from anila.runs.training.resume import as_begun
 from anila.runs.training.train import train
 from faults import full
+from tiny import table_run
 
 SMALL = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.log_every=1",
          "training.checkpoint_every=5", "training.picture_every=1000", "training.iterations=12"]  # fmt: skip
@@ -338,8 +339,11 @@ def test_a_config_that_was_edited_is_not_believed(tmp_path: Path, uninterrupted:
         ("network", "nonlinearity", "relu"),
         ("sampler", "step_size", 0.5),
         ("start", "fresh", 0.5),
+        ("training", "seed", 7),
+        ("training", "data_noise", 0.5),
+        ("optimizer", "learning_rate", 0.5),
     ):
-        run = Path(shutil.copytree(uninterrupted, tmp_path / group))
+        run = Path(shutil.copytree(uninterrupted, tmp_path / f"{group}.{name}"))
         config = json.loads((run / "config.json").read_text())
         assert config["experiment"][group][name] != value
         before, config["experiment"][group][name] = config["experiment"][group][name], value
@@ -350,6 +354,35 @@ def test_a_config_that_was_edited_is_not_believed(tmp_path: Path, uninterrupted:
             Trained.load(Run(run))
         with pytest.raises(RunError, match="put back what was there"):
             train(resolve(small(), [f"{group}.{name}={value}"]), run, quiet)
+
+
+def test_units_and_held_out_rows_are_those_of_training(tmp_path: Path):
+    """Sees draws in other units, classes of other names, or training rows called held out, as config.json says so."""
+    run = Path(shutil.copytree(table_run(tmp_path), tmp_path / "kept"))
+    shutil.rmtree(tmp_path / "run")
+    whole = (run / "config.json").read_text()
+    edits = [
+        ('"held_out": 0.2', '"held_out": 0.4', "data.held_out was 0.2 and is 0.4"),
+        ('"dependent": false', '"dependent": true', "data.dependent was False and is True"),
+        ('"fingerprint": "', '"fingerprint": "0', "data.fingerprint is not that of the checkpoint"),
+    ]
+    believed = [
+        ('"classes": []', '"classes": ["a", "b"]', "data.classes is not that"),
+        ('"height"', '"weight"', "data.units is not that"),
+    ]
+    refused(run, whole, edits)
+    (tmp_path / "people.csv").unlink()
+    refused(run, whole, edits + believed)
+    (run / "config.json").write_text(whole.replace(str(tmp_path / "people.csv"), "moved.csv"))
+    Trained.load(Run(run))
+
+
+def refused(run: Path, whole: str, edits: list[tuple[str, str, str]]) -> None:
+    for old, new, says in edits:
+        assert old in whole
+        (run / "config.json").write_text(whole.replace(old, new))
+        with pytest.raises(RunError, match=rf"config\.json has changed since .*\n  {says}"):
+            Trained.load(Run(run))
 
 
 def test_what_a_run_began_without_knowing_stays_as_it_was(tmp_path: Path):

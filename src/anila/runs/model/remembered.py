@@ -1,5 +1,7 @@
 """What a run stores about its data in config.json: names and units, so that it can be used without the rows."""
 
+import hashlib
+import json
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +15,7 @@ from anila.runs.folder.run import Run, RunError
 
 def remembered(data: DataSet) -> dict[str, Any]:
     """The entries of config.json about the data."""
-    units = data.units if isinstance(data, Table) else Units.plain(data.event_shape)
+    units = data.units if isinstance(data, Table | Elsewhere) else Units.plain(data.event_shape)
     return {
         "fingerprint": data.fingerprint,
         "name": data.name,
@@ -22,6 +24,13 @@ def remembered(data: DataSet) -> dict[str, Any]:
         "classes": getattr(data, "classes", ()),
         "units": TypeAdapter(Units).dump_python(units, mode="json"),
     }
+
+
+def digests(data: DataSet) -> dict[str, str]:
+    """sha256 of what a model's points mean, so that a checkpoint is not used with other units or classes."""
+    known = remembered(data)
+    meant = ("fingerprint", "event_shape", "classes", "units")
+    return {name: hashlib.sha256(json.dumps(known[name]).encode()).hexdigest() for name in meant}
 
 
 def recalled(run: Run, config: settings.Data) -> tuple[DataSet, list[str]]:

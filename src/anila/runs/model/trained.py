@@ -25,16 +25,24 @@ from anila.runs.experiment import Experiment, build_data, build_learner, choose_
 from anila.runs.experiment.build import divided, set_learning_rate, with_classes
 from anila.runs.experiment.build_sampler import build_proposal
 from anila.runs.experiment.build_starts import build_fresh
+from anila.runs.experiment.changes import CHOICES
 from anila.runs.experiment.choice import chosen, reasons
+from anila.runs.experiment.overrides import GROUPS
 from anila.runs.experiment.saved import current
 from anila.runs.folder import checkpoint
 from anila.runs.folder.run import Run, RunError
 from anila.runs.model.model import Calibration, HeldOut, Model
-from anila.runs.model.remembered import recalled
+from anila.runs.model.remembered import digests, recalled
 from anila.samplers import Proposal
 from anila.samplers.adaptation import AdaptiveSampler
 from anila.samplers.widening import measure_widening
 
+CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
+              "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
+              "training.device", "training.compile")  # fmt: skip
+"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
+LATER = ("data.name", "training.iterations", "training.minutes")
+"""Settings that may differ from those of a checkpoint: where the data lie now, and how long to train."""
 CHANGED_BY_GUARD: tuple[str, ...] = ("optimizer.learning_rate", "sampler.step_size", "sampler.steps")
 """Settings that may differ between a checkpoint and config.json."""
 
@@ -129,7 +137,7 @@ class Trained(Model):
         try:
             self.number = stage_in(parts["learner"], self.whole)
             self.config = resolve(self.whole.stage(self.number), remedies_in(parts["guard"]))
-            edited = differing(self.config, self.data, parts["recipe"])
+            edited = differing(self, parts["recipe"])
             if edited:
                 raise RunError(
                     f"{(path.parents[1] / 'config.json').absolute()} has changed since checkpoint {path.name} was "
@@ -149,6 +157,11 @@ class Trained(Model):
                 f"{path.name} does not fit the settings of this run: {type(error).__name__}: {error}"
             ) from None
         return parts["guard"]
+
+    def recipe(self) -> dict[str, Any]:
+        """What a checkpoint is made with: the settings of its stage, and digests of what is known of the data."""
+        groups = {name: asdict(getattr(self.config, name)) for name in GROUPS}
+        return groups | {"network": asdict(with_classes(self.config.network, self.data)), "known": digests(self.data)}
 
     def change(self, remedies: list[str]) -> None:
         """Continue from this iteration with these settings changed, as `key=value`."""
@@ -304,26 +317,31 @@ def remedies_in(guard: dict[str, Any]) -> list[str]:
     return remedies
 
 
-def differing(config: Experiment, data: DataSet, recipe: dict[str, Any]) -> list[str]:
-    """Settings of network, sampler and start that differ from those of a checkpoint, in words.
+def differing(trained: Trained, saved: dict[str, Any]) -> list[str]:
+    """Settings, and what is known of the data, that differ from those of a checkpoint, in words.
+
+    Args:
+        trained: The run as its config.json says.
+        saved: The recipe of the checkpoint; those of earlier versions have fewer entries.
 
     Raises:
         ValueError, KeyError: If the recipe is not valid.
     """
-    saved, found = current(recipe), []
-    pairs = {
-        "network": (chosen(settings.Network, saved["network"]), with_classes(config.network, data)),
-        "sampler": (chosen(settings.Sampler, saved["sampler"]), config.sampler),
-        "start": (TypeAdapter(settings.Start).validate_python(saved["start"]), config.start),
-    }
-    for group, pair in pairs.items():
-        before, after = map(asdict, pair)
+    saved, now, found = current(saved), trained.recipe(), list[str]()
+    for group in (name for name in GROUPS if name in saved):
+        before, after = asdict(of_group(group, saved[group])), now[group]
         found += [
             f"{group}.{name} was {before.get(name)} and is {after.get(name)}"
             for name in dict.fromkeys([*before, *after])
-            if name != "code" and before.get(name) != after.get(name)
+            if before.get(name) != after.get(name) and name != "code" and f"{group}.{name}" not in CHANGEABLE + LATER
         ]
-    return found
+    known = saved.get("known", {})
+    return found + [f"data.{name} is not that of the checkpoint" for name in known if known[name] != now["known"][name]]
+
+
+def of_group(name: str, values: Any) -> Any:
+    """The checked settings of a group."""
+    return chosen(CHOICES[name], values) if name in CHOICES else TypeAdapter(GROUPS[name]).validate_python(values)
 
 
 def stage_in(learner: dict[str, Any], config: Experiment) -> int:

@@ -14,13 +14,8 @@ from anila.runs.experiment.overrides import GROUPS
 from anila.runs.folder import checkpoint
 from anila.runs.folder.contents import describes_a_run, foreign
 from anila.runs.folder.run import BACK, Run, RunError
-from anila.runs.model.trained import Trained, config_of
+from anila.runs.model.trained import CHANGEABLE, Trained, config_of
 from anila.runs.training.guard import Guard, guard_of
-
-CHANGEABLE = ("training.log_every", "training.checkpoint_every", "training.picture_every", "training.threads",
-              "training.micro_batch", "training.shard", "training.timeout", "training.log_to",
-              "training.device", "training.compile")  # fmt: skip
-"""Settings that may differ on resume: they do not change what is computed, or only its rounding."""
 
 
 def refuse_other_folders(run: Run, say: Say) -> None:

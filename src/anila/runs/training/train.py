@@ -23,7 +23,6 @@ from anila.learning.distributed import Ranks, assembled, joined, whole
 from anila.learning.objectives.base import in_series
 from anila.messages import Say, as_typed, lines_printable, surviving, warnings_to
 from anila.runs.experiment import Experiment
-from anila.runs.experiment.build import with_classes
 from anila.runs.folder import checkpoint, logs
 from anila.runs.folder.lock import Lost
 from anila.runs.folder.run import Run
@@ -314,11 +313,9 @@ def save(run: Run, trained: Trained, guard: Guard, last: bool = False) -> None:
     Raises:
         Lost, OSError: If the last checkpoint cannot be written; for others, this is only reported.
     """
-    config, learner = trained.config, trained.learner
-    network = with_classes(config.network, trained.data)
-    recipe = {"network": asdict(network), "sampler": asdict(config.sampler), "start": asdict(config.start)}
+    learner = trained.learner
     state = learner.state_dict() | {"stage": trained.number}
-    parts = {"learner": state, "model": assembled(learner.best_model.state_dict()), "recipe": recipe}
+    parts = {"learner": state, "model": assembled(learner.best_model.state_dict()), "recipe": trained.recipe()}
     parts["guard"] = guard.state_dict()
     if (rows := calibrated(trained, last)) and not isinstance(trained.f, ClosedForm):
         with whole(trained.f):
