@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 import tiny
 from anila.reports.page import page as module
 from anila.reports.page import seen, walk
-from anila.reports.page.chart import Chart, Line, number, safe_json, steps
+from anila.reports.page.chart import Chart, Line, Mark, number, safe_json, steps
 from anila.reports.page.columns import oddest
 from anila.reports.page.command import command_of
 from anila.reports.page.record import Record
@@ -414,6 +414,25 @@ class TestChart:
         """Sees a run that logged one value beside runs that logged many, and is not drawn."""
         chart = Chart("a", [Line("a", [3], [5.0])], "x")
         assert [d for _, d in chart.paths] == ["M3 0.5000h0"]
+
+    def test_what_happened_is_within(self):
+        """Sees a failure after the last logged value, or a return before the first, that no curve shows."""
+        happened = [Mark(9, "went back", "return"), Mark(11, "given up", "failure")]
+        assert Chart("a", [Line("a", [10], [5.0])], "iteration", marks=happened).x_range == (9, 11)
+
+    @pytest.mark.parametrize("x", [[200], [3, 4], [0, 10_000]])
+    def test_what_is_counted_has_whole_ticks(self, x: list[int]):
+        """Sees an iteration 199.5."""
+        places = Chart("a", [Line("a", x, [0.045] * len(x))], "iteration").x_places()
+        assert set(x) <= set(places)
+        assert all(place == round(place) for place in places)
+
+    def test_a_single_value_says_its_size(self):
+        """Sees a KL of 0.045 on an axis from −0.25 to 0.5, and a gradient of 166 on one of fractions."""
+        for value in (0.045, 166.0, -3.0):
+            low, high = Chart("a", [Line("a", [1], [value])], "x").y_range
+            assert low < value < high
+            assert high - low == pytest.approx(abs(value))
 
     @pytest.mark.parametrize("scale", ["linear", "log", "signed", "fraction"])
     def test_ticks_are_within(self, scale):

@@ -70,7 +70,7 @@ class Chart:
 
     @property
     def x_range(self) -> tuple[float, float]:
-        low, high = ends([x for _, x, _ in self.shown])
+        low, high = ends([*(x for _, x, _ in self.shown), np.array([float(mark.x) for mark in self.marks])])
         return (low, high) if low < high else (low - 0.5, high + 0.5)
 
     @property
@@ -80,7 +80,7 @@ class Chart:
             return -0.03, 1.03
         level = [] if self.level is None else [np.array([self.level])]
         low, high = ends([self.scaled(y) for y in (*(y for _, _, y in self.shown), *level)])
-        room = 0.06 * (high - low) or 0.5
+        room = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
         return (min(0.0, low) if self.from_zero else low - room), high + room
 
     @property
@@ -118,8 +118,16 @@ class Chart:
         """Places in pixels, and what stands there."""
         low, high = self.x_range
         inside = WIDTH - LEFT - RIGHT
-        places = range(len(self.names)) if self.names else dates(low, high) if self.dates else steps(low, high, 4)
-        return [(LEFT + inside * (x - low) / (high - low), self.x_text(x)) for x in places]
+        return [(LEFT + inside * (x - low) / (high - low), self.x_text(x)) for x in self.x_places()]
+
+    def x_places(self) -> list[float]:
+        """Round values of x; whole ones where x is counted."""
+        low, high = self.x_range
+        if self.names:
+            return [float(k) for k in range(len(self.names))]
+        places = dates(low, high) if self.dates else steps(low, high, 4)
+        counted = all((x % 1 == 0).all() for _, x, _ in self.shown)
+        return [x for x in places if x % 1 == 0] if counted else places
 
     def x_text(self, x: float | int) -> str:
         """What stands at a place below."""
