@@ -19,6 +19,7 @@ import torch
 from pydantic import TypeAdapter
 
 import tiny
+from anila.evaluation.chains import Verdict
 from anila.reports.page import page as module
 from anila.reports.page import seen, walk
 from anila.reports.page.chart import Chart, Line, Mark, number, safe_json, steps
@@ -137,6 +138,12 @@ class TestSections:
         assert all(page.text.count(name) >= 3 for name in ("height", "mood", "luck"))
         assert "nats likelier given the rest" in page.text
         assert f"Not scored yet. Run anila evaluate {table_run}, then anila report {table_run}" in page.text
+
+    def test_chains_of_a_table_are_told_by_its_columns(self, table_run: Path, monkeypatch: pytest.MonkeyPatch):
+        """Sees a verdict on x1 where the table says mood."""
+        monkeypatch.setattr(walk, "verdict", lambda _: Verdict(False, ("too few of x1",), {}))
+        trained = Trained.load(Run(table_run))
+        assert walk.said_of(trained, walk.walk(trained)) == ["too few of mood"]
 
     def test_of_images(self, image_run: Path, tmp_path: Path, undrawn: Callable[..., None]):
         run = Run(shutil.copytree(image_run, tmp_path / "run"))

@@ -251,10 +251,10 @@ def environment() -> Environment:
 def sentence(text: str) -> str:
     """A line that begins as a sentence does, unless with a symbol, and has the minus that the page's numbers have.
 
-    >>> sentence("short-run, because"), sentence("d_t = -0.1"), sentence("f falls")
-    ('Short-run, because', 'd_t = −0.1', 'f falls')
+    >>> sentence("short-run, because"), sentence("d_t = -0.1"), sentence("f falls to -inf")
+    ('Short-run, because', 'd_t = −0.1', 'f falls to −inf')
     """
-    text = re.sub(r"(?<=[\s(])-(?=\d)", "−", text)
+    text = re.sub(r"(?<=[\s(])-(?=\d|inf)", "−", text)
     is_word = re.match(r"(a|[a-z][a-z-]+)\b(?!_)", text)
     return text[0].upper() + text[1:] if is_word else text
 
