@@ -303,11 +303,17 @@ def test_runs_go_side_by_side(plane_run: Path, table_run: Path, tmp_path: Path, 
     assert "--out" in capsys.readouterr().err
 
 
-def test_training_names_its_page(tmp_path: Path, reported: None, capsys: pytest.CaptureFixture[str]):  # noqa: ARG001
-    """Sees a run whose end leaves no page."""
-    assert anila("train", "rings", *TINY, "--run", tmp_path / "run") == 0
-    assert f"open {tmp_path / 'run' / 'report.html'}" in capsys.readouterr().out
-    assert Page(tmp_path / "run" / "report.html").sections > ALWAYS
+@pytest.mark.parametrize("what", [["rings", *TINY], ["numbers.csv"]])
+@pytest.mark.usefixtures("reported")
+def test_training_names_its_page(
+    what: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Sees a run whose end leaves no page, or does not name it."""
+    monkeypatch.chdir(tmp_path)
+    Path("numbers.csv").write_text("a,b\n" + "".join(f"{i % 7},{i % 5}\n" for i in range(60)))
+    assert anila("train", *what, "--run", "run") == 0
+    assert f"open {Path('run', 'report.html')}" in capsys.readouterr().out
+    assert Page(Path("run", "report.html")).sections > {"verdict", "repeat"}
 
 
 def test_a_page_says_nothing_of_the_data_that_training_said(

@@ -195,7 +195,8 @@ def train(
         print_json(last)
         return
     if config.network.by_seeing:
-        echo(f"done; find odd rows with: {as_typed('anila', 'outliers', path, 'FILE')}; draw with: {draw}")
+        echo(f"done; find odd rows with: {as_typed('anila', 'outliers', path, 'FILE')}")
+        echo(f"open {page} to see it; draw with: {draw}")
         return
     kl = f", KL(data ‖ model) = {last['kl']:.4f} nats" if last.get("kl") is not None else ""
     echo(f"done: {counted(outcome.iteration, 'iteration')}{kl}")
