@@ -316,6 +316,23 @@ def test_training_names_its_page(
     assert Page(Path("run", "report.html")).sections > {"verdict", "repeat"}
 
 
+def test_only_what_can_change_is_drawn(tmp_path: Path):
+    """Sees an acceptance of a kernel that takes every step, and a share clipped where nothing clips."""
+    drawn = {}
+    for name in ("langevin", "mala", "anisotropic", "anisotropic_mala"):
+        config = choose("rings", [f"sampler={name}", "sampler.global_every=0", "sampler.accept=none"])[1]
+        drawn[name] = {m.name for m in Record(Run(tmp_path), {}, config).metrics} & {"clipped", "accept_prob"}
+    both = {"clipped", "accept_prob"}
+    assert list(drawn.values()) == [set(), {"accept_prob"}, {"clipped"}, both]
+
+
+def test_only_presets_are_called_so(tmp_path: Path):
+    """Sees the name of a table called a preset."""
+    config = choose("rings", [])[1]
+    found = {name: Record(Run(tmp_path), {"preset": name}, config).preset for name in ("rings", "wine")}
+    assert found == {"rings": "rings", "wine": None}
+
+
 def test_a_page_says_nothing_of_the_data_that_training_said(
     tmp_path: Path, reported: None, capsys: pytest.CaptureFixture[str]  # noqa: ARG001
 ):  # fmt: skip

@@ -159,6 +159,11 @@ class Sampler(NamedTuple):
     """Where the chains of its warm-up started, (chains, *event), so that narrow starts can be noticed."""
 
     @property
+    def clips(self) -> bool:
+        """Whether the kernel has a threshold."""
+        return float(self.threshold) < math.inf
+
+    @property
     def exact(self) -> bool:
         """Whether the kernel accepts or rejects, and so leaves exp f invariant."""
         return self.target_accept is not None

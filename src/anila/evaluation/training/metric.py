@@ -27,6 +27,8 @@ class Metric:
     """Whether it may grow many times without this meaning that training runs away."""
     in_series: bool = False
     """Whether its value is kept for every iteration, and not only for logged ones."""
+    needs: Literal["", "clips", "exact"] = ""
+    """The fact of a kernel without which its value is always the same; none for most."""
 
 
 ENERGY_GAP = Metric(
@@ -55,10 +57,16 @@ CLIPPED = Metric(
     title="coordinates above the threshold",
     scale="fraction",
     in_series=True,
+    needs="clips",
 )
 CHAIN_RANGE = Metric(name="chain_range", words="how far out the chains are", in_series=True)
 ACCEPT_PROB = Metric(
-    name="accept_prob", words="acceptance", title="acceptance of local moves", short="accept", scale="fraction"
+    name="accept_prob",
+    words="acceptance",
+    title="acceptance of local moves",
+    short="accept",
+    scale="fraction",
+    needs="exact",
 )
 GLOBAL_ACCEPT = Metric(
     name="global_accept",

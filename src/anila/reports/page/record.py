@@ -10,6 +10,7 @@ from anila.evaluation.training.metric import KL, Metric
 from anila.evaluation.training.regime import AWAY, AWAY_REMEDIES
 from anila.messages import counted
 from anila.reports.page.command import command_of
+from anila.runs.catalogue import KNOWN_TO
 from anila.runs.experiment import Experiment
 from anila.runs.experiment.build import build_objective
 from anila.runs.folder import checkpoint
@@ -97,10 +98,17 @@ class Record:
         """What `anila diagnose` found; empty before."""
         return self.run.diagnosis()
 
+    @property
+    def preset(self) -> str | None:
+        """The preset that it began with; None if it began with data or a file."""
+        name = self.saved.get("preset")
+        return name if name in KNOWN_TO else None
+
     @cached_property
     def metrics(self) -> list[Metric]:
-        """What the objectives of its stages report and plots show, and the KL."""
-        watched = [metric for stage in self.config.flat for metric in build_objective(stage).watched]
+        """What the objectives of its stages report, if it can change with its kernel and plots show it, and the KL."""
+        stages = [(stage.sampler.kernel, build_objective(stage).watched) for stage in self.config.flat]
+        watched = [metric for kernel, metrics in stages for metric in metrics if getattr(kernel, metric.needs, True)]
         return [metric for metric in {m.name: m for m in (*watched, KL)}.values() if metric.title]
 
     @cached_property
