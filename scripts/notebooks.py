@@ -24,6 +24,9 @@ def main(names: list[str]) -> None:
             NotebookClient(notebook, timeout=3600, resources=here, coalesce_streams=True).execute()
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)
+            for output in cell.get("outputs", []):
+                if "text" in output:  # of a terminal, where commands of the shell print
+                    output.text = output.text.replace("\r\n", "\n")
         path.write_text(nbformat.writes(notebook).replace(f"{folder}/", "") + "\n", "utf-8")
 
 

@@ -40,10 +40,12 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_the_notebook_is_as_it_was_run(path: Path):
-    """Sees a notebook that no test runs, one that is large, one with an error in it, and one run out of order."""
+    """Sees a notebook that no test runs, one that is large, one with an error in it, one run out of order, and lines that
+    end as a terminal's do."""
     assert path.stem in SMALL
     assert path.stat().st_size < LARGEST
     run = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
     assert [cell["execution_count"] for cell in run] == list(range(1, len(run) + 1))
     assert not [output for cell in run for output in cell["outputs"] if output["output_type"] == "error"]
+    assert not [found for cell in run for found in cell["outputs"] if "\r" in "".join(found.get("text", []))]
     assert any("pip install" in "".join(cell["source"]) for cell in run)
