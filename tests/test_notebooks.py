@@ -40,8 +40,8 @@ def test_the_notebook_runs(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_the_notebook_is_as_it_was_run(path: Path):
-    """Sees a notebook that no test runs, one that is large, one with an error in it, one run out of order, and lines that
-    end as a terminal's do."""
+    """Sees a notebook that no test runs, one that is large, one with an error in it, one run out of order, and
+    lines that end as a terminal's do."""
     assert path.stem in SMALL
     assert path.stat().st_size < LARGEST
     run = [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
