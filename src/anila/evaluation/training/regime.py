@@ -165,7 +165,7 @@ def nothing_learned(course: Course | None, long: LongChains | None) -> list[str]
 def without_chains(course: Course | None) -> tuple[str, list[str], tuple[str, ...]]:
     """The judgement that the series alone allow."""
     if course is None:
-        return UNKNOWN, [f"training is judged only from {FEWEST} iterations on"], ()
+        return UNKNOWN, [f"training is judged only from {FEWEST} iterations on, each stage by itself"], ()
     return STEADY, ["nothing is running away; only long chains can tell whether f is convergent"], ()
 
 
