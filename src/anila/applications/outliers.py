@@ -29,7 +29,7 @@ from anila.density.log_density import LogDensity, values
 from anila.messages import counted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outliers:
     """An outlier score, with the held-out scores that calibrate it.
 
@@ -42,6 +42,10 @@ class Outliers:
     f: LogDensity
     held_out: Float[Tensor, "n"]
     centre: float | None
+
+    def __repr__(self) -> str:
+        by = "energy" if self.centre is None else "distance from the typical set"
+        return f"<Outliers: scores by {by}, calibrated by {counted(len(self.held_out), 'row')}>"
 
     def score(self, x: Float[Tensor, "rows *event"]) -> Float[Tensor, "rows"]:
         """The score in nats, float64: the larger, the odder."""

@@ -37,7 +37,7 @@ class Draws(NamedTuple):
     """The trace of the chains, in the sampled coordinates."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Posterior:
     """A log-density g of the free coordinates u: call it like any other.
 
@@ -54,6 +54,9 @@ class Posterior:
     inside: Callable[[Tensor], Tensor]
     outside: Callable[[Tensor], Tensor]
     observations: int
+
+    def __repr__(self) -> str:
+        return f"<Posterior: f given {counted(self.observations, 'observation')}>"
 
     def __call__(self, u: Float[Tensor, "rows *free"]) -> Float[Tensor, "rows"]:
         return self.g(u)

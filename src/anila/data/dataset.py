@@ -207,6 +207,9 @@ class Stream:
         self.fingerprint = hashlib.sha256(repr((name, self.event_shape)).encode()).hexdigest()
         self.restart()
 
+    def __repr__(self) -> str:
+        return f"<Stream: items of points of shape {self.event_shape} from {self.name}>"
+
     def restart(self) -> None:
         self.iterator, self.position = iter(self.items), 0
 

@@ -49,6 +49,9 @@ class Toy:
         self.name = name
         self.fingerprint = hashlib.sha256(f"toy {name}".encode()).hexdigest()
 
+    def __repr__(self) -> str:
+        return f"<Toy: {self.name}>"
+
     def batch(self, n: int, seed: int, iteration: int) -> Points:
         """n draws for iteration `iteration` (from 0).
 

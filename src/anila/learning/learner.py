@@ -114,14 +114,12 @@ class Learner:
         if optimizer is None:
             raise ValueError("Learner needs an optimizer over the model's parameters: optimizer=torch.optim.Adam(…)")
         self.model, self.optimizer, self.objective = model, optimizer, objective or likelihood()
-        self.anchor = anchor
+        self.anchor, self.micro_batch = anchor, micro_batch
         self.seed, self.schedule, self.ranks = seed, schedule, ranks
         self.data_noise, self.max_grad_norm = data_noise, max_grad_norm
         self.precision: Precision | None = precision
-        self.micro_batch = micro_batch
         self.ema = AveragedModel(model, multi_avg_fn=averaging(ema), use_buffers=True) if ema else None
-        self.iteration = 0
-        self.chains = None
+        self.iteration, self.chains = 0, None
         require_kinds(self.objective, sampler, start, micro_batch)
         require_ranges(steps, ema, max_grad_norm)
         if anchor is not None:
@@ -139,6 +137,9 @@ class Learner:
             if self.ema:
                 shard(self.ema.module, ranks)
         self.replica = replicate(model, ranks)
+
+    def __repr__(self) -> str:
+        return f"<Learner: {type(self.model).__name__} at iteration {self.iteration}, {self.objective!r}>"
 
     @torch.inference_mode(False)
     @torch.enable_grad()

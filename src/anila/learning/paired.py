@@ -36,6 +36,9 @@ class Paired:
         self.y: Tensor = torch.empty(0)
         self.rows = ALL
 
+    def __repr__(self) -> str:
+        return f"<Paired: chains that begin at data, of which {self.fresh:.3g} restart>"
+
     def keep(self, rows: slice, n: int) -> None:  # noqa: ARG002
         """Keep only these rows of n chains; every process keeps the data at which all of them began."""
         self.rows = rows

@@ -68,6 +68,10 @@ class FromNoise(Stateless):
             raise ValueError(f'kind must be "uniform" or "normal"; got {kind!r}')
         self.shape, self.kind, self.scale = tuple(shape), kind, scale
 
+    def __repr__(self) -> str:
+        law = f"normal of sd {self.scale:g}" if self.kind == "normal" else f"uniform on ±{self.scale:g}"
+        return f"<FromNoise: {law}, points of shape {self.shape}>"
+
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if self.kind == "normal":
             return self.scale * torch.randn(n, *self.shape, generator=generator, device=generator.device)[rows]
@@ -84,6 +88,10 @@ class FromData(Stateless):
 
     def __init__(self, data: Tensor | Callable[[int, torch.Generator], Tensor], noise: float = 0.0):
         self.data, self.noise = data, noise
+
+    def __repr__(self) -> str:
+        drawn = told(self.data) if isinstance(self.data, Tensor) else "points that a function gives"
+        return f"<FromData: {drawn}, with noise of sd {self.noise:g}>"
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         if isinstance(self.data, Tensor):
@@ -103,6 +111,9 @@ class FromModel(Stateless):
 
     def __init__(self, sample: Callable[[int, torch.Generator], Tensor]):
         self.sample = sample
+
+    def __repr__(self) -> str:
+        return "<FromModel: draws of f>"
 
     def draw(self, n: int, generator: torch.Generator, rows: slice = ALL) -> Tensor:
         return self.sample(n, generator)[rows]
@@ -132,6 +143,9 @@ class Persistent:
         self.bank = packed(x0.detach().clone(), storage)
         self.slots = slice(0, self.size)
         self.places = every(self.size)
+
+    def __repr__(self) -> str:
+        return f"<Persistent: {told(self.bank)}>"
 
     def enlarge(self, size: int, draw: Callable[[int], Tensor]) -> None:
         """Fill the bank up to a size, a part at a time, so that chains never take more memory than in the bank."""
@@ -181,6 +195,11 @@ class Persistent:
         if state["x"].shape != expected:
             raise ValueError(f"expected a bank of shape {expected}, got {tuple(state['x'].shape)}")
         self.bank, self.fill = state["x"][self.slots].clone(), None
+
+
+def told(x: Tensor) -> str:
+    """How many points these are, and of what shape."""
+    return f"{counted(len(x), 'point')} of shape {tuple(x.shape[1:])}"
 
 
 def strata(n: int, size: int, generator: torch.Generator) -> Tensor:
@@ -252,6 +271,9 @@ class Replay(Persistent):
                 f"shift is for images (channels, height, width); got chains of {tuple(self.bank.shape[1:])}"
             )
         self.start, self.fresh, self.shift, self.mirror = start, fresh, shift, mirror
+
+    def __repr__(self) -> str:
+        return f"<Replay: {told(self.bank)}, of which {self.fresh:.3g} restart from {self.start!r}>"
 
     def keep(self, rows: slice, n: int) -> None:
         super().keep(rows, n)

@@ -31,6 +31,9 @@ class Proposal(NamedTuple):
     draw: Callable[[int, torch.Generator], Tensor]
     log_prob: Callable[[Tensor], Tensor]
 
+    def __repr__(self) -> str:
+        return "<Proposal: draws points and knows their log-density>"
+
 
 class GlobalNoise(NamedTuple):
     """The local kernel's noise, and the candidate and the accept uniform of the global move."""

@@ -30,6 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.messages import counted
 from anila.rng import normal
 from anila.samplers import Sampler, anisotropic_mala
 from anila.samplers.adaptation import adapted
@@ -99,6 +100,9 @@ class AnnealingPath(NamedTuple):
     """ℓ, as measured by the pilot."""
     spread: float
     """log n/ESS of the weights of the trial chains."""
+
+    def __repr__(self) -> str:
+        return f"<AnnealingPath: {counted(len(self.rungs), 'rung')} of {counted(self.steps, 'step')} each>"
 
     def kernel(self, k: int) -> Sampler:
         """The kernel that leaves π_β of rung k invariant."""

@@ -51,6 +51,9 @@ class Extractor(NamedTuple):
     kernel_distance: str
     """Name of a kernel distance of these features."""
 
+    def __repr__(self) -> str:
+        return f"<Extractor: features {self.name}, for {self.distance} and {self.kernel_distance}>"
+
     def features(self, images: Tensor | Iterable[Tensor]) -> Float[Tensor, "n d"]:
         """The features of images, (n, d) float32 on the CPU.
 

@@ -47,6 +47,9 @@ class Moments:
         self.joined: tuple[int, Tensor, Tensor] | None = None
         self.waiting: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"<Moments: {counted(self.count, 'row')}>"
+
     @classmethod
     def of(cls, x: Float[Tensor, "n *event"]) -> "Moments":
         """The moments of one batch."""

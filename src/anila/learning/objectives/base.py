@@ -99,6 +99,10 @@ class Objective(NamedTuple):
     sides: tuple[str, str] = ("data", "chains")
     """Names of the points up and of the points down."""
 
+    def __repr__(self) -> str:
+        up, down = self.sides
+        return f"<Objective: f goes up at {up}, down at {down}{'; needs chains' if self.needs_chains else ''}>"
+
     @property
     def series(self) -> tuple[str, ...]:
         """Names of the metrics that are kept for every iteration."""
