@@ -37,7 +37,7 @@ def pad(step: "Translation", node: fx.Node) -> Stored:
     widths: Any = [*given, *[0] * (2 * len(shape) - len(given))]  # pyright: ignore
     before, after = widths[-2::-2], widths[::-2]
     if len(widths) > 2 * len(shape):
-        raise Unsupported(f"{node.target} of chains")
+        raise Unsupported(f"{node.target} acts along the axis of chains")
     inner = [n + min(a, 0) + min(b, 0) for n, a, b in zip(own, before, after, strict=True)]
     read = step.element(source, [f"{i} + {max(-a, 0)}" for i, a in zip(loops(inner), before, strict=True)])
 
@@ -73,12 +73,12 @@ def listed(step: "Translation", node: fx.Node, source: Any, indices: Sequence[An
     own = step.event(source)
     if not step.alone:
         if indices and indices[0] is not None:
-            raise Unsupported(f"{node.target} of chains")
+            raise Unsupported(f"{node.target} acts along the axis of chains")
         indices = indices[1:]
     indices = [*indices, *[None] * (len(own) - len(indices))]
     at = [k for k, each in enumerate(indices) if each is not None]
     if any(indices[k] in step.found for k in at) or at != [*range(at[0], at[-1] + 1)]:
-        raise Unsupported(f"{node.target} by numbers of chains, or of axes apart")
+        raise Unsupported(f"{node.target} picks by numbers that differ between chains, or along axes that are apart")
     common = torch.broadcast_shapes(*(value_of(indices[k]).shape for k in at))
     i = loops(shape)
     before, inside, after = i[: at[0]], i[at[0] : at[0] + len(common)], i[at[0] + len(common) :]
@@ -89,7 +89,7 @@ def picked(step: "Translation", index: fx.Node, loop: Sequence[str], size: int) 
     """The index that an index tensor gives along an axis of this size."""
     value = value_of(index)
     if value.dtype not in (torch.int64, torch.int32):
-        raise Unsupported(f"a list of elements in {value.dtype}")
+        raise Unsupported(f"a list of elements has type {value.dtype}")
     place = Stored(step.pointer(index), torch.empty(value.shape, device="meta"))
     return f"within({place.at((), loop[len(loop) - value.ndim :])}, {size})"
 
@@ -133,10 +133,10 @@ def put(
 def along(step: "Translation", node: fx.Node, source: Any, dim: int, index: Any) -> tuple[list[int], list[str]]:
     """The shape of an index tensor for one axis, and the elements that it picks."""
     if index in step.found:
-        raise Unsupported(f"{node.target} by numbers of chains")
+        raise Unsupported(f"{node.target} picks by numbers that differ between chains")
     own, axis, value = step.event(source), step.axis(node, dim, source), value_of(index)
     if not step.alone:
-        raise Unsupported(f"{node.target} of several chains")
+        raise Unsupported(f"{node.target} takes several chains at once")
     i = loops(value.shape)
     return [*value.shape], [picked(step, index, i, own[axis]) if k == axis else each for k, each in enumerate(i)]
 
@@ -152,7 +152,7 @@ def scatter(step: "Translation", node: fx.Node) -> Stored:
     base, dim, index, source = node.args[:4]
     shape, where = along(step, node, node, dim, index)  # pyright: ignore
     if isinstance(source, fx.Node) and [*step.event(source)] != shape:
-        raise Unsupported(f"{node.target} of a part")
+        raise Unsupported(f"{node.target} takes a source of another shape than its index")
     read = step.operand(node, source, shape)
     return put(step, node, base, shape, where, read, node.target is aten.scatter_add.default)
 

@@ -383,7 +383,7 @@ def reason(error: BaseException | None) -> str:
     """The first line of an error."""
     if type(error).__name__ == "GuardOnDataDependentSymNode":  # importing it takes half a second
         return "f branches on values (as torch.distributions objects made in it do, unless validate_args=False)"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or f"tracing raised {type(error).__name__}").splitlines()[0]
 
 
 def tensors_of(state: Any, noise: Any) -> list[Tensor]:

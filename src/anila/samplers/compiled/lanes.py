@@ -58,19 +58,19 @@ class Lanes:
         self.state, self.noise, self.constants = inputs[:state], inputs[state : state + noise], inputs[state + noise :]
         self.infos: list[fx.Node] = outputs[state:]
         if value_of(inputs[0]).device.type != "cpu" or not noise:
-            raise Unsupported("not a step of chains on a CPU")
+            raise Unsupported("chains are not on a CPU, or draw no noise")
         self.step = Translation(graph.graph, inputs[: state + noise])
         if len(self.step.lines) > MOST_LINES:
-            raise Unsupported(f"a step of {len(self.step.lines):,} operations")
+            raise Unsupported(f"a step takes {len(self.step.lines):,} operations, more than {MOST_LINES:,}")
         own = [self.step.stored(node) for node in self.state]
         ends = [self.step.packed(node) for node in outputs]
         if any(self.step.variables[end.name][0] != "V" for end in ends):
-            raise Unsupported("booleans in a state or info")
+            raise Unsupported("a step's state or info holds booleans")
         if any(a.name != b.name and b.name in {s.name for s in own} for a, b in zip(own, ends, strict=False)):
-            raise Unsupported("a state that takes the place of another")
+            raise Unsupported("a part of the state takes the place of another")
         shared = sum(value_of(node).numel() for node in self.step.fixed if node not in self.step.given)
         if shared > LARGEST:
-            raise Unsupported(f"a step of {shared:,} weights")
+            raise Unsupported(f"a step reads {shared:,} numbers that f keeps, more than {LARGEST:,}")
         source = self.source(own, ends[:state], ends[state:], chains % MOST_LANES)
         known = {self.constants[k]: value for k, value in (literals or {}).items()}
         self.prepare = preparation(graph.graph, self.constants, known, [*self.step.fixed])
@@ -225,7 +225,7 @@ def placed(step: Translation, before: set[str], after: set[str]) -> list[str]:
         places[name] = place
         most[kind] = max(most[kind], place + size)
     if sum(most.values()) > DEEPEST:
-        raise Unsupported(f"{sum(most.values()):,} numbers of a chain at a time")
+        raise Unsupported(f"a chain needs {sum(most.values()):,} numbers at a time, more than {DEEPEST:,}")
     memory = [f"{kind} memory_{kind}[{size}];" for kind, size in most.items()]
     kinds = {name: step.variables[name][0] for name in places}
     return memory + [f"{kinds[name]}* const {name} = memory_{kinds[name]} + {k};" for name, k in places.items()]

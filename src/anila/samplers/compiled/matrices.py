@@ -24,7 +24,7 @@ def product(step: "Translation", node: fx.Node) -> Stored:
         (k, n), row, matrix = value_of(right).shape, step.packed(left).name, step.pointer(right)
         return step.store(node, lambda to: [f"matrix_product<{k}, {n}>({matrix}, {row}, {to.name});"])
     if not step.alone:
-        raise Unsupported("a product of two matrices that both depend on chains")
+        raise Unsupported("both factors of a matrix product depend on chains")
     shape, inner = step.event(node), value_of(left).shape[-1]
     *batch, row, column = loops(shape)
     k = f"i{len(shape)}" if inner > 1 else "0"
@@ -42,7 +42,7 @@ def solve_triangular(step: "Translation", node: fx.Node) -> Stored:
     A, B = node.args
     upper, left = node.kwargs["upper"], node.kwargs.get("left", True)
     if not step.alone:
-        raise Unsupported(f"{node.target} of several chains")
+        raise Unsupported(f"{node.target} takes several chains at once")
     shape = step.event(node)
     *batch, _, _ = loops(shape)
     n, others = (shape[-2], shape[-1]) if left else (shape[-1], shape[-2])
@@ -71,11 +71,11 @@ def cholesky(step: "Translation", node: fx.Node) -> Stored:
     """The lower factor; NaN, and so is all that follows, if a matrix is not positive definite."""
     (A,), (shape, n) = node.args, factor_shape(step, node)
     if (len(node.args) > 1 and node.args[1]) or node.kwargs.get("upper", False):
-        raise Unsupported("an upper factor")
+        raise Unsupported("a step takes an upper Cholesky factor, and only the lower one is known here")
     *batch, _, _ = loops(shape)
     (factor,) = [user for user in node.users if user.args[1] == 0] or [None]
     if factor is None:
-        raise Unsupported("a factor that nobody reads")
+        raise Unsupported("a step makes a Cholesky factor that nothing reads")
 
     def lines(to: Stored) -> list[str]:
         def entry(a: str, b: str) -> str:
@@ -95,7 +95,7 @@ def cholesky(step: "Translation", node: fx.Node) -> Stored:
 def factor_shape(step: "Translation", node: fx.Node) -> tuple[list[int], int]:
     shape = [*value_of(node)[0].shape]
     if not step.alone:
-        raise Unsupported(f"{node.target} of several chains")
+        raise Unsupported(f"{node.target} takes several chains at once")
     return shape, shape[-1]
 
 

@@ -55,7 +55,7 @@ class Translation:
         self.chains, self.dtype = len(value_of(moving[0])), value_of(moving[0]).dtype
         self.alone = self.chains == 1
         if self.dtype not in (torch.float32, torch.float64):
-            raise Unsupported(f"numbers are {self.dtype}")
+            raise Unsupported(f"a step's numbers are {self.dtype}")
         self.lines: list[str] = []
         self.variables: dict[str, tuple[str, int]] = {}
         """Name -> kind and size."""
@@ -67,7 +67,7 @@ class Translation:
         """Translations of the nodes that depend on chains."""
         for node in moving:
             if kind(node) == "M":
-                raise Unsupported("booleans in state or noise")
+                raise Unsupported("a step's state or noise holds booleans")
             self.found[node] = self.store(node)
         for node in graph.nodes:
             if node.op == "call_function" and self.found.keys() & {*node.all_input_nodes}:
@@ -94,7 +94,7 @@ class Translation:
         if self.alone:
             return shape
         if shape[:1] != (self.chains,):
-            raise Unsupported(f"{node.target} gives {value_of(node).dtype} of shape {tuple(shape)}")
+            raise Unsupported(f"{node.target} gives shape {tuple(shape)}, which has no row for each chain")
         return shape[1:]
 
     def beside(self, view: Tensor) -> Tensor:
@@ -121,7 +121,7 @@ class Translation:
         """The axis of a chain's part that corresponds to this axis of the tensor."""
         k = dim % max(1, value_of(of).ndim) - (not self.alone)
         if k < 0:
-            raise Unsupported(f"{node.target} of chains")
+            raise Unsupported(f"{node.target} acts along the axis of chains")
         return k
 
     # Places
@@ -174,7 +174,7 @@ class Translation:
             same = self.same_for_all(node).at(self.event(node))
             return self.store(node, lambda to: over(self.event(node), f"{to.at(self.event(node))} = all<V>({same});"))
         if not isinstance(node, fx.Node) or not self.has_rows(node) or kind(node) == "M":
-            raise Unsupported("the same for all chains where there should be one row per chain")
+            raise Unsupported("a result is the same for all chains")
         if node not in self.given:
             self.given[node] = self.store(node)
             self.pointer(node)
@@ -200,12 +200,12 @@ class Translation:
         axes = len(shape) + (not self.alone)
         if arg in self.found or (value_of(arg).ndim == axes and self.has_rows(arg)):
             if value_of(arg).ndim != axes and not self.alone:
-                raise Unsupported("chains beside the elements of events")
+                raise Unsupported("a step broadcasts the axis of chains along an axis of points")
             once = len(arg.users) == 1 and sum(each is arg for each in tree_leaves(node.args)) == 1
             inline = arg in self.found and once and self.event(arg) == tuple(shape)
             return (self.found[arg] if inline else self.stored(arg)).at(shape)
         if not self.alone and value_of(arg).ndim == axes and len(value_of(arg)) > 1:
-            raise Unsupported("rows that are not those of chains")
+            raise Unsupported("a tensor has rows that are not those of chains")
         return constant(arg, self.same_for_all(arg).at(shape))
 
     def element(self, arg: Any, index: Sequence[str]) -> str:
@@ -216,7 +216,7 @@ class Translation:
         value = value_of(arg)
         shape = value.shape[value.ndim - len(index) :]
         if value.ndim > len(index) and len(value) > 1:
-            raise Unsupported("rows that are not those of chains")
+            raise Unsupported("a tensor has rows that are not those of chains")
         return constant(arg, Stored(self.pointer(arg), blank(shape)).at((), index))
 
     # Operations
@@ -259,7 +259,7 @@ class Translation:
     def reduction(self, node: fx.Node) -> Stored:
         source, *more = node.args
         if node.target is aten.linalg_vector_norm.default and (order := more.pop(0)) != 2:
-            raise Unsupported(f"a norm of order {order}")
+            raise Unsupported(f"a step takes a norm of order {order}, and only order 2 is known here")
         shape, own = self.event(source), self.event(node)
         given: Any = more[0] if more else []
         every = range(value_of(source).ndim)
@@ -301,7 +301,7 @@ class Translation:
         if form is None or ignored:
             raise Unsupported(f"{target} is not known here")
         if kind(node) == "M" and target not in LOGICAL and any(kind(arg) == "M" for arg in node.all_input_nodes):
-            raise Unsupported(f"{target} of booleans")
+            raise Unsupported(f"{target} takes booleans")
         numeric = kind(node) == "V" and (target not in LOGICAL or target is aten.mul.Tensor)
 
         def operand(arg: Any) -> str:
@@ -316,4 +316,4 @@ def require_same_each_time(node: fx.Node) -> None:
     if node.target is operator.getitem:
         return
     if torch.Tag.nondeterministic_seeded in node.target.tags or schema_of(node.target).is_mutable:  # pyright: ignore[reportAttributeAccessIssue, reportFunctionMemberAccess]
-        raise Unsupported(f"{node.target} is not a function")
+        raise Unsupported(f"{node.target} draws numbers or changes a tensor in place")
