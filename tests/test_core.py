@@ -1,5 +1,6 @@
 """Laws of f and of randomness: one number a row, one gradient, one named stream."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -132,6 +133,20 @@ def test_check_passes_an_f_that_is_finite_somewhere():
     check_log_density(half, torch.tensor([[-1.0, 0.0], [-2.0, 0.0], [1.0, 0.0], [2.0, 0.0]]))
     with pytest.raises(ValueError, match="not finite at the start"):
         check_log_density(half, -torch.ones(4, 2))
+
+
+def test_an_f_that_is_nowhere_finite_is_moved_as_the_refusal_says():
+    """Sees a remedy that does not work when typed."""
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return torch.where(((x - 15).abs() < 6).all(1), -(x - 15).square().sum(1) / 18, -torch.inf)
+
+    x = torch.randn(50, 2, generator=rng(0))
+    with pytest.raises(ValueError) as refusal:
+        check_log_density(f, x)
+    said = re.search(r"g = (lambda x: f\(15 \+ 3 \* x\))", str(refusal.value))
+    assert said
+    check_log_density(eval(said[1], {"f": f}), x)
 
 
 @pytest.mark.parametrize("case", BAD_F)

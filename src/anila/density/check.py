@@ -36,7 +36,10 @@ def check_log_density(f: LogDensity, x: Tensor) -> None:
         raise ValueError(f"f does not accept x of {kind(x)}{strangers(f, x)}: {error}") from error
     require_rows_apart(f, two)
     if not bool(torch.isfinite(both).all() and torch.isfinite(grad).all()):
-        raise ValueError(f"f or its gradient is not finite at the start: f = {both.tolist()}")
+        raise ValueError(
+            f"f or its gradient is not finite at the start: f = {both.tolist()}; if its mass is around 15 and about 3 "
+            "wide, g = lambda x: f(15 + 3 * x) has it around 0"
+        )
 
 
 def require_rows_apart(f: LogDensity, two: Tensor) -> None:
