@@ -101,7 +101,7 @@ class Objective(NamedTuple):
 
     def __repr__(self) -> str:
         up, down = self.sides
-        return f"<Objective: f goes up at {up}, down at {down}{'; needs chains' if self.needs_chains else ''}>"
+        return f"<Objective: f goes up ({up}) and down ({down}){'; needs chains' if self.needs_chains else ''}>"
 
     @property
     def series(self) -> tuple[str, ...]:
