@@ -9,19 +9,15 @@ step_size ε², temperature 1 and f = −2F/ε², hence network.temperature ε²
 from dataclasses import replace
 from typing import NamedTuple
 
-from anila.runs.catalogue import KNOWN_TO
 from anila.runs.experiment.changes import Changes
 from anila.runs.experiment.experiment import Experiment, Stage
 from anila.runs.experiment.settings import Data, Network, Objective, Optimizer, Sampler, Start, Training
 
 
 class Preset(NamedTuple):
-    """Settings with their description."""
+    """Settings; `KNOWN_TO` describes them."""
 
     experiment: Experiment
-    summary: str
-    result: str
-    """The result it is known to reach, with the machine; or why that is unknown."""
     exact: Changes = {}  # noqa: RUF012
     """What else changes when a Metropolis sampler replaces an unadjusted one."""
     on_gpu: tuple[str, ...] = ()
@@ -200,23 +196,23 @@ CIFAR10_ANATOMY = Experiment(
 )
 
 PRESETS: dict[str, Preset] = {
-    "rings": Preset(RINGS, *KNOWN_TO["rings"]),
-    "mixture": Preset(MIXTURE, *KNOWN_TO["mixture"]),
-    "kernel": Preset(KERNEL, *KNOWN_TO["kernel"]),
-    "table": Preset(TABLE, *KNOWN_TO["table"]),
-    "mnist": Preset(MNIST, *KNOWN_TO["mnist"], on_gpu=WIDE),
-    "fashion-mnist": Preset(FASHION_MNIST, *KNOWN_TO["fashion-mnist"], on_gpu=WIDE),
-    "flowers": Preset(FLOWERS, *KNOWN_TO["flowers"], on_gpu=WIDE),
-    "cifar10": Preset(CIFAR10, *KNOWN_TO["cifar10"], on_gpu=WIDE),
-    "mnist-chains": Preset(MNIST_CHAINS, *KNOWN_TO["mnist-chains"], EXACT_IMAGES),
-    "flowers-chains": Preset(FLOWERS_CHAINS, *KNOWN_TO["flowers-chains"], EXACT_IMAGES),
-    "cifar10-chains": Preset(CIFAR10_CHAINS, *KNOWN_TO["cifar10-chains"], EXACT_IMAGES),
-    "rings-stanley": Preset(RINGS_STANLEY, *KNOWN_TO["rings-stanley"]),
-    "rings-anatomy": Preset(RINGS_ANATOMY, *KNOWN_TO["rings-anatomy"]),
-    "rings-anatomy-shortrun": Preset(RINGS_SHORTRUN, *KNOWN_TO["rings-anatomy-shortrun"]),
-    "mixture-anatomy": Preset(replace(RINGS_ANATOMY, data=Data(name="mixture")), *KNOWN_TO["mixture-anatomy"]),
-    "flowers-stanley": Preset(FLOWERS_STANLEY, *KNOWN_TO["flowers-stanley"]),
-    "flowers-anatomy": Preset(FLOWERS_ANATOMY, *KNOWN_TO["flowers-anatomy"]),
-    "cifar10-stanley": Preset(CIFAR10_STANLEY, *KNOWN_TO["cifar10-stanley"]),
-    "cifar10-anatomy": Preset(CIFAR10_ANATOMY, *KNOWN_TO["cifar10-anatomy"]),
+    "rings": Preset(RINGS),
+    "mixture": Preset(MIXTURE),
+    "kernel": Preset(KERNEL),
+    "table": Preset(TABLE),
+    "mnist": Preset(MNIST, on_gpu=WIDE),
+    "fashion-mnist": Preset(FASHION_MNIST, on_gpu=WIDE),
+    "flowers": Preset(FLOWERS, on_gpu=WIDE),
+    "cifar10": Preset(CIFAR10, on_gpu=WIDE),
+    "mnist-chains": Preset(MNIST_CHAINS, EXACT_IMAGES),
+    "flowers-chains": Preset(FLOWERS_CHAINS, EXACT_IMAGES),
+    "cifar10-chains": Preset(CIFAR10_CHAINS, EXACT_IMAGES),
+    "rings-stanley": Preset(RINGS_STANLEY),
+    "rings-anatomy": Preset(RINGS_ANATOMY),
+    "rings-anatomy-shortrun": Preset(RINGS_SHORTRUN),
+    "mixture-anatomy": Preset(replace(RINGS_ANATOMY, data=Data(name="mixture"))),
+    "flowers-stanley": Preset(FLOWERS_STANLEY),
+    "flowers-anatomy": Preset(FLOWERS_ANATOMY),
+    "cifar10-stanley": Preset(CIFAR10_STANLEY),
+    "cifar10-anatomy": Preset(CIFAR10_ANATOMY),
 }
