@@ -61,7 +61,7 @@ from anila.runs.experiment import PRESETS, build, resolve
 from anila.runs.training.machine import keep_freed_memory
 from anila.samplers import anisotropic, anisotropic_mala, langevin, sample
 from anila.samplers.compiled import graphs_of
-from anila.samplers.sample import draw_block
+from anila.samplers.kernel import draw_block
 from peers import Energy
 
 aten = torch.ops.aten

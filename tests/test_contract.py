@@ -38,8 +38,7 @@ from anila.samplers import (
     sample,
     with_global_moves,
 )  # fmt: skip
-from anila.samplers.kernel import among
-from anila.samplers.sample import draw_block
+from anila.samplers.kernel import among, draw_block
 from anila.samplers.trace import Trace
 from exact import as_users_run_it
 

@@ -180,6 +180,16 @@ class Sampler(NamedTuple):
         return f"<Sampler: {law}; gradients a step: {self.gradients:g}{stretched}>"
 
 
+def draw_block(sampler: Sampler, x: Tensor, steps: int, generator: torch.Generator) -> Any:
+    """The noise of `steps` calls of `draw_noise`: its fields stacked, or a list if they are not tensors."""
+    if isinstance(sampler.draw_noise, DrawNoise):
+        return sampler.draw_noise.block(x, steps, generator)
+    drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
+    if any(not isinstance(field, Tensor) for field in drawn[0]):
+        return drawn
+    return type(drawn[0])(*(torch.stack(column) for column in zip(*drawn, strict=True)))
+
+
 def among(sampler: Sampler, rows: slice, chains: int) -> Sampler:
     """The kernel for some of the chains, each with the noise that it gets when all run together."""
     if rows == slice(0, chains):

@@ -19,10 +19,9 @@ from anila.rng import rng
 from anila.samplers.adaptation import RATE, KernelsByCount, adapted, averaged
 from anila.samplers.compiled import graphs_of
 from anila.samplers.divergence import began, next_accepted
-from anila.samplers.kernel import Sampler
+from anila.samplers.kernel import Sampler, draw_block
 from anila.samplers.pathfinder import far_below
 from anila.samplers.progress import Bar
-from anila.samplers.sample import draw_block
 
 WINDOW = 10
 """Steps between changes of the settings."""

@@ -20,23 +20,13 @@ from anila.samplers.compiled.worth import pays
 from anila.samplers.dry_run import require_rows_apart, value_of
 from anila.samplers.estimates import can_be_judged
 from anila.samplers.heat import heat
-from anila.samplers.kernel import DrawNoise, Sampler, Scheduled
+from anila.samplers.kernel import Sampler, Scheduled, draw_block
 from anila.samplers.progress import progress_bar
 from anila.samplers.remedy import STILL_STEPS, still
 from anila.samplers.trace import Trace
 
 if TYPE_CHECKING:
     from anila.samplers.compiled.graphs import Graphs
-
-
-def draw_block(sampler: "Sampler", x: Tensor, steps: int, generator: torch.Generator) -> Any:
-    """The noise of `steps` calls of `draw_noise`: its fields stacked, or a list if they are not tensors."""
-    if isinstance(sampler.draw_noise, DrawNoise):
-        return sampler.draw_noise.block(x, steps, generator)
-    drawn = [sampler.draw_noise(x, generator) for _ in range(steps)]
-    if any(not isinstance(field, Tensor) for field in drawn[0]):
-        return drawn
-    return type(drawn[0])(*(torch.stack(column) for column in zip(*drawn, strict=True)))
 
 
 def sample(

@@ -24,8 +24,9 @@ from anila.learning.objectives.base import Contrast, Objective
 from anila.learning.objectives.matching import normal_noise
 from anila.rng import rng
 from anila.samplers import Sampler, langevin
+from anila.samplers.kernel import draw_block
 from anila.samplers.precondition import stretched
-from anila.samplers.sample import draw_block, transitions
+from anila.samplers.sample import transitions
 
 LEVELS = (0.05, 0.09, 0.17, 0.32, 0.58, 1.1, 2.0)
 
