@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Float64
+import torch
+from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from anila.data.column import Column
@@ -55,6 +56,15 @@ class Encoding(NamedTuple):
         """Column -> slice of its coordinates."""
         ends = np.cumsum([len(column.mean) for column in self.columns]).tolist()
         return {c.name: slice(end - len(c.mean), end) for c, end in zip(self.columns, ends, strict=True)}
+
+    @property
+    def cells(self) -> Int[Tensor, "d"]:
+        """Number of the column to which each coordinate belongs."""
+        return torch.tensor([k for k, column in enumerate(self.columns) for _ in column.mean])
+
+    def by_column(self, share: Float[Tensor, "rows d"]) -> Float[Tensor, "rows columns"]:
+        """Sums over the coordinates of each column."""
+        return share.new_zeros(len(share), len(self.columns)).index_add_(1, self.cells.to(share.device), share)
 
     @property
     def names(self) -> tuple[str, ...]:

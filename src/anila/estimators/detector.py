@@ -156,9 +156,8 @@ class EnergyDetector(OutlierMixin, BaseEstimator):
         """
         z, own = self.table_.inward(new_rows(self, X))
         encoding = self.table_.encoding
-        cell = torch.tensor([i for i, at in enumerate(encoding.slices.values()) for _ in range(at.start, at.stop)])
-        share, instead = reasons(self.table_.kernel, z, own, cell)
-        of_cell = torch.zeros(len(z), len(encoding.names)).to(share).index_add_(1, cell, share).numpy()
+        share, instead = reasons(self.table_.kernel, z, own, encoding.cells)
+        of_cell = encoding.by_column(share).numpy()
         rows = encoding.decode(torch.where(instead.isnan(), z, instead))
         likely = np.stack([column.to_numpy(zero_copy_only=False) for column in rows.columns], 1)
         nothing: Any = None if likely.dtype == object else np.nan

@@ -97,19 +97,19 @@ class Judged:
         f, flagged, rows = self.model.f, self.flagged.nonzero()[:, 0], self.model.units.rows
         if not isinstance(f, ClosedForm):
             return {}
-        cell = torch.tensor([i for i, at in enumerate(rows.slices.values()) for _ in range(at.start, at.stop)])
+        cell = rows.cells.to(self.model.device)
         found: dict[int, list[Reason]] = {}
         for chosen in flagged.split(AT_ONCE):
             x = self.rows.x[chosen]
-            share, likely = (part.cpu() for part in f.reasons(x.to(self.model.device), cell.to(self.model.device)))
+            share, likely = (part.cpu() for part in f.reasons(x.to(self.model.device), cell))
             values, instead = (
                 rows.decode(x).to_pylist(),
                 rows.decode(torch.where(likely.isnan(), x, likely)).to_pylist(),
             )
-            of_cell = torch.zeros(len(x), len(rows.slices)).to(share).index_add_(1, cell, share)
+            of_cell = rows.by_column(share)
             for i, row in enumerate(chosen.tolist()):
                 order = of_cell[i].argsort(descending=True)[: int((of_cell[i] > 0).sum())].tolist()
-                names = [list(rows.slices)[j] for j in order]
+                names = [rows.names[j] for j in order]
                 found[row] = [
                     Reason(name, self.given(row, name, values[i][name]), instead[i][name], of_cell[i, j].item())
                     for name, j in zip(names, order, strict=True)

@@ -114,11 +114,10 @@ def own_reasons(trained: Trained, x: Tensor) -> list[str]:
     """What an f in closed form says: the cells that make a row odd, and what would be likely there."""
     f: Any = trained.f
     rows = trained.units.rows
-    cell = torch.tensor([i for i, at in enumerate(rows.slices.values()) for _ in range(at.start, at.stop)])
-    share, likely = (part.cpu() for part in f.reasons(x, cell.to(x.device)))
+    share, likely = (part.cpu() for part in f.reasons(x, rows.cells.to(x.device)))
     found, instead = (rows.decode(row).to_pylist() for row in (x.cpu().nan_to_num(), changed(x.cpu(), likely)))
-    of_cell = torch.zeros(len(x), len(rows.slices)).to(share).index_add_(1, cell, share)
-    named = [[name for name, part in zip(rows.slices, parts, strict=True) if part > 0] for parts in of_cell.tolist()]
+    parts = rows.by_column(share).tolist()
+    named = [[name for name, part in zip(rows.names, row, strict=True) if part > 0] for row in parts]
     return [
         "; ".join(f"likely {name} {text(other[name])}, not {text(own[name])}" for name in names) or "no single cell"
         for names, own, other in zip(named, found, instead, strict=True)
