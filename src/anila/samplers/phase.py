@@ -9,7 +9,7 @@ acceptance counts: a step_size with which chains get stuck is too long.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -54,6 +54,24 @@ class Window(NamedTuple):
     value: Tensor
     grad: Tensor
     accept_prob: Tensor
+
+
+class Look(NamedTuple):
+    """What one window tells about chains."""
+
+    accept_prob: float
+    jump: Tensor
+    """Mean square of a step, (*event)."""
+    points: Tensor
+    """Some of the positions visited, (points, *event)."""
+    grads: Tensor
+    """∇f there, as the kernel's state holds it."""
+    diverged: Tensor
+    """Starting points of the proposals that diverged, (divergences, *event)."""
+    outside: int
+    """How many of these led to where f is not finite."""
+    next_accepted: Tensor
+    """Acceptance of the steps that follow a divergence, (steps,)."""
 
 
 class Phase(NamedTuple):
@@ -103,38 +121,49 @@ def run_phase(
 ) -> Phase:
     """Run windows of a fixed kernel, and update step_size and threshold after each."""
     half, moved, still = windows // 2, 0, x.new_zeros(len(x))
-    log_steps, accepts, stood, jumps, points, grads, history = [], [], [], [], [], [], []
-    diverged, outside, after = [], [], []
-    here = Point(x)
+    here, looks, log_steps, stood, history = Point(x), list[Look](), [], [], []
     every = min(WINDOW, max(1, WINDOW * len(x) * (windows - half) // POINTS))
     for k in range(1, windows + 1):
         seen = walk(settings, here, generator)
-        still = torch.where(seen.accept_prob.mean(0) < 1e-3, still + 1, 0)
-        low = far_down(seen) if moving else torch.zeros_like(still, dtype=torch.bool)
-        accepts.append(seen.accept_prob[:, ~low].double().mean().item())
         rate = seen.accept_prob.mean(0)
         history.append(torch.stack([rate, torch.full_like(rate, settings["step_size"])]))
-        jumps.append(torch.cat([here.x[None], seen.x])[:, ~low].diff(dim=0).square().mean((0, 1)))
-        points.append(seen.x[every - 1 :: every, ~low].flatten(0, 1))
-        grads.append(seen.grad[every - 1 :: every, ~low].flatten(0, 1))
-        diverged.append(began(here.x, seen.x, seen.accept_prob))
-        outside.append(int((seen.accept_prob == 0).sum()))
-        after.append(next_accepted(seen.accept_prob))
-        settings = after_window(k, settings, accepts[-1] - target, quantile(seen.grad[-1, ~low], q))
+        still = torch.where(rate < 1e-3, still + 1, 0)
+        low = far_down(seen) if moving else torch.zeros_like(still, dtype=torch.bool)
+        looks.append(look(here.x, seen, ~low, every))
+        settings = after_window(k, settings, looks[-1].accept_prob - target, quantile(seen.grad[-1, ~low], q))
         log_steps.append(math.log(settings["step_size"]))
         stuck = (still > 0) & (rate.median() > target / 2)
         stood.append(stuck.double().mean().item())
         out = stranded(low, stuck & (still >= STILL)) if moving else low
         rows, still, moved = after_moves(out, generator), still.masked_fill(out, 0), moved + int(out.sum())
         here = Point(seen.x[-1][rows], seen.value[-1][rows], seen.grad[-1][rows])
-    settings = settings | {"step_size": math.exp(mean(log_steps[half:]))}
-    visited, slopes = torch.cat(points[half:]), torch.cat(grads[half:])
-    jump, way = torch.stack(jumps[half:]).mean(0), torch.stack(history)
+    accept_prob, jump, points, grads, diverged, outside, after = zip(*looks[half:], strict=True)
     return Phase(
-        here.x, settings, q, target, mean(accepts[half:]), jump, visited, slopes, mean(stood[half:]), moved, way,
-        torch.cat(diverged[half:]), sum(outside[half:]), WINDOW * len(x) * (windows - half),
-        torch.cat(after[half:]).mean().nan_to_num(1.0).item(),
+        here.x, settings | {"step_size": math.exp(mean(log_steps[half:]))}, q, target, mean(accept_prob),
+        torch.stack(jump).mean(0), torch.cat(points), torch.cat(grads), mean(stood[half:]), moved, torch.stack(history),
+        torch.cat(diverged), sum(outside), WINDOW * len(x) * (windows - half),
+        torch.cat(after).mean().nan_to_num(1.0).item(),
     )  # fmt: skip
+
+
+def look(x: Tensor, seen: Window, good: Tensor, every: int) -> Look:
+    """A window of chains that started at x, (chains, *event).
+
+    Args:
+        x: Where the chains start.
+        seen: What they did.
+        good: Which chains count in means and points, (chains,).
+        every: Steps between points.
+    """
+    return Look(
+        seen.accept_prob[:, good].double().mean().item(),
+        torch.cat([x[None], seen.x])[:, good].diff(dim=0).square().mean((0, 1)),
+        seen.x[every - 1 :: every, good].flatten(0, 1),
+        seen.grad[every - 1 :: every, good].flatten(0, 1),
+        began(x, seen.x, seen.accept_prob),
+        int((seen.accept_prob == 0).sum()),
+        next_accepted(seen.accept_prob),
+    )
 
 
 def uncompiled(make: Make) -> Walk:
@@ -222,5 +251,5 @@ def quantile(grad: Tensor, q: float) -> float:
     return max(size.quantile(q).item(), torch.finfo(torch.float32).tiny)
 
 
-def mean(numbers: list[float]) -> float:
+def mean(numbers: Sequence[float]) -> float:
     return sum(numbers) / len(numbers)
