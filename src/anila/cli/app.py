@@ -187,8 +187,12 @@ def train(
         if is_first():
             note(f"resume with: {shell_line(anew=outcome.iteration == 0)}")
         raise typer.Exit(128 + outcome.stopped_by)
-    if not is_first():
-        return
+    if is_first():
+        tell(config, outcome, path, as_json)
+
+
+def tell(config: Any, outcome: Any, path: Path, as_json: bool) -> None:
+    """What came of a training that is complete, and what to do next."""
     last, page = (outcome.run.stats() or [{"iteration": outcome.iteration}])[-1], written(path)
     draw = as_typed("anila", "sample", path, "--count", 1000, "--out", "FILE")
     if as_json:

@@ -250,6 +250,23 @@ def on_features(
     return image_scores(extractor, reference, x_model, seed), about
 
 
+def protocol_of(trained: Trained, count: int, seed: int, rows: int) -> dict[str, Any]:
+    """How samples were drawn, and the data beside which they were scored."""
+    return {
+        "samples": count,
+        "seed": seed,
+        "iteration": trained.learner.iteration,
+        "sampler": asdict(trained.config.sampler),
+        "data": trained.data.name,
+        "data_fingerprint": trained.data.fingerprint,
+        "rows_of_data": rows,
+        "anila": version("anila"),
+        "torch": version("torch"),
+        "date": datetime.now(UTC).date().isoformat(),
+        "sampling": sampling_recipe(trained),
+    }
+
+
 def evaluate_run(
     trained: Trained,
     path: Path | str,
@@ -281,8 +298,7 @@ def evaluate_run(
         raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")
     count = count or count_of(trained)
     x_model, x_data = trained.draw(count, seed, watch=watch), trained.reference_data(count)
-    found = scores(trained, x_data, x_model)
-    found |= mixing(trained, seed)
+    found = scores(trained, x_data, x_model) | mixing(trained, seed)
     if isinstance(trained.data, Table):
         measured, protocol = drawn_rows(trained, x_model, seed)
         found |= measured
@@ -299,20 +315,7 @@ def evaluate_run(
         pictures.save(pictures.image_grid(x_model[:SHOWN_IMAGES]), run.samples / "evaluation.png")
         pairs = pictures.neighbours_grid(x_model[:SHOWN_PAIRS], trained.data.rows(index))
         pictures.save(pairs, run.samples / "nearest.png")
-    found["protocol"] = {
-        "samples": count,
-        "seed": seed,
-        "iteration": trained.learner.iteration,
-        "sampler": asdict(trained.config.sampler),
-        "data": trained.data.name,
-        "data_fingerprint": trained.data.fingerprint,
-        "rows_of_data": len(x_data),
-        "anila": version("anila"),
-        "torch": version("torch"),
-        "date": datetime.now(UTC).date().isoformat(),
-        "sampling": sampling_recipe(trained),
-        **protocol,
-    }
+    found["protocol"] = protocol_of(trained, count, seed, len(x_data)) | protocol
     if with_likelihood:
         numbers, how = likelihood(trained, x_data, x_model, seed)
         found = {**numbers, **found}
