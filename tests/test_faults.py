@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from anila.cli import app
 from anila.evaluation import pictures
 from anila.reports import scores
-from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint, lock
 from anila.runs.folder import run as runs
 from anila.runs.folder.checkpoint import Damaged
@@ -33,19 +33,15 @@ from anila.runs.training import preflight
 from anila.runs.training import train as training
 from anila.runs.training.train import train
 from faults import dying, full
-from tiny import anila
+from tiny import anila, quiet, small_rings
 
 ROOT = Path(__file__).parents[1]
 
 
 def small(*more: str) -> Experiment:
-    quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10", "training.ema=0.5",
-             "training.log_every=1", "training.checkpoint_every=2", "training.picture_every=1000",
-             "training.iterations=4", "optimizer.decay=constant"]  # fmt: skip
-    return resolve(PRESETS["rings"].experiment, [*quick, *more])
-
-
-def quiet(_: str) -> None: ...
+    quick = ["training.iterations=4", "training.checkpoint_every=2", "training.picture_every=1000", "training.ema=0.5",
+             "optimizer.decay=constant"]  # fmt: skip
+    return small_rings(*quick, *more)
 
 
 def hasten(patch: pytest.MonkeyPatch) -> None:

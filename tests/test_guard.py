@@ -23,14 +23,12 @@ from anila.runs.training import train as training
 from anila.runs.training.guard import CHANGES, PATIENCE, Diverged, Guard, Trouble, what_to_change
 from anila.runs.training.train import train
 from anila.samplers import SAMPLERS
+from tiny import quiet
 
 HEALTHY = {
     "energy_gap": 0.05, "energy_sd": 0.2, "grad_norm": 0.08, "theta_grad_norm": 1.0, "chain_range": 3.0,
     "clipped": 0.05, "accept_prob": 1.0,
 }  # fmt: skip
-
-
-def quiet(_: str) -> None: ...
 
 
 def small(*overrides: str) -> Experiment:

@@ -18,6 +18,7 @@ from anila.runs.folder.run import Run
 from anila.runs.training import drawing
 from anila.runs.training import train as training
 from anila.runs.training.train import train
+from tiny import quiet
 
 pytestmark = pytest.mark.usefixtures("drawn")
 
@@ -27,9 +28,6 @@ def small(*more: str) -> Experiment:
              "training.checkpoint_every=100", "training.picture_every=2", "training.iterations=4",
              "optimizer.decay=constant"]  # fmt: skip
     return resolve(PRESETS["rings"].experiment, [*quick, *more])
-
-
-def quiet(_: str) -> None: ...
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from anila.learning.learner import Learner, NotFinite
-from anila.runs.experiment import PRESETS, Experiment, resolve
+from anila.runs.experiment import Experiment
 from anila.runs.folder import checkpoint, overwrite
 from anila.runs.folder.contents import foreign
 from anila.runs.folder.run import Run, RunError
@@ -22,39 +22,27 @@ from anila.runs.model.trained import Trained
 from anila.runs.training import train as training
 from anila.runs.training.train import train
 from faults import dying
+from tiny import quiet, small_rings, trained_rings
+
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 PROCESSES = multiprocessing.get_context("fork")
 
 
+FOUR = ("training.iterations=4", "training.checkpoint_every=2", "training.picture_every=1000")
+
+
 def small(*more: str) -> Experiment:
-    quick = ["network.hidden=[8]", "network.fourier=4", "training.batch=20", "training.chains=10",
-             "training.log_every=1", "training.checkpoint_every=2", "training.picture_every=1000",
-             "training.iterations=4"]  # fmt: skip
-    return resolve(PRESETS["rings"].experiment, [*quick, *more])
+    return small_rings(*FOUR, *more)
 
 
 NEW = small("sampler.steps=3")
 
 
-def quiet(_: str) -> None: ...
-
-
-def hasten(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(training, "exact_kl", lambda *_: 1.0)
-
-
-@pytest.fixture(autouse=True)
-def hastened(monkeypatch: pytest.MonkeyPatch) -> None:
-    hasten(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of four iterations with the pictures and scores that runs have."""
-    path = tmp_path_factory.mktemp("overwrite") / "old"
-    with pytest.MonkeyPatch.context() as patch:
-        hasten(patch)
-        train(small(), path, quiet)
+    path = trained_rings(tmp_path_factory.mktemp("overwrite") / "old", *FOUR)
     (path / "samples/000000004.png").write_text("a picture")
     (path / "samples/evaluation.png").write_text("another")
     (path / "scores.json").write_text('{"kl": 1.0}')
