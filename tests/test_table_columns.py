@@ -288,12 +288,7 @@ def cells(write: str) -> str:
 @pytest.mark.parametrize(
     ("write", "reason"),
     [
-        ("{0}%", "numbers with signs, units or digits in groups, such as '1000.5%'"),
-        ("${0:,.2f}", "numbers with signs, units or digits in groups, such as '.1,000.50'"),
-        ("{0:.2f} €", "numbers with signs, units or digits in groups"),
-        ("\u2212{0}", "numbers with signs, units or digits in groups, such as '\u22121000.5'"),
-        ("{0} kg", "numbers with signs, units or digits in groups, such as '1000.5 kg'"),
-        ("{1},5", "numbers with signs, units or digits in groups, such as '1000,5'"),
+        ("{1},5", "numbers with different signs or units, or of unclear digits, such as '1000,5'"),
         ("{1}/12/31", "dates such as '1000/12/31': write them as 2020-12-31"),
         ("03/04/{1}", "dates such as '03/04/1000', whose day and month cannot be told apart: write them as 2020"),
         ("u{1}", "120 different texts in 120 rows: too many for categories"),
@@ -644,7 +639,7 @@ def test_a_real_table_with_holes_and_categories_trains_flags_and_draws(
     assert len(filled) == len(frame)
     assert {filled[name].null_count for name in frame.columns} == {0}
     run("inpaint", "r", "--given", "kind=Barolo", "--count", "3", "--steps", "4", "--out", "given.csv")
-    assert Path("given.csv").read_text().count('"Barolo"') == 3
+    assert Path("given.csv").read_text().count("Barolo") == 3
     Path("odd.csv").write_text("alcohol,color_intensity,proline,kind\n13,5,700,Barolo\n1e300,5,700,Barolo\n")
     rows = run("outliers", "r", "odd.csv", "--rate", "0.05", "--out", "judged.csv") and Path("judged.csv").read_text()
     assert rows.splitlines()[2].endswith("true")

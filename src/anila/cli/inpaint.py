@@ -104,7 +104,8 @@ def fill(
         "give one table with cells to draw, or --given COLUMN=VALUE,... and not both",
     )
     with warnings_to(note):
-        table, units = tables.read_table(inputs[0]) if inputs else tables.given(given or ""), model.units
+        units = model.units
+        table = tables.as_learned(tables.read_table(inputs[0]) if inputs else tables.given(given or ""), units)
         tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
         y = tables.points(table, units, missing=True, absent=True)
     require_memory(count * len(y), model)

@@ -77,16 +77,15 @@ def written(day: date | None, form: str) -> str | None:
     return re.sub(r"\w+", lambda part: str(numbers[part[0]]), form)
 
 
-def with_dates(table: pa.Table, nulls: Sequence[str]) -> tuple[pa.Table, tuple[str, ...]]:
-    """The table with such columns as dates, and the form of each column, "" for the others.
+def with_dates(table: pa.Table, nulls: Sequence[str]) -> tuple[pa.Table, dict[str, str]]:
+    """The table with such columns as dates, and their forms by name.
 
     Args:
         table: What was read.
         nulls: Texts that stand for a missing cell, besides an empty one.
     """
-    forms = []
+    forms = dict[str, str]()
     for place, (name, cells) in enumerate(zip(table.column_names, table.columns, strict=True)):
-        forms.append("")
         if not pa.types.is_string(cells.type):
             continue
         different = cells.combine_chunks().dictionary_encode()
@@ -94,5 +93,5 @@ def with_dates(table: pa.Table, nulls: Sequence[str]) -> tuple[pa.Table, tuple[s
         missing = {"", *nulls}
         if form := form_of([text for text in texts if text not in missing]):
             days = pa.array([None if text in missing else dated(text, form) for text in texts], pa.date32())
-            table, forms[place] = table.set_column(place, name, days.take(different.indices)), form
-    return table, tuple(forms)
+            table, forms[name] = table.set_column(place, name, days.take(different.indices)), form
+    return table, forms

@@ -25,6 +25,7 @@ import pyarrow.csv
 
 from anila.data.dates import with_dates
 from anila.data.foreign import Refused, printable, reading
+from anila.data.forms import Form, plain_form, with_numbers
 from anila.data.style import Style, styled
 from anila.messages import counted
 
@@ -114,10 +115,27 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
             require_even(text, layout.separator, path)
             raise
     named = found if layout.named else found.rename_columns([str(i) for i in range(found.num_columns)])
-    named, forms = with_dates(named, nulls)
-    told = "".join(f" ({name} as {form})" for name, form in zip(named.column_names, forms, strict=True) if form)
-    style = Style(layout.separator, layout.decimal, encoding, forms if any(forms) else ())
-    return styled(named, style), f"{layout}{told}{how}"
+    named, dates = with_dates(named, nulls)
+    shows = layout.separator == "," or layout.decimal == "," or any(map(pa.types.is_floating, named.schema.types))
+    plain = plain_forms(text, layout, named, nulls)
+    named, forms, shown = with_numbers(named, nulls, layout.decimal if shows else "")
+    told = "".join(f" ({name} as {form})" for name, form in dates.items())
+    told += f" (numbers: {', '.join(f'{cell} in {name}' for name, cell in shown.items())})" if shown else ""
+    return styled(
+        named, Style(layout.separator, layout.decimal, encoding, dates, plain | forms)
+    ), f"{layout}{told}{how}"
+
+
+def plain_forms(text: str, layout: Layout, named: pa.Table, nulls: Sequence[str]) -> dict[str, Form]:
+    """The forms of columns of plain numbers, as the first lines show them."""
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=layout.separator)
+    cells = [line for line in islice(lines, LINES) if line][layout.named :]
+    found = {}
+    for name, kind, column in zip(named.column_names, named.schema.types, zip(*cells, strict=False), strict=False):
+        there = [cell for cell in column if cell and cell not in nulls]
+        if (pa.types.is_floating(kind) or pa.types.is_integer(kind)) and (form := plain_form(there, layout.decimal)):
+            found[name] = form
+    return found
 
 
 def text_of(path: Path) -> tuple[str, str]:

@@ -37,11 +37,11 @@ def independent(encoding: Encoding, rows: pa.Table, totals: bool = True) -> Enco
     columns = [without_coordinates(c) if is_constant(c) else c for c in encoding.columns]
     numbers = [c for c in columns if c.mean and c.kind != "category" and np.isfinite(c.low)] if totals else []
     if not 1 < len(numbers) <= MOST:
-        return Encoding(tuple(columns))
+        return encoding._replace(columns=tuple(columns))
     v = np.stack([c.values(rows.column(c.name)) for c in numbers], 1)
     mean, scale = np.array([c.mean[0] for c in numbers]), np.array([c.scale for c in numbers])
     found = following(numbers, v[(np.abs(bounded(v) - mean) <= FAR * scale).all(1)])
-    return Encoding(tuple(found.get(c.name, c) for c in columns))
+    return encoding._replace(columns=tuple(found.get(c.name, c) for c in columns))
 
 
 def require_varying(encoding: Encoding, name: str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from anila.data.column import Column
 from anila.data.foreign import printable
 from anila.data.scale import bounded, mean_and_sd
+from anila.data.style import Style, style_of, styled
 from anila.messages import did_you_mean, listed
 
 SMALLEST = 1e-150
@@ -33,6 +34,8 @@ class Encoding(NamedTuple):
     """
 
     columns: tuple[Column, ...]
+    style: Style = Style()
+    """How the table was written, so that rows are written alike."""
 
     @classmethod
     def of(cls, rows: pa.Table, robust: bool = False) -> "Encoding":
@@ -48,7 +51,8 @@ class Encoding(NamedTuple):
         plain = cls(tuple(Column.of(name, rows.column(name)) for name in rows.column_names))
         mean, sd = means_and_sds(bounded(plain.raw(rows)), robust)
         return cls(
-            tuple(c.scaled(mean[at], sd[at]) for c, at in zip(plain.columns, plain.slices.values(), strict=True))
+            tuple(c.scaled(mean[at], sd[at]) for c, at in zip(plain.columns, plain.slices.values(), strict=True)),
+            style_of(rows)._replace(encoding=""),
         )
 
     @property
@@ -146,11 +150,11 @@ class Encoding(NamedTuple):
         return found if found is x else self.solved(found, totals)
 
     def decode(self, x: Float[np.ndarray, "n d"] | Float[Tensor, "n d"]) -> pa.Table:
-        """Points as rows: all columns, in their kinds, null where a coordinate is NaN."""
+        """Points as rows: all columns, in their kinds and in the style of the table, null where a coordinate is NaN."""
         points = x.double().numpy(force=True) if isinstance(x, Tensor) else np.asarray(x, np.float64)
         own = {c.name: c.decode(points[:, self.slices[c.name]]) for c in self.columns if c.mean}
         following = {c.name: self.worked_out(c, own, len(points)) for c in self.columns if not c.mean}
-        return pa.table({name: (own | following)[name] for name in self.names})
+        return styled(pa.table({name: (own | following)[name] for name in self.names}), self.style)
 
     def worked_out(self, column: Column, own: dict[str, pa.Array], n: int) -> pa.Array:
         """The cells of a column without coordinates: constant + Σ factor · other."""

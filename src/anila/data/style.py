@@ -3,27 +3,34 @@
 It is kept in the metadata of the table's schema, which Arrow preserves when columns are set, appended or taken.
 """
 
-import csv
-import io
 import json
+from collections.abc import Callable
 from typing import IO, NamedTuple
 
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.compute as pc
 
-from anila.data.dates import written
+from anila.data import dates, forms
 
 KEY = b"anila"
 
 
 class Style(NamedTuple):
-    """The separator of cells, the decimal mark, and the encoding if it is not UTF-8."""
+    """How a table is written.
+
+    Args:
+        separator: Between cells.
+        decimal: The decimal mark.
+        encoding: The encoding if it is not UTF-8.
+        dates: Column -> the form of its dates (`anila.data.dates`), where they are not like 2020-12-31.
+        numbers: Column -> the form of its numbers (`anila.data.forms`), where they are not plain.
+    """
 
     separator: str = ","
     decimal: str = "."
     encoding: str = ""
-    dates: tuple[str, ...] = ()
-    """The form of each column's dates (`anila.data.dates`), if some are not like 2020-12-31."""
+    dates: dict[str, str] = {}  # noqa: RUF012  # never changed
+    numbers: dict[str, forms.Form] = {}  # noqa: RUF012
 
 
 def styled(table: pa.Table, style: Style) -> pa.Table:
@@ -37,7 +44,23 @@ def style_of(table: pa.Table) -> Style:
     if not found:
         return Style()
     read = json.loads(found)
-    return Style(**read | {"dates": tuple(read["dates"])})
+    return Style(**read | {"numbers": {name: forms.Form(*form) for name, form in read["numbers"].items()}})
+
+
+def like(table: pa.Table, other: pa.Table) -> pa.Table:
+    """The table in its own style, or in that of another if it has none; columns without a form take the other's."""
+    own, others = style_of(table), style_of(other)
+    if KEY not in (table.schema.metadata or {}):
+        return styled(table, others)
+    if own.decimal != others.decimal:
+        return table
+    return styled(table, own._replace(dates=others.dates | own.dates, numbers=others.numbers | own.numbers))
+
+
+def renamed(style: Style, by: Callable[[str], str]) -> Style:
+    """The style of a table whose columns get other names."""
+    dates, numbers = ({by(name): form for name, form in found.items()} for found in (style.dates, style.numbers))
+    return style._replace(dates=dates, numbers=numbers)
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -49,23 +72,29 @@ def plain(table: pa.Table) -> pa.Table:
 def write_csv(table: pa.Table, file: IO[bytes]) -> None:
     """Write a table in its style, in UTF-8."""
     style = style_of(table)
-    if style._replace(encoding="") == Style():
-        pyarrow.csv.write_csv(table, file)
-        return
-    forms = [*style.dates, *[""] * table.num_columns]
-    columns = [texts(column, style.decimal, form) for column, form in zip(table.columns, forms, strict=False)]
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    lines = csv.writer(text, delimiter=style.separator, lineterminator="\n")
-    lines.writerow(table.column_names)
-    lines.writerows(zip(*columns, strict=True))
-    text.detach()
+    columns = [texts(table.column(place), name, style) for place, name in enumerate(table.column_names)]
+    for part in ([pa.chunked_array([[name]]) for name in table.column_names], columns):
+        cells = [quoted(column, style.separator) for column in part]
+        only = '""' if len(cells) == 1 else ""  # an empty line is no row
+        filling = pc.JoinOptions(null_handling="replace", null_replacement=only)
+        lines = pc.call_function("binary_join_element_wise", [*cells, pa.scalar(style.separator)], filling)
+        file.writelines(f"{line}\n".encode() for line in lines.to_pylist())
 
 
-def texts(column: pa.ChunkedArray, decimal: str, form: str) -> list[str | None]:
-    """Cells as texts with this decimal mark, and dates in this form if there is one."""
-    if form and pa.types.is_date(column.type):
-        return [written(day, form) for day in column.to_pylist()]
-    found = column.cast(pa.string()).to_pylist()
-    if decimal == "." or not pa.types.is_floating(column.type):
-        return found
-    return [cell and cell.replace(".", decimal) for cell in found]
+def quoted(cells: pa.ChunkedArray, separator: str) -> pa.ChunkedArray:
+    """Texts, in quotes where they hold a separator, a quote or a line break."""
+    special = pc.call_function("match_substring_regex", [cells], pc.MatchSubstringOptions(f'[\r\n"{separator}]'))
+    if not pc.call_function("any", [special]).as_py():
+        return cells
+    doubled = pc.call_function("replace_substring", [cells], pc.ReplaceSubstringOptions('"', '""'))
+    return forms.either(special, forms.joined('"', doubled, '"'), cells)
+
+
+def texts(column: pa.ChunkedArray, name: str, style: Style) -> pa.ChunkedArray:
+    """Cells as texts, dates and numbers in the form of the column."""
+    is_number = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+    if name in style.dates and pa.types.is_date(column.type):
+        return pa.chunked_array([[dates.written(day, style.dates[name]) for day in column.to_pylist()]], pa.string())
+    if is_number and (name in style.numbers or style.decimal != "."):
+        return forms.texts_of(column, style.numbers.get(name, forms.Form(decimal=style.decimal)))
+    return column.cast(pa.string())

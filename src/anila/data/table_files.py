@@ -13,7 +13,9 @@ from anila.data.column import filled, is_number, kind_of, masked, numbers, witho
 from anila.data.delimited import read_csv
 from anila.data.excel import read_excel
 from anila.data.foreign import local, reading
+from anila.data.forms import Form
 from anila.data.selection import chosen_by, chosen_columns, index_of, without_index
+from anila.data.style import style_of, texts
 
 TEXT = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 ARRAYS = (".npy", ".npz")
@@ -74,8 +76,15 @@ def read_labelled(
         raise ValueError(
             f"{path.name}: no column is left beside the label and pandas' index; it has {', '.join(rows.column_names)}"
         )
-    values = None if label is None else rows.column(label).to_pylist()
+    values = None if label is None else as_classes(rows, label)
     return rows.select(chosen), values, how + without_index([c for c in index if c != label], chosen, path.name)
+
+
+def as_classes(rows: pa.Table, label: str) -> list[Any]:
+    """The cells of a label; numbers with a sign or a unit as they are written."""
+    style, cells = style_of(rows), rows.column(label)
+    form = style.numbers.get(label, Form())
+    return (cells if form.positive == "#" else texts(cells, label, style)).to_pylist()
 
 
 def read_rows(path: Path, marks: Marks = ()) -> tuple[pa.Table, str]:

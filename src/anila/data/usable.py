@@ -10,6 +10,7 @@ from anila.data.column import filled, is_number, kind_of, numbers
 from anila.data.dates import orders_of
 from anila.data.delimited import DATE, DECIMAL_COMMA
 from anila.data.foreign import printable
+from anila.data.forms import form_of
 from anila.data.selection import chosen_by, marks_by
 
 MOST = 50
@@ -102,6 +103,9 @@ def too_various(seen: pa.Array) -> str | None:
         return f"numbers that are stored as text, such as {texts[0]!r}: store them as numbers"
     odd = [text for text in marks if not DECIMAL_COMMA.fullmatch(text)]
     marks = odd or marks
+    plain = [text for text in marks if DECORATED.fullmatch(text)]
+    if 0 < len(marks) - len(plain) <= NAMED and form_of(plain):
+        marks = [text for text in marks if text not in plain]
     if 2 * len(marks) < len(different):
         shown = ", ".join(map(repr, marks[:3])) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
         return f"numbers, except for {shown}: correct these" + (
@@ -115,5 +119,6 @@ def too_various(seen: pa.Array) -> str | None:
         unclear = ", whose day and month cannot be told apart" if len(orders_of(texts)) > 1 else ""
         return f"dates such as {texts[0]!r}{unclear}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
-        return f"numbers with signs, units or digits in groups, such as {marks[0]!r}: write them plainly, as -1234.5"
+        what = "numbers with different signs or units, or of unclear digits"
+        return f"{what}, such as {marks[0]!r}: write them plainly, as -1234.5"
     return f"{len(different):,} different texts in {len(seen):,} rows: too many for categories"

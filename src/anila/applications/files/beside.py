@@ -13,6 +13,7 @@ from anila.applications import Draws
 from anila.applications.files.outputs import write_table
 from anila.applications.files.tables import filled_in, named, with_columns
 from anila.data import Units
+from anila.data.style import like
 from anila.evaluation import pictures
 from anila.runs.folder.whole import whole_file
 
@@ -81,7 +82,7 @@ class BesideTable:
         """The model's columns drawn, `draw` and `energy` beside; the other columns as they were."""
         n, k, _ = draws.x.shape
         drawn = self.units.rows.decode(draws.x.flatten(0, 1))
-        table = named(self.table, drawn.column_names).take(np.repeat(np.arange(n), k))
+        table = like(named(self.table, drawn.column_names), drawn).take(np.repeat(np.arange(n), k))
         for name, cells in zip(drawn.column_names, drawn.columns, strict=True):
             if name not in table.column_names:
                 table = table.append_column(name, cells)

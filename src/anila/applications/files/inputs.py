@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from anila.applications.files.tables import only, points, warn_of_taken, with_columns
+from anila.applications.files.tables import as_learned, only, points, warn_of_taken, with_columns
 from anila.data import KNOWN, Images, Rows, load
 from anila.data.archives import Entry, is_image
 from anila.data.cache import decoded, some
@@ -52,7 +52,7 @@ def rows_from(sources: Sequence[str], model: Model, results: Sequence[str] = (),
     if len(model.data.event_shape) == 3:
         parts = [images_of(source, model) for source in sources]
         return Named([name for part in parts for name in part.names], torch.cat([part.x for part in parts]))
-    table = only(sources)
+    table = as_learned(only(sources), model.units)
     warn_of_taken(table.column_names, results)
     x = points(table, model.units, missing=missing or isinstance(model.f, ClosedForm))
     return Named([f"{sources[0]}[{i}]" for i in range(len(x))], x, table)

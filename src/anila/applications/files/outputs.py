@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anila.data import Elsewhere
 from anila.data.column import kind_of
-from anila.data.style import plain, style_of, styled, write_csv
+from anila.data.style import plain, renamed, style_of, styled, write_csv
 from anila.evaluation import pictures
 from anila.evaluation.likelihood.grid import in_plane, plane_frame
 from anila.messages import counted
@@ -117,7 +117,8 @@ def without_formulas(table: pa.Table) -> pa.Table:
 
     bare = [column.cast(pa.string()) if kind_of(column.type) == "category" else column for column in table.columns]
     columns = [cells(column) if pa.types.is_string(column.type) else column for column in bare]
-    return pa.table(columns, names=[quoted(name) for name in table.column_names], metadata=table.schema.metadata)
+    found = pa.table(columns, names=[quoted(name) for name in table.column_names])
+    return styled(found, renamed(style_of(table), quoted))
 
 
 def quoted(text: str) -> str:

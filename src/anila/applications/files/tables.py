@@ -15,9 +15,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anila.data import Units
-from anila.data.column import kind_of
+from anila.data.column import filled, kind_of
 from anila.data.dates import dated, form_of
 from anila.data.dependent import warn_of_broken, warn_of_unseen
+from anila.data.forms import read_as
+from anila.data.style import style_of, texts
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
 from anila.messages import counted
@@ -117,6 +119,26 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
             f"{int(np.isnan(x).any(1).argmax())}; remove these rows, or have missing cells drawn with anila inpaint"
         )
     return torch.from_numpy(x.astype(np.float32))
+
+
+def as_learned(table: pa.Table, units: Units) -> pa.Table:
+    """The table with numbers and dates as texts where texts were learned, and texts as numbers in the form learned.
+
+    Args:
+        table, units: As of `points`.
+    """
+    own, learned = style_of(table), units.rows.style.numbers
+    for column in units.rows.columns:
+        name = column.name
+        if name not in table.column_names:
+            continue
+        place, cells = table.column_names.index(name), table.column(name)
+        is_text = kind_of(cells.type) == "category"
+        if column.kind == "category" and not is_text and name in own.numbers | own.dates:
+            table = table.set_column(place, name, texts(cells, name, own))
+        elif column.kind in ("number", "integer") and is_text and name in learned:
+            table = table.set_column(place, name, read_as(pa.chunked_array([filled(cells)]), learned[name]))
+    return table
 
 
 def missing_cells(values: Float[np.ndarray, "n d"], table: pa.Table, units: Units) -> Bool[np.ndarray, "n d"]:

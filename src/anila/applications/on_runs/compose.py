@@ -23,7 +23,7 @@ def combined(
     first, *others = runs
     T = first.sampler.target_temperature
     for other in others:
-        if other.data.event_shape != first.data.event_shape or other.units != first.units:
+        if other.data.event_shape != first.data.event_shape or other.units.rows.columns != first.units.rows.columns:
             raise ValueError(
                 f"the runs must have the same points in the same units; {first.data.name} has "
                 f"{described(first)}, {other.data.name} has {described(other)}"
