@@ -197,6 +197,12 @@ def test_mouse_and_keys(tab: Browser, file: str):
     tab.drag((x + 0.75 * width, y + 0.25 * width))
     where = tab.run("playground.right.points.map(({ x }) => x)")
     assert torch.allclose(torch.tensor(where).mean(0), torch.tensor([2.0, 2.0]), atol=0.2)
+    for held in (".chains", "[data-story=yours]"):
+        tab.run(f"document.querySelector('{held}').focus()")
+        tab.press("2", "2")
+        assert tab.run("playground.state.story") == "bias"
+        tab.press("1", "1")
+        assert tab.run("playground.state.story") == "steep"
     tab.run("document.activeElement.blur()")
     tab.press(" ", " ")
     assert tab.run("playground.playing") is False

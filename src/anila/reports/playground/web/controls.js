@@ -115,9 +115,10 @@ function hint({ slow, state }) {
 
 const KEYS = { " ": "#play", ArrowRight: "#step", r: "#restart", d: "#theme" };
 
-/** Keys of the page; those typed into a control, or on a picture, are its own. */
+/** Keys of the page; those typed into a control, or that a picture takes, are its own. */
 function press(app, event, refresh) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, button, .chains")) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.key === " " && event.target.closest("button")) return;
   const story = Object.keys(STORIES)[Number(event.key) - 1];
   if (story) tellStory(app, story);
   else if (event.key in KEYS) find(KEYS[event.key]).click();

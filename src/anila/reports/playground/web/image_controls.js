@@ -86,9 +86,10 @@ function brush(app, canvas, refresh) {
 
 const KEYS = { " ": "#play", ArrowRight: "#step", r: "#restart", d: "#theme" };
 
-/** Keys of the page; those typed into a control, or on the picture, are its own. */
+/** Keys of the page; those typed into a control, or that the picture takes, are its own. */
 function press(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, button, #picture")) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select")) return;
+  if (event.key === " " && event.target.closest("button")) return;
   if (!(event.key in KEYS)) return;
   find(KEYS[event.key]).click();
   event.preventDefault();
