@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.distributions.constraints import real
 
 import anila
 from anila import (
@@ -60,7 +61,7 @@ def prints_an_address(cls: type) -> bool:
     if cls.__repr__ is object.__repr__:
         return True
     a_tuple = issubclass(cls, tuple) and not getattr(cls.__repr__, "__module__", "").startswith("anila.")
-    listed = cls.__dataclass_params__.repr if dataclasses.is_dataclass(cls) else a_tuple
+    listed = vars(cls)["__dataclass_params__"].repr if dataclasses.is_dataclass(cls) else a_tuple
     return listed and "Callable" in " ".join(map(str, getattr(cls, "__annotations__", {}).values()))
 
 
@@ -77,7 +78,7 @@ def things() -> Iterator[Any]:
     kernel, model = mala(f, 0.5), mlp(2, hidden=(4,))
     yield from (kernel, langevin(f, 0.1), hmc(f, 0.1), mixture([kernel], [1.0]))
     yield from (with_global_moves(kernel, kernel_density(x)), replica_exchange(lambda f: mala(f, 0.5), f, (1.0, 2.0)))
-    yield from (kernel_density(x), transform(lambda m: -m.square(), m=torch.distributions.constraints.real))
+    yield from (kernel_density(x), transform(lambda m: -m.square(), m=real))
     tuned = tune(f, torch.randn(8, 2, generator=rng(0)), 60, rng(0))
     yield from (tuned, *sample(tuned.sampler, tuned.x, 8, rng(0), keep_every=2))
     yield from (FromNoise((2,)), FromNoise((2,), "normal"), FromData(x), FromData(lambda n, _: x[:n]))
