@@ -21,6 +21,8 @@ from anila.samplers.annealed import evenly_spaced, of_a_class
 
 CHAINS, WIDEST = 128, 16
 """Draws, and directions along which their variance is compared."""
+MOST = 0.2
+"""Largest |w|; a net that lacks more than this has hardly learned."""
 
 
 @torch.no_grad()
@@ -41,7 +43,7 @@ def measure_widening(f: NoiseConditional, generator: torch.Generator, guidance: 
             away = x + s**2 * gradient(way.at(s), x) - m
         z, dz = ((y.flatten(1) @ P) for y in (x - m, away))
         exact = z * (1 - s**2 / (f.base.variances[-WIDEST:] + s**2))
-        f.widening[k] = ((exact - dz) * z).sum() / (dz * z).sum()
+        f.widening[k] = (((exact - dz) * z).sum() / (dz * z).sum()).clamp(-MOST, MOST)
         kept = (lower / s) ** 2
         x = m + kept * (x - m) + (1 - kept) * (1 + f.widening[k]) * away
         x = x + lower * (1 - kept) ** 0.5 * normal(x.shape, x, generator)
