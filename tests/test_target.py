@@ -220,7 +220,7 @@ WEIGHTS = "log_weight_y - log_weight_x"
 PROPOSED = "log_weight_x = local.value - proposal.log_prob(local.x)"
 TAKEN = f"local, prob = accept(local, proposed, {WEIGHTS}, offer.uniform)"
 TAKEN_BUT = f"new, prob = accept(local, proposed, {WEIGHTS}, offer.uniform)\n        local = new._replace({{}})"
-UNIFORM = "return GlobalNoise(local, proposal.draw(len(x), generator).to(x), uniform.to(x.device))"
+UNIFORM = "return GlobalNoise(local, proposal.draw(len(x), generator).to(x), u)"
 
 GLOBAL_FAULTS: dict[str, tuple[str, str]] = {
     "no q ratio": (WEIGHTS, "proposed.value - local.value"),
@@ -228,7 +228,7 @@ GLOBAL_FAULTS: dict[str, tuple[str, str]] = {
     "local ∇f kept": (TAKEN, TAKEN_BUT.format("grad=local.grad")),
     "local γ kept": (TAKEN, TAKEN_BUT.format("gamma=local.gamma")),
     "local f kept": (TAKEN, TAKEN_BUT.format("value=local.value")),
-    "one uniform for both": (UNIFORM, UNIFORM.replace("uniform.to(x.device)", "local.uniform")),
+    "one uniform for both": (UNIFORM, UNIFORM.replace("u)", "local.uniform)")),
     "always accepted": (TAKEN, TAKEN.replace("offer.uniform", "0 * offer.uniform")),
     "candidates narrower than q": ("near = centre + sd *", "near = centre + 0.8 * sd *"),
 }

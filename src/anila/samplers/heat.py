@@ -96,7 +96,8 @@ def heat(f: LogDensity, x: Float[Tensor, "kept chains *event"]) -> Heat:
 def virials(x: Tensor, grad: Tensor, named: list[str], moving: Tensor) -> tuple[list[str], list[Tensor]]:
     """Columns whose mean is T, and their names: first from all chains, then from one half of them."""
     shown = evenly(x.shape[2], MONITORED)
-    shown, named = shown[moving[shown]], [name for name, k in zip(named, moving[shown].tolist(), strict=True) if k]
+    kept = moving[shown].cpu()
+    shown, named = shown[kept], [name for name, k in zip(named, kept.tolist(), strict=True) if k]
     each = -(x * grad)
     columns = [torch.cat([each[..., moving].mean(2, keepdim=True), each[..., shown]], 2)]
     names = ["over all coordinates", *(f"along {name}" for name in named)]

@@ -116,7 +116,7 @@ def replica_exchange(
 
     def exchange(first: int) -> Move:
         def swap(local: Any, noise: Swap) -> tuple[Any, MoveInfo]:
-            t = local.value.new_tensor(temperatures)
+            t = torch.tensor(temperatures, dtype=local.value.dtype, device=local.value.device)
             tried = torch.arange(rungs - 1, device=t.device) % 2 == first
             prob = swap_prob(local.value, t) * tried
             taken = noise.uniform < prob
@@ -142,7 +142,7 @@ def ladder(make: Callable[[LogDensity], Sampler], f: LogDensity, temperatures: S
     require_function(f)
 
     def t(x: Tensor) -> Tensor:
-        return x.new_tensor(temperatures).repeat(len(x) // len(temperatures))
+        return torch.tensor(temperatures, dtype=x.dtype, device=x.device).repeat(len(x) // len(temperatures))
 
     def tempered(x: Tensor) -> Tensor:
         value = f(x)
