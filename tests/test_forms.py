@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from anila.applications.files.outputs import write_table
 from anila.applications.files.tables import as_learned
 from anila.data import Table, load
 from anila.data.delimited import read_csv
@@ -96,6 +97,14 @@ def test_draws_and_filled_cells_are_written_as_the_table_is(tmp_path: Path, monk
     for price, size, code, share in [*rows, [given[names.index(name)] for name in ("price", "size", "code", "share")]]:
         assert price.endswith(" €")
         assert (len(price.split(",")[1]), len(size.split(",")[1]), len(code), share[-2:]) == (4, 2, 3, " %")
+
+
+def test_columns_beside_prices_are_written_with_their_mark(tmp_path: Path) -> None:
+    """Sees an energy of 4.58 in a table in which all numbers that show it have a decimal comma."""
+    (tmp_path / "t.csv").write_text("price;city\n1.234,50 €;Bonn\n7,25 €;Köln\n")
+    table = read_csv(tmp_path / "t.csv")[0]
+    write_table(table.append_column("energy", pa.array([4.5, 6.25])), tmp_path / "out.csv")
+    assert (tmp_path / "out.csv").read_text().splitlines()[1] == "1.234,50 €;Bonn;4,5"
 
 
 def test_a_file_that_cannot_tell_is_read_as_the_model_learned() -> None:

@@ -121,9 +121,10 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
     named, forms, shown = with_numbers(named, nulls, layout.decimal if shows else "")
     told = "".join(f" ({name} as {form})" for name, form in dates.items())
     told += f" (numbers: {', '.join(f'{cell} in {name}' for name, cell in shown.items())})" if shown else ""
-    return styled(
-        named, Style(layout.separator, layout.decimal, encoding, dates, plain | forms)
-    ), f"{layout}{told}{how}"
+    marks = {form.decimal for form in forms.values() if form.group or form.decimals}
+    decimal = min(marks) if len(marks) == 1 and not shows else layout.decimal
+    style = Style(layout.separator, decimal, encoding, dates, plain | forms)
+    return styled(named, style), f"{layout}{told}{how}"
 
 
 def plain_forms(text: str, layout: Layout, named: pa.Table, nulls: Sequence[str]) -> dict[str, Form]:
