@@ -106,7 +106,9 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
             found = pyarrow.csv.read_csv(
                 pa.BufferReader(raw),
                 read_options=pyarrow.csv.ReadOptions(
-                    autogenerate_column_names=not layout.named, block_size=len(raw) + 1
+                    use_threads=False,  # its pool may abort the process at exit (apache/arrow#34314)
+                    autogenerate_column_names=not layout.named,
+                    block_size=len(raw) + 1,
                 ),
                 parse_options=pyarrow.csv.ParseOptions(delimiter=layout.separator),
                 convert_options=pyarrow.csv.ConvertOptions(decimal_point=layout.decimal, null_values=nulls),
@@ -121,8 +123,8 @@ def parsed(text: str, path: Path, marks: Sequence[str] = (), how: str = "", enco
     named, forms, shown = with_numbers(named, nulls, layout.decimal if shows else "")
     told = "".join(f" ({name} as {form})" for name, form in dates.items())
     told += f" (numbers: {', '.join(f'{cell} in {name}' for name, cell in shown.items())})" if shown else ""
-    marks = {form.decimal for form in forms.values() if form.group or form.decimals}
-    decimal = min(marks) if len(marks) == 1 and not shows else layout.decimal
+    written = {form.decimal for form in forms.values() if form.group or form.decimals}
+    decimal = min(written) if len(written) == 1 and not shows else layout.decimal
     style = Style(layout.separator, decimal, encoding, dates, plain | forms)
     return styled(named, style), f"{layout}{told}{how}"
 

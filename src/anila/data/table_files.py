@@ -106,7 +106,7 @@ def read_rows(path: Path, marks: Marks = ()) -> tuple[pa.Table, str]:
     texts = tuple(mark for mark in marks if isinstance(mark, str))
     if suffix == ".parquet":
         with reading(f"{path} cannot be read as {suffix}: "):
-            rows, how = pyarrow.parquet.read_table(path), ""
+            rows, how = pyarrow.parquet.read_table(path, use_threads=False, pre_buffer=False), ""
     else:
         rows, how = read_excel(path, texts) if suffix == ".xlsx" else read_csv(path, texts)
     return without_marks(rows, marks), how
