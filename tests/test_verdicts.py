@@ -184,7 +184,8 @@ def test_a_constant_coordinate_changes_no_verdict(dtype: torch.dtype):
     assert as_hot.error == pytest.approx(hot.error)
     for name in ("rhat", "ess_bulk", "ess_tail", "mcse"):
         assert getattr(padded, name) == pytest.approx(getattr(plain, name)), name
-    for name in ("rhat", "ess", "alone", "uneven", "funnel", "decided"):
+    assert padded.symptoms.apart == plain.symptoms.apart
+    for name in ("rhat", "ess", "uneven", "funnel", "decided"):
         assert getattr(padded.symptoms, name) == pytest.approx(getattr(plain.symptoms, name)), name
     summary = Trace({"x": mixed}).summary()
     assert "constant: x0 = 0, x1 = 2.5, x3 = 1, x4 = -3" in summary
@@ -205,6 +206,18 @@ def test_chains_that_never_move_are_stuck_and_not_constant():
     assert found.stuck == 8
     assert found.rhat == math.inf
     assert "8 of 8 chains are stuck" in judged(found)
+
+
+def test_slow_chains_on_rings_of_their_own_are_apart():
+    """And slow chains on one ring are not: sees coordinates asked, which are slow on both."""
+    steps = 0.15 * torch.randn(500, 16, generator=rng(0, "steps"), dtype=torch.float64)
+    angle = steps.cumsum(0) + torch.linspace(0, 6 * math.pi, 16)
+    thin = 0.2 * torch.randn(500, 16, generator=rng(0, "thin"), dtype=torch.float64)
+    for radius, expected in ((torch.full((16,), 6.0), False), (torch.tensor([2.0, 6.0, 6.0, 10.0]).repeat(4), True)):
+        x = (radius + thin)[..., None] * torch.stack([angle.cos(), angle.sin()], 2)
+        found = symptoms(Trace({"x": x}))
+        assert found.rhat > 1.1
+        assert found.apart == expected
 
 
 def test_the_coordinate_is_named_whose_sd_is_decided():
@@ -307,15 +320,15 @@ def all_verdicts(exact: bool, tuned: bool) -> list[tuple[Symptoms, str]]:
         *(Heat(t, 0.01, "over all coordinates", 3.0, r, 0.0) for t, r in ((1.0, 0.1), (2.0, 0.1), (1.0, 9.0))),
     ]
     grid = product(
-        (1.0, 1.05, 2.0), (10.0, 300.0, 5000.0), (1.0, 50.0), (0, 3, 20), (None, ("x0", "how steep f is", -0.9, 30.0)),
-        (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99), (0.0, 0.9), heats,
-        ((None, None), (0.1, None), (None, ("x1", 3.0, 1.0))),
+        (1.0, 1.05, 2.0), (10.0, 300.0, 5000.0), (False, True), (0, 3, 20),
+        (None, ("x0", "how steep f is", -0.9, 30.0)), (1.0, 50.0), (None,) if not exact else (0.01, 0.6, 0.99),
+        (0.0, 0.9), heats, ((None, None), (0.1, None), (None, ("x1", 3.0, 1.0))),
     )  # fmt: skip
     found = []
     with as_users_run_it():
-        for rhat, ess, alone, stuck, neck, uneven, accept, clipped, hot, doubtful in grid:
+        for rhat, ess, apart, stuck, neck, uneven, accept, clipped, hot, doubtful in grid:
             s = Symptoms(
-                rhat, ess, alone, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, *doubtful
+                rhat, ess, apart, stuck, 32, neck, uneven, exact, tuned, accept, False, clipped, 3.0, hot, *doubtful
             )
             found.append((s, judged(s)))
     return found

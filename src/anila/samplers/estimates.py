@@ -26,7 +26,7 @@ from anila.density.log_density import LogDensity
 from anila.density.transform import Transformed
 from anila.messages import counted, listed
 from anila.samplers.funnel import funnel
-from anila.samplers.remedy import ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
+from anila.samplers.remedy import APART, ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat
@@ -36,6 +36,10 @@ SHOWN = 6
 """Coordinates in the table: those with the fewest effective samples. Named parameters are all shown."""
 MONITORED = 64
 """Largest number of coordinates that are looked at, evenly spaced."""
+ALONE, AROUND = 20, 4
+"""Effective samples with which a chain has mixed in its region; and variance between chains over that within, of
+distances, relative to that of any quantity, where regions lie around each other: at least 6 for rings, and at most 2
+for funnels and slow chains."""
 ROUNDED = 2
 """Roundings of its largest value within which a quantity is constant."""
 
@@ -142,11 +146,9 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
     columns = own if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))[1]
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    worst = columns[:, :, [int(r.argmax())]]
-    alone = torch.cat([ess(worst[:, [k]]) for k in range(columns.shape[1])]).nan_to_num(0.0)
     means, d = trace.means(), trace["x"][0, 0].numel()
     return Symptoms(
-        rhat=r.max().item(), ess=min(bulk.min().item(), tail.min().item()), alone=alone.median().item(),
+        rhat=r.max().item(), ess=min(bulk.min().item(), tail.min().item()), apart=apart(columns, r),
         stuck=stuck(trace), chains=columns.shape[1], funnel=funnel(own, names, trace.steepness()),
         uneven=uneven(own, ess), exact=trace.exact, tuned=trace.tuned,
         accept_prob=None if trace.exact is False else means.get("accept_prob"),
@@ -154,6 +156,20 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat or trace.heat,
         narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names),
     )  # fmt: skip
+
+
+def apart(x: Float[Tensor, "kept chains quantities"], rhats: Float[Tensor, "quantities"]) -> bool:
+    """Whether chains stay in regions of their own: modes beside each other, or around each other like rings.
+
+    Either each chain has mixed by itself in the quantity with the largest R̂, or what tells chains apart is not so much
+    any quantity as their distance from the middle, in sds.
+    """
+    worst = x[:, :, [int(rhats.argmax())]]
+    alone = torch.cat([ess(chain[:, None]) for chain in worst.unbind(1)]).nan_to_num(0.0)
+    z = x.double() - x.double().mean((0, 1))
+    distance = (z / z.square().mean((0, 1)).sqrt()).square().sum(2, keepdim=True)
+    beside, around = ((q.mean(0).var(0) / q.var(0).mean(0)).max().item() for q in (z, distance))
+    return bool(rhats.max() > APART and alone.median() >= ALONE) or around > max(1.0, AROUND * beside)
 
 
 def estimates(trace: "Trace") -> list[str]:

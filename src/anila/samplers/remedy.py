@@ -3,8 +3,7 @@
     stuck     some never moved, or accept nothing at the end               shorter steps
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
               is (`funnel`)
-    modes     each chain has 20 effective samples of its own, yet R̂ is    moves between modes
-              above 1.1
+    modes     chains stay in regions of their own (`estimates.apart`)      moves between modes
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
               of the narrowest
     slow      a run 20 times as long would be enough                       run longer
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 RHAT, ESS = 1.01, 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
-APART, ALONE = 1.1, 20
-"""R̂ above which chains are apart, and effective samples above which a single chain has mixed within its mode."""
+APART = 1.1
+"""R̂ above which chains are apart."""
 PATIENCE = 20
 """A longer run is advised up to this many times the length."""
 UNEVEN = 10
@@ -59,8 +58,8 @@ class Symptoms(NamedTuple):
     rhat: float
     ess: float
     """Effective samples of the worst coordinate, in bulk or tail."""
-    alone: float
-    """Effective samples of the median chain by itself, for the coordinate with the largest R̂."""
+    apart: bool
+    """Whether chains stay in regions of their own."""
     stuck: int
     """Chains that never moved, or accept nothing at the end."""
     chains: int
@@ -184,10 +183,10 @@ def remedy(s: Symptoms) -> str:
         )
     if s.accept_prob is not None and HIGH < s.accept_prob < 1:
         return f"raise step_size, or {tune_again(s.tuned)}: acceptance is {s.accept_prob:.2f}, and 0.57 is best"
-    if s.rhat > APART and s.alone >= ALONE:
+    if s.apart:
         return (
-            "each chain has mixed where it is, but not with the others: move between modes (with_global_moves or "
-            "replica_exchange; sampler.global_every=1 in a run), or further if you already do (sampler.global_sd)"
+            "chains stay in regions of their own: move between modes (with_global_moves or replica_exchange; "
+            "sampler.global_every=1 in a run), or further if you already do (sampler.global_sd)"
         )
     times = longer(s)
     if s.uneven > UNEVEN and not s.tuned:
