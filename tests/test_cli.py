@@ -267,6 +267,17 @@ def test_many_samples_say_how_far_they_are(run: Path, tmp_path: Path, capsys, mo
     assert np.load(tmp_path / "x.npy").shape == (10, 2)
 
 
+@pytest.mark.parametrize(("seconds", "least", "most"), [(60, 4, 6), (1200, 50, 62), (86400, 280, 290)])
+def test_a_log_has_a_line_now_and_then(seconds: int, least: int, most: int, capsys, monkeypatch: pytest.MonkeyPatch):
+    """Sees thousands of lines of a long run, and none of a short one."""
+    now = iter(range(seconds + 2))
+    monkeypatch.setattr("anila.cli.progress.time.monotonic", lambda: next(now))
+    show = plain_lines()
+    for i in range(seconds + 1):
+        show(i, seconds, "loss 1")
+    assert least <= len(capsys.readouterr().err.splitlines()) <= most
+
+
 def test_more_samples_than_find_room_are_refused_at_once(run: Path, tmp_path: Path, capsys, monkeypatch):
     """Sees the system end the process, or the disk fill, after hours of drawing."""
     monkeypatch.setattr("anila.runs.model.model.free_memory", lambda: 800)

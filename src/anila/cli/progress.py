@@ -105,17 +105,20 @@ def bar(console: Any, total: int) -> Iterator[Callable[[int, int, str], None]]:
         yield lambda i, total, text: progress.update(task, completed=i, total=total, text=text)
 
 
-def plain_lines(seconds: float = 10.0) -> Callable[[int, int, str], None]:
-    """A line now and then, with the time left."""
+def plain_lines(least: float = 10.0, most: float = 300.0) -> Callable[[int, int, str], None]:
+    """A line now and then, with the time left: about 60 in all, but from `least` to `most` seconds apart."""
     first: list[float] = []
     last = [time.monotonic()]
 
     def show(i: int, total: int, text: str) -> None:
         now = time.monotonic()
         first[:] = first or [now, i]
-        if now - last[0] >= seconds and i > first[1]:
+        if i == first[1]:
+            return
+        passed = now - first[0]
+        left = passed / (i - first[1]) * (total - i)
+        if now - last[0] >= min(max(least, (passed + left) / 60), most):
             last[0] = now
-            left = (now - first[0]) / (i - first[1]) * (total - i)
             note(f"{i}/{total}  {text}  {duration(left)} left")
 
     return show
