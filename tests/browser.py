@@ -106,6 +106,13 @@ class Browser:
         for kind, (x, y) in [*zip(kinds, spots, strict=True), ("mouseReleased", spots[-1])]:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def swipe(self, *spots: tuple[float, float]) -> None:
+        """Put a finger on the first spot, go along the others, and lift it."""
+        kinds = ["touchStart", *["touchMove"] * (len(spots) - 1)]
+        for kind, (x, y) in zip(kinds, spots, strict=True):
+            self.call("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
     def picture(self) -> bytes:
         """What is seen, as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot")["data"])

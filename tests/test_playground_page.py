@@ -219,6 +219,34 @@ def test_mouse_and_keys(tab: Browser, file: str):
 
 
 @in_a_browser
+def test_a_finger_scrolls_drops_and_draws(tab: Browser, file: str):
+    """Sees a phone on which the pictures catch every swipe, a swipe that drops chains, and a stroke that scrolls."""
+    tab.size(400, 900)
+    tab.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    opened(tab, file + QUIET + "&target=gaussian")
+    picture = (
+        "(({ left, top, width }) => [left, top, width])(document.querySelector('.chains').getBoundingClientRect())"
+    )
+    x, y, width = tab.run(picture)
+    upwards = [(x + 0.5 * width, y + width * (0.9 - 0.02 * k)) for k in range(40)]
+    tab.swipe(*upwards)
+    tab.until("scrollY > 50")
+    assert tab.run("playground.dropped") is None
+    tab.run("scrollTo(0, 0)")
+    tab.swipe((x + 0.75 * width, y + 0.25 * width))
+    tab.until("playground.dropped")
+    assert tab.run("playground.dropped") == pytest.approx([2.0, 2.0], abs=0.2)
+    tab.run("document.querySelector('[data-target=yours]').click(); document.querySelector('#clear').click()")
+    tab.run("scrollTo(0, 0)")
+    x, y, width = tab.run(picture)
+    tab.swipe(*((x + 0.5 * width, y + width * (0.9 - 0.02 * k)) for k in range(40)))
+    tab.until("playground.state.points.length > 120")
+    assert tab.run("scrollY") == 0
+    tab.call("Emulation.setTouchEmulationEnabled", enabled=False)
+    assert quiet(tab, file)
+
+
+@in_a_browser
 def test_it_learns_from_pasted_points(tab: Browser, file: str):
     """Sees a paste not taken, lines left out without a word, training that does not begin, and no way back."""
     opened(tab, file + QUIET)

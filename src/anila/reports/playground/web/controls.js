@@ -69,6 +69,7 @@ export function reflect(app) {
   }
   for (const button of all("[data-target]")) button.setAttribute("aria-pressed", button.dataset.target === state.target);
   for (const button of all("[data-story]")) button.setAttribute("aria-pressed", button.dataset.story === toldBy(state));
+  for (const canvas of all(".chains")) canvas.classList.toggle("own", state.target === "yours");
   find("#play").textContent = app.playing ? "Pause" : "Play";
   setText(find("#story"), textOf(state, kindOf(app.subject)));
   find("#hint").textContent = hint(app);

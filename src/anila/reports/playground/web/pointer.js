@@ -15,7 +15,8 @@ const PACE = 0.04;
 export function handle(app, refresh) {
   for (const side of SIDES) {
     const canvas = find(`[data-side="${side}"] .chains`);
-    canvas.addEventListener("pointerdown", (event) => (app.state.target === "yours" ? scatter : drop)(app, canvas, event, refresh));
+    canvas.addEventListener("pointerdown", (event) => app.state.target === "yours" && event.isPrimary && scatter(app, canvas, event, refresh));
+    canvas.addEventListener("click", (event) => app.state.target !== "yours" && drop(app, canvas, event, refresh));
     canvas.addEventListener("keydown", (event) => steer(app, canvas, event, refresh));
   }
   find("#use").addEventListener("click", () => paste(app, refresh));
@@ -58,7 +59,7 @@ function scatter(app, canvas, event, refresh) {
     own(app, points);
     refresh();
   };
-  canvas.addEventListener("pointerup", end, { once: true });
+  canvas.addEventListener("lostpointercapture", end, { once: true });
 }
 
 /** These points, on the sheet, are the law now, with settings that suit it. */
