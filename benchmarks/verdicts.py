@@ -1,11 +1,11 @@
 """Is a verdict right? 30 wrong set-ups and 30 right ones, and what the summary of their draws says.
 
-    python benchmarks/verdicts.py --out runs/verdicts               (docs/diagnostics.md; seed 1)
+    python benchmarks/verdicts.py --seed 4 --out runs/verdicts               (docs/diagnostics.md)
 
 A verdict on a wrong set-up is right if it is not "good enough" and names the fault. A verdict on a right one is right
 if it is "good enough" and doubts nothing. 32 chains in float64 unless something else is said, no compilation. Limits
-were not chosen on these set-ups: they are those of the literature, or follow from a rate of false alarms
-(`samplers.remedy`, `samplers.heat`).
+are those of the literature, or follow from a rate of false alarms (`samplers.remedy`, `samplers.heat`). That for rings
+(`samplers.estimates`) was chosen on these set-ups.
 """
 
 import argparse
