@@ -245,8 +245,9 @@ def test_guided_classes_together_are_their_sum():
     torch.testing.assert_close(f.given(1).guided(1.5)(x, s), each[:, 1])
 
 
-def test_what_is_hidden_comes_down_guided_and_what_is_noisy_does_not():
+def test_what_is_hidden_comes_down_guided_and_what_is_noisy_does_not(monkeypatch: pytest.MonkeyPatch):
     """Sees settings that completions do not go by, and a clean image that is more like its class than it was."""
+    monkeypatch.setattr("anila.applications.on_runs.levels.STEPS", 1)
     f, x, asked = energy(), images(2), []
     f.guided = lambda w: asked.append(w) or f  # pyright: ignore[reportAttributeAccessIssue]
     sampler = settings.Sampler(name="langevin", step_size=0.003, guidance=4.0)

@@ -578,28 +578,34 @@ def short(x: Tensor) -> Tensor:
     return -x.square().sum(1)
 
 
+def compile_in_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let compiling pay in a tenth of the steps."""
+    monkeypatch.setattr(worth, "LOADED", 0.0)
+    monkeypatch.setattr(worth, "COMPILED", worth.COMPILED / 10)
+
+
 def test_steps_are_compiled_unasked_where_that_pays(monkeypatch: pytest.MonkeyPatch):
     """Sees a long run left to Python, a short one sent to the compiler, or chains that are watched no more."""
 
     def how(kernel: Any, steps: int, **more: Any) -> str:
         return sample(kernel, X0, steps, rng(0), **more)[1].how
 
-    monkeypatch.setattr(worth, "LOADED", 0.0)
-    assert how(mala(short, 0.1), 2_000) == "uncompiled"
-    assert how(mala(short, 0.1), 6_000) == "in C++"
-    assert how(mala(short, 0.1), 6_000, compile=False) == "uncompiled"
-    assert how(langevin(short, 0.1), 6_000) == "uncompiled"
+    compile_in_no_time(monkeypatch)
+    assert how(mala(short, 0.1), 200) == "uncompiled"
+    assert how(mala(short, 0.1), 600) == "in C++"
+    assert how(mala(short, 0.1), 600, compile=False) == "uncompiled"
+    assert how(langevin(short, 0.1), 600) == "uncompiled"
     tuned = tune(short, X0, 100, rng(0), compile=True)
     assert how(tuned.sampler, 20) == "in C++"
-    assert tune(short, X0, 6_000, rng(0)).sampler.step in GRAPHS
+    assert tune(short, X0, 600, rng(0)).sampler.step in GRAPHS
 
 
 @pytest.mark.filterwarnings("error")
 def test_what_cannot_be_compiled_is_no_trouble_to_who_did_not_ask(monkeypatch: pytest.MonkeyPatch):
     """Sees a warning of a compiler in a run that never wanted one, or none where it is wanted afterwards."""
-    monkeypatch.setattr(worth, "LOADED", 0.0)
+    compile_in_no_time(monkeypatch)
     kernel = mala(from_numpy(lambda x: (-(x**2).sum(1), -2 * x)), 0.1)
-    assert sample(kernel, X0, 5_000, rng(0))[1].how == "uncompiled"
+    assert sample(kernel, X0, 500, rng(0))[1].how == "uncompiled"
     with pytest.warns(RuntimeWarning, match="uncompiled, because"):
         sample(kernel, X0, 2, rng(0), compile=True)
 
