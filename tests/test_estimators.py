@@ -263,7 +263,7 @@ def test_what_no_frame_may_hold_is_said():
     assert "name" not in density.sample(2)
     with pytest.raises(ValueError, match="feature names"):
         density.score_samples(frame[["v"]])
-    with pytest.raises(ValueError, match="column 'v': expected numbers as in training, got .*string"):
+    with pytest.raises(ValueError, match="column 'v': expected numbers as in training, got text such as"):
         density.score_samples(frame.assign(v="much"))
     with pytest.raises(ValueError, match="mixed kinds.*make its cells all numbers or all text"):
         EnergyDetector().fit(people().assign(mixed=[1, "two", 3.0] * 100))

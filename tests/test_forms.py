@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from anila.applications.files.outputs import write_table
-from anila.applications.files.tables import as_learned
+from anila.applications.files.tables import as_learned, points
 from anila.data import Table, load
 from anila.data.delimited import read_csv
 from anila.data.forms import form_of, numbers_of, texts_of, with_numbers
@@ -114,3 +114,23 @@ def test_a_file_that_cannot_tell_is_read_as_the_model_learned() -> None:
     assert as_learned(pa.table({"price": ["cheap"]}), learned.units)["price"].to_pylist() == ["cheap"]
     categories: Units = Table(pa.table({"price": ["10%", "20%"] * 9})).units
     assert as_learned(numbered({"price": ["10%"]}), categories)["price"].to_pylist() == ["10%"]
+
+
+def test_another_currency_than_in_training_is_said() -> None:
+    """Sees euros judged as dollars without a word, and a word where the sign is only left out."""
+    units = Table(numbered({"price": ["$1.50", "$2.75", "$3.00"], "share": ["1 %", "2 %", "4 %"]}), name="t").units
+    taken = "units differ from those of training, and the numbers are taken as they are: price in €, learned in \\$$"
+    with pytest.warns(UserWarning, match=taken):
+        points(numbered({"price": ["€1.50", "€2.00"], "share": ["1 %", "3 %"]}), units)
+    points(numbered({"price": ["$1.50", "$2.00"], "share": ["1", "3"]}), units)
+
+
+def test_dates_as_text_are_read_where_dates_were_learned() -> None:
+    """Sees a .parquet with texts like 2024-12-31 refused, and told to write them as 2020-12-31."""
+    days = pa.array([19000, 19001, 19005], pa.int32()).cast(pa.date32())
+    units = Table(pa.table({"day": days, "at": days.cast(pa.timestamp("us"))}), name="t").units
+    given = as_learned(pa.table({"day": ["2022-01-08", ""], "at": ["2022-01-08 12:30:00", None]}), units)
+    assert [str(cell) for cell in given.to_pylist()[0].values()] == ["2022-01-08", "2022-01-08 12:30:00"]
+    assert given.to_pylist()[1] == {"day": None, "at": None}
+    with pytest.raises(ValueError, match="expected dates as in training, got text such as 'soon'; write them as"):
+        points(as_learned(pa.table({"day": ["soon"], "at": ["2022-01-08"]}), units), units)

@@ -23,6 +23,7 @@ from anila.density.kernel_energy import KernelEnergy
 from anila.density.kernel_rows import densest
 from anila.density.networks import Kernel
 from anila.density.networks.kernel import JUDGED
+from anila.reports.fit import gaussian_likelihood
 from anila.rng import rng
 from anila.runs.experiment import SettingsError, build_learner
 from anila.runs.experiment.build import divided
@@ -408,6 +409,9 @@ def test_rows_with_holes_are_judged_by_what_is_there(run: Path, tmp_path: Path, 
     assert "rows with missing cells: 2; judged by their other cells" in captured.err
     path.write_text("age,height,weight\n50,50,50\n")
     assert anila("outliers", run, path) == 2
+    assert "no column 'children'" in capsys.readouterr().err
+    path.write_text("age,height,weight,children\n50,50,50,\n")
+    assert anila("outliers", run, path) == 0
 
 
 def test_too_few_rows_promise_what_they_can(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -449,6 +453,17 @@ def test_a_table_that_has_changed_is_said_and_not_believed(
     finally:
         if table.exists():
             table.replace(run.parent / "elsewhere.csv")
+
+
+def test_a_fit_is_compared_with_a_gaussian_only_where_there_is_one():
+    """Sees the coordinates of categories, which lie in a plane, given a likelihood that is rounding."""
+    g = np.random.default_rng(0)
+    x = torch.from_numpy(g.normal(size=(500, 3)) * [1.0, 0.1, 5.0])
+    law = torch.distributions.MultivariateNormal(x.mean(0), x.T.cov(correction=0))
+    assert gaussian_likelihood(x.float()) == pytest.approx(law.log_prob(x).mean().item(), rel=1e-4)
+    for _ in range(8):
+        words = {name: g.choice(list("abcd"), 500) for name in "xyz"}
+        assert gaussian_likelihood(torch.from_numpy(Table(pa.table(words | {"v": g.normal(size=500)})).values)) is None
 
 
 def test_the_same_command_finds_it_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -172,7 +172,7 @@ def test_a_category_is_found_whatever_its_file_made_of_it() -> None:
 
 def test_another_kind_is_refused_and_absent_columns_are_named() -> None:
     encoding = Encoding.of(pa.table({"age": AGE, "day": DAYS}))
-    with pytest.raises(ValueError, match="column 'age': expected numbers as in training, got string"):
+    with pytest.raises(ValueError, match="column 'age': expected numbers as in training, got text such as 'old'"):
         encoding.encode(pa.table({"age": ["old"], "day": DAYS[:1]}))
     with pytest.raises(ValueError, match="column 'day': expected dates as in training, got int64"):
         encoding.encode(pa.table({"age": [1], "day": [2]}))
@@ -181,6 +181,11 @@ def test_another_kind_is_refused_and_absent_columns_are_named() -> None:
         match="the table has no column 'day'; the model's are age, day; the table's are age, days; did you mean 'days'",
     ):
         encoding.encode(pa.table({"age": [1], "days": [2]}))
+    with pytest.raises(ValueError, match="no column 'day'; .*; add it, with empty cells where they are unknown"):
+        encoding.encode(pa.table({"age": [1]}))
+    smokes = Encoding.of(pa.table({"smokes": [True, False]}))
+    with pytest.raises(ValueError, match="column 'smokes': expected true or false as in training, got text such as"):
+        smokes.encode(pa.table({"smokes": ["yes"]}))
     x = encoding.encode(pa.table({"age": [30]}), absent=True)
     assert np.isnan(x).tolist() == [[False, True]]
 
@@ -306,6 +311,33 @@ def test_numbers_stored_as_text_are_called_so(tmp_path: Path) -> None:
     np.save(tmp_path / "t.npy", np.arange(0.5, 120).reshape(60, 2).astype("U8"))
     with pytest.raises(ValueError, match="numbers that are stored as text, such as '0.5': store them as numbers"):
         read(tmp_path / "t.npy")
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "${}.50",
+            "numbers that are stored as text, such as '.0.50': store them as numbers, or save them in a .csv",
+        ),
+        (
+            "{:04}-12-31",
+            "dates that are stored as text, such as '0001-12-31': store them as dates, or save them in a .csv",
+        ),
+        (
+            "31.12.{:04}",
+            "dates that are stored as text, such as '31.12.0001': store them as dates, or save them in a .csv",
+        ),
+    ],
+)
+def test_what_a_csv_would_read_is_told_from_what_is_written_wrongly(tmp_path: Path, text: str, reason: str) -> None:
+    """Sees dates like 2020-12-31 in a .parquet whose owner is told to write them as 2020-12-31."""
+    cells = [text.format(i + ("-" in text or "31" in text)) for i in range(60)]
+    pyarrow.parquet.write_table(pa.table({"a": cells, "b": AGE[:60]}), tmp_path / "t.parquet")
+    with pytest.warns(UserWarning, match=f"t.parquet: left out a .{reason}"):
+        read(tmp_path / "t.parquet")
+    pyarrow.csv.write_csv(pa.table({"a": cells, "b": AGE[:60]}), tmp_path / "t.csv")
+    assert read(tmp_path / "t.csv").columns == ("a", "b")
 
 
 def test_all_marks_among_numbers_are_in_the_remedy(tmp_path: Path) -> None:

@@ -138,9 +138,11 @@ class Column(NamedTuple):
         fits = given is not None and given != "category" and (given in TIMED) == (self.kind in TIMED)
         there = cells.null_count < len(cells)
         if not fits and there:
+            expected = {"boolean": "true or false", "date": "dates", "moment": "dates"}.get(self.kind, "numbers")
+            got = f"text such as {filled(cells).drop_null()[0].as_py()!r}" if given == "category" else cells.type
             raise ValueError(
-                f"column {printable(self.name)!r}: expected {'dates' if self.kind in TIMED else 'numbers'} as in "
-                f"training, got {cells.type}" + ("; write them as 2020-12-31" if self.kind in TIMED else "")
+                printable(f"column {self.name!r}: expected {expected} as in training, got {got}")
+                + ("; write them as 2020-12-31" if self.kind in TIMED else "")
             )
         if there and self.zoned is not None and is_zoned(cells.type) != self.zoned:
             raise ValueError(

@@ -123,6 +123,7 @@ class Encoding(NamedTuple):
             there = rows.column_names
             near = did_you_mean(lacking[0], [name for name in there if name not in self.names])
             lacks, columns = f"no column {listed([repr(name) for name in lacking])}; the model's are", self.names
+            near = near or f"; add {'it' if len(lacking) == 1 else 'them'}, with empty cells where they are unknown"
             if silent and there:
                 lacks, columns = "none of the model's columns, which are", telling
                 near = did_you_mean(there[0], telling)

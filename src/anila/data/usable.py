@@ -2,6 +2,8 @@
 
 import re
 import warnings
+from contextlib import suppress
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +37,9 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
         name: Name of the file.
         asked: Whether these columns were asked for by name; then none is left out.
 
+    Warns:
+        UserWarning: Of columns that are left out, and why.
+
     Raises:
         ValueError: If a column that was asked for cannot be used, or none can.
     """
@@ -47,13 +52,14 @@ def usable(rows: pa.Table, name: str, asked: bool = False) -> tuple[pa.Table, li
             warnings.warn(printable(f"{name}: {said}: they are read as text; write them as 2020-12-31"), stacklevel=4)
     if not faults:
         return rows, []
-    listed = ", ".join(f"{column or 'a column without a name'} ({fault})" for column, fault in faults.items())
+    called = {column: column or "a column without a name" for column in faults}
+    listed = ", ".join(f"{called[column]} ({fault})" for column, fault in faults.items())
     rest = [column for column in rows.column_names if column not in faults]
     if asked or not rest:
         take = f"use {chosen_by(rest)}" if rest else "there is no other column"
         raise ValueError(printable(f"{name}: columns that cannot be learned: {listed}; {take}"))
     warnings.warn(printable(f"{name}: left out {listed}"), stacklevel=4)
-    return rows.select(rest), [f"left out {listed}"]
+    return rows.select(rest), [f"left out {', '.join(called.values())}"]
 
 
 def unclear_dates(cells: pa.ChunkedArray) -> list[str]:
@@ -103,6 +109,8 @@ def too_various(seen: pa.Array) -> str | None:
         return f"numbers that are stored as text, such as {texts[0]!r}: store them as numbers"
     odd = [text for text in marks if not DECIMAL_COMMA.fullmatch(text)]
     marks = odd or marks
+    if (form := form_of(texts)) and form.positive != "#":
+        return f"numbers that are stored as text, such as {texts[0]!r}: store them as numbers, or save them in a .csv"
     plain = [text for text in marks if DECORATED.fullmatch(text)]
     if 0 < len(marks) - len(plain) <= NAMED and form_of(plain):
         marks = [text for text in marks if text not in plain]
@@ -116,9 +124,18 @@ def too_various(seen: pa.Array) -> str | None:
         if 0 < len(bare) < len(texts):
             hint = "write +00:00 after those in UTC"
             return f"times without a zone, such as {bare[0]!r}, mixed with times that have one: {hint}"
+        if all(map(is_iso, texts)) or len(orders_of(texts)) == 1:
+            return f"dates that are stored as text, such as {texts[0]!r}: store them as dates, or save them in a .csv"
         unclear = ", whose day and month cannot be told apart" if len(orders_of(texts)) > 1 else ""
         return f"dates such as {texts[0]!r}{unclear}: write them as 2020-12-31"
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
         what = "numbers with different signs or units, or of unclear digits"
         return f"{what}, such as {marks[0]!r}: write them plainly, as -1234.5"
     return f"{len(different):,} different texts in {len(seen):,} rows: too many for categories"
+
+
+def is_iso(text: str) -> bool:
+    """Whether a text is a date like 2020-12-31, with or without a time."""
+    with suppress(ValueError):
+        return bool(datetime.fromisoformat(text))
+    return False

@@ -14,15 +14,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from anila.data import Units
-from anila.data.column import filled, kind_of
+from anila.data import Encoding, Units
+from anila.data.column import TIMED, filled, kind_of
 from anila.data.dates import dated, form_of
 from anila.data.dependent import warn_of_broken, warn_of_unseen
 from anila.data.forms import read_as
 from anila.data.style import style_of, texts
 from anila.data.table_files import read_rows, require_table
 from anila.data.usable import is_missing
-from anila.messages import counted
+from anila.messages import counted, printable
 
 
 def read_table(path: str | Path) -> pa.Table:
@@ -103,12 +103,14 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
         ValueError: If they may not be and are, a column is of another kind, or nothing is there.
 
     Warns:
-        UserWarning: Of rows that break what held in all rows of training, and of categories that were never seen.
+        UserWarning: Of rows that break what held in all rows of training, of categories that were never seen, and of
+            other units.
     """
     encoding, table = units.rows, named(table, units.rows.names)
     x = encoding.encode(table, absent=absent)
     warn_of_broken(table, encoding)
     warn_of_unseen(table, encoding)
+    warn_of_units(table, encoding)
     if not len(x):
         raise ValueError("the table has no rows")
     holes = {name: np.isnan(x[:, at]).any(1) for name, at in encoding.slices.items()}
@@ -121,8 +123,21 @@ def points(table: pa.Table, units: Units, missing: bool = False, absent: bool = 
     return torch.from_numpy(x.astype(np.float32))
 
 
+def warn_of_units(table: pa.Table, encoding: Encoding) -> None:
+    """Warn of columns written with another currency or unit than in training; arguments as of `warn_of_unseen`."""
+    own, learned = (
+        {name: unit for name, form in style.numbers.items() if (unit := form.positive.replace("#", "").strip())}
+        for style in (style_of(table), encoding.style)
+    )
+    other = [name for name in own if learned.get(name, own[name]) != own[name]]
+    if other:
+        listed = "; ".join(f"{name} in {own[name]}, learned in {learned[name]}" for name in other)
+        said = f"units differ from those of training, and the numbers are taken as they are: {listed}"
+        warnings.warn(printable(said), stacklevel=3)
+
+
 def as_learned(table: pa.Table, units: Units) -> pa.Table:
-    """The table with numbers and dates as texts where texts were learned, and texts as numbers in the form learned.
+    """The table with numbers and dates as texts where texts were learned, and texts as the numbers or dates learned.
 
     Args:
         table, units: As of `points`.
@@ -138,6 +153,10 @@ def as_learned(table: pa.Table, units: Units) -> pa.Table:
             table = table.set_column(place, name, texts(cells, name, own))
         elif column.kind in ("number", "integer") and is_text and name in learned:
             table = table.set_column(place, name, read_as(pa.chunked_array([filled(cells)]), learned[name]))
+        elif column.kind in TIMED and is_text:
+            with suppress(pa.ArrowInvalid):
+                times = filled(cells).cast(pa.date32() if column.kind == "date" else pa.timestamp("us"))
+                table = table.set_column(place, name, times)
     return table
 
 

@@ -237,11 +237,11 @@ def warnings_of(found: Judged) -> list[str]:
     said, n = [], len(found.judge.held_out)
     empty = int(found.rows.x.flatten(1).isnan().all(1).sum())
     if empty:
-        said.append(f"rows with no values: {empty}; nothing is known about them, so they count as ordinary")
+        said.append(f"rows with no values: {empty:,}; nothing is known about them, so they count as ordinary")
     if torn := int(torn_rows(found.rows.x).sum()) - empty:
         closed = isinstance(found.model.f, ClosedForm)
         how = "judged by their other cells" if closed else f"judged by the mean over {COMPLETIONS} draws of these cells"
-        said.append(f"rows with missing cells: {torn}; {how}, with no guarantee on the rate")
+        said.append(f"rows with missing cells: {torn:,}; {how}, with no guarantee on the rate")
     if found.promised > found.rate:
         said.append(
             f"{counted(n, 'ordinary row')} can guarantee a rate of {found.promised:.2g} at best, which replaces "
