@@ -203,7 +203,7 @@ def test_an_output_goes_to_where_a_link_points(tmp_path: Path):
 
 
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, whole: Path, capsys):
-    """Sees a pipe that another program reads from replaced, and a traceback at links that lead in a circle."""
+    """Sees a pipe that another program reads from replaced, a traceback at circular links, and too long names."""
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "circle.csv").symlink_to(tmp_path / "circle.csv")
     (tmp_path / "away.csv").symlink_to(tmp_path / "gone/away.csv")
@@ -211,6 +211,8 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, whole: Path, cap
         assert anila("sample", whole, "--count", "2", "--out", tmp_path / f"{name}.csv") == 2
         assert says in capsys.readouterr().err
     assert (tmp_path / "pipe.csv").is_fifo()
+    assert anila("sample", whole, "--count", "2", "--out", tmp_path / f"{'a' * 300}.csv") == 2
+    assert "this name is too long; choose a shorter one" in capsys.readouterr().err
     assert anila("export", whole, "--out", tmp_path / "away.csv") == 2
     assert "away.csv already exists" in capsys.readouterr().err
 

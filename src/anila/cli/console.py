@@ -1,5 +1,6 @@
 """What all commands share: arguments, how a run is loaded, what is said and where. torch is imported only on use."""
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -143,12 +144,26 @@ def require_out(
         expected = " or ".join(named) if len(named) < 3 else f"one of {', '.join(named)}"
         raise ValueError(f"{option} {path}: expected {expected}")
     there = Path(os.path.realpath(path))
+    require_short(path, option)
     if not there.parent.is_dir():
         raise ValueError(f"{option} {path}: there is no folder {there.parent}")
     if there.is_dir() or there.is_symlink() or (there.exists() and not there.is_file()):
         what = "a folder" if there.is_dir() else "a link to itself" if there.is_symlink() else "a pipe or a device"
         raise ValueError(f"{option} {path}: {what} has this name; choose another")
     spare(path, spared, option)
+
+
+def require_short(path: Path, option: str) -> None:
+    """Refuse a name that this file system cannot hold.
+
+    Raises:
+        ValueError: If it is too long.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise ValueError(f"{option} {path}: this name is too long; choose a shorter one") from None
 
 
 def samples_file(path: Path) -> Path:
