@@ -1,6 +1,7 @@
 """The command that judges chains: good ones pass, bad ones do not, and figures show what was found."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def test_a_double_well_is_judged_good(tmp_path: Path):
     for path in (tmp_path / "new").iterdir():
         with Image.open(path) as picture:
             assert picture.width > 1000
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_chains_on_a_table_of_two_columns_are_judged_by_their_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees x0 and x1, which no file has."""
+    x = np.random.default_rng(0).normal(size=(60, 2)) @ [[1.0, 0.9], [0.0, 0.4]]
+    np.savetxt(tmp_path / "t.csv", x, delimiter=",", header="height,weight", comments="")
+    assert anila("train", str(tmp_path / "t.csv"), "--run", str(tmp_path / "run")) == 0
+    capsys.readouterr()
+    assert anila("diagnose", str(tmp_path / "run"), "step_size=1e-4", "--sampler", "mala", "--steps", "200") == 0
+    assert re.search("effective samples of (height|weight) ", capsys.readouterr().out)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -67,6 +67,8 @@ class Subject:
     exact: bool
     """Whether the draws are exact; else they are where long chains came to."""
     thetas: list[LogDensity]
+    columns: tuple[str, ...] = ()
+    """Names of the coordinates, if they have any."""
 
     def make(self, f: LogDensity) -> Sampler:
         """The kernel bound to f."""
@@ -90,6 +92,7 @@ class Diagnosis:
     exact: Tensor | None
     """Total variation after each step by grid, from the same starts."""
     inequality: DriftInequality
+    columns: tuple[str, ...]
 
     def save(self, folder: Path) -> list[Path]:
         """Write the figures into a folder; which they are."""
@@ -97,7 +100,8 @@ class Diagnosis:
         names, columns = coordinates(self.trace["x"], self.trace.f)
         shown = names.index(worst) if worst in names else 0
         x = columns[:, :, shown]
-        drawn = {"chains": pictures.chain_overview(x, self.groups, self.steps_between, names[shown])}
+        name = self.columns[int(names[shown].removeprefix("x"))] if self.columns else names[shown]
+        drawn = {"chains": pictures.chain_overview(x, self.groups, self.steps_between, name)}
         drawn["drift"] = pictures.drift_ratio(self.inequality)
         if self.meetings is not None and not self.meetings.unmet:
             drawn["coupling"] = pictures.coupling_bound(self.meetings, self.exact)
@@ -176,7 +180,9 @@ def diagnose(
         say(notice)
     if isinstance(trained.f, Kernel):
         return (
-            judge(of_kernel(trained.f, words, seed), steps or STEPS, seed) if words or steps else judge_fit(trained.f)
+            judge(of_kernel(trained, trained.f, words, seed), steps or STEPS, seed)
+            if words or steps
+            else judge_fit(trained.f)
         )
     trained.require_data()
     kernel = kernel_settings(trained, words)
@@ -197,11 +203,11 @@ def of_density(name: str, overrides: list[str], seed: int) -> Subject:
     return with_kernel(f, f.draw(2 * DRAWS, rng(seed, "draws"), torch.float64), True, overrides, seed)
 
 
-def of_kernel(f: Kernel, overrides: list[str], seed: int) -> Subject:
+def of_kernel(trained: Trained, f: Kernel, overrides: list[str], seed: int) -> Subject:
     """A run whose f has exact draws, fewer of them where f has many centres."""
     draws = min(DRAWS, max(500, AFFORDED // len(f.energy.centres)))
     exact = f.draw(2 * draws, rng(seed, "draws")).double()
-    return with_kernel(doubled(f), exact, True, overrides, seed)
+    return replace(with_kernel(doubled(f), exact, True, overrides, seed), columns=trained.units.columns)
 
 
 def with_kernel(f: LogDensity, draws: Tensor, exact: bool, overrides: list[str], seed: int) -> Subject:
@@ -237,7 +243,8 @@ def of_run(trained: Trained, run: Run, kernel: settings.Sampler, seed: int) -> S
     """A run in the plane with a kernel; exact draws come from its density on a grid."""
     f, x_data = doubled(trained.f), trained.reference_data(DRAWS)
     proposal = build_proposal(kernel, trained.data, trained.config.training.seed)
-    return Subject(f, kernel, proposal, grid_draws(f, x_data.double(), 2 * DRAWS, seed), True, thetas_of(trained, run))
+    draws, columns = grid_draws(f, x_data.double(), 2 * DRAWS, seed), trained.units.columns
+    return Subject(f, kernel, proposal, draws, True, thetas_of(trained, run), columns)
 
 
 def kernel_settings(trained: Trained, overrides: list[str]) -> settings.Sampler:
@@ -276,8 +283,9 @@ def judge(subject: Subject, steps: int, seed: int) -> Diagnosis:
         meetings,
         chains.rays(f, centre, scale, rng(seed, "rays")),
         inequality,
-    )
-    return Diagnosis(verdict, trace, groups, every, meetings, exact_decay(subject, kernel, meetings), inequality)
+    ).named(subject.columns)
+    exact = exact_decay(subject, kernel, meetings)
+    return Diagnosis(verdict, trace, groups, every, meetings, exact, inequality, subject.columns)
 
 
 def coupled(subject: Subject, kernel: Sampler, steps: int, seed: int) -> Meetings | None:

@@ -49,8 +49,8 @@ def judge_fit(f: Kernel) -> FitDiagnosis:
     ]
     if not ok:
         lines.append(
-            "do this: for draws and missing cells train network=mlp, or leave columns out (a Gaussian fits these "
-            "rows better, as they are few for so many columns). Odd rows are found all the same"
+            "do this: for draws and missing cells train network=mlp, which starts from a Gaussian, as a Gaussian fits "
+            "these rows better. Odd rows are found all the same"
         )
     numbers = {"log_likelihood": others, "gaussian": gaussian, "bandwidth": f.energy.bandwidth, "ordinary_rows": n}
     return FitDiagnosis(Verdict(ok, tuple(lines), {"fit": numbers}), f.ordinary.cpu())

@@ -5,7 +5,9 @@ effective samples in bulk and tail (Vehtari et al. 2021, section 4).
 """
 
 import math
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from anila import notebook
@@ -33,6 +35,16 @@ class Verdict:
     """The verdict, then one line for each reason or remedy."""
     numbers: dict[str, Any]
     """The numbers on which the verdict is based."""
+
+    def named(self, columns: Sequence[str]) -> "Verdict":
+        """With coordinates called by the names of their columns, if they have any.
+
+        >>> Verdict(False, ("only 70 effective samples of x1",), {}).named(["height", "weight"]).lines
+        ('only 70 effective samples of weight',)
+        """
+        if not columns:
+            return self
+        return replace(self, lines=tuple(re.sub(r"\bx(\d+)\b", lambda x: columns[int(x[1])], s) for s in self.lines))
 
     def as_dict(self) -> dict[str, Any]:
         """Everything, in JSON's types; numbers that are not finite are None."""

@@ -3,8 +3,6 @@
 They make the transitions of the run's own sampler. Of an f with levels of noise they come down its levels first.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,16 +102,7 @@ def said_of(trained: Trained, found: Walk) -> list[str]:
     """A verdict on the second half of the chains; nothing where it is too short, or a chain is lost."""
     if not found.finite or found.transitions < 2 * FEWEST:
         return []
-    return named(verdict(convergence(trained.f, found.later())).lines, trained.units.columns)
-
-
-def named(lines: Sequence[str], columns: Sequence[str]) -> list[str]:
-    """Lines that call coordinates by the names of their columns, if they have any.
-
-    >>> named(["only 70 effective samples of x1"], ["height", "weight"])
-    ['only 70 effective samples of weight']
-    """
-    return [re.sub(r"\bx(\d+)\b", lambda x: columns[int(x[1])], line) if columns else line for line in lines]
+    return list(verdict(convergence(trained.f, found.later())).named(trained.units.columns).lines)
 
 
 def film(trained: Trained, found: Walk, frames: int) -> list[Frame]:
