@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, exact_value, kind, require_function, strangers, value_and_grad
+from anila.density.log_density import LogDensity, exact_value, value_and_grad
+from anila.density.wrong_f import kind, require_function, strangers
 
 TRIES = 8
 """Values of f at one point, among which a random one shows itself."""

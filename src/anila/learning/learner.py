@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from anila.density.check import require_rows_apart
-from anila.density.log_density import exact_value, require_one_number_a_row
+from anila.density.log_density import exact_value
 from anila.density.networks import is_normalised, power_iteration
 from anila.density.precision import Precision, backward, both_ways, forward, gradients_in, is_rounded
+from anila.density.wrong_f import require_one_number_a_row
 from anila.evaluation.training.metric import Metric
 from anila.learning.chains import Chains, NotFinite, frozen
 from anila.learning.distributed import ALONE, Ranks, assembled, cut_like, piece, replicate, shard, talking, whole

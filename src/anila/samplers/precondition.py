@@ -17,8 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_function
+from anila.density.log_density import LogDensity
 from anila.density.precision import exact
+from anila.density.wrong_f import require_function
 from anila.samplers.kernel import Sampler
 
 DENSE_LIMIT = 500

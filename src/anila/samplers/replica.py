@@ -22,9 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_function, require_one_number_a_row
+from anila.density.log_density import LogDensity
 from anila.density.precision import current
 from anila.density.rows import across
+from anila.density.wrong_f import require_function, require_one_number_a_row
 from anila.messages import whole_number
 from anila.rng import uniform
 from anila.samplers.kernel import Move, MoveInfo, Sampler, Scheduled, require_metropolis

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anila.density.log_density import ROUNDED, LogDensity, adding_values
+from anila.density.log_density import LogDensity, adding_values
 from anila.density.precision import Precision, gradients_in, unrounded
 from anila.density.rows import finite_rows
 from anila.density.transform import Transformed
+from anila.density.wrong_f import ROUNDED
 from anila.messages import are, counted, lacks_memory, whole_number
 from anila.rng import as_generator, rng
 from anila.samplers.compiled import graphs_of, is_compiled

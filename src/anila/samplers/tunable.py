@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anila.density.log_density import inside, require_function
 from anila.density.transform import Transformed
+from anila.density.wrong_f import inside, require_function
 from anila.samplers.hmc import hmc
 from anila.samplers.kernel import Sampler
 from anila.samplers.phase import Make, Settings

@@ -29,7 +29,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.density.log_density import LogDensity
+from anila.density.wrong_f import require_one_number_a_row
 from anila.messages import counted
 from anila.rng import normal
 from anila.samplers import Sampler, anisotropic_mala

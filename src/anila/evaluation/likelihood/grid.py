@@ -24,7 +24,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, require_one_number_a_row
+from anila.density.log_density import LogDensity
+from anila.density.wrong_f import require_one_number_a_row
 
 CHUNK = 1 << 14
 """Number of points on which f is evaluated at a time."""
