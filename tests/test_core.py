@@ -91,6 +91,15 @@ BAD_F = {
     "rounded": (lambda x: banana(x).bfloat16(), "float32 or float64; got torch.bfloat16"),
     "complex": (lambda x: banana(x) * 1j, "float32 or float64; got torch.complex64"),
     "writes into x": (lambda x: banana(x.mul_(2.0)), r"begin with x = x\.clone\(\)"),
+    "requires_grad": (lambda x: banana(x.requires_grad_(False)), r"no \.detach\(\), \.requires_grad_\(False\)"),
+    "requires_grad, of a net": (lambda x: net()(x.requires_grad_(False)), r"\.requires_grad_\(False\)"),
+    "sparse": (lambda x: banana(x).to_sparse(), r"a dense tensor; got torch\.sparse_coo: add \.to_dense\(\)"),
+    "without numbers": (lambda x: banana(x).to("meta"), r"on cpu, where x is; got one on meta: load the weights"),
+    "whole numbers": (lambda x: banana(x).long(), r"float32 or float64; got torch\.int64"),
+    "of one point": (lambda x: -(x[0] ** 2) - x[1] ** 2, r"got \(2,\); f gets all chains at once.*torch\.vmap\(f\)"),
+    "of one point, by a product": (lambda x: -x.dot(x), r"not accept x of shape \(4, 2\): .*torch\.vmap\(f\)"),
+    "numpy": (lambda x: -np.square(x).sum(1), r"anila\.from_numpy takes NumPy code"),
+    "numpy of what is detached": (lambda x: -np.square(x.detach().numpy()).sum(1), r"got ndarray: anila\.from_numpy"),
 }
 
 
@@ -170,7 +179,7 @@ def test_check_refuses_what_no_chain_could_use(case: str):
         (
             lambda x: banana(x @ torch.eye(3)),
             torch.zeros(2, 2),
-            r"does not accept x of torch\.float32 on cpu: .*shapes",
+            r"does not accept x of shape \(2, 2\): .*shapes",
         ),
     ],
     ids=["double x", "double f", "device", "shape"],
@@ -179,6 +188,31 @@ def test_an_f_of_another_kind_is_named(f, x: Tensor, message: str):
     """Sees the bare words of a matrix product: the parameter that does not fit is named."""
     with pytest.raises(ValueError, match=message):
         check_log_density(f, x)
+
+
+@pytest.mark.parametrize("case", BAD_F)
+def test_sample_and_tune_say_the_same_of_a_wrong_f(case: str):
+    """Sees torch's words, or how to make kernels, where a check of f says what is wrong with it."""
+    f, message = BAD_F[case]
+    message = message.replace("4", r"\d+")
+    with as_users_run_it(), pytest.raises(ValueError, match=message):
+        sample(mala(f, 0.1), torch.zeros(4, 2), 5, 0)
+    with as_users_run_it(), pytest.raises(ValueError, match=message):
+        tune(f, torch.zeros(4, 2), 40, 0)
+
+
+def test_an_f_of_one_point_runs_as_it_is_told():
+    """Sees a remedy that does not work when typed."""
+    x0 = torch.randn(4, 2, generator=rng(0))
+    x, _ = sample(mala(torch.vmap(lambda x: -x @ x / 2), 0.1), x0, 5, 0)
+    assert torch.equal(x, sample(mala(lambda x: -(x * x).sum(1) / 2, 0.1), x0, 5, 0)[0])
+
+
+def test_what_numpy_code_must_return_is_said():
+    """Sees Python's words about unpacking."""
+    f: Any = from_numpy(lambda x: -np.square(x).sum(1))  # pyright: ignore[reportArgumentType]
+    with as_users_run_it(), pytest.raises(ValueError, match="expected a value and a gradient.*got ndarray"):
+        sample(mala(f, 0.1), torch.zeros(4, 2), 5, 0)
 
 
 def test_energy_is_minus_f():

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from anila.density.log_density import LogDensity, exact_value, value_and_grad
-from anila.density.wrong_f import kind, require_function, strangers
+from anila.density.wrong_f import COUPLED, kind, require_function, strangers
 
 TRIES = 8
 """Values of f at one point, among which a random one shows itself."""
@@ -61,7 +61,7 @@ def require_rows_apart(f: LogDensity, two: Tensor) -> None:
             )
     raise ValueError(
         f"f couples the rows of a batch: f(x₀) is {both[0]:.6g} beside x₁ and {more[0]:.6g} beside x₀ and x₁; "
-        "chains would not be independent (batch norm in training mode? call model.eval())"
+        + COUPLED
     )
 
 

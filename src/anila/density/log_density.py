@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from anila.density import precision
 from anila.density.rows import across
-from anila.density.wrong_f import CUT, inside, require_one_number_a_row
+from anila.density.wrong_f import CUT, WrongF, inside, require_depends, require_one_number_a_row
 
 LogDensity = Callable[[Tensor], Tensor]
 """f: (chains, *event) -> (chains,)."""
@@ -133,7 +133,7 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
             and reuse its output arrays: both are copied.
 
     Raises:
-        ValueError: When called, if value or gradient has the wrong shape.
+        ValueError: When called, if it does not return a value and a gradient of these shapes.
 
     >>> f = from_numpy(lambda x: (-(x**2).sum(1) / 2, -x))
     >>> f(torch.tensor([[3.0, 4.0]]))
@@ -141,9 +141,13 @@ def from_numpy(value_and_grad: Callable[[np.ndarray], tuple[np.ndarray, np.ndarr
     """
 
     def as_tensors(x: Tensor) -> tuple[Tensor, Tensor]:
-        value, grad = (torch.from_numpy(np.array(a)).to(x) for a in value_and_grad(np.array(x.numpy(force=True))))
+        both = value_and_grad(np.array(x.numpy(force=True)))
+        if not isinstance(both, tuple | list) or len(both) != 2:
+            got = f"{len(both)} things" if isinstance(both, tuple | list) else type(both).__name__
+            raise WrongF(f"from_numpy: expected a value and a gradient, as in (f(x), its gradient); got {got}")
+        value, grad = (torch.from_numpy(np.array(a)).to(x) for a in both)
         if value.shape != x.shape[:1] or grad.shape != x.shape:
-            raise ValueError(
+            raise WrongF(
                 f"from_numpy: expected a value of shape {tuple(x.shape[:1])} and a gradient of shape "
                 f"{tuple(x.shape)}; got {tuple(value.shape)} and {tuple(grad.shape)}"
             )
@@ -270,11 +274,12 @@ def differentiate(f: LogDensity, x: Tensor, twice: bool = False) -> tuple[Tensor
         with precision.forward(x.device):
             value = inside(f, x)
         require_one_number_a_row(value, x)
+        require_depends(value, x)
         if (total := VALUES.get()) is not None and total.shape == value.shape:
             total += value.detach()
         grad = precision.slope(value, x, twice)
     if grad is None:
-        raise ValueError(CUT)
+        raise WrongF(CUT)
     return value, grad
 
 

@@ -8,11 +8,24 @@ from torch import Tensor
 
 from anila.density import precision
 
+
+class WrongF(ValueError):
+    """f took the points, and what it did with them is wrong."""
+
+
+NUMPY = "anila.from_numpy takes NumPy code that computes f and its gradient"
 CUT = (
-    "f(x) does not depend on x through autograd: no .detach(), .item() or numpy inside f, "
-    "and no torch.inference_mode() around it. If f is flat, as Uniform is, no gradient tells chains where it ends: "
-    "f = anila.transform(x=Uniform(0.0, 1.0).expand([dim])) keeps them inside"
+    "f(x) does not depend on x through autograd: no .detach(), .requires_grad_(False), .item() or numpy inside f, and "
+    f"no torch.inference_mode() around it. {NUMPY}. If f is flat, as Uniform is, no gradient tells chains where it "
+    "ends: f = anila.transform(x=Uniform(0.0, 1.0).expand([dim])) keeps them inside"
 )
+OF_ONE_POINT = "f gets all chains at once, (chains, *event); torch.vmap(f) makes such an f of one that takes one point"
+COUPLED = (
+    "chains would not be independent (batch norm in training mode? call model.eval(); an f that takes one point? give "
+    "torch.vmap(f))"
+)
+SHAPES = ("shapes cannot be multiplied", "size mismatch", "must match the size", "for input of size", "1D tensors")
+"""What torch says of shapes that do not fit."""
 
 
 def inside(f: Callable[[Tensor], Tensor], x: Tensor) -> Any:
@@ -20,23 +33,36 @@ def inside(f: Callable[[Tensor], Tensor], x: Tensor) -> Any:
     try:
         return f(x)
     except SystemExit:
-        raise ValueError("f ends the process (sys.exit): let it return one number per row") from None
+        raise WrongF("f ends the process (sys.exit): let it return one number per row") from None
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError):
+        if isinstance(error, torch.OutOfMemoryError) or not (advice := advised(str(error), f, x)):
             raise
-        if "in-place operation" in str(error):
-            raise ValueError(f"f writes into x: let it begin with x = x.clone(). PyTorch says: {error}") from error
-        if not (found := strangers(f, x)) and "dtype" not in str(error):
-            raise
-        found = found or "; convert what f reads with .to(x), or start from x0 of its dtype"
-        raise ValueError(f"f does not accept x of {kind(x)}{found}: {error}") from error
+        raise WrongF(advice) from error
     except ValueError as error:
         if "within the support" not in str(error):
             raise
-        raise ValueError(
+        said = str(error).splitlines()[0].split(", but found")[0]
+        raise WrongF(
             "a chain left the support of a distribution in f; as a prior of anila.transform it keeps chains inside: "
-            f"f = anila.transform(log_density, x=distribution). PyTorch says: {str(error).splitlines()[0]}"
+            f"f = anila.transform(log_density, x=distribution). PyTorch says: {said}"
         ) from error
+
+
+def advised(said: str, f: Callable[[Tensor], Tensor], x: Tensor) -> str:
+    """What torch's words mean for f, and what to do; empty if they say nothing of f."""
+    if "in-place operation" in said:
+        return f"f writes into x: let it begin with x = x.clone(). PyTorch says: {said}"
+    if "numpy() on Tensor" in said or "requires_grad flags" in said:
+        return CUT
+    if found := strangers(f, x):
+        return f"f does not accept x of {kind(x)}{found}: {said}"
+    if "dtype" in said:
+        return (
+            f"f does not accept x of {kind(x)}; convert what f reads with .to(x), or start from x0 of its dtype: {said}"
+        )
+    if any(words in said for words in SHAPES):
+        return f"f does not accept x of shape {tuple(x.shape)}: {said}; {OF_ONE_POINT}"
+    return ""
 
 
 def require_function(f: object) -> None:
@@ -51,25 +77,42 @@ def require_function(f: object) -> None:
 
 
 def require_one_number_a_row(value: object, x: Tensor) -> None:
-    """Refuse an f whose value would be broadcast, or that cannot be differentiated in x."""
+    """Refuse an f whose value would be broadcast, or holds no numbers to compute with."""
     if not isinstance(value, Tensor):
-        raise ValueError(f"f must return a tensor of shape ({len(x)},); got {type(value).__name__}")
+        hint = f": {NUMPY}" if type(value).__module__ == "numpy" else ""
+        raise WrongF(f"f must return a tensor of shape ({len(x)},); got {type(value).__name__}{hint}")
     if value.shape != x.shape[:1]:
-        hint = "; add .squeeze(-1)" if value.shape == (len(x), 1) else ""
-        if value.shape == x.shape:
-            hint = "; add .sum(-1)" if x.ndim == 2 else "; add .flatten(1).sum(1)"
-            hint += ", or make a distribution of one by torch.distributions.Independent"
-        raise ValueError(
+        raise WrongF(
             f"f must return one number per row: expected shape ({len(x)},) for x of shape {tuple(x.shape)}, "
-            f"got {tuple(value.shape)}{hint}"
+            f"got {tuple(value.shape)}{other_shape(value, x)}"
         )
-    if value.is_complex() or (value.dtype in ROUNDED and not precision.is_rounded()):
-        raise ValueError(
-            f"f must return float32 or float64; got {value.dtype}, which makes acceptances wrong: compute it in "
-            'float32 (precision="bf16" or "fp16" rounds the gradients alone)'
+    if value.layout != torch.strided:
+        raise WrongF(f"f must return a dense tensor; got {value.layout}: add .to_dense()")
+    if value.device != x.device:
+        hint = "load the weights of its network, which holds none" if value.is_meta else "add .to(x.device)"
+        raise WrongF(f"f must return a tensor on {x.device}, where x is; got one on {value.device}: {hint}")
+    if not value.is_floating_point() or (value.dtype in ROUNDED and not precision.is_rounded()):
+        why = ", which makes acceptances wrong" if value.dtype in ROUNDED else ""
+        raise WrongF(
+            f"f must return float32 or float64; got {value.dtype}{why}: compute it in float32 "
+            '(precision="bf16" or "fp16" rounds the gradients alone)'
         )
-    if x.requires_grad and not value.requires_grad:
-        raise ValueError(CUT)
+
+
+def other_shape(value: Tensor, x: Tensor) -> str:
+    """What to do about an f that does not return one number per row."""
+    if value.shape == (len(x), 1):
+        return "; add .squeeze(-1)"
+    add = ".sum(-1)" if x.ndim == 2 else ".flatten(1).sum(1)"
+    if value.shape == x.shape:
+        return f"; add {add}, or make a distribution of one by torch.distributions.Independent"
+    return f"; {OF_ONE_POINT}" + (f", and {add} adds up each row" if value.ndim == 0 else "")
+
+
+def require_depends(value: Tensor, x: Tensor) -> None:
+    """Refuse an f that cannot be differentiated in x, which requires grad unless f took that away."""
+    if not (x.requires_grad and value.requires_grad):
+        raise WrongF(CUT)
 
 
 ROUNDED = (torch.float16, torch.bfloat16)

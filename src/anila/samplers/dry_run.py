@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila.density.wrong_f import COUPLED
 from anila.rng import rng
 from anila.samplers.kernel import Sampler
 
@@ -42,8 +43,7 @@ def require_rows_apart(sampler: Sampler, x0: Tensor, state: Any) -> None:
         worst = int((before - after).abs().nan_to_num().argmax())
         raise ValueError(
             f"f couples the rows of a batch: {what} at chain {worst} is {before[worst]:.6g} beside the other chains "
-            f"and {after[worst]:.6g} beside copies of one; chains would not be independent (batch norm in training "
-            "mode? call model.eval())"
+            f"and {after[worst]:.6g} beside copies of one; {COUPLED}"
         )
     says = f"f is random: {what} at one point changes from call to call (dropout in training mode? call model.eval())"
     if sampler.exact:

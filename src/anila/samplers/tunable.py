@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anila.density.log_density import value_and_grad
 from anila.density.transform import Transformed
-from anila.density.wrong_f import inside, require_function
+from anila.density.wrong_f import WrongF, require_function
 from anila.samplers.hmc import hmc
 from anila.samplers.kernel import Sampler
 from anila.samplers.phase import Make, Settings
@@ -60,8 +61,10 @@ def chosen(make: Callable[..., Any], x0: Any) -> tuple[Make, tuple[str, ...]]:
     x = as_points(x0, make)
     require_points(x)
     try:
-        if isinstance(inside(make, x), Tensor):
-            return (usual := partial(hmc, make)), keywords(usual)
+        value_and_grad(make, x)
+        return (usual := partial(hmc, make)), keywords(usual)
+    except WrongF:
+        raise
     except Exception as error:
         refusal = error
     raise TypeError(
