@@ -220,6 +220,74 @@ def test_slow_chains_on_rings_of_their_own_are_apart():
         assert found.apart == expected
 
 
+def walk(f: Any, x0: Any, steps: int = 600) -> Trace:
+    with as_users_run_it():
+        return sample(mala(f, 0.5), x0, steps, rng(1, "walk"), keep_every=2)[1]
+
+
+def scattered(dim: int, chains: int = 32) -> torch.Tensor:
+    return 2 * torch.randn(chains, dim, generator=rng(0, "walk"))
+
+
+@pytest.mark.parametrize(
+    ("f", "dim", "along"),
+    [
+        (lambda x: -(x[:, 0] ** 2) / 2, 2, "x1"),
+        (lambda x: -((x[:, 0] + x[:, 1]) ** 2) / 2 - x[:, 2] ** 2 / 2, 3, "x0, x1"),
+        (lambda x: x[:, 0] - x[:, 1] ** 2 / 2, 2, "x0"),
+        (transform(a=torch.distributions.Normal(0.0, 1.0), b=constraints.real), 2, "b"),
+    ],
+    ids=["flat", "a sum that alone is known", "rising", "a flat prior"],
+)
+def test_a_direction_without_finite_mass_is_named(f: Any, dim: int, along: str):
+    """Sees a preconditioner or more steps advised to chains that walk without end, and a remedy that does not help."""
+    said = walk(f, scattered(dim)).summary()
+    assert f"chains walk ever further along {along}, where f hardly falls: exp f may have no finite mass there" in said
+    assert "finite mass" not in walk(lambda x: f(x) - x.square().sum(1) / 200, scattered(dim)).summary()
+
+
+@pytest.mark.parametrize("dim", [2, 26])
+def test_slow_chains_on_a_law_of_finite_mass_do_not_walk_without_end(dim: int):
+    """Sees the word of no finite mass where chains are only slow."""
+    sd = torch.logspace(0, 3, dim)
+    trace = walk(lambda x: -(x / sd).square().sum(1) / 2, scattered(dim, 16) / 2 * sd)
+    assert symptoms(trace).rhat > 1.1
+    assert symptoms(trace).flat is None
+
+
+@pytest.mark.parametrize(
+    ("law", "heavy"),
+    [
+        (torch.distributions.Cauchy(0.0, 1.0), True),
+        (torch.distributions.Pareto(1.0, 0.9), True),
+        (torch.distributions.StudentT(5.0), False),
+        (torch.distributions.LogNormal(0.0, 1.0), False),
+        (torch.distributions.Normal(0.0, 1.0), False),
+    ],
+    ids=str,
+)
+def test_a_mean_that_does_not_exist_is_not_shown_without_a_word(law: Any, heavy: bool):
+    """Sees a table that tells the mean of a Cauchy law, and a cry of wolf."""
+    u = torch.rand(500, 32, 1, generator=rng(0, "tails"), dtype=torch.float64)
+    normal = torch.randn(500, 32, 6, generator=rng(1, "tails"), dtype=torch.float64)
+    if isinstance(law, torch.distributions.StudentT):
+        x = normal[..., :1] / (normal[..., 1:].square().mean(-1, keepdim=True)).sqrt()
+    else:
+        x = law.icdf(u)
+    said = Trace({"x": torch.cat([normal[..., :1], x], 2)}).summary()
+    assert ("x1: tails so heavy (Pareto k̂ = " in said) == heavy
+    assert "x0: tails" not in said
+    if heavy:
+        told = float(said.split("50% ")[1].split(",")[0])
+        assert told == pytest.approx(x.median().item(), rel=0.02, abs=0.02)
+
+
+def test_a_tail_of_equal_values_is_not_heavy():
+    """Sees ArviZ's refusal of such a tail end a summary."""
+    x = torch.randn(100, 8, 3, generator=rng(0, "tails"))
+    assert "heavy" not in Trace({"x": torch.stack([x[..., 0], x[..., 1].sign(), x[..., 2].clamp(-1, 1)], 2)}).summary()
+
+
 def test_the_coordinate_is_named_whose_sd_is_decided():
     """Sees the one asked about of which a chain has most: a long way off by little makes its sd 1.14 times as large."""
     x = torch.randn(400, 32, 2, generator=rng(0, "draws"), dtype=torch.float64)

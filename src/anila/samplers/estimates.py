@@ -22,9 +22,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.transform import Transformed
 from anila.messages import counted, listed
+from anila.samplers.flat import flat
 from anila.samplers.funnel import funnel
 from anila.samplers.remedy import APART, ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 
@@ -40,6 +41,10 @@ ALONE, AROUND = 20, 4
 """Effective samples with which a chain has mixed in its region; and variance between chains over that within, of
 distances, relative to that of any quantity, where regions lie around each other: at least 6 for rings, and at most 2
 for funnels and slow chains."""
+HEAVY, ENOUGH = 0.7, 100
+"""Pareto k̂ above which a mean is too slow to estimate, and the effective samples from which k̂ says something."""
+POSITIONS = 16
+"""Positions of each chain, or a few more of a few chains, at which ∇f is evaluated if R̂ is too large."""
 ROUNDED = 2
 """Roundings of its largest value within which a quantity is constant."""
 
@@ -146,7 +151,9 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
     columns = own if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))[1]
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    means, d = trace.means(), trace["x"][0, 0].numel()
+    means, d, found = trace.means(), trace["x"][0, 0].numel(), None
+    if r.max() > RHAT:
+        found = walked(trace)
     return Symptoms(
         rhat=r.max().item(), ess=min(bulk.min().item(), tail.min().item()), apart=apart(columns, r),
         stuck=stuck(trace), chains=columns.shape[1], funnel=funnel(own, names, trace.steepness()),
@@ -154,8 +161,20 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         accept_prob=None if trace.exact is False else means.get("accept_prob"),
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
         steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat or trace.heat,
-        narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names),
+        narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=found,
     )  # fmt: skip
+
+
+def walked(trace: "Trace") -> str | None:
+    """The coordinates along which chains walk on without end (`flat`); None if there are none, or f is unknown."""
+    x, f = trace["x"], trace.f
+    if f is None:
+        return None
+    x = x[evenly(len(x), max(POSITIONS, 10 * MONITORED // x.shape[1]))]
+    names, own = coordinates(x, f)
+    _, slope = coordinates(torch.stack([value_and_grad(f, part)[1] for part in x]))
+    moving = ~constant(own)
+    return flat(own[..., moving], slope[..., moving], [names[i] for i in moving.nonzero()[:, 0].tolist()])
 
 
 def apart(x: Float[Tensor, "kept chains quantities"], rhats: Float[Tensor, "quantities"]) -> bool:
@@ -201,8 +220,31 @@ def table(names: list[str], columns: Float[Tensor, "kept chains quantities"], sh
     draws, error, r = columns.double().flatten(0, 1), mcse(columns), rhat(columns)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     width = max(12, 1 + max(map(len, names)))
+    most = torch.minimum(bulk, tail).argsort()[:shown].sort().values.tolist()
     lines = [f"{'':{width}}{'mean':>12}{'± error':>12}{'sd':>12}{'R̂':>9}{'ESS bulk':>10}{'tail':>8}"]
-    for k in torch.minimum(bulk, tail).argsort()[:shown].sort().values.tolist():
+    for k in most:
         numbers = f"{draws[:, k].mean():12.4g}{error[k]:12.2g}{draws[:, k].std():12.4g}{r[k]:9.3f}"
         lines.append(f"{names[k]:{width}}{numbers}{bulk[k]:10.0f}{tail[k]:8.0f}")
+    heavy = [heavy_tails(names[k], columns[..., k]) for k in most if bulk[k] >= ENOUGH]
+    lines += [line for line in heavy if line][:SHOWN]
     return lines + ([f"constant: {listed(told)}"] if told else [])
+
+
+def heavy_tails(name: str, x: Float[Tensor, "kept chains"]) -> str:
+    """That the tails of a quantity are too heavy for its mean and sd, with quantiles; empty if they are not.
+
+    A tail falls like |x|^(−1/k̂): without a finite variance if k̂ ≥ ½, without a mean if k̂ ≥ 1.
+
+    Reference: Vehtari et al. 2024, "Pareto smoothed importance sampling", section 3 (the limit of k̂).
+    """
+    try:
+        k = by_arviz("pareto_khat", x[..., None]).item()
+    except ValueError:  # a tail of equal values, as of a discrete quantity, or of too few draws
+        return ""
+    if not k > HEAVY:
+        return ""
+    low, middle, high = x.double().flatten().quantile(x.new_tensor([0.05, 0.5, 0.95]).double()).tolist()
+    return (
+        f"{name}: tails so heavy (Pareto k̂ = {k:.2f}, above {HEAVY}) that its mean and sd may not exist; use "
+        f"quantiles: 5% {low:.4g}, 50% {middle:.4g}, 95% {high:.4g}"
+    )

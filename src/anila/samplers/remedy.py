@@ -6,6 +6,7 @@
     modes     chains stay in regions of their own (`estimates.apart`)      moves between modes
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
               of the narrowest
+    flat      chains walk ever further where f hardly falls (`flat`)         a prior
     slow      a run 20 times as long would be enough                       run longer
               or not even then                                             another kernel or preconditioner
 
@@ -85,6 +86,8 @@ class Symptoms(NamedTuple):
     """Spread of the starts relative to that of the draws; None if the starts are dispersed or unknown."""
     decided: tuple[str, float, float] | None
     """The coordinate whose sd one chain decides, its sd with that chain, and its sd without; None if none does."""
+    flat: str | None = None
+    """Coordinates along which chains walk ever further and f hardly falls; None if there are none, or chains mixed."""
 
 
 def judged(s: Symptoms) -> str:
@@ -170,6 +173,11 @@ def remedy(s: Symptoms) -> str:
         return shorter(s.tuned)
     if s.accept_prob is not None and s.accept_prob < LOW:
         return f"{shorter(s.tuned)}: acceptance is {s.accept_prob:.2g}, and 0.57 is best"
+    if s.flat:
+        return (
+            f"chains walk ever further along {s.flat}, where f hardly falls: exp f may have no finite mass there; "
+            "add a prior, even a wide one, or if it has one, start chains as wide"
+        )
     if s.funnel:
         return (
             f"{funnel_said(*s.funnel)}: sample the others in units of their scale, or mix step sizes (hmc, spread=10)"
