@@ -208,6 +208,12 @@ def test_an_f_of_one_point_runs_as_it_is_told():
     assert torch.equal(x, sample(mala(lambda x: -(x * x).sum(1) / 2, 0.1), x0, 5, 0)[0])
 
 
+def test_whole_numbers_as_starts_are_told_what_makes_them_floats():
+    """Sees a refusal without the way out."""
+    with as_users_run_it(), pytest.raises(ValueError, match=r"got torch\.int64 of shape \(4, 2\); use x0\.float\(\)"):
+        sample(mala(banana, 0.1), torch.zeros(4, 2, dtype=torch.long), 5, 0)
+
+
 def test_what_numpy_code_must_return_is_said():
     """Sees Python's words about unpacking."""
     f: Any = from_numpy(lambda x: -np.square(x).sum(1))  # pyright: ignore[reportArgumentType]

@@ -125,7 +125,7 @@ def test_one_point_is_told_as_many_are():
     [
         (np.zeros(10), r"^x0 must be a .* of shape \(10,\); x0\[None\] is one chain"),
         (np.zeros((4, 3)), r"^x must be \(chains, 10\), for mu \(1\), tau \(1\), theta \(8\); got shape \(4, 3\)"),
-        ({"mu": 0.0, "tau": [-1.0, 1.0], "theta": np.zeros(8)}, "^tau must lie inside"),
+        ({"mu": 0.0, "tau": [-1.0, 1.0], "theta": np.zeros(8)}, "^tau must lie strictly inside"),
         ({"mu": 0.0, "tau": 1.0}, r"^expected values for mu .*; got mu, tau$"),
     ],
 )
@@ -175,7 +175,7 @@ THREE: Any = 3.0
         (lambda: transform(lambda a: a + torch.randn(()), a=real)(torch.zeros(2, 1)), "or draw"),
         (lambda: EIGHT(torch.zeros(4, 3)), r"x must be \(chains, 10\), for mu \(1\), tau \(1\), theta \(8\); got"),
         (lambda: EIGHT.unconstrain({"mu": 0.0}), "expected values for mu .*; got mu"),
-        (lambda: EIGHT.unconstrain({"mu": 0.0, "tau": -1.0, "theta": torch.zeros(8)}), "tau must lie inside"),
+        (lambda: EIGHT.unconstrain({"mu": 0.0, "tau": -1.0, "theta": torch.zeros(8)}), "tau must lie strictly inside"),
         (lambda: EIGHT.unconstrain({"mu": 0.0, "tau": 1.0, "theta": torch.zeros(7)}), r"theta must be of shape \(8,\)"),
     ],
 )

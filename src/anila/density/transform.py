@@ -288,7 +288,7 @@ def inverse(p: Parameter, value: Tensor) -> Tensor:
         raise ValueError(f"{p.name} must be of shape {p.shape} or a batch of it; got {tuple(value.shape)}")
     free = p.bijection.inv(value).reshape(*draws, p.size)
     if not bool(p.constraint.check(value).all() and torch.isfinite(free).all()):
-        raise ValueError(f"{p.name} must lie inside {p.constraint}; got {value}")
+        raise ValueError(f"{p.name} must lie strictly inside {p.constraint}; got {value}")
     return free
 
 

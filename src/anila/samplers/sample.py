@@ -254,6 +254,8 @@ def require_points(x: Tensor) -> None:
     if not x.is_floating_point() or x.ndim < 2 or x.numel() == 0:
         n = len(x) if x.ndim == 1 else 0
         hint = "; [[0.5]] is one chain of one number" if x.ndim == 0 else ""
+        if x.ndim > 1 and x.numel() and not x.is_complex():
+            hint = "; use x0.float()"
         if n:
             hint = f"; x0[None] is one chain of {counted(n, 'number')}, x0[:, None] {counted(n, 'chain')} of one"
         raise ValueError(
