@@ -28,8 +28,10 @@ class Fourier(nn.Module):
 
     def __init__(self, dim: int, features: int, scale: float, seed: int = 0):
         super().__init__()
-        frequencies = scale * torch.randn(dim, features // 2, generator=rng(seed, "fourier"), device="cpu")
-        self.register_buffer("frequencies", frequencies.to(torch.get_default_device()))
+        frequencies = torch.empty(dim, features // 2)
+        if not frequencies.is_meta:  # the size of a network is asked without the memory for it
+            frequencies.copy_(scale * torch.randn(frequencies.shape, generator=rng(seed, "fourier"), device="cpu"))
+        self.register_buffer("frequencies", frequencies)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
         phase = 2 * math.pi * x @ self.frequencies
