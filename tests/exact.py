@@ -72,7 +72,7 @@ def cell_cdf(f: Callable[[Tensor], Tensor], edges: list[np.ndarray]) -> tuple[fl
 
 @contextmanager
 def as_users_run_it() -> Iterator[None]:
-    """The type checks of the test suite switched off, so that anila's own refusals are reached."""
+    """The type checks of the test suite switched off, so that anila's own refusals are reached, at a user's speed."""
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
         yield

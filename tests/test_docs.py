@@ -17,6 +17,7 @@ from anila.cli.app import app
 from anila.runs.catalogue import KNOWN_TO
 from anila.runs.experiment.choose import choose
 from compilers import CXX
+from exact import as_users_run_it
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -37,7 +38,8 @@ def test_the_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         pytest.importorskip("xarray_einstats", reason="the page shows ArviZ: pip install 'anila[arviz]'")
     if "compile=True" in code and not shutil.which(CXX):
         pytest.skip(f"the page shows compiled steps, and there is no C++ compiler {CXX}")
-    exec(compile(code, page, "exec"), {"__name__": "__main__"})
+    with as_users_run_it():
+        exec(compile(code, page, "exec"), {"__name__": "__main__"})
 
 
 @pytest.mark.parametrize("page", [*PAGES, *ROOT.glob("*.md")], ids=lambda path: path.relative_to(ROOT).as_posix())

@@ -49,7 +49,8 @@ def script() -> dict[str, Any]:
 @pytest.mark.parametrize("name", FEW_WRONG + FEW_RIGHT)
 def test_a_verdict_names_the_fault_or_finds_none(name: str):
     """Sees "good enough" of draws that are not, a remedy for another fault, and a cry of wolf."""
-    found = script()["judge"](name, 2)
+    with as_users_run_it():
+        found = script()["judge"](name, 2)
     assert found["right"], found["said"]
 
 

@@ -260,11 +260,10 @@ class Learner:
         values = Values(f[:ups], f[ups:], logits, contrast.classes, *totals)
         loss = (contrast.down_weight * values.down).sum() / totals.downs
         loss = loss - (contrast.up_weight * values.up).sum() / totals.ups
-        more: dict[str, Tensor] = {}
-        if term:
-            added, more = term(values)
-            loss = loss + added
-        backward(self.ranks.size * loss, self.model.parameters())  # DDP averages over ranks; this makes it a sum
+        added, more = term(values) if term else (0.0, {})
+        backward(
+            self.ranks.size * (loss + added), self.model.parameters()
+        )  # DDP averages over ranks; this makes it a sum
         if is_rounded():
             f = torch.cat([exact_value(contrast.density(self.model), side) for side in contrast[:2]])
         up, down = moments(f[:ups], totals.ups), moments(f[ups:], totals.downs)
