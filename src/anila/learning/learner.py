@@ -261,9 +261,7 @@ class Learner:
         loss = (contrast.down_weight * values.down).sum() / totals.downs
         loss = loss - (contrast.up_weight * values.up).sum() / totals.ups
         added, more = term(values) if term else (0.0, {})
-        backward(
-            self.ranks.size * (loss + added), self.model.parameters()
-        )  # DDP averages over ranks; this is a sum
+        backward(self.ranks.size * (loss + added), self.model.parameters())  # DDP averages over ranks; this is a sum
         if is_rounded():
             f = torch.cat([exact_value(contrast.density(self.model), side) for side in contrast[:2]])
         up, down = moments(f[:ups], totals.ups), moments(f[ups:], totals.downs)
