@@ -166,9 +166,11 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
 
 
 def walked(trace: "Trace") -> str | None:
-    """The coordinates along which chains walk on without end (`flat`); None if there are none, or f is unknown."""
+    """The coordinates along which chains walk on without end (`flat`); None if there are none, f is unknown, or there
+    are too many coordinates to look at all.
+    """
     x, f = trace["x"], trace.f
-    if f is None:
+    if f is None or x[0, 0].numel() > MONITORED:
         return None
     x = x[evenly(len(x), max(POSITIONS, 10 * MONITORED // x.shape[1]))]
     names, own = coordinates(x, f)
