@@ -311,10 +311,7 @@ def course_remedies(c: Course) -> tuple[str, ...]:
     if not isinstance(c, CourseOfChains):
         return ()
     if off_centre(c) and c.gap_mean > 0:
-        return (
-            "d_t stays above 0, as f is still learning or chains lag behind: train longer, or raise sampler.steps or "
-            "sampler.step_size",
-        )
+        return ("d_t stays above 0, as f is still learning or chains lag behind: train longer, or raise sampler.steps",)
     if off_centre(c):
         return (
             "d_t stays below 0, as chains climb above the data faster than f learns to come down there: train "
