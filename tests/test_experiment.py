@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import json
 import pickle
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,10 +21,11 @@ from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_network, build_sampler, resolve
 from anila.runs.experiment.build import build_learner, choose_device, course
 from anila.runs.experiment.changes import CHOICES
+from anila.runs.experiment.choice import Choice
 from anila.runs.experiment.choose import choose
 from anila.runs.experiment.overrides import GROUPS, fields_of
 from anila.runs.experiment.saved import current
-from anila.runs.experiment.settings import Network, Optimizer, Sampler
+from anila.runs.experiment.settings import Anchor, Network, Objective, Optimizer, Sampler
 from anila.samplers import SAMPLERS
 from anila.samplers.kernel import draw_noise
 
@@ -197,6 +199,14 @@ def test_the_options_of_a_choice_are_those_of_its_constructor():
     assert Network(name="wrn").options == {"depth": 10, "widen": 1, "nonlinearity": "silu", "slope": 0.05}
     with pytest.raises(ValidationError, match="leapfrog_steps"):
         Sampler(name="mala", leapfrog_steps=3)
+
+
+@pytest.mark.parametrize("group", [Anchor, Network, Objective, Sampler])
+def test_every_option_can_be_saved(group: type[Choice]):
+    """Sees an argument that is a function taken for a setting, which ends the run at its first checkpoint."""
+    for name in group.TABLE:
+        kind = group.kind(name)
+        json.dumps(asdict(kind(**dict.fromkeys(kind.needed, 1))))
 
 
 def test_settings_of_version_0_1_0_are_read():

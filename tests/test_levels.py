@@ -33,6 +33,7 @@ LIKELIHOOD = [*SMALL, "training.data_noise=0.1", "training.max_grad_norm=1", "tr
               "start.kind=annealed", "start.size=9", "start.fresh=0.3", "start.shift=0",
               "start.storage=float32"]  # fmt: skip
 ANCHORED = [*UNET, *LIKELIHOOD, "anchor=denoising", "anchor.sd=[0.04,2.4]"]
+RECOVERED = [*UNET, *SMALL, "objective=recovery", "objective.steps=2"]
 PAIRED = [*UNET, *SMALL, "training.data_noise=0.1", "training.max_grad_norm=1", "network.adapter=[4]", "start=paired",
           "anchor=denoising", "anchor.sd=0.1"]  # fmt: skip
 
@@ -207,6 +208,14 @@ def test_it_goes_on_bit_for_bit(pixels: Rows, tmp_path: Path):  # noqa: ARG001
     names = Run(tmp_path / "whole").stats()[-1].keys()
     assert {"matching_loss", "anchor_grad_norm", "energy_gap", "grad_norm", "accept_prob"} <= names
     assert "matching_loss" in Run(tmp_path / "whole").series()
+
+
+def test_recovery_goes_on_bit_for_bit(pixels: Rows, tmp_path: Path):  # noqa: ARG001
+    """Sees a run that cannot be saved, as its kernel is a function and no setting."""
+    train(settings(*RECOVERED), tmp_path / "whole", quiet)
+    train(settings(*RECOVERED), tmp_path / "parts", quiet, stop_at(3))
+    train(settings(*RECOVERED), tmp_path / "parts", quiet)
+    assert_equal_runs(tmp_path / "parts", tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")

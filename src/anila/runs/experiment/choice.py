@@ -7,14 +7,14 @@ A constructor's signature defines its options: name, type, range (`Annotated`) a
 written as text, such as a tensor, is not an option.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from inspect import Parameter, signature
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from anila.messages import did_you_mean, in_a_sentence
@@ -162,23 +162,24 @@ def options(make: Callable[..., Any], given: tuple[str, ...], what: str) -> list
 
 
 def written(kind: Any) -> Any:
-    """The part of a type that can be written as text; None if there is none.
+    """The part of a type that can be written as text; None if there is none. Sequences are tuples.
 
     >>> from torch import Tensor
-    >>> written(float | Tensor), written(Tensor | None)
-    (<class 'float'>, None)
+    >>> written(float | Tensor), written(Tensor | None), written(Sequence[float])
+    (<class 'float'>, None, tuple[float, ...])
     """
     parts = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    parts = [tuple[get_args(part)[0], ...] if get_origin(part) is Sequence else part for part in parts]
     kept = [part for part in parts if is_written(part)]
     return Union[tuple(kept)] if {*kept} - {NoneType} else None  # noqa: UP007
 
 
 def is_written(kind: Any) -> bool:
-    """Whether texts and numbers can be read as this type."""
+    """Whether texts and numbers can be read as this type, and its values written as such: a function's cannot."""
     if kind in (type, Parameter.empty):
         return False
     try:
-        TypeAdapter(kind)
-    except PydanticSchemaGenerationError:
+        TypeAdapter(kind).json_schema()
+    except (PydanticSchemaGenerationError, PydanticInvalidForJsonSchema):
         return False
     return True
