@@ -329,6 +329,7 @@ def test_a_run_is_used_from_anywhere_without_its_table(
     assert drawn.mean(0) == pytest.approx([50] * 4, abs=2)
     assert np.corrcoef(drawn.T)[0, 3] > 0.8
     assert anila("inpaint", run, "--given", "age=65", "--count", "200", "--out", "filled.csv") == 0
+    assert "200 draws for 1 row in filled.csv" in capsys.readouterr().out
     filled = np.genfromtxt("filled.csv", delimiter=",", skip_header=1)
     assert set(filled[:, 0]) == {65}
     assert np.mean(filled[:, 3]) == pytest.approx(65, abs=4)

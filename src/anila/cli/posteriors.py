@@ -90,4 +90,5 @@ def finish(work: "Callable[[], Draws]", beside: "Beside", out: Path) -> None:
     for name, energy in zip(beside.names[:SHOWN], draws.energy, strict=False):
         echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
     n, k = draws.x.shape[:2]
-    echo(f"{counted(k, 'draw')} for each of {counted(n, beside.what)} in {out}")
+    of = counted(n, beside.what) if n == 1 else f"each of {counted(n, beside.what)}"
+    echo(f"{counted(k, 'draw')} for {of} in {out}")
