@@ -334,7 +334,8 @@ def warn_of_no_global_move(infos: Trace) -> None:
     tried = infos.get("global_accept")
     if tried is not None and len(tried) and bool(tried.isnan().all()):
         warnings.warn(
-            f"no global move was made in {len(tried)} steps: `every` is larger than that; lower it, or run more steps",
+            f"no global move was made in {counted(len(tried), 'step')}: `every`, or sampler.global_every of a run, is "
+            "larger than that; lower it, or run more steps",
             UserWarning,
             stacklevel=4,
         )
