@@ -19,7 +19,7 @@ import pytest
 from image_files import PNG, cifar, decoded, encoded, forbid, idx, levels, noise, zipped
 from PIL import Image, ImageOps
 
-from anila.data import archives, images, load
+from anila.data import archives, images, load, table
 from anila.data.decode import open_image
 from anila.data.images import require_settings
 
@@ -42,8 +42,29 @@ def test_an_empty_folder_says_what_was_seen_and_what_is_accepted(tmp_path: Path)
 
 
 def test_an_archive_without_images_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no images in .*a.zip; accepted suffixes are .png"):
+    with pytest.raises(
+        ValueError, match=r"no images in .*a.zip: 1 file seen \(1 .txt\); accepted suffixes of images are"
+    ):
         images(zipped(tmp_path / "a.zip", {"a.txt": b"x"}))
+
+
+def test_a_table_in_a_folder_or_an_archive_is_named_with_what_to_do(tmp_path: Path) -> None:
+    """Sees "no images" said of a table that would be read if it were unpacked, and macOS's own files named."""
+    members = {"__MACOSX/a/._people.csv": b"x", "a/people.csv": b"x,y\n1,2\n", "a/read me.txt": b"x"}
+    archive = zipped(tmp_path / "a.zip", members)
+    said = r"2 files seen \(1 .csv, 1 .txt\); to use a/people.csv, unpack it and give that file; accepted"
+    with pytest.raises(ValueError, match=said):
+        images(archive)
+    with pytest.raises(ValueError, match=r"got .zip; unpack it and give the table"):
+        table(archive)
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        tar.add(archive, "people.npy")
+    with pytest.raises(ValueError, match="to use people.npy, unpack it and give that file"):
+        images(tmp_path / "a.tar.gz")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/people.csv.gz").touch()
+    with pytest.raises(ValueError, match=r"1 file seen \(1 .csv.gz\); to use people.csv.gz, give that file; accepted"):
+        images(tmp_path / "folder")
 
 
 BAD: dict[str, Callable[[], bytes]] = {

@@ -80,9 +80,11 @@ def is_image(name: str) -> bool:
     >>> is_image("cats/1.JPG"), is_image("__MACOSX/cats/._1.jpg"), is_image("notes.txt")
     (True, False, False)
     """
-    path = PurePosixPath(name)
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-    return not hidden and path.suffix.lower() in IMAGE_SUFFIXES
+    return not is_hidden(name) and PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def is_archive(name: str) -> bool:
@@ -101,6 +103,21 @@ def open_archive(path: Path) -> Iterator[list[Entry]]:
     """
     with ExitStack() as stack:
         yield (zip_entries if path.suffix.lower() == ".zip" else tar_entries)(path, stack)
+
+
+def files_in(path: Path) -> list[str]:
+    """The names of the files in a zip or tar, whatever they are, without hidden ones.
+
+    Args:
+        path: An archive that `open_archive` reads.
+    """
+    if path.suffix.lower() == ".zip":
+        with zipfile.ZipFile(path) as packed:
+            names = [member.filename for member in packed.infolist() if not member.is_dir()]
+    else:
+        with tarfile.open(path) as packed:
+            names = [member.name for member in packed if member.isreg()]
+    return [name for name in map(member_name, names) if not is_hidden(name)]
 
 
 def zip_entries(path: Path, stack: ExitStack) -> list[Entry]:

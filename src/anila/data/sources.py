@@ -20,9 +20,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from anila.data import archives, decode, idx
-from anila.data.archives import Entry, Selection, is_archive, is_image, member_name, open_archive
+from anila.data.archives import Entry, Selection, files_in, is_archive, is_image, member_name, open_archive
 from anila.data.cache import some
 from anila.data.foreign import local, printable_refusals, sha256_of_file
+from anila.data.table_files import SUFFIXES, suffix_of
 from anila.messages import counted
 
 SPLIT = re.compile(r"(train|test|val)(ing|id|idation)?([-_ ]?(set|images|data))?\d*")
@@ -91,9 +92,15 @@ def survey_folder(folder: Path) -> Files:
         if found:
             rest = [name for name in files.values() if not wanted(name)]
             return Files(folder, with_labels(found), closed + passed_over(rest))
-    suffixes = Counter(path.suffix or "no suffix" for path in files)
-    seen = ", ".join(f"{count} {suffix}" for suffix, count in suffixes.most_common(5)) or "none"
-    raise ValueError(f"no images in {folder}: {counted(len(files), 'file')} seen ({seen}); accepted: {ACCEPTED}")
+    raise ValueError(f"no images in {folder}: {seen(list(files.values()), 'give that file')}; accepted: {ACCEPTED}")
+
+
+def seen(names: Sequence[str], use: str) -> str:
+    """How many files of which kinds there are, and if some are tables or arrays, how to use the first."""
+    kinds = Counter(suffix_of(name) or "no suffix" for name in names)
+    kind = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "none"
+    table = next((f"; to use {name}, {use}" for name in names if suffix_of(name) in SUFFIXES), "")
+    return f"{counted(len(names), 'file')} seen ({kind}){table}"
 
 
 def passed_over(names: Sequence[str]) -> list[str]:
@@ -143,7 +150,11 @@ def open_entries(files: Files) -> Iterator[list[Entry]]:
     with ExitStack() as stack:
         entries = [entry for path in files.paths for entry in entries_of(path, files, stack)]
         if not entries:
-            raise ValueError(f"no images in {files.root}; accepted suffixes are {', '.join(decode.SUFFIXES)}")
+            names = [name for path in files.paths if is_archive(path.name) for name in files_in(path)]
+            raise ValueError(
+                f"no images in {files.root}: {seen(names, 'unpack it and give that file')}; accepted suffixes of "
+                f"images are {', '.join(decode.SUFFIXES)}"
+            )
         yield entries
 
 

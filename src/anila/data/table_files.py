@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from anila.data.archives import is_archive
 from anila.data.arrays import load_arrays
 from anila.data.column import filled, is_number, kind_of, masked, numbers, without
 from anila.data.delimited import read_csv
@@ -50,7 +51,8 @@ def require_table(path: str | Path) -> Path:
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}")
     if suffix_of(path) not in SUFFIXES:
-        raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'}")
+        unpack = "; unpack it and give the table that is in it" if is_archive(path.name) else ""
+        raise ValueError(f"{path}: expected one of {', '.join(SUFFIXES)}, got {path.suffix or 'no suffix'}{unpack}")
     return path
 
 
