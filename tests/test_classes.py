@@ -18,6 +18,7 @@ from anila.learning.objectives import Objective, classes, likelihood
 from anila.learning.starts import FromData, Persistent
 from anila.rng import rng
 from anila.runs.experiment import Experiment, resolve
+from anila.runs.experiment.choose import choose
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained
 from anila.runs.training.preflight import preflight
@@ -280,3 +281,22 @@ def test_labels_do_not_matter_where_no_classes_are_asked_for(run: Path):
         trained.draw(2, label="wide")
     pixels = Rows(torch.zeros(4, 1, 2, 2), labels=[0, 1, -1, 1])
     assert pixels.classes == ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "rows", "learns"),
+    [
+        ("network=kernel", "80 rows", "network=mlp network.classes=auto learns it"),
+        ("network=mlp", "64 rows, and 16 held out", "network.classes=auto learns it"),
+        ("network=mlp network.classes=auto", "64 rows, and 16 held out", ""),
+    ],
+)  # fmt: skip
+def test_a_run_says_what_becomes_of_a_label_and_of_rows_held_out(tmp_path: Path, words: str, rows: str, learns: str):
+    """Sees a label left out without a word, and rows that are read and not learned."""
+    x, y = draw(80, 0)
+    lines = [f"{a},{b},{'pqr'[int(k)]}\n" for (a, b), k in zip(x.tolist(), y, strict=True)]
+    (tmp_path / "kinds.csv").write_text("".join(["a,b,kind\n", *lines]))
+    said = preflight(Trained.untrained(choose(str(tmp_path / "kinds.csv"), ["data.label=kind", *words.split()])[1]))
+    assert said.description[0] == f"data      kinds.csv: points of shape (2,), {rows}"
+    label = f"label     kind, 3 classes{learns and f': not a column of the rows, and not learned; {learns}'}"
+    assert said.description[2] == label

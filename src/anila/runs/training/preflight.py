@@ -78,8 +78,10 @@ def preflight(trained: Trained, stages: Sequence[Trained] = ()) -> Preflight:
     config, parameters = trained.config, sum(p.numel() for p in learner.model.parameters())
     head = [
         f"data      {data.name}: points of shape {data.event_shape}"
-        + (f", {counted(len(data), 'row')}" if isinstance(data, Rows) else ", drawn afresh"),
+        + (f", {counted(len(data), 'row')}" if isinstance(data, Rows) else ", drawn afresh")
+        + (f", and {len(trained.apart):,} held out" if trained.apart else ""),
         *([f"taken     {data.description}"] if isinstance(data, Rows) else []),
+        *([about_label(data, config)] if isinstance(data, Rows) and config.data.label else []),
         f"network   {trained.config.network.name}, {size_in_words(learner.model)}, on {trained.device}"
         + (f", {counted(learner.ranks.size, 'process', 'processes')}" if learner.ranks.size > 1 else ""),
         *([about_tables(trained)] if len(data.event_shape) == 1 and config.data.name not in TOYS else []),
@@ -101,6 +103,15 @@ def size_in_words(model: nn.Module) -> str:
             f"{counted(len(model.energy.centres), 'centre')} of width {model.energy.bandwidth:.2g} sd, in closed form"
         )
     return f"{counted(sum(p.numel() for p in model.parameters()), 'parameter')}"
+
+
+def about_label(data: Rows, config: Experiment) -> str:
+    """What becomes of the label column, and how it is learned."""
+    label = f"label     {config.data.label}, {counted(len(data.classes), 'class', 'classes')}"
+    if config.network.classes:
+        return label
+    net = "network=mlp " if config.network.by_seeing else ""
+    return f"{label}: not a column of the rows, and not learned; {net}network.classes=auto learns it"
 
 
 def about_tables(trained: Trained) -> str:
