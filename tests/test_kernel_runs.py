@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 import anila as package
+from anila.applications.files.inputs import rows_from
 from anila.applications.on_runs.draws import filled
-from anila.applications.on_runs.outliers import shown
+from anila.applications.on_runs.outliers import judged, shown
 from anila.data import Encoding, Table
 from anila.data.table_files import read_rows
 from anila.density import kernel_rows
@@ -543,3 +544,13 @@ def test_a_network_that_learns_nothing_has_a_learner_all_the_same():
     learner = build_learner(config, data)
     assert learner.update(data.batch(5, 0, 0)) == {}
     assert learner.iteration == 1
+
+
+def test_rows_that_are_judged_are_counted_on_the_way(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Sees minutes without a word, a count that ends before the last row, and portions lost."""
+    model = Trained.load(Run(run))
+    named, seen = rows_from([str(write(tmp_path / "new.csv", rows(25, "new")))], model), []
+    whole = judged(model, named, 0.1).score
+    monkeypatch.setattr("anila.applications.on_runs.outliers.PORTION", 10)
+    torch.testing.assert_close(judged(model, named, 0.1, watch=seen.append).score, whole)
+    assert seen == [10, 20, 25]

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from anila.cli.console import TABLES, AsJson, ModelFolder, data_of, echo, load, note, print_json, require_out, spare
+from anila.cli.progress import progress_in
 from anila.density.ranges import MOST
 from anila.messages import counted
 
@@ -48,7 +49,8 @@ def outliers(
         raise ValueError("--picture is for runs on images, or on tables with network=kernel")
     with warnings_to(note):
         rows = rows_from(files, trained, RESULTS if out else (), missing=True)
-        found = judged(trained, rows, rate, held_out, typical)
+        with progress_in(len(rows.x), "rows") as watch:
+            found = judged(trained, rows, rate, held_out, typical, watch=watch)
     for text in warnings_of(found):
         note(text)
     if out is not None:

@@ -6,6 +6,7 @@ and the score is the mean over some such completions: if the model is right, a c
 Reference: Rubin 1987 (multiple imputation).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from anila.applications import Outliers, calibrated
 from anila.applications.files.inputs import Named, calibration
 from anila.applications.on_runs.draws import filled
-from anila.density.log_density import ClosedForm
+from anila.density.log_density import BATCH, ClosedForm
 from anila.evaluation import pictures
 from anila.messages import counted
 from anila.runs.model.model import Calibration, Model
@@ -31,6 +32,8 @@ COMPLETIONS = 20
 """Of a row with missing cells."""
 AT_ONCE = 100
 """Rows that are explained at once."""
+PORTION = 2 * BATCH
+"""Rows between two words of how many have a score."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +196,13 @@ class Judged:
 
 
 def judged(
-    model: Model, rows: Named, rate: float, source: str | None = None, typical: bool = False, most: int = 5000
+    model: Model,
+    rows: Named,
+    rate: float,
+    source: str | None = None,
+    typical: bool = False,
+    most: int = 5000,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> Judged:
     """Score rows and judge them beside ordinary ones.
 
@@ -204,6 +213,7 @@ def judged(
         source: Ordinary rows; see `calibration`.
         typical: As `anila.applications.outliers`.
         most: Ordinary rows used.
+        watch: Called with how many rows have a score so far.
 
     Raises:
         ValueError: As `anila.applications.outliers`, or if an f that has a score of its own is to have the typical one.
@@ -213,18 +223,28 @@ def judged(
     kept = calibration(model, most, source)
     judge = calibrated(model.usual, kept.f, typical)
     judge.threshold(judge.promised(rate))
-    return Judged(model, judge, kept, rate, rows, scores_of(model, judge, rows.x.to(model.device)))
+    return Judged(model, judge, kept, rate, rows, scores_of(model, judge, rows.x.to(model.device), watch))
 
 
-def scores_of(model: Model, judge: Outliers, x: Tensor) -> Tensor:
+def scores_of(model: Model, judge: Outliers, x: Tensor, watch: Callable[[int], None]) -> Tensor:
     """The scores, (n,); of rows with missing cells the means over completions, where f cannot leave cells out."""
     torn = torn_rows(x).cpu()
     if isinstance(model.f, ClosedForm) or not torn.any():
-        return judge.score(x)
+        return scored(judge, x, watch)
     drawn = filled(model, x[torn].nan_to_num(0.0), x[torn].isnan(), COMPLETIONS).x.to(x)
-    whole = judge.score(x.nan_to_num(0.0))
+    whole = scored(judge, x.nan_to_num(0.0), watch)
     whole[torn] = judge.score(drawn.flatten(0, 1)).unflatten(0, drawn.shape[:2]).mean(1)
     return whole
+
+
+def scored(judge: Outliers, x: Tensor, watch: Callable[[int], None]) -> Tensor:
+    """The scores of whole rows, (n,), with a word after every portion."""
+    parts, done = [], 0
+    for part in x.split(PORTION):
+        parts.append(judge.score(part))
+        done += len(part)
+        watch(done)
+    return torch.cat(parts)
 
 
 def torn_rows(x: Tensor) -> Tensor:
