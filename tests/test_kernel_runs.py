@@ -25,6 +25,7 @@ from anila.density.kernel_rows import densest
 from anila.density.networks import Kernel
 from anila.density.networks.kernel import JUDGED
 from anila.reports.fit import gaussian_likelihood
+from anila.reports.page.columns import oddest
 from anila.rng import rng
 from anila.runs.experiment import SettingsError, build_learner
 from anila.runs.experiment.build import divided
@@ -255,6 +256,21 @@ def test_large_tables_have_fewer_centres_by_default(monkeypatch: pytest.MonkeyPa
 def test_cells_are_shown_as_people_read_them():
     """Sees the word None in the picture of a row with a hole."""
     assert [shown(cell) for cell in (None, 1.234567, 3, "red")] == ["–", "1.2346", "3", "red"]
+
+
+def test_reasons_have_the_unit_of_the_column(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees 12.95 where the file has $12.95, in the reasons and in the report."""
+    lines = [f"${50 + 5 * a:.2f},{15 + 2 * b:.0f} %" for a, b in rows(60, "prices", 2).tolist()]
+    (tmp_path / "p.csv").write_text("\n".join(["price,share", *lines]) + "\n")
+    (tmp_path / "new.csv").write_text("price,share\n$999.50,15 %\n$50.00,90 %\n")
+    assert anila("train", tmp_path / "p.csv", "--run", tmp_path / "run") == 0
+    capsys.readouterr()
+    assert anila("outliers", tmp_path / "run", tmp_path / "new.csv") == 0
+    said = capsys.readouterr().out
+    assert "not $999.5" in said
+    assert "not 90 %" in said
+    trained = Trained.load(Run(tmp_path / "run"))
+    assert all(odd.values[0].startswith("$") and odd.values[1].endswith(" %") for odd in oddest(trained))
 
 
 def test_the_cell_that_was_spoiled_is_named():

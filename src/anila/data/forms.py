@@ -123,6 +123,15 @@ def texts_of(numbers: pa.ChunkedArray, form: Form) -> pa.ChunkedArray:
     return pc.call_function("coalesce", [either(equal(sign, "-"), *around), plain])
 
 
+def with_unit(number: str, form: Form) -> str:
+    """A plain number with what its column writes around it.
+
+    >>> with_unit("12.95", form_of(["$3"])), with_unit("-2", form_of(["15 %"])), with_unit("7", Form())
+    ('$12.95', '-2 %', '7')
+    """
+    return (form.negative if number.startswith("-") else form.positive).replace("#", number.removeprefix("-"))
+
+
 PARTS = r"^(?P<sign>-?)(?P<whole>\d+)\.?(?P<part>\d*)$"
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 from anila.applications import Outliers, calibrated
 from anila.applications.files.inputs import Named, calibration
 from anila.applications.on_runs.draws import filled
+from anila.data.forms import Form, with_unit
+from anila.data.style import style_of
 from anila.density.log_density import BATCH, ClosedForm
 from anila.evaluation import pictures
 from anila.messages import counted
@@ -32,6 +34,7 @@ COMPLETIONS = 20
 """Of a row with missing cells."""
 AT_ONCE = 100
 """Rows that are explained at once."""
+PLAIN = Form()
 PORTION = 2 * BATCH
 """Rows between two words of how many have a score."""
 
@@ -44,20 +47,24 @@ class Reason:
     value: Any
     likely: Any
     share: float
+    form: Form = PLAIN
+    """How the column writes its numbers."""
 
     def __str__(self) -> str:
-        return f"likely {self.column} {shown(self.likely)}, not {shown(self.value)}"
+        return f"likely {self.column} {shown(self.likely, self.form)}, not {shown(self.value, self.form)}"
 
     def as_dict(self) -> dict[str, Any]:
         """In JSON's types: dates as text."""
-        return {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in vars(self).items()}
+        return {name: v if isinstance(v, int | float | str | None) else str(v) for name, v in vars(self).items()
+                if name != "form"}  # fmt: skip
 
 
-def shown(cell: Any) -> str:
-    """A cell as people read it: numbers to five digits, a dash where it is missing."""
+def shown(cell: Any, form: Form = PLAIN) -> str:
+    """A cell as people read it: numbers to five digits with their unit, a dash where it is missing."""
     if cell is None:
         return "–"
-    return f"{cell:.5g}" if isinstance(cell, float) else str(cell)
+    text = f"{cell:.5g}" if isinstance(cell, float) else str(cell)
+    return with_unit(text, form) if isinstance(cell, int | float) else text
 
 
 @dataclass(frozen=True)
@@ -114,10 +121,21 @@ class Judged:
                 order = of_cell[i].argsort(descending=True)[: int((of_cell[i] > 0).sum())].tolist()
                 names = [rows.names[j] for j in order]
                 found[row] = [
-                    Reason(name, self.given(row, name, values[i][name]), instead[i][name], of_cell[i, j].item())
+                    Reason(
+                        name,
+                        self.given(row, name, values[i][name]),
+                        instead[i][name],
+                        of_cell[i, j].item(),
+                        self.forms.get(name, PLAIN),
+                    )
                     for name, j in zip(names, order, strict=True)
                 ]
         return found
+
+    @cached_property
+    def forms(self) -> dict[str, Form]:
+        """How the columns of the file write their numbers, where not plainly."""
+        return {} if self.rows.file is None else style_of(self.rows.file).numbers
 
     def given(self, row: int, column: str, otherwise: Any) -> Any:
         """The cell of the file, which may be out of the range that a model gives cells."""
@@ -185,10 +203,10 @@ class Judged:
         for line, row in enumerate(odd):
             for reason in self.reasons[row]:
                 at = rows.names.index(reason.column)
-                share[line, at], instead[line][at] = reason.share, shown(reason.likely)
+                share[line, at], instead[line][at] = reason.share, shown(reason.likely, reason.form)
         decoded = rows.decode(self.rows.x[odd]).to_pylist()
         values = [
-            [shown(self.given(i, name, cell)) for name, cell in row.items()]
+            [shown(self.given(i, name, cell), self.forms.get(name, PLAIN)) for name, cell in row.items()]
             for i, row in zip(odd, decoded, strict=True)
         ]
         names = [self.rows.names[i].rpartition("[")[2].rstrip("]") for i in odd]

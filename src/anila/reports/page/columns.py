@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anila.data import Rows
 from anila.data.column import Column
+from anila.data.forms import Form, with_unit
 from anila.density.log_density import ClosedForm, values
 from anila.reports.page.chart import Chart, Line, edges_of, histogram, number
 from anila.runs.model.trained import Trained
@@ -91,14 +92,16 @@ def shown(trained: Trained, x: Tensor) -> list[list[str]]:
     """Rows in the file's kinds."""
     rows = trained.units.rows
     table = rows.decode(x).select(list(rows.names[:SHOWN]))
-    return [[text(cell) for cell in row.values()] for row in table.to_pylist()]
+    forms = rows.style.numbers
+    return [[text(cell, forms.get(name)) for name, cell in row.items()] for row in table.to_pylist()]
 
 
-def text(cell: Any) -> str:
-    """A cell as people read it."""
+def text(cell: Any, form: Form | None = None) -> str:
+    """A cell as people read it, a number in the unit of its column."""
     if cell is None:
         return "–"
-    return number(float(f"{cell:.5g}")) if isinstance(cell, float) else str(cell)
+    plain = number(float(f"{cell:.5g}")) if isinstance(cell, float) else str(cell)
+    return with_unit(plain, form) if form and isinstance(cell, int | float) else plain
 
 
 def reasons(trained: Trained, x: Tensor, odd: Tensor, there: Tensor) -> list[str]:
@@ -116,10 +119,14 @@ def own_reasons(trained: Trained, x: Tensor) -> list[str]:
     rows = trained.units.rows
     share, likely = (part.cpu() for part in f.reasons(x, rows.cells.to(x.device)))
     found, instead = (rows.decode(row).to_pylist() for row in (x.cpu().nan_to_num(), changed(x.cpu(), likely)))
-    parts = rows.by_column(share).tolist()
+    parts, forms = rows.by_column(share).tolist(), rows.style.numbers
     named = [[name for name, part in zip(rows.names, row, strict=True) if part > 0] for row in parts]
     return [
-        "; ".join(f"likely {name} {text(other[name])}, not {text(own[name])}" for name in names) or "no single cell"
+        "; ".join(
+            f"likely {name} {text(other[name], forms.get(name))}, not {text(own[name], forms.get(name))}"
+            for name in names
+        )
+        or "no single cell"
         for names, own, other in zip(named, found, instead, strict=True)
     ]
 
