@@ -211,7 +211,8 @@ def test_a_summary_needs_no_positions():
 @pytest.mark.parametrize(
     ("chains", "steps", "keep_every", "why"),
     [
-        (64, 40, 0, "no positions were kept; sample(..., keep_every=10) keeps some"),
+        (64, 40, 0, "no positions were kept: sample(..., keep_every=10) keeps some"),
+        (64, 40, 50, "no positions were kept: keep_every=50 is more than the 40 steps; lower it, or make more steps"),
         (64, 30, 10, "3 positions of each chain were kept, and it takes 4; make more steps"),
         (1, 40, 2, "one chain can only agree with itself; start several, far apart"),
     ],
@@ -220,6 +221,13 @@ def test_a_summary_says_why_it_does_not_judge(chains: int, steps: int, keep_ever
     """Sees draws of one chain, or none at all, passed over in silence."""
     _, trace = sample(mala(banana(), 0.5), start(0, chains), steps, rng(0), keep_every)
     assert trace.summary().splitlines()[-1] == f"not judged: {why}"
+
+
+def test_positions_that_a_callback_got_are_not_said_to_need_keep_every():
+    """Sees advice to set what is already set."""
+    _, trace = sample(mala(banana(), 0.5), start(0), 40, rng(0), 10, callback=lambda *_: None)
+    assert "callback got them" in trace.summary()
+    assert "callback got them" in repr(trace)
 
 
 def test_a_table_shows_the_worst_of_many_coordinates():
@@ -351,7 +359,7 @@ def test_a_trace_says_what_it_is():
     named = sample(mala(f, 0.1), torch.zeros(2, 4), 3, rng(0), keep_every=1)[1]
     assert "x (3, 2, 4), after every 1 step; .draws(): mu (3, 2), theta (3, 2, 3)\n" in repr(named)
     nothing = sample(langevin(banana(), 0.5), x0, 5, rng(0))[1]
-    assert "no positions; sample(..., keep_every=10)" in repr(nothing)
+    assert "no positions: sample(..., keep_every=10)" in repr(nothing)
     assert "acceptance" not in repr(nothing)
     assert repr(sample(mala(banana(), 0.5), x0, 0, rng(0))[1]).startswith("Trace of 0 steps of 64 chains\n")
     assert repr(Trace({})).startswith("Trace of 0 steps of 0 chains\n")

@@ -104,10 +104,11 @@ def can_be_judged(x: Tensor) -> bool:
     return len(x) >= 4 and x.shape[1] >= 2 and bool(torch.isfinite(x).all())
 
 
-def unjudged(x: Tensor) -> str:
+def unjudged(trace: "Trace") -> str:
     """Why nothing is known of draws that cannot be judged, and what to do."""
+    x = trace["x"]
     if not len(x):
-        why = "no positions were kept; sample(..., keep_every=10) keeps some"
+        why = f"no positions were kept: {trace.none_kept}"
     elif not bool(torch.isfinite(x).all()):
         why = "chains ran away to positions that are not finite"
     elif x.shape[1] < 2:
@@ -203,7 +204,7 @@ def estimates(trace: "Trace") -> list[str]:
     """
     x = trace["x"]
     if not can_be_judged(x):
-        return [unjudged(x)]
+        return [unjudged(trace)]
     f = trace.f
     if isinstance(f, Transformed):
         lines = table(f.names, f.numbers(x), len(f.names))

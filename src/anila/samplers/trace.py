@@ -62,7 +62,7 @@ class Trace(Mapping[str, Tensor]):
         """Steps and chains, what was kept, and how to get more. No verdict, as that takes a while."""
         infos, x = [name for name in self if name != "x"], self.get("x")
         steps, chains = self[infos[0]].shape if infos else (0, 0 if x is None else x.shape[1])
-        kept = "no positions; sample(..., keep_every=10) keeps some"
+        kept = f"no positions: {self.none_kept}"
         if x is not None and len(x):
             kept = f"x {tuple(x.shape)}, after every {counted(self.keep_every, 'step')}"
             if isinstance(self.f, Transformed):
@@ -73,6 +73,16 @@ class Trace(Mapping[str, Tensor]):
             lines.append(f"  acceptance  {self['accept_prob'].double().nanmean():.3g}")
         lines += [f"  infos       {', '.join(infos) or 'none'}", f"  kept        {kept}"]
         return "\n".join([*lines, "  .summary()  says whether the draws are good enough"])
+
+    @property
+    def none_kept(self) -> str:
+        """Why no positions were kept, or what to do."""
+        steps = next((len(self[name]) for name in self if name != "x"), 0)
+        if self.keep_every > steps:
+            return (
+                f"keep_every={self.keep_every} is more than the {counted(steps, 'step')}; lower it, or make more steps"
+            )
+        return "callback got them" if self.keep_every else "sample(..., keep_every=10) keeps some"
 
     def means(self) -> dict[str, float]:
         """Every info averaged over steps and chains, in float64, without the steps where it was not measured (NaN)."""
@@ -159,7 +169,7 @@ class Trace(Mapping[str, Tensor]):
         except ImportError:
             raise ImportError("to_arviz needs ArviZ: pip install 'anila[arviz]'") from None
         if not len(self["x"]):
-            raise ValueError("to_arviz needs draws, and none were kept: sample(..., keep_every=10)")
+            raise ValueError(f"to_arviz needs draws, and none were kept: {self.none_kept}")
         groups = {"posterior": self.draws(), "sample_stats": self.sample_stats()}
         if warm_up is not None:
             groups["warmup_sample_stats"] = dict(warm_up)
