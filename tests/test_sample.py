@@ -295,6 +295,24 @@ def test_starts_are_taken_as_people_have_them(name: str):
     assert np.array_equal(before, x0)
 
 
+NO_STARTS: dict[str, tuple[Any, str]] = {
+    "text": ("a", "x0 must be numbers.*; got str$"),
+    "text in lists": ([["a", "b"]], "x0 must be numbers.*; got list$"),
+    "names": ({"x": [1.0, 2.0]}, "got dict; names need an f = anila.transform"),
+    "uneven lists": ([[1.0, 2.0], [3.0]], "lists of equal length; got rows of different lengths$"),
+    "complex numbers": ([[1j, 2.0]], "got torch.complex128"),
+}
+
+
+@pytest.mark.parametrize("name", NO_STARTS)
+def test_what_are_no_starts_are_refused_in_plain_words(name: str):
+    """Sees a list of NumPy's dtypes, or imaginary parts that are dropped."""
+    x0, said = NO_STARTS[name]
+    with pytest.raises(ValueError, match=said) as error:
+        sample(mala(network, 0.1), x0, 2, 0)
+    assert "supported types" not in str(error.value)
+
+
 def test_arrays_become_what_a_network_computes_with():
     """Sees NumPy's float64 met by a network's float32."""
     net = torch.nn.Sequential(torch.nn.Linear(2, 1), torch.nn.Flatten(0))

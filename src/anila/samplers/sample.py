@@ -224,6 +224,9 @@ def dense(x: Tensor) -> Tensor:
     return x if torch.empty_like(x).stride() == x.stride() else x.contiguous()
 
 
+POINTS = "x0 must be numbers, (chains, *event): a tensor, an array or lists of equal length"
+
+
 def as_points(x0: Any, f: LogDensity | None) -> Tensor:
     """Starts in any form that users give them, as a tensor.
 
@@ -235,10 +238,15 @@ def as_points(x0: Any, f: LogDensity | None) -> Tensor:
         return x0
     try:
         array = np.array(x0)
+    except ValueError:
+        raise ValueError(f"{POINTS}; got rows of different lengths") from None
+    try:
         x = torch.from_numpy(array)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"x0 must be numbers, (chains, *event); got {type(x0).__name__}: {error}") from None
-    if not (isinstance(x0, np.ndarray) and x.is_floating_point()):
+    except TypeError:
+        kind = f"{type(x0).__name__} of {array.dtype}" if isinstance(x0, np.ndarray) else type(x0).__name__
+        hint = "; names need an f = anila.transform(log_density, name=prior)" if isinstance(x0, Mapping) else ""
+        raise ValueError(f"{POINTS}; got {kind}{hint}") from None
+    if not (x.is_complex() or (isinstance(x0, np.ndarray) and x.is_floating_point())):
         x = x.to(torch.get_default_dtype())
     weights = next(iter(f.parameters()), None) if isinstance(f, torch.nn.Module) else None
     return x if weights is None else x.to(weights)
