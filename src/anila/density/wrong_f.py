@@ -1,5 +1,6 @@
 """A wrong f: what no chain can follow is refused, with advice in place of torch's words."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ COUPLED = (
 )
 SHAPES = ("shapes cannot be multiplied", "size mismatch", "must match the size", "for input of size", "1D tensors")
 """What torch says of shapes that do not fit."""
+LEFT = re.compile(r"within the support \((.*)\) of the distribution (\w+)")
+"""What torch says of values outside the support of a distribution."""
 
 
 def inside(f: Callable[[Tensor], Tensor], x: Tensor) -> Any:
@@ -39,12 +42,12 @@ def inside(f: Callable[[Tensor], Tensor], x: Tensor) -> Any:
             raise
         raise WrongF(advice) from error
     except ValueError as error:
-        if "within the support" not in str(error):
+        if not (left := LEFT.search(str(error))):
             raise
-        said = str(error).splitlines()[0].split(", but found")[0]
+        support, law = left.groups()
         raise WrongF(
-            "a chain left the support of a distribution in f; as a prior of anila.transform it keeps chains inside: "
-            f"f = anila.transform(log_density, x=distribution). PyTorch says: {said}"
+            f"a chain left the support of {law} in f, {support}; as a prior of anila.transform it keeps chains inside: "
+            f"f = anila.transform(log_density, x={law}(...))"
         ) from error
 
 
