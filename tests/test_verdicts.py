@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch.distributions import LKJCholesky, constraints
 
-from anila import SAMPLERS, from_numpy, langevin, mala, rng, sample, transform, tune
+from anila import SAMPLERS, from_numpy, hmc, langevin, mala, rng, sample, transform, tune
+from anila.density.log_density import value_and_grad
 from anila.density.targets import banana, funnel
 from anila.evaluation.chains import convergence
 from anila.samplers import Trace
@@ -20,6 +21,7 @@ from anila.samplers.estimates import symptoms
 from anila.samplers.funnel import funnel as found_funnel
 from anila.samplers.heat import Heat, extremes, heat
 from anila.samplers.remedy import Symptoms, decided, judged, narrow, remedy
+from anila.samplers.slope import OFF, slope_off
 from exact import as_users_run_it
 
 FEW_WRONG = [
@@ -138,8 +140,29 @@ def test_a_wrong_slope_is_found_and_rounding_is_not():
     """∇f 1.3 times too long; and a float32 f of 10⁴, whose differences are rounding."""
     x = draws(0, 3)
     wrong = from_numpy(lambda a: (-(a**2).sum(1) / 2, -1.3 * a))
-    assert heat(wrong, x).wrong_slope
-    assert not heat(lambda x: 1e4 - x.square().sum(1) / 2, x.float()).wrong_slope
+    assert heat(wrong, x).slope_off > OFF
+    assert heat(lambda x: 1e4 - x.square().sum(1) / 2, x.float()).slope_off <= OFF
+
+
+@pytest.mark.filterwarnings("ignore:.*stuck")
+@pytest.mark.parametrize("times", [-1.0, -0.2, 0.1])
+@pytest.mark.parametrize("kernel", [lambda f: mala(f, 0.5), lambda f: hmc(f, 0.2), lambda f: langevin(f, 0.1)])
+def test_a_wrong_slope_is_named_first_where_chains_have_not_mixed(kernel: Any, times: float):
+    """Sees "lower step_size", "reparameterise" or "run longer" where ∇f has the wrong sign or length."""
+    f = from_numpy(lambda a: (-(a**2).sum(1) / 2, -times * a))
+    _, trace = sample(kernel(f), 3 * draws(0, 2)[:2].flatten(0, 1), 60, rng(0), keep_every=2)
+    said = rf"NOT CONVERGED: the gradient is not that of f \(median error {abs(1 - 1 / times):.0%}\): correct it first"
+    assert re.search(f"{said}$", trace.summary())
+
+
+def test_a_slope_is_right_in_narrow_wells_far_apart():
+    """Sees differences of f over steps that leave the region of a chain: wells of width 0.01, at ± 30, in float32."""
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return -((x.abs() - 30) / 0.01).pow(4).sum(1)
+
+    x = torch.where(torch.arange(16)[:, None] % 2 == 0, 30.0, -30.0) + 0.005 * draws(0, 2).float()
+    assert slope_off(f, x, torch.stack([value_and_grad(f, part)[1] for part in x])) <= OFF
 
 
 def test_starts_are_narrow_only_beside_the_draws():

@@ -28,6 +28,7 @@ from anila.messages import counted, listed
 from anila.samplers.flat import flat
 from anila.samplers.funnel import funnel
 from anila.samplers.remedy import APART, ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
+from anila.samplers.slope import slope_off
 
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat
@@ -44,7 +45,7 @@ for funnels and slow chains."""
 HEAVY, ENOUGH = 0.7, 100
 """Pareto k̂ above which a mean is too slow to estimate, and the effective samples from which k̂ says something."""
 POSITIONS = 16
-"""Positions of each chain, or a few more of a few chains, at which ∇f is evaluated if R̂ is too large."""
+"""Positions of each chain, or a few more of a few chains, at which ∇f is evaluated if chains have not mixed."""
 ROUNDED = 2
 """Roundings of its largest value within which a quantity is constant."""
 
@@ -152,30 +153,36 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
     columns = own if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))[1]
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
-    means, d, found = trace.means(), trace["x"][0, 0].numel(), None
-    if r.max() > RHAT:
-        found = walked(trace)
+    means, d, heat = trace.means(), trace["x"][0, 0].numel(), heat or trace.heat
+    least, walking, off = min(bulk.min().item(), tail.min().item()), None, heat.slope_off if heat else 0.0
+    whole = d <= MONITORED
+    if trace.f is not None and not (r.max() <= RHAT and least >= ESS) and (whole or not heat):
+        x, slope = slopes(trace.f, trace["x"])
+        off = heat.slope_off if heat else slope_off(trace.f, x, slope)
+        walking = walked(trace.f, x, slope) if whole and r.max() > RHAT else None
     return Symptoms(
-        rhat=r.max().item(), ess=min(bulk.min().item(), tail.min().item()), apart=apart(columns, r),
+        rhat=r.max().item(), ess=least, apart=apart(columns, r),
         stuck=stuck(trace), chains=columns.shape[1], funnel=funnel(own, names, trace.steepness()),
         uneven=uneven(own, ess), exact=trace.exact, tuned=trace.tuned,
         accept_prob=None if trace.exact is False else means.get("accept_prob"),
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
-        steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat or trace.heat,
-        narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=found,
+        steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat, slope_off=off,
+        narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=walking,
     )  # fmt: skip
 
 
-def walked(trace: "Trace") -> str | None:
-    """The coordinates along which chains walk on without end (`flat`); None if there are none, f is unknown, or there
-    are too many coordinates to look at all.
-    """
-    x, f = trace["x"], trace.f
-    if f is None or x[0, 0].numel() > MONITORED:
-        return None
+def slopes(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
+    """A few of the kept positions, in their order, and ∇f there."""
     x = x[evenly(len(x), max(POSITIONS, 10 * MONITORED // x.shape[1]))]
-    names, own = coordinates(x, f)
-    _, slope = coordinates(torch.stack([value_and_grad(f, part)[1] for part in x]))
+    return x, torch.stack([value_and_grad(f, part)[1] for part in x])
+
+
+def walked(f: LogDensity, x: Tensor, grad: Tensor) -> str | None:
+    """The coordinates along which chains walk on without end (`flat`); None if there are none.
+
+    All coordinates must be looked at: an image has too many.
+    """
+    (names, own), (_, slope) = coordinates(x, f), coordinates(grad)
     moving = ~constant(own)
     return flat(own[..., moving], slope[..., moving], [names[i] for i in moving.nonzero()[:, 0].tolist()])
 

@@ -6,7 +6,7 @@ and it is T for exp(f / T). With C the covariance of draws of N(m, Σ), this is 
 the draws are along a principal direction. T is estimated along single coordinates, over all of them, and along the
 hottest and the coldest direction, which one half of the chains chooses and the other half estimates.
 
-∇f itself is compared with finite differences of f: with a wrong ∇f, T would be 1 for the wrong law.
+∇f itself is compared with differences of f (`slope`): with a wrong ∇f, T would be 1 for the wrong law.
 
 Reference: Stein 1972.
 """
@@ -19,9 +19,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, exact_value, value_and_grad
-from anila.rng import rng
+from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers.estimates import MONITORED, constant, coordinates, evenly, mcse
+from anila.samplers.slope import slope_off
 
 POINTS = 4096
 """Approximate number of draws at which ∇f is evaluated."""
@@ -31,10 +31,6 @@ WARM = 0.05
 """Deviation of T from 1 that is ignored, whatever its error: variances off by 5%."""
 SEEN = 0.2
 """Deviation of T from 1 that must be detectable for draws to count as draws from exp f."""
-SLOPES = 256
-"""Points at which ∇f is compared with finite differences of f."""
-OFF = 0.1
-"""Relative error of a slope above which it is wrong."""
 
 
 class Heat(NamedTuple):
@@ -59,11 +55,6 @@ class Heat(NamedTuple):
     def vague(self) -> bool:
         """Whether another law may have gone undetected."""
         return not self.resolution <= SEEN
-
-    @property
-    def wrong_slope(self) -> bool:
-        """Whether ∇f is not the gradient of f."""
-        return not self.slope_off <= OFF
 
     @property
     def told(self) -> str:
@@ -116,16 +107,3 @@ def extremes(x: Tensor, grad: Tensor, others: Tensor, their_grad: Tensor) -> Ten
     S = -((flat @ axes / root).T @ (slopes @ axes * root)) / len(flat)
     w = torch.linalg.eigh((S + S.T) / 2)[1][:, [0, -1]]
     return -(others @ (axes / root @ w)) * (their_grad @ (axes * root @ w))
-
-
-def slope_off(f: LogDensity, x: Tensor, grad: Tensor) -> float:
-    """Median |⟨v, ∇f⟩ − difference of f along v| relative to the median |⟨v, ∇f⟩|, with v a small random step."""
-    kept = evenly(len(x), max(1, SLOPES // x.shape[1]))
-    x, grad, eps = x[kept], grad[kept], torch.finfo(x.dtype).eps
-    noise = torch.randn(x.shape, generator=rng(0, "slopes"), dtype=x.dtype, device="cpu").to(x.device)
-    v = noise * x.flatten(0, 1).std(0) * eps ** (1 / 3)
-    up, down = (torch.stack([exact_value(f, part) for part in y]).double() for y in (x + v, x - v))
-    told, seen = (grad * v).double().flatten(2).sum(2), (up - down) / 2
-    wrong = (told - seen).abs().nanmedian().item()
-    rounding = 10 * eps * up.abs().nanmedian().item()
-    return wrong / max(told.abs().nanmedian().item(), rounding) if wrong > rounding else 0.0

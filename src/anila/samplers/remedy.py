@@ -1,5 +1,6 @@
 """Remedy: judge from the look of chains whether draws are good enough and follow exp f, and say what to do if not.
 
+    slope     ∇f is not the gradient of f (`slope`)                        a right one
     stuck     some never moved, or accept nothing at the end               shorter steps
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
               is (`funnel`)
@@ -27,6 +28,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from anila.messages import are, counted
+from anila.samplers.slope import OFF
 
 if TYPE_CHECKING:
     from anila.samplers.heat import Heat
@@ -88,11 +90,20 @@ class Symptoms(NamedTuple):
     """The coordinate whose sd one chain decides, its sd with that chain, and its sd without; None if none does."""
     flat: str | None = None
     """Coordinates along which chains walk ever further and f hardly falls; None if there are none, or chains mixed."""
+    slope_off: float = 0.0
+    """Relative error of ∇f (`slope`); 0 if not measured."""
+
+    @property
+    def wrong_slope(self) -> bool:
+        """Whether ∇f is not the gradient of f."""
+        return not self.slope_off <= OFF
 
 
 def judged(s: Symptoms) -> str:
     """The verdict: whether the draws are good enough, and for which law; otherwise what to do."""
     foreign = "; ".join(another_law(s) or unproven(s))
+    if unmixed(s) and s.wrong_slope:
+        return f"NOT CONVERGED: {remedy(s)}"
     if unmixed(s):
         seen = f"{s.stuck} of {counted(s.chains, 'chain')} {are(s.stuck)} stuck: " if s.stuck else ""
         return f"NOT CONVERGED: {seen}{remedy(s)}" + (f"; and NOT exp f: {foreign}" if foreign else "")
@@ -112,8 +123,8 @@ def another_law(s: Symptoms) -> list[str]:
     """Reasons why the law of the draws is not exp f; empty if there are none."""
     if s.exact is not False or s.heat is None:
         return []
-    if s.heat.wrong_slope:
-        return [f"{slope_said(s.heat)}: correct it, or {EXACT}"]
+    if s.wrong_slope:
+        return [f"{slope_said(s)}: correct it, or {EXACT}"]
     return [f"{s.heat.told}, but exp f has temperature 1: {INEXACT}"] if s.heat.off else []
 
 
@@ -126,8 +137,8 @@ def unproven(s: Symptoms) -> list[str]:
     return [f"{approximate(s.heat)}, which is too coarse: {INEXACT}"] if s.heat.vague else []
 
 
-def slope_said(heat: "Heat") -> str:
-    return f"its gradient is not that of f (median error {heat.slope_off:.0%})"
+def slope_said(s: Symptoms) -> str:
+    return f"the gradient is not that of f (median error {s.slope_off:.0%})"
 
 
 def approximate(heat: "Heat") -> str:
@@ -156,19 +167,20 @@ def doubts(s: Symptoms) -> list[str]:
             f"one chain of {s.chains} decides the sd of {who} ({sd:.3g} with it, {without:.3g} without): it spent a "
             "while far away, where few chains go: run more chains for longer"
         )
-    if s.exact and not s.border and s.heat and s.heat.off and not s.heat.wrong_slope:
+    if s.exact and not s.border and s.heat and s.heat.off and not s.wrong_slope:
         found.append(f"they missed part of the mass: {s.heat.told}, but exp f has temperature 1")
     return found
 
 
 def notes(s: Symptoms) -> list[str]:
     """What is not ideal, but harmless."""
-    wrong = s.exact and s.heat and s.heat.wrong_slope
-    return [f"{slope_said(s.heat)}: the kernel is still exact, only slower"] if wrong and s.heat else []
+    return [f"{slope_said(s)}: the kernel is still exact, only slower"] if s.exact and s.wrong_slope else []
 
 
 def remedy(s: Symptoms) -> str:
     """What to do, in words."""
+    if s.wrong_slope:
+        return f"{slope_said(s)}: correct it first"
     if 2 * s.stuck > s.chains:
         return shorter(s.tuned)
     if s.accept_prob is not None and s.accept_prob < LOW:

@@ -85,8 +85,8 @@ def verdict(
     else:
         but = ", but not to exp f" if foreign else " where they went, with doubts" if missed else ""
         head = [f"these chains have mixed{but}: {grounds(convergence)}", *missed]
-        head += [] if foreign else nearly(symptoms)
-    lines = [*head, *foreign, *notes(symptoms), *coupled(meetings), *theory]
+        head += ([] if foreign else nearly(symptoms)) + notes(symptoms)
+    lines = [*head, *foreign, *coupled(meetings), *theory]
     ok = not against and not foreign and not missed
     return Verdict(ok, tuple(lines), numbers(convergence, drift, meetings, rays, inequality))
 
