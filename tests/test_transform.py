@@ -30,6 +30,7 @@ from torch.distributions.constraints import corr_cholesky, interval, less_than, 
 
 from anila import anisotropic_mala, mala, rng, sample, transform, tune
 from anila.density.log_density import value_and_grad
+from anila.samplers.flat import filled
 from exact import as_users_run_it
 
 EFFECT = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=torch.float64)
@@ -313,3 +314,14 @@ def test_a_factor_is_the_one_that_was_asked_for(factor: Callable[[Tensor], Tenso
     found = f(torch.tensor([[1.0], [-1.0]]))
     torch.testing.assert_close(found[0], expected)
     assert bool(found[1].isnan())
+
+
+def test_a_law_that_fills_the_floats_is_named_and_a_wide_one_is_not():
+    """Sees 1/s on s > 0, between the smallest float and the largest, called good, and a wide law called improper."""
+    u = (torch.rand(200, 8, 3, generator=rng(0, "draws")) - 0.5).clamp(-0.499, 0.499)
+    numbers = torch.stack([(176 * u[..., 0]).exp(), (torch.pi * u[..., 1]).tan(), (u[..., 2] + 0.5) ** 10], -1)
+    found = filled(numbers, ["s", "cauchy", "gamma"])
+    assert found is not None
+    assert found.startswith("s (")
+    assert "cauchy" not in found
+    assert "gamma" not in found

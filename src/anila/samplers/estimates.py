@@ -25,7 +25,7 @@ from torch import Tensor
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.density.transform import Transformed
 from anila.messages import counted, listed
-from anila.samplers.flat import flat
+from anila.samplers.flat import filled, flat
 from anila.samplers.funnel import funnel
 from anila.samplers.remedy import APART, ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 from anila.samplers.slope import slope_off
@@ -166,7 +166,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         uneven=uneven(own, ess), exact=trace.exact, tuned=trace.tuned,
         accept_prob=None if trace.exact is False else means.get("accept_prob"),
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
-        steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat, slope_off=off,
+        steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat, slope_off=off, filled=overflowing(trace),
         narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=walking,
     )  # fmt: skip
 
@@ -185,6 +185,13 @@ def walked(f: LogDensity, x: Tensor, grad: Tensor) -> str | None:
     (names, own), (_, slope) = coordinates(x, f), coordinates(grad)
     moving = ~constant(own)
     return flat(own[..., moving], slope[..., moving], [names[i] for i in moving.nonzero()[:, 0].tolist()])
+
+
+def overflowing(trace: "Trace") -> str | None:
+    """Parameters that fill the range of floats (`filled`), past which proposals were rejected; None if none do."""
+    if not (isinstance(trace.f, Transformed) and trace.non_finite()):
+        return None
+    return filled(trace.f.numbers(trace["x"]), trace.f.names)
 
 
 def apart(x: Float[Tensor, "kept chains quantities"], rhats: Float[Tensor, "quantities"]) -> bool:

@@ -6,6 +6,9 @@ With C the covariance of the draws, T is 0 where f is flat along C^½ w, and sma
 draws. Half of the chains choose the w with the least T. The others show whether it is small, and whether w·C^−½ x
 moves on.
 
+Parameters of `transform` can go no further than floats do. An improper law such as 1/s on s > 0 fills their range, and
+chains mix there.
+
 Reference: Stein 1972.
 """
 
@@ -18,6 +21,9 @@ COLD, GROWN = 0.3, 1.2
 the draws to the second, above which chains walk on."""
 SHARE, NAMED = 0.5, 3
 """A coordinate is named if the direction has this share of its largest component, in sds; at most so many are."""
+FULL, THERE = 0.75, 0.05
+"""Power of the largest float beyond which, or under whose inverse, a number is at an end of the range of floats; share
+of draws there above which they fill it."""
 LEAST = 1e-12
 """Smallest variance along a principal direction, relative to the largest."""
 
@@ -50,3 +56,11 @@ def flat(x: Float[Tensor, "kept chains c"], grad: Float[Tensor, "kept chains c"]
     size = (axes * root @ w).abs()
     most = (size >= SHARE * size.max()).nonzero()[:, 0].tolist()
     return ", ".join(names[i] for i in most[:NAMED])
+
+
+def filled(numbers: Float[Tensor, "kept chains c"], names: list[str]) -> str | None:
+    """The numbers that fill the range of floats, and from where to where; None if none do."""
+    size, most = numbers.abs().flatten(0, 1), torch.finfo(numbers.dtype).max ** FULL
+    there = (size > most) | ((size > 0) & (size < 1 / most))
+    which = (there.double().mean(0) > THERE).nonzero()[:, 0].tolist()
+    return ", ".join(f"{names[i]} ({size[:, i].min():.1g} .. {size[:, i].max():.1g})" for i in which[:NAMED]) or None

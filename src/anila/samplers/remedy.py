@@ -7,6 +7,7 @@
     modes     chains stay in regions of their own (`estimates.apart`)      moves between modes
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
               of the narrowest
+    filled    parameters fill the range of floats (`filled`)               a prior
     flat      chains walk ever further where f hardly falls (`flat`)         a prior
     slow      a run 20 times as long would be enough                       run longer
               or not even then                                             another kernel or preconditioner
@@ -90,6 +91,8 @@ class Symptoms(NamedTuple):
     """The coordinate whose sd one chain decides, its sd with that chain, and its sd without; None if none does."""
     flat: str | None = None
     """Coordinates along which chains walk ever further and f hardly falls; None if there are none, or chains mixed."""
+    filled: str | None = None
+    """Parameters that fill the range of floats; None if none do."""
     slope_off: float = 0.0
     """Relative error of ∇f (`slope`); 0 if not measured."""
 
@@ -153,6 +156,8 @@ def nearly(s: Symptoms) -> list[str]:
 
 def doubts(s: Symptoms) -> list[str]:
     """What the chains may have missed although they agree."""
+    if s.filled:
+        return [filled_said(s.filled)]
     found = []
     if s.funnel:
         found.append(f"they may have missed the neck of {funnel_said(*s.funnel)}")
@@ -181,6 +186,8 @@ def remedy(s: Symptoms) -> str:
     """What to do, in words."""
     if s.wrong_slope:
         return f"{slope_said(s)}: correct it first"
+    if s.filled:
+        return filled_said(s.filled)
     if 2 * s.stuck > s.chains:
         return shorter(s.tuned)
     if s.accept_prob is not None and s.accept_prob < LOW:
@@ -232,6 +239,13 @@ def shorter(tuned: bool) -> str:
 
 def tune_again(tuned: bool) -> str:
     return "give tune more steps" if tuned else "let tune choose"
+
+
+def filled_said(which: str) -> str:
+    return (
+        f"draws fill the range of floats along {which}: exp f may have no finite mass there, and draws end only where "
+        "numbers do; add a prior, or a tighter one"
+    )
 
 
 def funnel_said(who: str, what: str, r: float, times: float) -> str:
