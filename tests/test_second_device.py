@@ -137,7 +137,7 @@ def test_rows_with_missing_cells_are_scored_there(there: torch.device, monkeypat
     monkeypatch.setattr(on_runs, "filled", filled)
     x = points().to(there)
     x[2, 0] = torch.nan
-    found = on_runs.scores_of(Mock(Model, f=standard), outliers(standard, points(20).to(there)), x)
+    found = on_runs.scores_of(Mock(Model, f=standard), outliers(standard, points(20).to(there)), x, lambda _: None)
     torch.testing.assert_close(found, -values(standard, points() * (x.cpu() == points())))
 
 
