@@ -28,9 +28,11 @@ class Fourier(nn.Module):
 
     def __init__(self, dim: int, features: int, scale: float, seed: int = 0):
         super().__init__()
-        frequencies = torch.empty(dim, features // 2)
-        if not frequencies.is_meta:  # the size of a network is asked without the memory for it
-            frequencies.copy_(scale * torch.randn(frequencies.shape, generator=rng(seed, "fourier"), device="cpu"))
+        shape, device = (dim, features // 2), torch.get_default_device()
+        if device.type == "meta":  # the size of a network is asked, without the memory for it
+            frequencies = torch.empty(shape)
+        else:
+            frequencies = (scale * torch.randn(shape, generator=rng(seed, "fourier"), device="cpu")).to(device)
         self.register_buffer("frequencies", frequencies)
 
     def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n features"]:
