@@ -5,6 +5,7 @@ That exp f stays invariant is a law of test_target.
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from anila.samplers import (
     with_global_moves,
 )
 from anila.samplers import mixture as random_scan
-from exact import cell_cdf, distance, distance_at, mutant
+from exact import as_users_run_it, cell_cdf, distance, distance_at, mutant
 
 CHAINS = 4000
 FAR = mixture(modes=2, radius=4.0, sd=0.4)
@@ -119,6 +120,24 @@ def test_a_kernel_of_several_is_refused(several: Sampler):
     """Sees a kernel that counts fail in the arithmetic of an acceptance; a mixture may hold one with global moves."""
     with pytest.raises(ValueError, match="wrap one local kernel"):
         sample(with_global_moves(several, kernel_density(lopsided())), in_one_mode(10), 2, rng(0))
+
+
+A_KERNEL: Any = mala(gaussian(1.0), 0.5)
+POINTS: Any = torch.zeros(5, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: replica_exchange(A_KERNEL, gaussian(1.0), (1, 2)), "as in lambda f: mala.*got a kernel"),
+        (lambda: with_global_moves(A_KERNEL, POINTS), r"e.g. kernel_density\(points\); got Tensor"),
+        (lambda: kernel_density(POINTS[0]), r"points must be \(n, d\); got \(2,\)"),
+    ],
+)
+def test_what_is_given_in_the_place_of_another_thing_is_named(make: Any, message: str):
+    """Sees Python's words about an attribute or a call."""
+    with as_users_run_it(), pytest.raises((TypeError, ValueError), match=message):
+        make()
 
 
 @pytest.mark.parametrize("every", [0, -1])

@@ -95,9 +95,12 @@ def with_global_moves(
 
     Raises:
         ValueError: If every is below 1, or (at `init`) the kernel is not a local Metropolis kernel.
-        TypeError: If every is not a whole number.
+        TypeError: If every is not a whole number, or proposal is nothing to draw from.
     """
     whole_number("every", every, least=1)
+    if not hasattr(proposal, "draw"):
+        kind = type(proposal).__name__
+        raise TypeError(f"proposal must be a law to draw from, e.g. kernel_density(points); got {kind}")
 
     def init(x: Tensor) -> GlobalState:
         local = kernel.init(x)
@@ -154,8 +157,10 @@ def kernel_density(points: Float[Tensor, "n d"], sd: float = 0.3, uniform: float
         uniform: Weight of the uniform part, in (0, 1]; it keeps the tails of q heavier than a chain can reach.
 
     Raises:
-        ValueError: If sd or uniform is out of range.
+        ValueError: If points are not (n, d), or sd or uniform is out of range.
     """
+    if points.ndim != 2:
+        raise ValueError(f"points must be (n, d); got {tuple(points.shape)}")
     if not (sd > 0 and 0 < uniform <= 1):
         raise ValueError(f"sd must be positive and uniform in (0, 1]; got {sd} and {uniform}")
     n, d = points.shape

@@ -89,8 +89,10 @@ def replica_exchange(
 
     Raises:
         ValueError: If temperatures do not rise from 1, every is below 1, or `make` gives no local Metropolis kernel.
-        TypeError: If every is not a whole number.
+        TypeError: If every is not a whole number, or `make` is a kernel.
     """
+    if isinstance(make, Sampler):
+        raise TypeError("make must be a function of f, as in lambda f: mala(f, 0.5); got a kernel")
     whole_number("every", every, least=1)
     require_ladder(temperatures)
     kernel, rungs = ladder(make, f, temperatures), len(temperatures)
