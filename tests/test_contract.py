@@ -343,7 +343,7 @@ def test_a_kernel_tells_its_log_density(name: str):
 BAD_STARTS = {
     "integers": (torch.zeros(4, 3, dtype=torch.int64), r"floating-point.*got torch\.int64 of shape \(4, 3\)"),
     "one axis": (torch.zeros(4), r"of shape \(4,\); x0\[None\] is one chain of 4 numbers, x0\[:, None\] 4 chains"),
-    "ragged": ([[1.0, 2.0], [3.0]], "x0 must be numbers.*inhomogeneous"),
+    "ragged": ([[1.0, 2.0], [3.0]], "x0 must be numbers.*lengths"),
     "words": (["a", "b"], "x0 must be numbers"),
     "nobody": (torch.zeros(0, 3), r"of shape \(0, 3\)"),
     "NaN": (

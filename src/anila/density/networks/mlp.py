@@ -30,7 +30,7 @@ class Fourier(nn.Module):
         super().__init__()
         shape, device = (dim, features // 2), torch.get_default_device()
         if device.type == "meta":  # the size of a network is asked, without the memory for it
-            frequencies = torch.empty(shape)
+            frequencies = torch.zeros(shape)
         else:
             frequencies = (scale * torch.randn(shape, generator=rng(seed, "fourier"), device="cpu")).to(device)
         self.register_buffer("frequencies", frequencies)
