@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.distributions import LKJCholesky, constraints
 
-from anila import SAMPLERS, from_numpy, hmc, langevin, mala, rng, sample, transform, tune
+from anila import SAMPLERS, from_numpy, hmc, langevin, mala, replica_exchange, rng, sample, transform, tune
 from anila.density.log_density import value_and_grad
 from anila.density.targets import banana, funnel
 from anila.evaluation.chains import convergence
@@ -436,6 +436,34 @@ def test_advice_names_nothing_that_is_done_already(exact: bool, tuned: bool):
     assert ("give tune more steps" in said) == tuned
     named = kernels & set(re.findall(r"\w+", said))
     assert named == (set() if exact else {"mala", "anisotropic_mala"})
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "advice"),
+    [
+        ((1.0, 2.0, 4.0), "raise the highest temperature"),
+        ((1.0, 200.0), "put the temperatures closer together"),
+        ((1.0, 3.0, 9.0, 27.0, 81.0), None),
+    ],
+)
+def test_a_ladder_is_advised_how_to_be_a_better_one(temperatures: tuple[float, ...], advice: str | None):
+    """Two modes 8.5 sd from the middle. Sees a ladder told to use a ladder, or a preconditioner."""
+
+    def f(x: torch.Tensor) -> torch.Tensor:
+        return torch.logaddexp(-(x - 3).square().sum(1) / 2, -(x + 3).square().sum(1) / 2)
+
+    x0 = 3 * torch.randn(16, 8, generator=rng(0, "starts"))
+    trace = sample(replica_exchange(lambda f: mala(f, 0.8), f, temperatures), x0, 1000, rng(0), keep_every=1)[1]
+    said = judged(symptoms(trace))
+    crossed = "stay in regions" not in said and "slow" not in said
+    assert advice in said if advice else crossed, said
+
+
+def test_global_moves_are_advised_better_candidates():
+    """Sees chains with global moves told to use them."""
+    s = Symptoms(2.0, 10.0, True, 0, 32, None, 1.0, True, True, 0.6, False, 0.0, 3.0, None, None, None, moves=0.001)
+    assert "global moves are accepted at 0.001" in remedy(s)
+    assert "with_global_moves" in remedy(s._replace(moves=None))
 
 
 @pytest.mark.parametrize("exact", [False, True])

@@ -168,6 +168,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
         steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat, slope_off=off, filled=overflowing(trace),
         narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=walking,
+        swaps=means.get("swap_accept"), moves=means.get("global_accept"),
     )  # fmt: skip
 
 

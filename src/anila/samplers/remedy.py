@@ -4,11 +4,11 @@
     stuck     some never moved, or accept nothing at the end               shorter steps
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
               is (`funnel`)
-    modes     chains stay in regions of their own (`estimates.apart`)      moves between modes
+    modes     chains stay in regions of their own (`estimates.apart`)      moves between modes, or a better ladder
     uneven    the widest direction has a tenth of the effective samples    a preconditioner
               of the narrowest
     filled    parameters fill the range of floats (`filled`)               a prior
-    flat      chains walk ever further where f hardly falls (`flat`)         a prior
+    flat      chains walk ever further where f hardly falls (`flat`)       a prior
     slow      a run 20 times as long would be enough                       run longer
               or not even then                                             another kernel or preconditioner
 
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 RHAT, ESS = 1.01, 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
+RARE = 0.2
+"""Acceptance of swaps below which the rungs of a ladder are too far apart."""
 APART = 1.1
 """R̂ above which chains are apart."""
 PATIENCE = 20
@@ -95,6 +97,10 @@ class Symptoms(NamedTuple):
     """Parameters that fill the range of floats; None if none do."""
     slope_off: float = 0.0
     """Relative error of ∇f (`slope`); 0 if not measured."""
+    swaps: float | None = None
+    """Acceptance of swaps between the rungs of a ladder; None without one."""
+    moves: float | None = None
+    """Acceptance of global moves; None without them."""
 
     @property
     def wrong_slope(self) -> bool:
@@ -211,20 +217,37 @@ def remedy(s: Symptoms) -> str:
     if s.accept_prob is not None and HIGH < s.accept_prob < 1:
         return f"raise step_size, or {tune_again(s.tuned)}: acceptance is {s.accept_prob:.2f}, and 0.57 is best"
     if s.apart:
-        return (
-            "chains stay in regions of their own: move between modes (with_global_moves or replica_exchange; "
-            "sampler.global_every=1 in a run), or further if you already do (sampler.global_sd)"
-        )
+        return f"chains stay in regions of their own: {between_modes(s)}"
     times = longer(s)
-    if s.uneven > UNEVEN and not s.tuned:
+    slow = s.rhat > APART or times > PATIENCE
+    if slow and s.swaps is not None:
+        return f"chains are slow, not short: {between_modes(s)}"
+    if s.uneven > UNEVEN and not s.tuned and s.swaps is None:
         return (
             f"let tune find a preconditioner: the narrowest direction has {s.uneven:.0f} times the effective "
             "samples of the widest"
         )
-    if s.rhat > APART or times > PATIENCE:
+    if slow:
         first = "reparameterise" if s.tuned else "let tune find a preconditioner"
         return f"chains are slow, not short: {first}, or longer trajectories (hmc, more leapfrog_steps)"
     return f"run {max(2, math.ceil(times))} times as long"
+
+
+def between_modes(s: Symptoms) -> str:
+    """How to cross between modes, or how to cross more often."""
+    if s.swaps is not None and s.swaps < RARE:
+        return f"put the temperatures closer together: swaps are accepted at {s.swaps:.2g}, and 0.2 to 0.6 is good"
+    if s.swaps is not None:
+        return (
+            "raise the highest temperature until its rung crosses between modes, with rungs in between that keep "
+            f"swap_accept at 0.2 to 0.6 (it is {s.swaps:.2g})"
+        )
+    if s.moves is not None:
+        return (
+            f"global moves are accepted at {s.moves:.2g}: draw their candidates from a law nearer to exp f "
+            "(sampler.global_sd in a run)"
+        )
+    return "move between modes (with_global_moves or replica_exchange; sampler.global_every=1 in a run)"
 
 
 def longer(s: Symptoms) -> float:
