@@ -14,6 +14,7 @@ from anila.data.delimited import DATE, DECIMAL_COMMA
 from anila.data.foreign import printable
 from anila.data.forms import form_of
 from anila.data.selection import chosen_by, marks_by
+from anila.messages import counted
 
 MOST = 50
 """Most categories of a column; on average, each must occur at least twice."""
@@ -131,7 +132,7 @@ def too_various(seen: pa.Array) -> str | None:
     if 2 * sum(bool(DECORATED.fullmatch(text)) for text in marks) > len(texts):
         what = "numbers with different signs or units, or of unclear digits"
         return f"{what}, such as {marks[0]!r}: write them plainly, as -1234.5"
-    return f"{len(different):,} different texts in {len(seen):,} rows: too many for categories"
+    return f"{counted(len(different), 'different text')} in {counted(len(seen), 'row')}: too many for categories"
 
 
 def is_iso(text: str) -> bool:

@@ -130,7 +130,11 @@ def with_global_moves(
             local, (prob,) = global_move(local, Offer(noise.candidate, noise.uniform))
             idle = 0 if bool((noise.uniform < prob).any()) else idle + 1
             if idle == patience:
-                warnings.warn(f"global moves switched off: no candidate was accepted in {idle} rounds", stacklevel=3)
+                warnings.warn(
+                    f"global moves switched off: no candidate was accepted in {idle} rounds; draw candidates from a "
+                    "law nearer to exp f, or keep the moves with patience=None",
+                    stacklevel=3,
+                )
         return GlobalState(local.x, local, steps, idle), GlobalInfo(*info, global_accept=prob)
 
     def global_move(local: Any, offer: Offer) -> tuple[Any, MoveInfo]:
