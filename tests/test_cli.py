@@ -16,8 +16,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from typer.main import get_command
 
 from anila.cli.app import app
+from anila.cli.console import Command
 from anila.cli.progress import plain_lines
 from anila.runs.folder.contents import foreign
 from anila.runs.training.stop import Stop
@@ -139,6 +141,18 @@ def test_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "run").exists()
     assert anila("train", "rings", *TINY, "--dry-run", "--json") == 0
     assert json.loads(capsys.readouterr().out)["settings"]["training"]["batch"] == 20
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_every_command_says_a_warning_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Sees one shown as Python does, with a line of anila's source, and one said twice."""
+    path = tmp_path / "people.csv"
+    path.write_text("name,size\nann,1\nbob,2\n")
+    assert anila("train", path, "--dry-run") == 0
+    said = capsys.readouterr().err
+    assert said == "warning: people.csv: left out name (2 different texts in 2 rows: too many for categories)\n"
+    commands = get_command(app).commands.values()  # pyright: ignore[reportAttributeAccessIssue]
+    assert all(isinstance(command, Command) for command in commands)
 
 
 @pytest.mark.parametrize(

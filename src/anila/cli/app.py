@@ -44,7 +44,7 @@ from anila.cli.report import report
 from anila.cli.reproduce import reproduce
 from anila.cli.restore import restore
 from anila.density.ranges import MOST
-from anila.messages import as_typed, counted, lacks_memory
+from anila.messages import as_typed, counted, lacks_memory, warnings_to
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,7 +161,6 @@ def train(
 
     require_known(what)
     require_keys(overrides or [])
-    from anila.messages import warnings_to
     from anila.runs.experiment.choose import choose
 
     with warnings_to(lambda _: None):  # what is to be said of the data is said where they are read to learn
@@ -209,7 +208,6 @@ def tell(config: Any, outcome: Any, path: Path, as_json: bool) -> None:
 
 def written(path: Path) -> Path:
     """The report of a run, written. Whatever comes in the way is said, and ends nothing: the run is whole without."""
-    from anila.messages import warnings_to
     from anila.reports.page import write_page
     from anila.runs.folder.run import Run
 
@@ -255,11 +253,9 @@ def spelled(values: dict[str, Any]) -> str:
 
 def show_times(config: Any, as_json: bool) -> None:
     """A line for each part of an iteration: milliseconds, and the share of the whole; a table a stage."""
-    from anila.messages import warnings_to
     from anila.runs.training.profile import profile
 
-    with warnings_to(note):
-        tables = [profile(stage) for stage in config.flat]
+    tables = [profile(stage) for stage in config.flat]
     if as_json:
         print_json({"stages": tables} if config.stages else tables[0])
         return
@@ -288,15 +284,13 @@ def sample(
     trained = load(run)
     from anila.applications.files.outputs import require_disk, require_form, write_samples
     from anila.data import Table
-    from anila.messages import warnings_to
 
     spare(out, data_of(trained))
     require_form(trained.data.event_shape, out)
     require_disk(trained.data.event_shape, count, out)
-    with warnings_to(note):
-        with progress_in(count, "samples") as watch:
-            x = trained.draw(count, seed, steps, label, watch)
-        write_samples(trained, x, out)
+    with progress_in(count, "samples") as watch:
+        x = trained.draw(count, seed, steps, label, watch)
+    write_samples(trained, x, out)
     echo(f"{counted(count, 'sample')} in {out}")
     if isinstance(trained.data, Table):
         echo(f"to compare such rows with rows kept out of training: {as_typed('anila', 'evaluate', run)}")
@@ -318,16 +312,14 @@ def evaluate(
 ) -> None:
     """Score a run: RUN/scores.json and a table."""
     from anila.evaluation.samples import inception as inception_features
-    from anila.messages import warnings_to
     from anila.reports.count import count_of
     from anila.reports.scores import evaluate_run
 
     extractor = inception_features(inception) if inception else None
-    with warnings_to(note):
-        trained = load(run)
-        count = count or count_of(trained)
-        with progress_in(count, "samples") as watch:
-            scores = evaluate_run(trained, run, count, seed, likelihood, extractor, watch)
+    trained = load(run)
+    count = count or count_of(trained)
+    with progress_in(count, "samples") as watch:
+        scores = evaluate_run(trained, run, count, seed, likelihood, extractor, watch)
     if as_json:
         print_json(scores)
         return
@@ -366,18 +358,16 @@ def diagnose(
     require_folder(out)
     what = what if what in DENSITIES else run_or_word(what)
     require_density(what, DENSITIES, "density or run")
-    from anila.messages import warnings_to
     from anila.reports.diagnosis import RunDiagnosis
     from anila.reports.diagnosis import diagnose as diagnose_chains
     from anila.reports.fit import FitDiagnosis
     from anila.runs.folder.run import Run
 
-    with warnings_to(note):
-        diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, dim, note)
-        folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis | FitDiagnosis) else None)
-        figures = diagnosis.save(folder) if folder else []
-        if isinstance(diagnosis, RunDiagnosis) and not (out or sampler or overrides):
-            diagnosis.write(Run(what))
+    diagnosis = diagnose_chains(what, sampler, overrides or [], steps, seed, dim, note)
+    folder = out or (Path(what) / "samples" if isinstance(diagnosis, RunDiagnosis | FitDiagnosis) else None)
+    figures = diagnosis.save(folder) if folder else []
+    if isinstance(diagnosis, RunDiagnosis) and not (out or sampler or overrides):
+        diagnosis.write(Run(what))
     if as_json:
         print_json(diagnosis.verdict.as_dict())
         return

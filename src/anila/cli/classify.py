@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import TABLES, AsJson, ModelFolder, data_of, echo, load, note, print_json, require_out, spare
+from anila.cli.console import TABLES, AsJson, ModelFolder, data_of, echo, load, print_json, require_out, spare
 from anila.messages import counted
 
 LISTED = 20
@@ -24,7 +24,6 @@ def classify(
     from anila.applications.files.inputs import rows_from
     from anila.applications.files.outputs import write_table
     from anila.applications.on_runs import classify
-    from anila.messages import warnings_to
 
     if out is not None:
         require_out(out, TABLES, spared=files)
@@ -32,12 +31,10 @@ def classify(
     if out is not None:
         spare(out, data_of(model))
     classify.require_classes(model)
-    with warnings_to(note):
-        rows = rows_from(files, model, classify.names(model.classes) if out else ())
+    rows = rows_from(files, model, classify.names(model.classes) if out else ())
     found = classify.classified(model, rows)
     if out is not None:
-        with warnings_to(note):
-            write_table(found.rows.joined(found.columns), out)
+        write_table(found.rows.joined(found.columns), out)
     summary = found.summary()
     if as_json:
         print_json(summary)

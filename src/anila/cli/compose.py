@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from anila.cli.console import SAMPLES, Seed, all_there, data_of, echo, load, note, require_out, spare
+from anila.cli.console import SAMPLES, Seed, all_there, data_of, echo, load, require_out, spare
 from anila.density.ranges import MOST
 from anila.messages import counted
 
@@ -25,7 +25,6 @@ def compose(
     """Draw samples of a product, a mixture or a negation of models."""
     from anila.applications.files.outputs import require_disk, require_form, write_samples
     from anila.applications.on_runs.compose import combined, draw_combined
-    from anila.messages import warnings_to
 
     require_out(out, SAMPLES)
     try:
@@ -37,6 +36,5 @@ def compose(
     require_form(trained[0].data.event_shape, out)
     require_disk(trained[0].data.event_shape, count, out)
     posterior = combined(trained, wanted, rule)
-    with warnings_to(note):
-        write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
+    write_samples(trained[0], draw_combined(trained, posterior, count, steps, seed), out)
     echo(f"{counted(count, 'sample')} in {out}")

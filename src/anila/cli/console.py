@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from anila.messages import as_json, as_typed, did_you_mean, lines_printable, surviving
+from anila.messages import as_json, as_typed, did_you_mean, lines_printable, surviving, warnings_to
 
 MODELS = ("hub:", "pretrained:")
 """How the names of models begin that are no folders."""
@@ -78,7 +78,11 @@ Seed = Annotated[int, typer.Option(help="Seed of the chains drawn here.")]
 
 
 class Command(TyperCommand):
-    """A command that says of what it misses also what that is, and whose paths may begin with ~."""
+    """A command that says of what it misses also what that is, whose paths may begin with ~, and that says warnings."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings_to(note):
+            return super().invoke(ctx)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         require_words(args)
@@ -115,11 +119,9 @@ IMAGES = {".png": "for a picture", ".npz": "for the images and their energies"}
 def load(path: Path, label: str | None = None) -> Any:
     """The model of a run or an exported folder, within one class if asked, with what must be said of its loading."""
     from anila.applications.on_runs.classify import OfClass
-    from anila.messages import warnings_to
     from anila.runs.model.export import load as load_model
 
-    with warnings_to(note):
-        model = load_model(path)
+    model = load_model(path)
     for notice in model.notices:
         note(notice)
     return model if label is None else OfClass(model, label)

@@ -61,7 +61,6 @@ def denoise(
 def rows_in(model: "Model", inputs: list[str] | None, sd: float | None, add: float, out: Path) -> "Named":
     """The rows of one table."""
     from anila.applications.files.inputs import rows_from
-    from anila.messages import warnings_to
 
     require(
         sd is not None, "the noise of a table cannot be estimated: give --sd, in standard deviations of each column"
@@ -69,8 +68,7 @@ def rows_in(model: "Model", inputs: list[str] | None, sd: float | None, add: flo
     require(not add, "--add is for images")
     require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
     require(len(inputs or []) == 1, "give one table to clean")
-    with warnings_to(note):
-        return rows_from(inputs or [], model, RESULTS)
+    return rows_from(inputs or [], model, RESULTS)
 
 
 def noisy(seen: Seen, add: float, seed: int) -> "Tensor":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from anila.cli.console import TABLES, Label, ModelFolder, Seed, data_of, load, note, require_out, spare
+from anila.cli.console import TABLES, Label, ModelFolder, Seed, data_of, load, require_out, spare
 from anila.cli.posteriors import (
     RESULTS,
     SHOWN,
@@ -95,7 +95,6 @@ def fill(
     from anila.applications.files import tables
     from anila.applications.files.beside import BesideTable
     from anila.applications.on_runs.draws import filled
-    from anila.messages import warnings_to
     from anila.runs.model.model import require_memory
 
     require_out(out, TABLES, spared=[*data_of(model), *(inputs or ())])
@@ -103,11 +102,10 @@ def fill(
         len(inputs or []) == (given is None),
         "give one table with cells to draw, or --given COLUMN=VALUE,... and not both",
     )
-    with warnings_to(note):
-        units = model.units
-        table = tables.as_learned(tables.read_table(inputs[0]) if inputs else tables.given(given or ""), units)
-        tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
-        y = tables.points(table, units, missing=True, absent=True)
+    units = model.units
+    table = tables.as_learned(tables.read_table(inputs[0]) if inputs else tables.given(given or ""), units)
+    tables.warn_of_taken([*table.column_names, *units.rows.names], RESULTS)
+    y = tables.points(table, units, missing=True, absent=True)
     require_memory(count * len(y), model)
     hidden = torch.from_numpy(tables.missing_cells(y.numpy(), table, units))
     beside = BesideTable(table, units, kept=True)

@@ -35,7 +35,6 @@ def outliers(
     from anila.applications.files.outputs import write_table
     from anila.applications.on_runs.outliers import RESULTS, judged, warnings_of
     from anila.evaluation import pictures
-    from anila.messages import warnings_to
 
     if out is not None:
         require_out(out, TABLES, spared=[*files, held_out])
@@ -47,15 +46,13 @@ def outliers(
             spare(path, data_of(trained), option)
     if picture is not None and len(trained.data.event_shape) == 1 and not trained.config.network.by_seeing:
         raise ValueError("--picture is for runs on images, or on tables with network=kernel")
-    with warnings_to(note):
-        rows = rows_from(files, trained, RESULTS if out else (), missing=True)
-        with progress_in(len(rows.x), "rows") as watch:
-            found = judged(trained, rows, rate, held_out, typical, watch=watch)
+    rows = rows_from(files, trained, RESULTS if out else (), missing=True)
+    with progress_in(len(rows.x), "rows") as watch:
+        found = judged(trained, rows, rate, held_out, typical, watch=watch)
     for text in warnings_of(found):
         note(text)
     if out is not None:
-        with warnings_to(note):
-            write_table(found.rows.joined(found.columns()), out)
+        write_table(found.rows.joined(found.columns()), out)
     if picture is not None and rows.file is not None and not found.flagged.any():
         note("no picture: no row is an outlier")
     elif picture is not None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from anila.cli.console import echo, note, require_out
+from anila.cli.console import echo, require_out
 
 
 def playground(
@@ -21,15 +21,13 @@ def playground(
 
     if what is not None:
         require_density(what, PLANE, "density, run or file")
-    from anila.messages import warnings_to
     from anila.reports.playground import page, subject_of
     from anila.reports.playground import serve as serve_page
     from anila.runs.folder.whole import write_atomically
 
     if not serve:
         require_out(out, {".html": "for the page"})
-    with warnings_to(note):
-        made = page(subject_of(what))
+    made = page(subject_of(what))
     if serve:
         serve_page(made.text, made.policy, echo)
         return

@@ -81,12 +81,9 @@ def images_in(model: "Model", inputs: list[str] | None, images: int, out: Path) 
 
 
 def finish(work: "Callable[[], Draws]", beside: "Beside", out: Path) -> None:
-    """Draw, its warnings as lines; write what was drawn, and say the energies."""
-    from anila.messages import warnings_to
-
-    with warnings_to(note):
-        draws = work()
-        beside.write(draws, out)
+    """Draw, write what was drawn, and say the energies."""
+    draws = work()
+    beside.write(draws, out)
     for name, energy in zip(beside.names[:SHOWN], draws.energy, strict=False):
         echo(f"{name:40} energy " + " ".join(f"{e:.4g}" for e in energy))
     n, k = draws.x.shape[:2]

@@ -11,7 +11,7 @@ import typer
 
 from anila import notebook
 from anila.cli.console import note
-from anila.messages import duration, lines_printable, warnings_to
+from anila.messages import duration, lines_printable
 
 
 def is_first() -> bool:
@@ -48,12 +48,11 @@ class Progress:
 
 @contextmanager
 def trials() -> Iterator[None]:
-    """Inside, trials run: warnings become lines, and a signal ends the command once they are saved."""
+    """Inside, trials run: a signal ends the command once they are saved."""
     from anila.reports.comparison.trial import Stopped
 
     try:
-        with warnings_to(note):
-            yield
+        yield
     except Stopped as stopped:
         note("stopped and saved; run the same command again to continue")
         raise typer.Exit(128 + stopped.number) from None
