@@ -83,13 +83,13 @@ def require_fit(objective: Objective, model: nn.Module, precision: Precision | N
     """
     if objective.needs_classes and not isinstance(model, HasClasses):
         raise ValueError(
-            "this objective learns classes: expected a Conditional model or an f with logits(x) and given(y), got a "
-            f"{type(model).__name__}"
+            "this objective learns classes: expected a Conditional model or an f with logits(x) and given(y) "
+            f"(network.classes=auto in a run), got a {type(model).__name__}"
         )
     if objective.needs_levels and not isinstance(model, HasLevels):
         raise ValueError(
-            "this objective learns levels of noise: expected a NoiseConditional model or an f(x, s) with at(s), got a "
-            f"{type(model).__name__}"
+            "this objective learns levels of noise: expected a NoiseConditional model or an f(x, s) with at(s) "
+            f"(network=unet in a run on images), got a {type(model).__name__}"
         )
     if precision and not objective.may_round:
         raise ValueError(
