@@ -522,6 +522,18 @@ def test_divergences_that_another_momentum_mends_call_for_no_care():
         assert tuned.settings["spread"] == 1
 
 
+def test_the_end_of_a_support_calls_for_no_care():
+    """A cube, from whose corners most directions lead out. Sees steps so short that chains hardly move."""
+
+    def cube(x: Tensor) -> Tensor:
+        return torch.where(((x > 0) & (x < 1)).all(1), 0 * x.sum(1), -math.inf)
+
+    x0 = torch.rand(32, 5, generator=rng(0, "start"), dtype=torch.float64)
+    tuned = tune(partial(hmc, cube), x0, 200, rng(0, "tune"))
+    assert "careful" not in tuned.report
+    assert "f is not finite where" in tuned.report
+
+
 @pytest.mark.parametrize("name", ["mala", "anisotropic_mala", "barker"])
 @pytest.mark.parametrize("chains", [1, 40])
 def test_points_without_a_spread_give_a_diagonal(name: str, chains: int):

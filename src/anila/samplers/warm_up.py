@@ -303,12 +303,14 @@ def careful(phase: Phase, run: Callable[..., Phase], aim: float | None) -> tuple
 
     A divergence may come from a fast momentum or a step over a border. If the next step is rejected too, the place is
     at fault: no single length suits everywhere, so a kernel that can mix lengths does. Persistent momentum is reversed
-    by a rejection, so its next step tells nothing.
+    by a rejection, so its next step tells nothing. If most rejections are at the end of a support, shorter steps would
+    only walk more slowly.
     """
     stood, share = phase.stood > STOOD, len(phase.diverged) / phase.proposals
     lasts = "persistence" in phase.settings
     diverged = share > DIVERGED and (lasts or phase.next_accepted < AGAIN * phase.target)
-    if aim is None or not (stood or diverged):
+    at_an_end = 2 * phase.outside > (1 - phase.accept_prob) * phase.proposals
+    if aim is None or at_an_end or not (stood or diverged):
         return phase, ""
     still = f"chains stood still for {WINDOW} steps in {phase.stood:.1%} of cases" if stood else ""
     after = "" if lasts else f" (acceptance of the next step: {phase.next_accepted:.2f})"
