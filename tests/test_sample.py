@@ -123,7 +123,7 @@ def test_non_finite_proposals_are_counted_at_every_step():
     beyond = torch.stack(seen[1:])
     assert torch.equal(trace["accept_prob"] == 0, beyond)
     assert trace.non_finite() == int(beyond.sum()) > 0
-    assert f"{int(beyond.sum())} of 1,280 proposals not finite" in trace.summary()
+    assert f"{int(beyond.sum())} of 1,280 proposals rejected outright: f is not finite" in trace.summary()
     _, trace = sample(mala(lambda x: 1e6 * banana()(x), 10.0), start(0, 64), 20, rng(0))
     assert trace["accept_prob"].max() < 1e-30
     assert trace.non_finite() == 0

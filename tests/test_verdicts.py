@@ -17,7 +17,7 @@ from anila.density.log_density import value_and_grad
 from anila.density.targets import banana, funnel
 from anila.evaluation.chains import convergence
 from anila.samplers import Trace
-from anila.samplers.estimates import symptoms
+from anila.samplers.estimates import apart, rhat, symptoms
 from anila.samplers.funnel import funnel as found_funnel
 from anila.samplers.heat import Heat, extremes, heat
 from anila.samplers.remedy import Symptoms, decided, judged, narrow, remedy
@@ -268,6 +268,47 @@ def test_a_direction_without_finite_mass_is_named(f: Any, dim: int, along: str):
     said = walk(f, scattered(dim)).summary()
     assert f"chains walk ever further along {along}, where f hardly falls: exp f may have no finite mass there" in said
     assert "finite mass" not in walk(lambda x: f(x) - x.square().sum(1) / 200, scattered(dim)).summary()
+
+
+def within(inside: Any, f: Any) -> Any:
+    """f where a point is inside, and −∞ elsewhere."""
+    return lambda x: torch.where(inside(x).all(1), f(x), -torch.inf)
+
+
+EXPONENTIAL = within(lambda x: x > 0, lambda x: -x.sum(1))
+BOX = within(lambda x: (x > 0) & (x < 1), lambda x: 0 * x.sum(1))
+
+
+@pytest.mark.parametrize(("f", "h"), [(EXPONENTIAL, 0.01), (BOX, 0.001)])
+def test_slow_chains_at_the_end_of_a_support_are_told_to_leave_it_out(f: Any, h: float):
+    """Sees a box, and an exponential law, said to have no finite mass, or to have modes."""
+    x0 = torch.rand(32, 3, generator=rng(0, "start"), dtype=torch.float64)
+    found = symptoms(sample(hmc(f, h, 3), x0, 1000, rng(0, "chains"), keep_every=4)[1])
+    assert 0.1 < found.ends < 0.5
+    assert found.flat is None
+    assert "of proposals lead to where f is not finite" in remedy(found)
+
+
+def test_slow_chains_in_a_tail_are_not_in_regions_of_their_own():
+    """Sees them told to move between modes: R̂ is about 1.1 and chains have effective samples, but no halves agree."""
+    x0 = 2 * torch.randn(32, 3, generator=rng(0, "s"), dtype=torch.float64).abs()
+    x = sample(hmc(EXPONENTIAL, 0.008, 3), x0, 1000, rng(0, "chains"), keep_every=4)[1]["x"]
+    assert not apart(x, rhat(x) + 0.1)
+
+
+@pytest.mark.filterwarnings("ignore:. of 16 chains:RuntimeWarning")
+def test_rejected_outright_is_not_always_the_end_of_a_support():
+    """Rosenbrock's valley, whose walls reject by thousands of nats. Sees it said to have an end, or modes."""
+
+    def valley(x: torch.Tensor) -> torch.Tensor:
+        return -5 * (x[:, 1] - x[:, 0] ** 2) ** 2 - (1 - x[:, 0]) ** 2 / 20
+
+    x0 = 2 * torch.randn(16, 2, generator=rng(0, "start"), dtype=torch.float64)
+    trace = sample(hmc(valley, 0.02, 10), x0, 400, rng(0, "chains"), keep_every=2)[1]
+    assert trace.non_finite() > 0.05 * trace["accept_prob"].numel()
+    found = symptoms(trace)
+    assert not found.ends
+    assert not found.apart
 
 
 @pytest.mark.parametrize("dim", [2, 26])

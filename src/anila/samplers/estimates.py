@@ -22,12 +22,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from anila.density.log_density import LogDensity, value_and_grad
+from anila.density.log_density import LogDensity, exact_value, value_and_grad
 from anila.density.transform import Transformed
 from anila.messages import counted, listed
+from anila.rng import rng
 from anila.samplers.flat import filled, flat
 from anila.samplers.funnel import funnel
-from anila.samplers.remedy import APART, ESS, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
+from anila.samplers.remedy import APART, ESS, OUTRIGHT, RHAT, Symptoms, decided, judged, narrow, stuck, uneven
 from anila.samplers.slope import slope_off
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ SHOWN = 6
 """Coordinates in the table: those with the fewest effective samples. Named parameters are all shown."""
 MONITORED = 64
 """Largest number of coordinates that are looked at, evenly spaced."""
-ALONE, AROUND = 20, 4
-"""Effective samples with which a chain has mixed in its region; and variance between chains over that within, of
-distances, relative to that of any quantity, where regions lie around each other: at least 6 for rings, and at most 2
-for funnels and slow chains."""
+ALONE, SETTLED, AROUND = 20, 25, 4
+"""Effective samples with which a chain has mixed in its region; variance of the chains' means over the median square
+difference of a chain's halves: above 100 for modes, below 20 for slow chains in a tail; and variance between chains
+over that within, of distances, relative to that of any quantity, where regions lie around each other: at least 6 for
+rings, and at most 2 for funnels and slow chains."""
 HEAVY, ENOUGH = 0.7, 100
 """Pareto k̂ above which a mean is too slow to estimate, and the effective samples from which k̂ says something."""
 POSITIONS = 16
@@ -155,11 +157,12 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     means, d, heat = trace.means(), trace["x"][0, 0].numel(), heat or trace.heat
     least, walking, off = min(bulk.min().item(), tail.min().item()), None, heat.slope_off if heat else 0.0
-    whole = d <= MONITORED
+    whole, ends = d <= MONITORED, 0.0
     if trace.f is not None and not (r.max() <= RHAT and least >= ESS) and (whole or not heat):
         x, slope = slopes(trace.f, trace["x"])
         off = heat.slope_off if heat else slope_off(trace.f, x, slope)
-        walking = walked(trace.f, x, slope) if whole and r.max() > RHAT else None
+        ends = rejected_outright(trace) if whole else 0.0
+        walking = walked(trace.f, x, slope) if whole and r.max() > RHAT and not ends else None
     return Symptoms(
         rhat=r.max().item(), ess=least, apart=apart(columns, r),
         stuck=stuck(trace), chains=columns.shape[1], funnel=funnel(own, names, trace.steepness()),
@@ -168,7 +171,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         border=trace.non_finite() > 0, clipped=means.get("clipped", 0.0),
         steep=means.get("grad_norm", 0.0) / math.sqrt(d), heat=heat, slope_off=off, filled=overflowing(trace),
         narrow=narrow(trace.starts, trace["x"]), decided=decided(own, names), flat=walking,
-        swaps=means.get("swap_accept"), moves=means.get("global_accept"),
+        swaps=means.get("swap_accept"), moves=means.get("global_accept"), ends=ends,
     )  # fmt: skip
 
 
@@ -176,6 +179,16 @@ def slopes(f: LogDensity, x: Tensor) -> tuple[Tensor, Tensor]:
     """A few of the kept positions, in their order, and ∇f there."""
     x = x[evenly(len(x), max(POSITIONS, 10 * MONITORED // x.shape[1]))]
     return x, torch.stack([value_and_grad(f, part)[1] for part in x])
+
+
+def rejected_outright(trace: "Trace") -> float:
+    """Share of proposals rejected outright, if f is not finite at many points an sd from draws; else 0."""
+    x, share = trace["x"], trace.non_finite() / max(1, trace["accept_prob"].numel()) if "accept_prob" in trace else 0.0
+    if trace.f is None or share <= OUTRIGHT:
+        return 0.0
+    noise = torch.randn(x.shape[1:], generator=rng(0, "around"), dtype=x.dtype).to(x.device) * x.flatten(0, 1).std(0)
+    around = torch.stack([exact_value(trace.f, part + noise) for part in x[evenly(len(x), POSITIONS)]])
+    return share if (~torch.isfinite(around)).double().mean() > OUTRIGHT else 0.0
 
 
 def walked(f: LogDensity, x: Tensor, grad: Tensor) -> str | None:
@@ -198,15 +211,18 @@ def overflowing(trace: "Trace") -> str | None:
 def apart(x: Float[Tensor, "kept chains quantities"], rhats: Float[Tensor, "quantities"]) -> bool:
     """Whether chains stay in regions of their own: modes beside each other, or around each other like rings.
 
-    Either each chain has mixed by itself in the quantity with the largest R̂, or what tells chains apart is not so much
-    any quantity as their distance from the middle, in sds.
+    Either most chains have mixed by themselves in the quantity with the largest R̂, and their halves agree far better
+    than chains do; or what tells chains apart is not so much any quantity as their distance from the middle, in sds.
     """
-    worst = x[:, :, [int(rhats.argmax())]]
+    worst = x[:, :, [int(rhats.argmax())]].double()
     alone = torch.cat([ess(chain[:, None]) for chain in worst.unbind(1)]).nan_to_num(0.0)
+    early, late = (half.mean(0) for half in worst.tensor_split(2))
+    settled = worst.mean(0).var() > SETTLED * (late - early).square().median()
     z = x.double() - x.double().mean((0, 1))
     distance = (z / z.square().mean((0, 1)).sqrt()).square().sum(2, keepdim=True)
     beside, around = ((q.mean(0).var(0) / q.var(0).mean(0)).max().item() for q in (z, distance))
-    return bool(rhats.max() > APART and alone.median() >= ALONE) or around > max(1.0, AROUND * beside)
+    by_themselves = bool(rhats.max() > APART and alone.median() >= ALONE and settled)
+    return by_themselves or around > max(1.0, AROUND * beside)
 
 
 def estimates(trace: "Trace") -> list[str]:

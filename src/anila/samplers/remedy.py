@@ -2,6 +2,7 @@
 
     slope     ∇f is not the gradient of f (`slope`)                        a right one
     stuck     some never moved, or accept nothing at the end               shorter steps
+    ends      a support ends where many proposals lead                     a transform
     funnel    one coordinate sets the scale of another, or how steep f     other coordinates, or two step sizes
               is (`funnel`)
     modes     chains stay in regions of their own (`estimates.apart`)      moves between modes, or a better ladder
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 RHAT, ESS = 1.01, 400
 LOW, HIGH = 0.1, 0.95
 """Acceptance below which steps are too long, and above which they are too short."""
+OUTRIGHT = 0.05
+"""Share of proposals to where f is not finite above which they are what slows chains."""
 RARE = 0.2
 """Acceptance of swaps below which the rungs of a ladder are too far apart."""
 APART = 1.1
@@ -99,6 +102,8 @@ class Symptoms(NamedTuple):
     """Relative error of ∇f (`slope`); 0 if not measured."""
     swaps: float | None = None
     """Acceptance of swaps between the rungs of a ladder; None without one."""
+    ends: float = 0.0
+    """Share of proposals rejected outright, if f is not finite at many points around the draws; 0 otherwise."""
     moves: float | None = None
     """Acceptance of global moves; None without them."""
 
@@ -206,6 +211,11 @@ def remedy(s: Symptoms) -> str:
     if s.funnel:
         return (
             f"{funnel_said(*s.funnel)}: sample the others in units of their scale, or mix step sizes (hmc, spread=10)"
+        )
+    if s.ends:
+        return (
+            f"{s.ends:.0%} of proposals lead to where f is not finite, as beyond the end of a support: write f of "
+            "numbers that are free (anila.transform)"
         )
     if s.stuck:
         return shorter(s.tuned)

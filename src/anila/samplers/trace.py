@@ -89,7 +89,10 @@ class Trace(Mapping[str, Tensor]):
         return {name: self[name].double().nanmean().item() for name in self if name != "x"}
 
     def non_finite(self) -> int:
-        """Number of proposals rejected because f or ∇f was not finite. `trace["accept_prob"] == 0` marks them."""
+        """Number of proposals rejected outright: f or ∇f was not finite there, or f hopelessly low.
+
+        `trace["accept_prob"] == 0` marks them.
+        """
         return int((self["accept_prob"] == 0).sum()) if "accept_prob" in self else 0
 
     def summary(self) -> str:
@@ -104,7 +107,8 @@ class Trace(Mapping[str, Tensor]):
             chains = self[name].double().nanmean(0)
             lines.append(f"{name:12}{chains.mean():12.4g}{chains.min():14.4g}{chains.max():14.4g}")
         if count := self.non_finite():
-            lines.append(f"{count} of {counted(self['accept_prob'].numel(), 'proposal')} not finite, hence rejected")
+            proposals = counted(self["accept_prob"].numel(), "proposal")
+            lines.append(f"{count:,} of {proposals} rejected outright: f is not finite there, or hopelessly low")
         return "\n".join([*lines, *estimates(self)])
 
     def remedy(self) -> str:
