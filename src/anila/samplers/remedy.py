@@ -214,8 +214,8 @@ def remedy(s: Symptoms) -> str:
         )
     if s.ends:
         return (
-            f"{s.ends:.0%} of proposals lead to where f is not finite, as beyond the end of a support: write f of "
-            "numbers that are free (anila.transform)"
+            f"{s.ends:.0%} of proposals lead to where f is not finite, as beyond the end of a support: anila.transform "
+            "keeps chains inside"
         )
     if s.stuck:
         return shorter(s.tuned)
