@@ -9,17 +9,19 @@ from torch import Tensor, nn
 
 from anila.applications.on_runs import levels
 from anila.data import Rows
-from anila.density.log_density import value_and_grad
+from anila.density.log_density import value_and_grad, values
 from anila.density.networks import BlurredGaussian, ClassesAtLevels, NoiseConditional
+from anila.evaluation.chains import ess, rhat
 from anila.learning.learner import Learner
 from anila.learning.starts import Persistent, Replay
-from anila.reports import long_run
+from anila.reports import long_run, scores
 from anila.rng import rng
 from anila.runs.experiment import PRESETS, Experiment, SettingsError, build_learner, resolve
 from anila.runs.experiment.build_starts import annealed
 from anila.runs.folder.run import Run
 from anila.runs.model import export, trained
 from anila.runs.training.train import train
+from anila.samplers.estimates import coordinates
 from test_train import assert_equal_runs, quiet, stop_at
 from tiny import anila, chains_on, write_noise
 
@@ -258,6 +260,37 @@ def test_an_export_draws_what_the_run_draws(runs: Path, name: str, tmp_path: Pat
     card = (tmp_path / "shared" / "README.md").read_text()
     assert "annealed draws (5 levels of noise, 2 transitions each)" in card
     assert "confining" not in card
+
+
+@pytest.mark.parametrize("name", ["plain", "chains"])
+def test_a_visitor_sees_the_chains_of_the_draws_and_leaves_them_as_they_are(runs: Path, name: str):
+    """Sees R-hat of other chains than those that are scored, and draws that depend on whether somebody looks."""
+    model, passed = export.load(runs / name), list[Tensor]()
+    drawn = model.draw(70, steps=41, visit=passed.append)
+    assert torch.equal(drawn, model.draw(70, steps=41))
+    assert {len(x) for x in passed} == {64}
+    assert len(passed) == 20, "41 transitions, after every second"
+    one_more = list[Tensor]()
+    last = model.draw(70, steps=40, visit=one_more.append)
+    assert torch.equal(model.clean(one_more[-1]), last[:64])
+    assert all(torch.equal(a, b) for a, b in zip(passed, one_more, strict=True)), "the same chains, one step longer"
+
+
+def test_scores_of_mixing_are_those_of_the_chains_that_drew(runs: Path):
+    """Sees R-hat and ESS of other chains, and chains said to have mixed that have not."""
+    model, passed = export.load(runs / "plain"), list[Tensor]()
+    model.draw(30, steps=20, visit=passed.append)
+    found, x = scores.mixing(model.f, passed), torch.stack(passed)
+    f_x, x_looked_at = values(model.f, x.flatten(0, 1)).view(20, 30), coordinates(x)[1]
+    assert found["rhat"] == pytest.approx(max(rhat(f_x).item(), rhat(x_looked_at).max().item()))
+    assert found["ess_bulk"] == pytest.approx(min(ess(f_x).item(), ess(x_looked_at).min().item()))
+    still = [x[0] + 1e-3 * torch.randn(x[0].shape, generator=rng(i, "tremble")) for i in range(8)]
+    assert scores.mixing(model.f, still)["rhat"] > 3, "chains that only tremble have not mixed"
+    apart = torch.randn(8, 30, 129, generator=rng(0, "apart"))
+    apart[..., 1] = torch.arange(30)
+    assert scores.mixing(lambda x: x[:, 1], list(apart))["rhat"] > 3, "of 64 in 129 coordinates, f alone tells"
+    assert scores.mixing(model.f, passed[:3]) == {}
+    assert scores.mixing(model.f, [one[:1] for one in passed]) == {}
 
 
 def test_long_chains_start_from_draws_and_from_noisy_data(runs: Path):

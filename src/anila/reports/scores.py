@@ -2,19 +2,21 @@
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from anila.data import Rows, Table
-from anila.density.log_density import Anneals, ClosedForm, values
+from anila.density.log_density import Anneals, ClosedForm, LogDensity, values
 from anila.density.targets import DENSITIES
 from anila.evaluation import pictures
+from anila.evaluation.chains.convergence import effective
 from anila.evaluation.likelihood import (
     Base,
     bits_per_dim,
@@ -45,6 +47,7 @@ from anila.rng import derived, rng
 from anila.runs.folder.run import Run
 from anila.runs.model.trained import Trained, exact_kl, test_split
 from anila.samplers import sample
+from anila.samplers.estimates import quantities
 
 RING_RADII = (1.0, 2.0, 3.0, 4.0)
 W2_ROWS = 2000
@@ -181,12 +184,16 @@ def sampling_recipe(trained: Trained) -> dict[str, Any]:
     }
 
 
-def mixing(trained: Trained, seed: int) -> dict[str, float]:
-    """R̂ and ESS, the worst over f and coordinates, of chains that run as the scored samples' chains did."""
-    found = trained.convergence(seed)
-    if found is None:
+def mixing(f: LogDensity, passed: Sequence[Tensor]) -> dict[str, float]:
+    """R̂ and ESS, the worst over f and coordinates, of positions that chains of the scored samples passed, each
+    (chains, *event); nothing of fewer than four, or of a single chain.
+    """
+    if len(passed) < 4 or len(passed[0]) < 2:
         return {}
-    numbers = {"rhat": found.rhat, "ess_bulk": found.ess_bulk, "ess_tail": found.ess_tail}
+    x = torch.stack([*passed])
+    f_x = values(f, x.flatten(0, 1)).to(x).view(x.shape[:2])
+    found = effective(*quantities(x, value=f_x))
+    numbers = {"rhat": found.rhat, "ess_bulk": found.bulk, "ess_tail": found.tail}
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
@@ -297,8 +304,9 @@ def evaluate_run(
     if extractor and not of_images:
         raise ValueError(f"features are for images; this run is on points of shape {trained.data.event_shape}")
     count = count or count_of(trained)
-    x_model, x_data = trained.draw(count, seed, watch=watch), trained.reference_data(count)
-    found = scores(trained, x_data, x_model) | mixing(trained, seed)
+    passed: list[Tensor] = []
+    x_model, x_data = trained.draw(count, seed, watch=watch, visit=passed.append), trained.reference_data(count)
+    found = scores(trained, x_data, x_model) | mixing(trained.f, passed)
     if isinstance(trained.data, Table):
         measured, protocol = drawn_rows(trained, x_model, seed)
         found |= measured

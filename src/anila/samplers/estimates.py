@@ -143,6 +143,14 @@ def varying(
     return [names[i] for i in index.tolist()], x[..., index]
 
 
+def quantities(
+    x: Float[Tensor, "kept chains *event"], f: LogDensity | None = None, value: Tensor | None = None
+) -> tuple[list[str], Float[Tensor, "kept chains varying"]]:
+    """Coordinates that are not constant, and their names in f; with f, if its values (kept, chains) are given."""
+    names, own = varying(*coordinates(x, f))
+    return (names, own) if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))
+
+
 def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = None) -> Symptoms:
     """The symptoms that the verdict goes by.
 
@@ -151,8 +159,7 @@ def symptoms(trace: "Trace", value: Tensor | None = None, heat: "Heat | None" = 
         value: f at the kept positions, (kept, chains), if known; it is treated like a coordinate.
         heat: Heat of the draws, if the trace does not hold it.
     """
-    names, own = varying(*coordinates(trace["x"], trace.f))
-    columns = own if value is None else varying(["f", *names], torch.cat([value[..., None], own], 2))[1]
+    (names, own), (_, columns) = quantities(trace["x"], trace.f), quantities(trace["x"], trace.f, value)
     r = torch.nan_to_num(rhat(columns), nan=torch.inf)
     bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
     means, d, heat = trace.means(), trace["x"][0, 0].numel(), heat or trace.heat

@@ -11,6 +11,7 @@ References: Margossian et al. 2024 (nested R̂); Stein 1972.
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from anila.density.log_density import LogDensity, value_and_grad
 from anila.samplers import Trace
-from anila.samplers.estimates import by_arviz, coordinates, ess, mcse, rhat, symptoms, varying
+from anila.samplers.estimates import by_arviz, ess, mcse, quantities, rhat, symptoms
 from anila.samplers.heat import heat
 from anila.samplers.remedy import Symptoms
 
@@ -60,6 +61,23 @@ def configurational_temperature(
     x, grad = x.double().flatten(2), grad.double().flatten(2)
     virial = -((x - x.mean((0, 1))) * grad).mean(2).mean(0)
     return virial.mean().item(), (virial.std() / math.sqrt(len(virial))).item()
+
+
+class Effective(NamedTuple):
+    """How well chains have mixed, the worst over `quantities`."""
+
+    rhat: float
+    bulk: float
+    tail: float
+    worst: str
+    """The quantity with the fewest effective samples."""
+
+
+def effective(names: list[str], x: Float[Tensor, "kept chains quantities"]) -> Effective:
+    """R̂ and ESS of at least four draws of at least two chains."""
+    bulk, tail = (torch.nan_to_num(ess(x, kind), nan=0.0) for kind in ("bulk", "tail"))
+    fewest = names[int(torch.minimum(bulk, tail).argmin())]
+    return Effective(worst(rhat(x)), bulk.min().item(), tail.min().item(), fewest)
 
 
 @dataclass(frozen=True)
@@ -112,20 +130,19 @@ def convergence(
             f"expected at least 4 kept positions of at least 2 chains; got {len(x)} of {x.shape[1]}: keep more"
         )
     value, grad = at(f, x)
-    names, own = varying(*coordinates(x, trace.f))
-    names, columns = varying(["f", *names], torch.cat([value[..., None], own], 2))
-    bulk, tail = (torch.nan_to_num(ess(columns, kind), nan=0.0) for kind in ("bulk", "tail"))
+    own, (names, columns) = quantities(x, trace.f)[1], quantities(x, trace.f, value)
+    found = effective(names, columns)
     T, T_error = configurational_temperature(x, grad)
     slope = grad.abs().flatten().double()
     means = trace.means()
     return Convergence(
         chains=x.shape[1],
         draws=len(x),
-        rhat=worst(rhat(columns)),
+        rhat=found.rhat,
         nested_rhat=None if groups is None else worst(nested_rhat(columns, groups)),
-        ess_bulk=bulk.min().item(),
-        ess_tail=tail.min().item(),
-        worst=names[int(torch.minimum(bulk, tail).argmin())],
+        ess_bulk=found.bulk,
+        ess_tail=found.tail,
+        worst=found.worst,
         mcse=worst(mcse(own) / own.double().flatten(0, 1).std(0).cpu()),
         accept_prob=means["accept_prob"],
         clipped=means["clipped"],

@@ -23,7 +23,6 @@ from anila.data.frequent import Near, at_frequent, near_frequent
 from anila.density.log_density import Anneals, ClosedForm, HasClasses, LogDensity, values
 from anila.density.noisy_data import denoised
 from anila.density.precision import own_defaults
-from anila.evaluation.chains import Convergence, convergence
 from anila.evaluation.pictures.images import image_grid
 from anila.learning.starts import Persistent, Start
 from anila.messages import counted, did_you_mean
@@ -39,8 +38,8 @@ OF_ARRAYS, OF_TABLES = 4, 24
 """Bytes per number of a sample until it is written; in a table, each number also exists in its column's type."""
 ENOUGH = 200
 """Number of kept chains that tell how far draws lie from a frequent value."""
-JUDGED, KEPT = 64, 20
-"""Number of chains whose convergence is judged, and of positions of each."""
+SEEN, PASSING = 64, 20
+"""Number of chains that a visitor sees, and of times that it sees them."""
 LOOKED_AT, IN_A_ROW = 400, 8
 """Number of kept chains that a notebook shows: points of the plane, and images."""
 
@@ -274,6 +273,7 @@ class Model(Protocol):
         steps: int | None = None,
         label: int | str | None = None,
         watch: Callable[[int], None] = lambda _: None,
+        visit: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Samples: the sampler runs from kept chains, or from new starts if none are kept.
 
@@ -286,6 +286,7 @@ class Model(Protocol):
             steps: Transitions; by default the settings' draw_steps, else K.
             label: Draw only from this class, by name or index.
             watch: Called with the number made so far; samples on their way down the levels count fractionally.
+            visit: Called some 20 times with the positions of the first 64 chains while the sampler moves them at f(x).
 
         Raises:
             ValueError: As in `given`, or if steps are asked of an f in closed form, whose draws are exact.
@@ -294,7 +295,7 @@ class Model(Protocol):
         f = self.f if label is None else self.given(label)
         require_memory(count, self)
         if not isinstance(f, ClosedForm):
-            return at_frequent(self.simulated(f, count, seed, steps, label, watch), self.near_frequent())
+            return at_frequent(self.simulated(f, count, seed, steps, label, watch, visit), self.near_frequent())
         if steps is not None:
             raise ValueError(f"draws of network {self.config.network.name} are exact: leave out --steps")
         return f.draw(count, rng(seed, "draw", device=self.device)).cpu()
@@ -316,32 +317,23 @@ class Model(Protocol):
         steps: int | None = None,
         label: int | str | None = None,
         watch: Callable[[int], None] = lambda _: None,
+        visit: Callable[[Tensor], None] | None = None,
     ) -> Tensor:
         """Final positions of chains that the sampler moves, without their noise."""
         s = self.sampler
-        sampler = build_sampler(s, f, self.proposal())
+        sampler, steps = build_sampler(s, f, self.proposal()), steps or s.draw_steps or s.steps
         drawn = torch.empty(0)
         for first, n in batches(count):
             generator = rng(seed, "draw", first, device=self.device)
             x = self.origins(n, generator, label, on_the_way(watch, first, s.levels)).to(self.device)
-            x, _ = sample(sampler, x, steps or s.draw_steps or s.steps, generator, compile=self.config.training.compile)
+            show = (lambda _, x: visit(x[:SEEN].clone())) if visit and first == 0 else None
+            every = max(1, steps // PASSING) if show else 0
+            x, _ = sample(sampler, x, steps, generator, every, callback=show, compile=self.config.training.compile)
             part = denoised(f, x).cpu()
             drawn = drawn if first else part.new_empty(count, *part.shape[1:])
             drawn[first : first + n] = part
             watch(first + n)
         return drawn
-
-    @own_defaults()
-    def convergence(self, seed: int = 0) -> Convergence | None:
-        """Diagnostics of chains that run as in `draw`; None if there are none, or for fewer than 4 transitions."""
-        s = self.sampler
-        steps = s.draw_steps or s.steps
-        if steps < 4 or isinstance(self.f, ClosedForm):
-            return None
-        sampler = build_sampler(s, self.f, self.proposal())
-        generator = rng(seed, "convergence", device=self.device)
-        x = self.origins(JUDGED, generator).to(self.device)
-        return convergence(self.f, sample(sampler, x, steps, generator, keep_every=max(1, steps // KEPT))[1])
 
     def origins(
         self,
