@@ -260,10 +260,15 @@ def test_an_impossible_kernel_density_is_refused(sd: float, uniform: float):
 
 
 @pytest.mark.parametrize(("every", "steps", "said"), [(11, 10, True), (10, 10, False), (3, 10, False)])
-def test_global_moves_that_never_come_are_said(every: int, steps: int, said: bool):
+@pytest.mark.parametrize("what", ["global move", "swap"])
+def test_global_moves_and_swaps_that_never_come_are_said(what: str, every: int, steps: int, said: bool):
     """Sees `every` above the steps of a call: moves are counted from its first step, so none is made."""
-    sampler = with_global_moves(mala(lambda x: -x.square().sum(1) / 2, 0.5), kernel_density(torch.zeros(4, 2)), every)
+    f = gaussian(dim=2)
+    if what == "swap":
+        sampler = replica_exchange(lambda f: mala(f, 0.5), f, (1.0, 2.0), every)
+    else:
+        sampler = with_global_moves(mala(f, 0.5), kernel_density(torch.zeros(4, 2)), every)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         sample(sampler, torch.zeros(8, 2), steps, rng(0))
-    assert [f"no global move was made in {steps} steps" in str(w.message) for w in caught] == [True] * said
+    assert [f"no {what} was made in {steps} steps" in str(w.message) for w in caught] == [True] * said

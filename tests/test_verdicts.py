@@ -507,6 +507,13 @@ def test_global_moves_are_advised_better_candidates():
     assert "with_global_moves" in remedy(s._replace(moves=None))
 
 
+@pytest.mark.parametrize(("tried", "what"), [({"swaps": math.nan}, "swap"), ({"moves": math.nan}, "global move")])
+def test_what_was_never_tried_is_said_to_be_so(tried: dict[str, float], what: str):
+    """Sees an acceptance of "nan", where `every` is larger than the run."""
+    s = Symptoms(2.0, 10.0, True, 0, 32, None, 1.0, True, True, 0.6, False, 0.0, 3.0, None, None, None)
+    assert f"lower `every`: no {what} was tried" in remedy(s._replace(**tried))
+
+
 @pytest.mark.parametrize("exact", [False, True])
 def test_good_enough_is_said_of_the_law_that_was_asked_for(exact: bool):
     """Sees chains of a kernel that takes every proposal called good enough, whatever else is said of them, without a

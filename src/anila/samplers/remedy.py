@@ -245,6 +245,8 @@ def remedy(s: Symptoms) -> str:
 
 def between_modes(s: Symptoms) -> str:
     """How to cross between modes, or how to cross more often."""
+    if math.isnan(s.swaps or s.moves or 0.0):
+        return f"lower `every`: no {'swap' if s.moves is None else 'global move'} was tried"
     if s.swaps is not None and s.swaps < RARE:
         return f"put the temperatures closer together: swaps are accepted at {s.swaps:.2g}, and 0.2 to 0.6 is good"
     if s.swaps is not None:

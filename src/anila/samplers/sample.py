@@ -121,7 +121,7 @@ def transitions(
             trace.heat = heat(sampler.f, trace["x"])
     warn_of_lost_chains(x, visited)
     warn_of_stuck_chains(trace)
-    warn_of_no_global_move(trace)
+    warn_of_none_tried(trace)
     return x, trace
 
 
@@ -312,6 +312,10 @@ WATCHED = 8
 """For a kernel that does not reject, f is checked to be finite at one in this many steps, and at the last."""
 
 
+NOW_AND_THEN = {"global_accept": ("global move", ", or sampler.global_every of a run,"), "swap_accept": ("swap", "")}
+"""Infos that are NaN at steps that do not try, with what these steps leave out, and its other name."""
+
+
 FEW = 1000
 """Among more chains than this, a single stuck one is not reported: it holds hardly any of the draws."""
 
@@ -337,16 +341,17 @@ def warn_of_stuck_chains(infos: Trace) -> None:
         )
 
 
-def warn_of_no_global_move(infos: Trace) -> None:
-    """Warn of a kernel with global moves that made none: `every` counts from the first step of each call."""
-    tried = infos.get("global_accept")
-    if tried is not None and len(tried) and bool(tried.isnan().all()):
-        warnings.warn(
-            f"no global move was made in {counted(len(tried), 'step')}: `every`, or sampler.global_every of a run, is "
-            "larger than that; lower it, or run more steps",
-            UserWarning,
-            stacklevel=4,
-        )
+def warn_of_none_tried(infos: Trace) -> None:
+    """Warn of a kernel with global moves or swaps that made none: `every` counts from the first step of each call."""
+    for name, (what, setting) in NOW_AND_THEN.items():
+        tried = infos.get(name)
+        if tried is not None and len(tried) and bool(tried.isnan().all()):
+            warnings.warn(
+                f"no {what} was made in {counted(len(tried), 'step')}: `every`{setting} is larger than that; lower it, "
+                "or run more steps",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def blocks(steps: int, keep_every: int, most: int) -> Iterator[int]:
