@@ -224,10 +224,14 @@ def learn(arguments: argparse.Namespace, length: Length) -> dict[str, Any]:
 
 
 def tell_learned(name: str, found: dict[str, list[dict[str, float]]]) -> None:
+    """The table; "ahead" is by how much the Fréchet distance is below that of `langevin` from the same start."""
     columns = ("fd", "coarse", "recall", "share", "gap", "in_range", "rougher", "own", "accept_prob", "seconds")
-    print(f"\n| {name} | {' | '.join(columns)} |\n{'|---' * (len(columns) + 1)}|")
+    print(f"\n| {name} | {' | '.join(columns)} | ahead |\n{'|---' * (len(columns) + 2)}|")
+    beside = found.get("langevin", [])
     for kernel, results in found.items():
         cells = [told([r[column] for r in results if column in r]) for column in columns]
+        both = zip(results, beside, strict=True) if len(results) == len(beside) else ()
+        cells.append(told([other["fd"] - r["fd"] for r, other in both]))
         print(f"| {kernel} | {' | '.join(cells)} |")
 
 
