@@ -180,6 +180,24 @@ def test_after_the_first_stage_f_knows_something():
     assert "above the data" in found.what
 
 
+@pytest.mark.parametrize("knows", [False, True])
+def test_an_f_that_knows_something_may_not_steepen_at_once(knows: bool):
+    """Sees a short stage with chains ruin f unseen: r_t tenfold in a few of the first 100 iterations, at a gap of 0.05
+    sd. What else grows then may have its reasons, and an f that knows nothing has to become steep.
+    """
+    guard, row = Guard(knows=knows), dict.fromkeys(("chain_range", "accept_prob", "energy_sd", "grad_norm"), 1.0)
+    healthy = [row | {"theta_grad_norm": 10.0 ** (i / 10), "energy_gap": 0.1 * i} for i in range(30)]
+    assert [guard.look(now) for now in healthy] == [None] * 30
+    slowly = [row | {"grad_norm": 1.1**i} for i in range(40)]
+    assert [guard.look(now) for now in slowly] == [None] * 40, "2.6 times in 10 iterations"
+    steep = 1.1**40
+    found = [guard.look(row | {"grad_norm": 10 * steep, "energy_sd": 1000.0}) for _ in range(10)]
+    assert any(found) == knows
+    if knows:
+        said = next(filter(None, found)).what
+        assert said.startswith("the gradient of f grew from")
+
+
 def test_the_folder_tells_the_stages(uninterrupted: Path):
     """Sees columns of a stage lost or shifted, a switch unsaid, a best checkpoint of a stage that is over."""
     run = Run(uninterrupted)

@@ -16,8 +16,10 @@ and separation count once f has learned something, i.e. r_t is three times that 
 growth from 100 iterations later.
 
 Each stage has its own guard. After the first stage f has already learned something, so those 100 iterations are the
-first of the stage, and no return leads out of it. An f that was learned without chains may rate them far above the
-data, until training with chains brings that down. So overshoot counts once the two have met, |d| < 1, and means d < −3.
+first of the stage, and no return leads out of it. Only growth of r_t counts from the beginning: an f that has learned
+does not become five times as steep in 10 iterations unless it runs away. An f that was learned without chains may rate
+them far above the data, until training with chains brings that down. So overshoot counts once the two have met,
+|d| < 1, and means d < −3.
 
 A rule applies if the objective reports its metrics: without chains, only growth and values that are not finite.
 
@@ -31,7 +33,7 @@ and its θ-gradient are finite on the data, or if chains were far out in the pre
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from anila.evaluation.training.metric import OF_CHAINS, Metric
+from anila.evaluation.training.metric import GRAD_NORM, OF_CHAINS, Metric
 from anila.learning.chains import NotFinite
 from anila.messages import in_a_sentence
 from anila.runs.experiment.experiment import Experiment
@@ -132,7 +134,7 @@ class Guard:
             return None
         if self.rows[-1].keys() >= {"energy_gap", "energy_sd"} and (trouble := self.outrun()):
             return trouble
-        return None if self.settling else self.growth()
+        return self.steepening() if self.settling else self.growth()
 
     def has_learned(self) -> bool:
         """Whether f is no longer flat, if the objective reports how steep it is."""
@@ -154,19 +156,25 @@ class Guard:
         return 0 < self.learned <= MEMORY
 
     def growth(self) -> Trouble | None:
-        """A symptom if a metric is far above its largest window before."""
+        """A symptom if coordinates are clipped that were not, or a metric has grown."""
         clipped = self.mean("clipped") if "clipped" in self.rows[-1] else 0.0
         self.least_clipped = min(self.least_clipped, clipped)
         if clipped > CLIPPED > 2 * self.least_clipped:
             return Trouble(
                 "learning", f"{clipped:.0%} of the coordinates are clipped, up from {self.least_clipped:.0%}"
             )
-        for metric in (m for m in self.watched if not m.may_grow):
-            now, was = self.mean(metric.name), self.before(metric.name)
-            if now > GROWTH * was:
-                return Trouble(
-                    "learning", f"{metric.words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations"
-                )
+        return next(filter(None, (self.grown(m) for m in self.watched if not m.may_grow)), None)
+
+    def steepening(self) -> Trouble | None:
+        """The symptom of growth that counts while f settles, if it had learned something before."""
+        reported = self.knew and len(self.rows) >= 2 * WINDOW and GRAD_NORM.name in self.rows[-1]
+        return self.grown(GRAD_NORM) if reported else None
+
+    def grown(self, metric: Metric) -> Trouble | None:
+        """The symptom if a metric is far above its largest window before."""
+        now, was = self.mean(metric.name), self.before(metric.name)
+        if 0 < GROWTH * was < now:
+            return Trouble("learning", f"{metric.words} grew from {was:.3g} to {now:.3g} within {WINDOW} iterations")
         return None
 
     def mean(self, name: str) -> float:
